@@ -1,0 +1,239 @@
+//! The physical memory map: RAM, the legacy firmware region with its shadow (PAM) attributes, the ROM below
+//! 4 GiB, chips' windows, and nothing.
+
+use crate::addr::{GuestPhys, PAGE_SIZE};
+use crate::error::{Error, Result};
+use crate::mem::Ram;
+use bitflags::bitflags;
+
+bitflags! {
+    /// Where accesses to a block of the firmware region C0000-FFFFF go (82441FX, PAM registers: bits RE and WE).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Pam: u8 {
+        /// Reads go to RAM, else to ROM.
+        const READ_RAM = 1;
+        /// Writes go to RAM, else nowhere.
+        const WRITE_RAM = 2;
+    }
+}
+
+/// What answers reads or takes writes at a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Guest RAM, at the same address.
+    Ram,
+    /// A ROM: reads only.
+    Rom,
+    /// A chip's window: the board's `mmio_read` and `mmio_write`.
+    Chip,
+    /// Nothing: reads give ones, writes are lost.
+    Open,
+}
+
+/// What answers at a page, by direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backing {
+    /// Who answers reads.
+    pub read: Target,
+    /// Who takes writes.
+    pub write: Target,
+}
+
+const VGA_WINDOW: std::ops::Range<u32> = 0xa_0000..0xc_0000;
+const FIRMWARE: std::ops::Range<u32> = 0xc_0000..0x10_0000;
+/// Granularity of the firmware region's attributes.
+const PAM_BLOCK: u32 = 0x4000;
+
+/// The machine's physical memory.
+pub struct PhysMap {
+    /// Guest RAM.
+    pub ram: Ram,
+    /// The ROM content of C0000-FFFFF.
+    low_rom: Vec<u8>,
+    /// The ROM that ends at 4 GiB.
+    high_rom: Vec<u8>,
+    pam: [Pam; ((FIRMWARE.end - FIRMWARE.start) / PAM_BLOCK) as usize],
+    /// And-mask of physical addresses: bit 20 clear while the A20 gate is closed.
+    a20_mask: u32,
+    /// Moves on whenever what answers at some page changes; translations cached from before are void.
+    epoch: u32,
+}
+
+impl PhysMap {
+    /// A map with `ram`, no ROM, and the firmware region open as RAM.
+    pub fn new(ram: Ram) -> Self {
+        Self {
+            ram,
+            low_rom: vec![0xff; (FIRMWARE.end - FIRMWARE.start) as usize],
+            high_rom: Vec::new(),
+            pam: [Pam::all(); 16],
+            a20_mask: !0,
+            epoch: 0,
+        }
+    }
+
+    /// Installs a system ROM: `image` ends at 4 GiB, its last 128 KiB also at 1 MiB, where reads now come from
+    /// ROM until the firmware shadows it.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for an image that is empty, over 16 MiB, or not a multiple of 4 KiB.
+    pub fn install_bios(&mut self, image: &[u8]) -> Result<()> {
+        let fits = !image.is_empty() && image.len() <= 16 << 20 && image.len() % PAGE_SIZE as usize == 0;
+        if !fits {
+            return Err(Error::Usage(format!(
+                "a BIOS image of {} bytes cannot be mapped: it must be a multiple of 4 KiB, up to 16 MiB",
+                image.len()
+            )));
+        }
+        self.high_rom = image.to_vec();
+        let shown = &image[image.len().saturating_sub(0x2_0000)..];
+        self.install_rom(FIRMWARE.end - shown.len() as u32, shown)
+    }
+
+    /// Installs an option ROM (a VGA BIOS, say) at `at` in C0000-FFFFF.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when it does not fit there.
+    pub fn install_rom(&mut self, at: u32, image: &[u8]) -> Result<()> {
+        let end = at as usize + image.len();
+        if at < FIRMWARE.start || end > FIRMWARE.end as usize {
+            return Err(Error::Usage(format!("a ROM of {} bytes does not fit at {at:#x}", image.len())));
+        }
+        let base = FIRMWARE.start as usize;
+        self.low_rom[at as usize - base..end - base].copy_from_slice(image);
+        for block in (at / PAM_BLOCK)..=((end as u32 - 1) / PAM_BLOCK) {
+            self.pam[(block - FIRMWARE.start / PAM_BLOCK) as usize] = Pam::empty();
+        }
+        self.epoch += 1;
+        Ok(())
+    }
+
+    /// Sets where accesses to `C0000 + 16 KiB * block` go.
+    pub fn set_pam(&mut self, block: usize, pam: Pam) {
+        if self.pam[block] != pam {
+            self.pam[block] = pam;
+            self.epoch += 1;
+        }
+    }
+
+    /// Opens or closes the A20 gate.
+    pub fn set_a20(&mut self, open: bool) {
+        let mask = if open { !0 } else { !(1 << 20) };
+        if self.a20_mask != mask {
+            self.a20_mask = mask;
+            self.epoch += 1;
+        }
+    }
+
+    /// The address that the bus sees for `at`: with the A20 gate closed, bit 20 is low.
+    #[inline(always)]
+    pub fn gated(&self, at: GuestPhys) -> GuestPhys {
+        GuestPhys(at.0 & self.a20_mask)
+    }
+
+    /// Moves on when what answers at some page changes.
+    #[inline(always)]
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// What answers at the page of `at` (already gated).
+    pub fn backing(&self, at: GuestPhys) -> Backing {
+        let both = |target| Backing { read: target, write: target };
+        if VGA_WINDOW.contains(&at.0) {
+            both(Target::Chip)
+        } else if FIRMWARE.contains(&at.0) {
+            let pam = self.pam[((at.0 - FIRMWARE.start) / PAM_BLOCK) as usize];
+            let ram = if self.ram.holds(at.page(), PAGE_SIZE) { Target::Ram } else { Target::Open };
+            Backing {
+                read: if pam.contains(Pam::READ_RAM) { ram } else { Target::Rom },
+                write: if pam.contains(Pam::WRITE_RAM) { ram } else { Target::Open },
+            }
+        } else if self.ram.holds(at.page(), PAGE_SIZE) {
+            both(Target::Ram)
+        } else if self.high_rom_offset(at).is_some() {
+            Backing { read: Target::Rom, write: Target::Open }
+        } else {
+            both(Target::Open)
+        }
+    }
+
+    /// The ROM byte at `at`; ones where there is none.
+    pub fn rom_byte(&self, at: GuestPhys) -> u8 {
+        if FIRMWARE.contains(&at.0) {
+            self.low_rom[(at.0 - FIRMWARE.start) as usize]
+        } else {
+            self.high_rom_offset(at).map_or(0xff, |i| self.high_rom[i])
+        }
+    }
+
+    fn high_rom_offset(&self, at: GuestPhys) -> Option<usize> {
+        let below_top = (1u64 << 32) - u64::from(at.0);
+        (self.high_rom.len() as u64).checked_sub(below_top).map(|i| i as usize)
+    }
+
+    /// Copies what a bus master or an observer reads at `at` into `buf`: RAM or ROM, ones elsewhere.
+    pub fn read(&self, at: GuestPhys, buf: &mut [u8]) {
+        for (i, b) in buf.iter_mut().enumerate() {
+            let a = at.offset(i as u32);
+            *b = match self.backing(a).read {
+                Target::Ram => self.ram.bytes()[a.0 as usize],
+                Target::Rom => self.rom_byte(a),
+                Target::Chip | Target::Open => 0xff,
+            };
+        }
+    }
+
+    /// Writes what a bus master stores at `at`: into RAM, lost elsewhere.
+    pub fn write(&mut self, at: GuestPhys, data: &[u8]) {
+        for (i, b) in data.iter().enumerate() {
+            let a = at.offset(i as u32);
+            if self.backing(a).write == Target::Ram {
+                self.ram.write(a, &[*b]);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map() -> PhysMap {
+        PhysMap::new(Ram::new(1 << 20).unwrap())
+    }
+
+    #[test]
+    fn a_bios_shows_twice_and_is_read_only_until_shadowed() {
+        let mut map = map();
+        let mut image = vec![0u8; 0x2_0000];
+        image[0x1_fff0] = 0xea;
+        map.install_bios(&image).unwrap();
+        let mut b = [0];
+        for at in [0xffff_fff0, 0xf_fff0] {
+            map.read(GuestPhys(at), &mut b);
+            assert_eq!(b[0], 0xea);
+        }
+        map.write(GuestPhys(0xf_fff0), &[1]);
+        map.read(GuestPhys(0xf_fff0), &mut b);
+        assert_eq!(b[0], 0xea);
+        map.set_pam(15, Pam::all());
+        map.write(GuestPhys(0xf_fff0), &[1]);
+        map.read(GuestPhys(0xf_fff0), &mut b);
+        assert_eq!(b[0], 1);
+    }
+
+    #[test]
+    fn a_closed_gate_wraps_the_second_megabyte() {
+        let mut map = map();
+        map.set_a20(false);
+        assert_eq!(map.gated(GuestPhys(0x10_0010)), GuestPhys(0x10));
+        map.set_a20(true);
+        assert_eq!(map.gated(GuestPhys(0x10_0010)), GuestPhys(0x10_0010));
+    }
+
+    #[test]
+    fn a_bios_of_no_page_multiple_is_refused() {
+        assert!(map().install_bios(&[0; 100]).is_err());
+    }
+}

@@ -1,0 +1,29 @@
+//! The chips of the board, one file each, all of the same anatomy: register offsets, bits, the plain state
+//! struct, the behaviour, tests.
+//!
+//! Nothing here reads host time or does host I/O: the clock comes in as [`Ticks`] with each call, an interrupt
+//! line goes out as a level that the board samples, output bytes collect in a buffer that the board drains.
+
+use crate::bus::{Ticks, Width};
+
+/// What every chip does, as the board sees it.
+pub trait Device {
+    /// A read of `width` at `port` (the full port number).
+    fn read(&mut self, port: u16, width: Width, now: Ticks) -> u32;
+    /// A write of `width` at `port` (the full port number).
+    fn write(&mut self, port: u16, width: Width, value: u32, now: Ticks);
+    /// The level of the chip's interrupt request line.
+    fn irq(&self) -> bool {
+        false
+    }
+    /// When the chip next changes by itself (its interrupt line, or what a read would show), if ever.
+    fn next_event(&self) -> Option<Ticks> {
+        None
+    }
+    /// Brings the chip up to `now`. Called at least at each `next_event`.
+    fn advance(&mut self, now: Ticks) {
+        let _ = now;
+    }
+    /// Back to the state after power-on or a reset line.
+    fn reset(&mut self);
+}

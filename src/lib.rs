@@ -1,0 +1,26 @@
+//! **subring**: one unmodified IA-32 kernel under every classic virtualization technique, on one deterministic
+//! clock.
+//!
+//! The map, in reading order from the ground up. A module uses only rows above it (a test holds this):
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`addr`], [`error`] | address newtypes; the host's trouble |
+//! | [`event`] | what observers see: instructions, faults, interrupts, ports, memory |
+//! | [`mem`] | guest RAM and its code marks |
+//! | [`decode`] | our instruction form, lowered from iced-x86; the cache of decoded traces |
+//! | [`cpu`] | registers, flags, segments with their hidden parts, control registers, faults |
+//! | [`bus`] | the clock, the physical memory map |
+//! | [`mmu`] | segmentation checks, the page walker, the TLB |
+//! | [`device`] | one file per chip |
+//! | [`exec`] | the semantics of instructions, over the seam [`exec::env::Env`] |
+//! | [`interp`] | the run loop over cached traces |
+//! | [`machine`] | the board, reset, and running it |
+//! | [`load`] | flat, ELF, Multiboot and disk images |
+//! | [`cli`] | the commands |
+
+pub mod addr;
+pub mod bus;
+pub mod device;
+pub mod error;
+pub mod mem;

@@ -1,0 +1,3 @@
+//! The `subring` program: everything is in [`subring::cli`].
+
+fn main() {}

@@ -1,0 +1,195 @@
+//! RAM as one mapping (a memfd where the host has them), and which of its bytes hold decoded code.
+//!
+//! The decode cache marks the 64-byte chunks that it decoded from. A write that meets a marked chunk moves the
+//! page's *generation* on and clears its marks: every cached trace of that page is then stale, since it names the
+//! old generation. This is the one place where self-modifying code is noticed.
+
+use crate::addr::{GuestPhys, PAGE_SHIFT, PAGE_SIZE};
+use crate::error::{Error, Result};
+use memmap2::MmapMut;
+
+/// log2 of the granularity at which code is marked.
+const CHUNK_SHIFT: u32 = 6;
+
+/// Guest RAM from guest-physical 0 up, and its code marks.
+pub struct Ram {
+    bytes: MmapMut,
+    /// Per page: one bit per 64-byte chunk that decoded code came from.
+    code: Vec<u64>,
+    /// Per page: moves on when marked bytes change.
+    generation: Vec<u32>,
+    /// Set by a write that made decoded code stale; the run loop clears it.
+    code_changed: bool,
+}
+
+impl Ram {
+    /// The largest RAM: 3 GiB, below the region of chips and firmware.
+    pub const MAX: u32 = 3 << 30;
+
+    /// RAM of `size` bytes, all zero; a multiple of the page size between 64 KiB and 3 GiB.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a size out of range, [`Error::Host`] when the host cannot map it.
+    pub fn new(size: u32) -> Result<Self> {
+        if size % PAGE_SIZE != 0 || !(0x1_0000..=Self::MAX).contains(&size) {
+            return Err(Error::Usage(format!(
+                "a memory size of {size} bytes cannot be built: give a multiple of 4 KiB from 64K to 3G"
+            )));
+        }
+        let pages = (size >> PAGE_SHIFT) as usize;
+        Ok(Self {
+            bytes: map(size as usize)?,
+            code: vec![0; pages],
+            generation: vec![0; pages],
+            code_changed: false,
+        })
+    }
+
+    /// Size in bytes.
+    #[inline(always)]
+    pub fn size(&self) -> u32 {
+        self.bytes.len() as u32
+    }
+
+    /// Whether `len` bytes from `at` are all RAM.
+    #[inline(always)]
+    pub fn holds(&self, at: GuestPhys, len: u32) -> bool {
+        u64::from(at.0) + u64::from(len) <= self.bytes.len() as u64
+    }
+
+    /// All of RAM, to read.
+    #[inline(always)]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// RAM without the code check: only for pages known to hold no marked code.
+    #[inline(always)]
+    pub fn bytes_unmarked_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+
+    /// Copies RAM from `at` on into `buf`; bytes beyond RAM read as ones.
+    pub fn read(&self, at: GuestPhys, buf: &mut [u8]) {
+        for (i, b) in buf.iter_mut().enumerate() {
+            let a = at.0 as usize + i;
+            *b = self.bytes.get(a).copied().unwrap_or(0xff);
+        }
+    }
+
+    /// Copies `data` into RAM from `at` on, noticing changed code; bytes beyond RAM are dropped.
+    pub fn write(&mut self, at: GuestPhys, data: &[u8]) {
+        let start = (at.0 as usize).min(self.bytes.len());
+        let end = (start + data.len()).min(self.bytes.len());
+        if start == end {
+            return;
+        }
+        self.bytes[start..end].copy_from_slice(&data[..end - start]);
+        let mut a = start as u32;
+        while (a as usize) < end {
+            let next = ((a >> PAGE_SHIFT) + 1) << PAGE_SHIFT;
+            let stop = (next as usize).min(end) as u32;
+            self.touch(GuestPhys(a), stop - a);
+            a = stop;
+        }
+    }
+
+    /// Notes that `len` bytes at `at`, within one page, changed.
+    #[inline]
+    pub fn touch(&mut self, at: GuestPhys, len: u32) {
+        let page = at.page_number() as usize;
+        if self.code[page] & chunks(at, len) != 0 {
+            self.stale(page);
+        }
+    }
+
+    #[cold]
+    fn stale(&mut self, page: usize) {
+        self.code[page] = 0;
+        self.generation[page] = self.generation[page].wrapping_add(1);
+        self.code_changed = true;
+    }
+
+    /// Marks `len` bytes at `at`, within one page, as decoded code. Returns whether the page had no marks before.
+    pub fn mark_code(&mut self, at: GuestPhys, len: u32) -> bool {
+        let marks = &mut self.code[at.page_number() as usize];
+        let first = *marks == 0;
+        *marks |= chunks(at, len);
+        first
+    }
+
+    /// Whether any code of the page of `at` is marked.
+    #[inline(always)]
+    pub fn has_code(&self, at: GuestPhys) -> bool {
+        self.code[at.page_number() as usize] != 0
+    }
+
+    /// The generation of the page of `at`; 0 outside RAM.
+    #[inline(always)]
+    pub fn generation(&self, at: GuestPhys) -> u32 {
+        self.generation.get(at.page_number() as usize).copied().unwrap_or(0)
+    }
+
+    /// Whether decoded code went stale since this was last asked.
+    #[inline(always)]
+    pub fn code_changed(&self) -> bool {
+        self.code_changed
+    }
+
+    /// Clears [`Ram::code_changed`].
+    pub fn clear_code_changed(&mut self) {
+        self.code_changed = false;
+    }
+}
+
+/// The chunk bits of `len` bytes at `at`, within one page.
+fn chunks(at: GuestPhys, len: u32) -> u64 {
+    let first = at.page_offset() >> CHUNK_SHIFT;
+    let last = (at.page_offset() + len - 1) >> CHUNK_SHIFT;
+    (u64::MAX >> (63 - last)) & (u64::MAX << first)
+}
+
+/// Maps `size` zeroed bytes: a memfd where the host has one, so that the same frames can be mapped twice.
+#[cfg(target_os = "linux")]
+fn map(size: usize) -> Result<MmapMut> {
+    let host = |source| Error::Host { action: "allocate guest memory", source };
+    let fd = rustix::fs::memfd_create("subring-ram", rustix::fs::MemfdFlags::CLOEXEC)
+        .map_err(|e| host(e.into()))?;
+    let file = std::fs::File::from(fd);
+    file.set_len(size as u64).map_err(host)?;
+    // SAFETY: the memfd is private to this process and its descriptor is dropped here, so nothing else can
+    // truncate it or write to it while it is mapped.
+    unsafe { MmapMut::map_mut(&file) }.map_err(host)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn map(size: usize) -> Result<MmapMut> {
+    MmapMut::map_anon(size).map_err(|source| Error::Host { action: "allocate guest memory", source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_to_marked_code_moves_the_generation() {
+        let mut ram = Ram::new(0x10000).unwrap();
+        assert!(ram.mark_code(GuestPhys(0x1040), 4));
+        ram.write(GuestPhys(0x1000), &[1; 64]);
+        assert!(!ram.code_changed(), "the chunk before is not code");
+        ram.write(GuestPhys(0x0ffe), &[1; 0x43]);
+        assert!(ram.code_changed());
+        assert_eq!(ram.generation(GuestPhys(0x1fff)), 1);
+        assert!(!ram.has_code(GuestPhys(0x1000)));
+    }
+
+    #[test]
+    fn accesses_beyond_ram_read_ones_and_drop_writes() {
+        let mut ram = Ram::new(0x10000).unwrap();
+        ram.write(GuestPhys(0xfffe), &[1, 2, 3, 4]);
+        let mut buf = [0; 4];
+        ram.read(GuestPhys(0xfffe), &mut buf);
+        assert_eq!(buf, [1, 2, 0xff, 0xff]);
+        ram.write(GuestPhys(0xffff_0000), &[1]);
+    }
+}
