@@ -25,4 +25,5 @@ pub mod cpu;
 pub mod decode;
 pub mod device;
 pub mod error;
+pub mod exec;
 pub mod mem;

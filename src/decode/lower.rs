@@ -7,7 +7,8 @@ use super::MAX_INSN_LEN;
 use super::insn::{Cond, Insn, NO_REG, Op, Place, Rep, SegReg};
 use crate::bus::Width;
 use iced_x86::{
-    Code, Decoder, DecoderError, DecoderOptions, Formatter, Instruction, Mnemonic, NasmFormatter, OpKind, Register,
+    Code, Decoder, DecoderError, DecoderOptions, Formatter, Instruction, Mnemonic, NasmFormatter, OpKind,
+    Register,
 };
 
 /// The outcome of decoding.
