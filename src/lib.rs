@@ -27,3 +27,4 @@ pub mod device;
 pub mod error;
 pub mod exec;
 pub mod mem;
+pub mod mmu;

@@ -2,6 +2,9 @@
 //! the compiled form for a decoded instruction.
 
 pub mod alu;
+pub mod far;
+pub mod segment;
+pub mod system;
 
 use super::{Env, Handler};
 use crate::cpu::{Cpu, Fault};
@@ -14,6 +17,12 @@ pub fn bind<E: Env>(i: &Insn) -> Handler<E> {
     match i.op {
         Add | Or | Adc | Sbb | And | Sub | Xor | Cmp | Test | Inc | Dec | Neg | Not | Xadd | Cmpxchg | Cmpxchg8b
             => alu::bind(i),
+        JmpFar | CallFar | JmpFarMem | CallFarMem | Retf | Iret | Int | Int3 | Into | Int1 | Sysenter | Sysexit
+            => far::bind(i),
+        MovFromSeg | MovToSeg | PushSeg | PopSeg | LoadFar | Arpl | Lar | Lsl | Verr | Verw => segment::bind(i),
+        Cli | Sti | Hlt | Lgdt | Lidt | Sgdt | Sidt | Lldt | Ltr | Sldt | Str | Lmsw | Smsw | Clts | Invd | Wbinvd
+        | Invlpg | MovFromCr | MovToCr | MovFromDr | MovToDr | Cpuid | Rdtsc | Rdpmc | Rdmsr | Wrmsr | Wait | Esc
+            => system::bind(i),
         _ => undefined,
     }
 }
