@@ -4,5 +4,6 @@
 pub mod env;
 pub mod operand;
 pub mod ops;
+pub mod stack;
 
 pub use env::{Env, Handler};

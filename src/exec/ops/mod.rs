@@ -2,6 +2,15 @@
 //! the compiled form for a decoded instruction.
 
 pub mod alu;
+pub mod bit;
+pub mod branch;
+pub mod data;
+pub mod flag;
+pub mod io;
+pub mod muldiv;
+pub mod shift;
+pub mod stack;
+pub mod string;
 
 use super::{Env, Handler};
 use crate::cpu::{Cpu, Fault};
@@ -14,6 +23,16 @@ pub fn bind<E: Env>(i: &Insn) -> Handler<E> {
     match i.op {
         Add | Or | Adc | Sbb | And | Sub | Xor | Cmp | Test | Inc | Dec | Neg | Not | Xadd | Cmpxchg | Cmpxchg8b
             => alu::bind(i),
+        Mov | Movzx | Movsx | Lea | Xchg | Bswap | Cmov | Setcc | Xlat | Lahf | Sahf | Cbw | Cwd | Salc | Nop
+            => data::bind(i),
+        Rol | Ror | Rcl | Rcr | Shl | Shr | Sar | Shld | Shrd => shift::bind(i),
+        Mul | Imul | Imul2 | Imul3 | Div | Idiv | Aaa | Aas | Daa | Das | Aam | Aad => muldiv::bind(i),
+        Bt | Bts | Btr | Btc | Bsf | Bsr => bit::bind(i),
+        Clc | Stc | Cmc | Cld | Std => flag::bind(i),
+        Movs | Cmps | Scas | Lods | Stos | Ins | Outs => string::bind(i),
+        Push | Pop | Pusha | Popa | Pushf | Popf | Enter | Leave => stack::bind(i),
+        Jcc | Jmp | Call | JmpInd | CallInd | Ret | Loop | Loope | Loopne | Jcxz | Bound => branch::bind(i),
+        In | Out => io::bind(i),
         _ => undefined,
     }
 }
