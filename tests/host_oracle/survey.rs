@@ -112,30 +112,14 @@ const RULES: &[Rule] = &[
         let sub = if low { 6 } else { 0 } + if al > 0x99 || s.old(1) { 0x60 } else { 0 };
         (al as i8).checked_sub(sub).is_none()
     }),
-    ("AAA before mask: sign", |s| {
-        let al = s.before[0] as u8;
-        (if al & 15 > 9 || s.old(0x10) { al.wrapping_add(6) } else { al }) & 0x80 != 0
-    }),
-    ("AAA before mask: zero", |s| {
-        let al = s.before[0] as u8;
-        (if al & 15 > 9 || s.old(0x10) { al.wrapping_add(6) } else { al }) == 0
-    }),
-    ("AAA before mask: parity", |s| {
-        let al = s.before[0] as u8;
-        parity(u32::from(if al & 15 > 9 || s.old(0x10) { al.wrapping_add(6) } else { al }))
-    }),
-    ("AAS before mask: sign", |s| {
-        let al = s.before[0] as u8;
-        (if al & 15 > 9 || s.old(0x10) { al.wrapping_sub(6) } else { al }) & 0x80 != 0
-    }),
-    ("AAS before mask: zero", |s| {
-        let al = s.before[0] as u8;
-        (if al & 15 > 9 || s.old(0x10) { al.wrapping_sub(6) } else { al }) == 0
-    }),
-    ("AAS before mask: parity", |s| {
-        let al = s.before[0] as u8;
-        parity(u32::from(if al & 15 > 9 || s.old(0x10) { al.wrapping_sub(6) } else { al }))
-    }),
+    ("bit 15 of AX+106h, if adjusted", |s| ax(s, 0x106).0 & 0x8000 != 0),
+    ("AX+106h==0 (if adjusted, before the mask)", |s| ax(s, 0x106).0 == 0),
+    ("AX+106h overflows", |s| ax(s, 0x106).1),
+    ("parity(AL+6 if adjusted, before the mask)", |s| parity(ax(s, 0x106).0.into())),
+    ("bit 15 of AX-106h, if adjusted", |s| ax(s, -0x106).0 & 0x8000 != 0),
+    ("AX-106h==0 (if adjusted, before the mask)", |s| ax(s, -0x106).0 == 0),
+    ("AX-106h overflows", |s| ax(s, -0x106).1),
+    ("parity(AL-6 if adjusted, before the mask)", |s| parity(ax(s, -0x106).0.into())),
     ("AAD add carry", |s| aad(s).0 > 0xff),
     ("AAD add overflow", |s| {
         let (_, a, b) = aad(s);
@@ -146,6 +130,15 @@ const RULES: &[Rule] = &[
         (a & 15) + (b & 15) > 15
     }),
 ];
+
+/// AX after AAA's or AAS's adjustment by `by`, before the upper half of AL is cleared, and whether it overflowed.
+fn ax(s: &Sample, by: i16) -> (u16, bool) {
+    let ax = s.before[0] as u16 as i16;
+    if s.before[0] & 15 <= 9 && !s.old(0x10) {
+        return (ax as u16, false);
+    }
+    (ax.wrapping_add(by) as u16, ax.checked_add(by).is_none())
+}
 
 /// AAD's sum, and its two addends.
 fn aad(s: &Sample) -> (u32, u8, u8) {
@@ -196,14 +189,12 @@ fn subjects() -> Vec<Subject1> {
         });
         push("IMUL bl", size, &[0xf6 | w, 0xeb], "any", any);
         push("DIV bl", size, &[0xf6 | w, 0xf3], "no #DE", |r, g| {
-            g[2] = 0;
-            g[3] = 0x8000_8080 | r.next();
-            g[0] &= 0xffff_00ff | (r.next() & 0x7f00);
+            g[2] = if r.one_in(2) { 0 } else { g[3] >> r.below(31) };
+            g[0] &= if r.one_in(2) { 0x00ff } else { 0xffff_ffff };
         });
         push("IDIV bl", size, &[0xf6 | w, 0xfb], "no #DE", |r, g| {
-            g[2] = 0;
-            g[0] &= 0x7fff_007f;
-            g[3] = 0x4000_4040 | (r.next() & 0xbfff_bfbf);
+            g[2] = (g[3] as i32 >> (1 + r.below(31))) as u32;
+            g[0] = if r.one_in(2) { g[0] as i8 as u32 } else { g[0] };
         });
         if size == 8 {
             continue;
