@@ -3,7 +3,8 @@
 //!
 //! The machine: user mode (CPL 3, IOPL 0), paging on. In 32-bit mode CS is flat, 32-bit ([`CS32`]); DS, ES, SS and
 //! GS are flat data ([`FLAT`]); FS is null. In 16-bit mode CS, DS, ES and SS are 16-bit segments of the LDT with base
-//! 0 and limit FFFFh; GS stays flat. IDT gates 3 and 4 have DPL 3, all others DPL 0.
+//! 0 and limit FFFFh; GS stays flat. The GDT's entries 1 to 3 have DPL 0, entries 4 and 5 are those of [`CS32`] and
+//! [`FLAT`]; the LDT has three entries, of which entry 0 is empty. The TSS has no I/O permission map. IDT gates 3 and 4 have DPL 3, all others DPL 0.
 
 use std::ops::Range;
 
@@ -43,7 +44,8 @@ pub const STATUS: u32 = 0x8d5;
 pub const COMPARED: u32 = 0x003e_ffff;
 
 /// The flag bits by name, in the order in which reports print them.
-pub const FLAGS: [(&str, u32); 6] = [("CF", 1), ("PF", 4), ("AF", 0x10), ("ZF", 0x40), ("SF", 0x80), ("OF", 0x800)];
+pub const FLAGS: [(&str, u32); 6] =
+    [("CF", 1), ("PF", 4), ("AF", 0x10), ("ZF", 0x40), ("SF", 0x80), ("OF", 0x800)];
 
 /// The size of the code segment that an instruction runs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

@@ -94,8 +94,7 @@ impl Table {
         name: &str,
         size: u32,
         opcode: &[u8],
-        reg: Reg,
-        kinds: Kinds,
+        (reg, kinds): (Reg, Kinds),
         before: impl Fn(&mut Gen) + Copy + 'static,
         after: impl Fn(&mut Gen) + Copy + 'static,
     ) {
@@ -140,6 +139,7 @@ pub fn all(sixteen: bool) -> Vec<Form> {
         stack(&mut t);
         branches(&mut t);
         far(&mut t);
+        segments(&mut t);
         strings(&mut t);
         flags_and_bcd(&mut t);
         locked(&mut t);
@@ -165,33 +165,33 @@ fn alu(t: &mut Table) {
         let undefined = if matches!(i, 1 | 4 | 6) { AF } else { 0 };
         let mark = move |g: &mut Gen| g.case.undefined = undefined;
         for size in SIZES {
-            t.rm(&format!("{name} rm,r"), size, &[i << 3 | w(size)], Reg::Any, Both, mark, no);
-            t.rm(&format!("{name} r,rm"), size, &[i << 3 | 2 | w(size)], Reg::Any, Both, mark, no);
-            t.rm(&format!("{name} rm,imm"), size, &[0x80 | w(size)], Reg::Digit(i), Both, mark, imm_z);
+            t.rm(&format!("{name} rm,r"), size, &[i << 3 | w(size)], (Reg::Any, Both), mark, no);
+            t.rm(&format!("{name} r,rm"), size, &[i << 3 | 2 | w(size)], (Reg::Any, Both), mark, no);
+            t.rm(&format!("{name} rm,imm"), size, &[0x80 | w(size)], (Reg::Digit(i), Both), mark, imm_z);
             t.add(&format!("{name} a,imm"), size, move |g| {
                 g.case.undefined = undefined;
                 g.op(false, &[i << 3 | 4 | w(size)]);
                 g.imm_z();
             });
         }
-        t.rm(&format!("{name} rm,imm (82)"), 8, &[0x82], Reg::Digit(i), Both, mark, imm_z);
+        t.rm(&format!("{name} rm,imm (82)"), 8, &[0x82], (Reg::Digit(i), Both), mark, imm_z);
         for size in WIDE {
-            t.rm(&format!("{name} rm,simm8"), size, &[0x83], Reg::Digit(i), Both, mark, imm8);
+            t.rm(&format!("{name} rm,simm8"), size, &[0x83], (Reg::Digit(i), Both), mark, imm8);
         }
     }
     let logic = |g: &mut Gen| g.case.undefined = AF;
     for size in SIZES {
-        t.rm("TEST rm,r", size, &[0x84 | w(size)], Reg::Any, Both, logic, no);
-        t.rm("TEST rm,imm", size, &[0xf6 | w(size)], Reg::Digit(0), Both, logic, imm_z);
-        t.rm("TEST rm,imm (F6 /1)", size, &[0xf6 | w(size)], Reg::Digit(1), Both, logic, imm_z);
+        t.rm("TEST rm,r", size, &[0x84 | w(size)], (Reg::Any, Both), logic, no);
+        t.rm("TEST rm,imm", size, &[0xf6 | w(size)], (Reg::Digit(0), Both), logic, imm_z);
+        t.rm("TEST rm,imm (F6 /1)", size, &[0xf6 | w(size)], (Reg::Digit(1), Both), logic, imm_z);
         t.add("TEST a,imm", size, move |g| {
             g.case.undefined = AF;
             g.op(false, &[0xa8 | w(size)]);
             g.imm_z();
         });
-        t.rm("XCHG rm,r", size, &[0x86 | w(size)], Reg::Any, Both, no, no);
-        t.rm("CMPXCHG rm,r", size, &[0x0f, 0xb0 | w(size)], Reg::Any, Both, no, equal_sometimes);
-        t.rm("XADD rm,r", size, &[0x0f, 0xc0 | w(size)], Reg::Any, Both, no, no);
+        t.rm("XCHG rm,r", size, &[0x86 | w(size)], (Reg::Any, Both), no, no);
+        t.rm("CMPXCHG rm,r", size, &[0x0f, 0xb0 | w(size)], (Reg::Any, Both), no, equal_sometimes);
+        t.rm("XADD rm,r", size, &[0x0f, 0xc0 | w(size)], (Reg::Any, Both), no, no);
     }
     for size in WIDE {
         t.add("XCHG a,r", size, |g| {
@@ -199,7 +199,7 @@ fn alu(t: &mut Table) {
             g.op(false, &[0x90 | r]);
         });
     }
-    t.rm("CMPXCHG8B", 32, &[0x0f, 0xc7], Reg::Digit(1), Memory, |g| g.len = 8, equal_sometimes);
+    t.rm("CMPXCHG8B", 32, &[0x0f, 0xc7], (Reg::Digit(1), Memory), |g| g.len = 8, equal_sometimes);
 }
 
 /// Makes the memory operand equal to EDX:EAX (or its low part) half of the time.
@@ -215,10 +215,10 @@ fn equal_sometimes(g: &mut Gen) {
 /// INC, DEC, NOT, NEG.
 fn unary(t: &mut Table) {
     for size in SIZES {
-        t.rm("INC rm", size, &[0xfe | w(size)], Reg::Digit(0), Kinds::Both, no, no);
-        t.rm("DEC rm", size, &[0xfe | w(size)], Reg::Digit(1), Kinds::Both, no, no);
-        t.rm("NOT rm", size, &[0xf6 | w(size)], Reg::Digit(2), Kinds::Both, no, no);
-        t.rm("NEG rm", size, &[0xf6 | w(size)], Reg::Digit(3), Kinds::Both, no, no);
+        t.rm("INC rm", size, &[0xfe | w(size)], (Reg::Digit(0), Kinds::Both), no, no);
+        t.rm("DEC rm", size, &[0xfe | w(size)], (Reg::Digit(1), Kinds::Both), no, no);
+        t.rm("NOT rm", size, &[0xf6 | w(size)], (Reg::Digit(2), Kinds::Both), no, no);
+        t.rm("NEG rm", size, &[0xf6 | w(size)], (Reg::Digit(3), Kinds::Both), no, no);
     }
     for size in WIDE {
         for (op, name) in [(0x40, "INC r"), (0x48, "DEC r")] {
@@ -270,30 +270,41 @@ fn shifts(t: &mut Table) {
         let digit = digit as u8;
         for size in SIZES {
             let reg = Reg::Digit(digit);
-            t.rm(&format!("{name} rm,1"), size, &[0xd0 | w(size)], reg, Both, move |g| settle(g, digit, 1), no);
+            t.rm(
+                &format!("{name} rm,1"),
+                size,
+                &[0xd0 | w(size)],
+                (reg, Both),
+                move |g| settle(g, digit, 1),
+                no,
+            );
             let by_cl = move |g: &mut Gen| {
                 let count = draw_count(g);
                 let upper = g.rng.next() & 0xffff_ff00;
                 g.pin(ECX, upper | count);
                 settle(g, digit, count);
             };
-            t.rm(&format!("{name} rm,CL"), size, &[0xd2 | w(size)], reg, Both, by_cl, no);
+            t.rm(&format!("{name} rm,CL"), size, &[0xd2 | w(size)], (reg, Both), by_cl, no);
             let by_imm = move |g: &mut Gen| {
                 let count = draw_count(g);
                 settle(g, digit, count);
             };
-            t.rm(&format!("{name} rm,imm8"), size, &[0xc0 | w(size)], reg, Both, by_imm, |g| g.imm(g.count, 8));
+            t.rm(&format!("{name} rm,imm8"), size, &[0xc0 | w(size)], (reg, Both), by_imm, |g| {
+                g.imm(g.count, 8)
+            });
         }
     }
     for (op, name) in [(0xa4u8, "SHLD"), (0xac, "SHRD")] {
         for size in WIDE {
-            t.rm(&format!("{name} rm,r,imm8"), size, &[0x0f, op], Reg::Any, Both, double_count, |g| g.imm(g.count, 8));
+            t.rm(&format!("{name} rm,r,imm8"), size, &[0x0f, op], (Reg::Any, Both), double_count, |g| {
+                g.imm(g.count, 8)
+            });
             let by_cl = |g: &mut Gen| {
                 double_count(g);
                 let upper = g.rng.next() & 0xffff_ff00;
                 g.pin(ECX, upper | g.count);
             };
-            t.rm(&format!("{name} rm,r,CL"), size, &[0x0f, op | 1], Reg::Any, Both, by_cl, no);
+            t.rm(&format!("{name} rm,r,CL"), size, &[0x0f, op | 1], (Reg::Any, Both), by_cl, no);
         }
     }
 }
@@ -316,14 +327,14 @@ fn multiply(t: &mut Table) {
     use Kinds::Both;
     for size in SIZES {
         let product = |g: &mut Gen| g.case.undefined = SZAP;
-        t.rm("MUL rm", size, &[0xf6 | w(size)], Reg::Digit(4), Both, product, no);
-        t.rm("IMUL rm", size, &[0xf6 | w(size)], Reg::Digit(5), Both, product, no);
-        t.rm("DIV rm", size, &[0xf6 | w(size)], Reg::Digit(6), Both, dividend, no);
-        t.rm("IDIV rm", size, &[0xf6 | w(size)], Reg::Digit(7), Both, dividend, no);
+        t.rm("MUL rm", size, &[0xf6 | w(size)], (Reg::Digit(4), Both), product, no);
+        t.rm("IMUL rm", size, &[0xf6 | w(size)], (Reg::Digit(5), Both), product, no);
+        t.rm("DIV rm", size, &[0xf6 | w(size)], (Reg::Digit(6), Both), dividend, no);
+        t.rm("IDIV rm", size, &[0xf6 | w(size)], (Reg::Digit(7), Both), dividend, no);
         if size != 8 {
-            t.rm("IMUL r,rm", size, &[0x0f, 0xaf], Reg::Any, Both, product, no);
-            t.rm("IMUL r,rm,imm", size, &[0x69], Reg::Any, Both, product, imm_z);
-            t.rm("IMUL r,rm,simm8", size, &[0x6b], Reg::Any, Both, product, imm8);
+            t.rm("IMUL r,rm", size, &[0x0f, 0xaf], (Reg::Any, Both), product, no);
+            t.rm("IMUL r,rm,imm", size, &[0x69], (Reg::Any, Both), product, imm_z);
+            t.rm("IMUL r,rm,simm8", size, &[0x6b], (Reg::Any, Both), product, imm8);
         }
     }
 }
@@ -351,15 +362,22 @@ fn bits(t: &mut Table) {
         let i = i as u8;
         for size in WIDE {
             let mark = |g: &mut Gen| g.case.undefined = STATUS & !CF & !0x40;
-            t.rm(&format!("{name} rm,imm8"), size, &[0x0f, 0xba], Reg::Digit(4 + i), Both, mark, imm8);
-            t.rm(&format!("{name} rm,r"), size, &[0x0f, 0xa3 | i << 3], Reg::Any, Kinds::Register, mark, no);
+            t.rm(&format!("{name} rm,imm8"), size, &[0x0f, 0xba], (Reg::Digit(4 + i), Both), mark, imm8);
+            t.rm(
+                &format!("{name} rm,r"),
+                size,
+                &[0x0f, 0xa3 | i << 3],
+                (Reg::Any, Kinds::Register),
+                mark,
+                no,
+            );
             t.add(&format!("{name} rm,r mem (far bits)"), size, move |g| far_bit(g, 0xa3 | i << 3));
         }
     }
     for (op, name) in [(0xbcu8, "BSF"), (0xbd, "BSR")] {
         for size in WIDE {
             let mark = |g: &mut Gen| g.case.undefined = STATUS & !0x40;
-            t.rm(&format!("{name} r,rm"), size, &[0x0f, op], Reg::Any, Both, mark, |g| {
+            t.rm(&format!("{name} r,rm"), size, &[0x0f, op], (Reg::Any, Both), mark, |g| {
                 if let Some(target) = g.target.filter(|_| g.rng.one_in(8)) {
                     g.store(target, &[0; 4]);
                 }
@@ -402,9 +420,9 @@ fn far_bit(g: &mut Gen, opcode: u8) {
 fn moves(t: &mut Table) {
     use Kinds::*;
     for size in SIZES {
-        t.rm("MOV rm,r", size, &[0x88 | w(size)], Reg::Any, Both, no, no);
-        t.rm("MOV r,rm", size, &[0x8a | w(size)], Reg::Any, Both, no, no);
-        t.rm("MOV rm,imm", size, &[0xc6 | w(size)], Reg::Digit(0), Both, no, imm_z);
+        t.rm("MOV rm,r", size, &[0x88 | w(size)], (Reg::Any, Both), no, no);
+        t.rm("MOV r,rm", size, &[0x8a | w(size)], (Reg::Any, Both), no, no);
+        t.rm("MOV rm,imm", size, &[0xc6 | w(size)], (Reg::Digit(0), Both), no, imm_z);
         t.add("MOV r,imm", size, move |g| {
             let r = g.any_reg();
             g.op(false, &[if size == 8 { 0xb0 } else { 0xb8 } | r]);
@@ -420,13 +438,18 @@ fn moves(t: &mut Table) {
         }
     }
     for size in WIDE {
-        for (op, name, len) in [(0xb6u8, "MOVZX r,rm8", 1), (0xb7, "MOVZX r,rm16", 2), (0xbe, "MOVSX r,rm8", 1), (0xbf, "MOVSX r,rm16", 2)] {
-            t.rm(name, size, &[0x0f, op], Reg::Any, Both, move |g| g.len = len, no);
+        for (op, name, len) in [
+            (0xb6u8, "MOVZX r,rm8", 1),
+            (0xb7, "MOVZX r,rm16", 2),
+            (0xbe, "MOVSX r,rm8", 1),
+            (0xbf, "MOVSX r,rm16", 2),
+        ] {
+            t.rm(name, size, &[0x0f, op], (Reg::Any, Both), move |g| g.len = len, no);
         }
-        t.rm("LEA r,m", size, &[0x8d], Reg::Any, Memory, no, no);
+        t.rm("LEA r,m", size, &[0x8d], (Reg::Any, Memory), no, no);
         for sreg in [0u8, 1, 2, 3] {
             let name = ["ES", "CS", "SS", "DS"][usize::from(sreg)];
-            t.rm(&format!("MOV rm,{name}"), size, &[0x8c], Reg::Digit(sreg), Both, |g| g.len = 2, no);
+            t.rm(&format!("MOV rm,{name}"), size, &[0x8c], (Reg::Digit(sreg), Both), |g| g.len = 2, no);
         }
         for (op, name) in [(0x98u8, "CBW/CWDE"), (0x99, "CWD/CDQ"), (0x90, "NOP")] {
             t.add(name, size, move |g| g.op(false, &[op]));
@@ -445,9 +468,9 @@ fn moves(t: &mut Table) {
 /// SETcc, CMOVcc.
 fn conditional(t: &mut Table) {
     for cc in 0..16u8 {
-        t.rm(&format!("SET{cc:X}"), 8, &[0x0f, 0x90 | cc], Reg::Digit(0), Kinds::Both, no, no);
+        t.rm(&format!("SET{cc:X}"), 8, &[0x0f, 0x90 | cc], (Reg::Digit(0), Kinds::Both), no, no);
         for size in WIDE {
-            t.rm(&format!("CMOV{cc:X}"), size, &[0x0f, 0x40 | cc], Reg::Any, Kinds::Both, no, no);
+            t.rm(&format!("CMOV{cc:X}"), size, &[0x0f, 0x40 | cc], (Reg::Any, Kinds::Both), no, no);
         }
     }
 }
@@ -481,8 +504,8 @@ fn stack(t: &mut Table) {
         let room = |g: &mut Gen| {
             g.stack(8, 8);
         };
-        t.rm("PUSH rm", size, &[0xff], Reg::Digit(6), Kinds::Both, room, no);
-        t.rm("POP rm", size, &[0x8f], Reg::Digit(0), Kinds::Register, room, no);
+        t.rm("PUSH rm", size, &[0xff], (Reg::Digit(6), Kinds::Both), room, no);
+        t.rm("POP rm", size, &[0x8f], (Reg::Digit(0), Kinds::Register), room, no);
         t.add("POP rm mem", size, |g| {
             let at = g.stack(8, 8);
             g.op(true, &[0x8f]);
@@ -715,6 +738,61 @@ fn far(t: &mut Table) {
     }
 }
 
+/// Selectors that load, that are null, and that fault: empty, beyond the LDT, of a lesser DPL.
+fn draw_selector(g: &mut Gen) -> u16 {
+    const SELECTORS: [u16; 13] =
+        // Not the null selectors 1 to 3: an interrupt's IRET between load and read-back makes them 0.
+        [FLAT, FLAT, DATA16, DATA16, CS32, CS16, 0, 0x0b, 0x07, 0x1f, 0x18, FLAT & !3, DATA16 & !3];
+    SELECTORS[g.rng.below(SELECTORS.len() as u32) as usize]
+}
+
+/// Loads of DS, ES and SS.
+fn segments(t: &mut Table) {
+    for size in WIDE {
+        for (sreg, name) in [(0u8, "ES"), (2, "SS"), (3, "DS")] {
+            t.add(&format!("MOV {name},r"), size, move |g| {
+                let (reg, selector) = (g.any_reg(), draw_selector(g));
+                let upper = g.rng.next() & 0xffff_0000;
+                g.pin(usize::from(reg), upper | u32::from(selector));
+                g.bare(&[0x8e, 0xc0 | sreg << 3 | reg]);
+            });
+            t.add(&format!("MOV {name},m"), size, move |g| {
+                g.len = 2;
+                let selector = draw_selector(g);
+                g.op(true, &[0x8e]);
+                let target = DATA.start + 0x100 + g.rng.below(0x1e00);
+                g.window(target, target + 8);
+                g.store(target, &selector.to_le_bytes());
+                g.rm_mem_at(sreg, target);
+            });
+            t.add(&format!("POP {name}"), size, move |g| {
+                let selector = draw_selector(g);
+                let at = STACK.start + 0xc00 + g.rng.below(0x800);
+                g.pin(ESP, at);
+                g.window(at, at + 8);
+                g.store(at, &selector.to_le_bytes());
+                g.bare(&[0x07 | sreg << 3]);
+            });
+        }
+        let loads: [(&[u8], &str); 3] =
+            [(&[0xc4], "LES r,m"), (&[0xc5], "LDS r,m"), (&[0x0f, 0xb2], "LSS r,m")];
+        for (op, name) in loads {
+            t.add(name, size, move |g| {
+                let selector = draw_selector(g);
+                g.op(true, op);
+                let target = DATA.start + 0x100 + g.rng.below(0x1e00);
+                g.window(target, target + 8);
+                g.store(target + size / 8, &selector.to_le_bytes());
+                let reg = g.any_reg();
+                g.rm_mem_at(reg, target);
+            });
+        }
+    }
+    let from = t.forms.len();
+    t.add("MOV CS,r (#UD)", 32, |g| g.bare(&[0x8e, 0xc8]));
+    t.faulting(from);
+}
+
 /// String instructions, alone and repeated.
 fn strings(t: &mut Table) {
     let list = [(0xa4u8, "MOVS"), (0xa6, "CMPS"), (0xaa, "STOS"), (0xac, "LODS"), (0xae, "SCAS")];
@@ -730,7 +808,13 @@ fn strings(t: &mut Table) {
 /// One string instruction; runs may cross into pages that fault, and then stop in between.
 fn string(g: &mut Gen, op: u8, prefix: Option<u8>) {
     let bytes = g.size / 8;
-    let count = if prefix.is_none() { 1 } else if g.rng.one_in(4) { g.rng.below(70) } else { g.rng.below(9) };
+    let count = if prefix.is_none() {
+        1
+    } else if g.rng.one_in(4) {
+        g.rng.below(70)
+    } else {
+        g.rng.below(9)
+    };
     g.case.eflags |= (g.rng.next() & 1) << 10;
     let down = g.case.eflags & 0x400 != 0;
     if let Some(prefix) = prefix {
@@ -739,7 +823,8 @@ fn string(g: &mut Gen, op: u8, prefix: Option<u8>) {
     g.op(true, &[op | w(g.size)]);
     let span = bytes * count.max(1);
     for reg in [ESI, EDI] {
-        let first = if g.rng.one_in(2) { g.draw_target(bytes) } else { DATA.start + 0x400 + g.rng.below(0x1800) };
+        let first =
+            if g.rng.one_in(2) { g.draw_target(bytes) } else { DATA.start + 0x400 + g.rng.below(0x1800) };
         let lo = if down { first.wrapping_sub(span).min(first) } else { first };
         g.window(lo.saturating_sub(4), if down { first + bytes } else { first + span } + 4);
         let upper = if g.addr16 { g.rng.next() & 0xffff_0000 } else { 0 };
@@ -788,8 +873,12 @@ fn flags_and_bcd(t: &mut Table) {
             g.op(false, &[op]);
         });
     }
-    let decimal =
-        [(0x27u8, "DAA", OF), (0x2f, "DAS", OF), (0x37, "AAA", OF | SZAP & !AF), (0x3f, "AAS", OF | SZAP & !AF)];
+    let decimal = [
+        (0x27u8, "DAA", OF),
+        (0x2f, "DAS", OF),
+        (0x37, "AAA", OF | SZAP & !AF),
+        (0x3f, "AAS", OF | SZAP & !AF),
+    ];
     for (op, name, undefined) in decimal {
         t.add(name, 8, move |g| {
             g.case.undefined = undefined;

@@ -164,7 +164,10 @@ impl Gen<'_> {
             2 => DATA.end - inside(self, len),
             3 => READ_ONLY.end - inside(self, len),
             4 => DATA.start - inside(self, len),
-            5 => [DATA.start - 0x800, READ_ONLY.end, 0x1800][self.rng.below(3) as usize] + self.rng.below(0x700),
+            5 => {
+                [DATA.start - 0x800, READ_ONLY.end, 0x1800][self.rng.below(3) as usize]
+                    + self.rng.below(0x700)
+            }
             6 => 0x1_0000 - self.rng.below(len + 1),
             7..10 => DATA.start + 0x1000 - self.rng.below(len + 1),
             10..26 => DATA.start + 0x100 + self.rng.below(0x1d00),
@@ -257,7 +260,8 @@ impl Gen<'_> {
     }
 
     fn solve_sib(&mut self, reg: u8, mut md: u8, target: u32) {
-        let (scale, index, base) = (self.rng.below(4) as u8, self.rng.below(8) as u8, self.rng.below(8) as u8);
+        let (scale, index, base) =
+            (self.rng.below(4) as u8, self.rng.below(8) as u8, self.rng.below(8) as u8);
         let none = md == 0 && base == 5;
         if index != 4 && (!none || self.pinned >> index & 1 == 0) {
             if self.rng.one_in(2) && self.pinned >> index & 1 == 0 {
@@ -300,7 +304,11 @@ impl Gen<'_> {
 
     /// A short displacement from the end of the instruction, whose length is `len`, that misses instruction and landing.
     pub fn short(&mut self, len: u32) -> u8 {
-        let rel = if self.rng.one_in(2) { 24 + self.rng.below(104) as i32 } else { -48 - self.rng.below(80) as i32 };
+        let rel = if self.rng.one_in(2) {
+            24 + self.rng.below(104) as i32
+        } else {
+            -48 - self.rng.below(80) as i32
+        };
         self.case.landings.push((self.case.eip + len).wrapping_add(rel as u32));
         rel as u8
     }

@@ -172,7 +172,8 @@ struct UserDesc {
 /// Installs a 16-bit segment with base 0 and limit FFFFh under `selector`.
 fn install_segment(selector: u16, code: bool) -> Result<(), String> {
     // Bit 0: 32-bit; bits 1-2: contents (0 data, 2 code); bit 6: usable by programs.
-    let desc = UserDesc { entry: u32::from(selector >> 3), base: 0, limit: 0xffff, bits: if code { 4 } else { 0 } };
+    let desc =
+        UserDesc { entry: u32::from(selector >> 3), base: 0, limit: 0xffff, bits: if code { 4 } else { 0 } };
     // SAFETY: function 11h reads `desc` and writes only this process's LDT.
     let got = unsafe { libc::syscall(libc::SYS_modify_ldt, 0x11, &desc, size_of::<UserDesc>()) };
     // The call returns an int: a failure may arrive as a positive number in the 64-bit register.
@@ -260,7 +261,9 @@ impl HostCpu {
         for range in [CODE, DATA, READ_ONLY, STACK, EDGE] {
             let bytes = &background[range.start as usize..range.end as usize];
             // SAFETY: the range was just mapped, and nobody else knows it.
-            unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), range.start as usize as *mut u8, bytes.len()) };
+            unsafe {
+                std::ptr::copy_nonoverlapping(bytes.as_ptr(), range.start as usize as *mut u8, bytes.len())
+            };
         }
         // SAFETY: READ_ONLY is ours.
         unsafe { libc::mprotect(READ_ONLY.start as usize as *mut _, 0x1000, libc::PROT_READ) };
@@ -279,7 +282,10 @@ impl HostCpu {
     /// Writes bytes into the low region.
     fn poke(&self, addr: u32, bytes: &[u8]) {
         let writable = [CODE, DATA, STACK, EDGE];
-        assert!(writable.iter().any(|r| r.contains(&addr) && bytes.len() as u32 <= r.end - addr), "poke at {addr:#x}");
+        assert!(
+            writable.iter().any(|r| r.contains(&addr) && bytes.len() as u32 <= r.end - addr),
+            "poke at {addr:#x}"
+        );
         // SAFETY: the assertion keeps the copy inside memory that `new` mapped writable and that nothing in Rust refers to.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), addr as usize as *mut u8, bytes.len()) };
     }
@@ -357,13 +363,20 @@ impl HostCpu {
         }
     }
 
-    /// The first byte outside the code that no longer holds the background: a case that wrote beside its windows.
+    /// The first byte outside the code that no longer holds the background: a case wrote beside its windows. Restores
+    /// the background.
     pub fn stray_write(&self) -> Option<u32> {
-        [DATA, READ_ONLY, STACK, EDGE].into_iter().flatten().find(|&addr| {
+        let stray = [DATA, READ_ONLY, STACK, EDGE].into_iter().flatten().find(|&addr| {
             // SAFETY: these ranges are mapped and readable.
             let byte = unsafe { (addr as usize as *const u8).read_volatile() };
             byte != self.background[addr as usize]
-        })
+        });
+        if stray.is_some() {
+            for range in WRITABLE {
+                self.poke(range.start, &self.background[range.start as usize..range.end as usize]);
+            }
+        }
+        stray
     }
 }
 

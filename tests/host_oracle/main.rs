@@ -32,7 +32,9 @@ mod survey;
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 fn main() {
-    println!("*** SKIPPED: the host-CPU oracle needs an x86-64 Linux host, and this is not one. Nothing was compared. ***");
+    println!(
+        "*** SKIPPED: the host-CPU oracle needs an x86-64 Linux host, and this is not one. Nothing was compared. ***"
+    );
 }
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]

@@ -74,7 +74,8 @@ fn run_form(form: &Form, host: &mut HostCpu, ours: &mut Option<Box<dyn Subject>>
 
 /// Runs the forms of shard `k/n` and prints a line for each.
 pub fn run_shard(shard: &str, filters: &[String]) -> ExitCode {
-    let (k, n) = shard.split_once('/').and_then(|(k, n)| Some((k.parse().ok()?, n.parse().ok()?))).unwrap_or((0, 1));
+    let (k, n) =
+        shard.split_once('/').and_then(|(k, n)| Some((k.parse().ok()?, n.parse().ok()?))).unwrap_or((0, 1));
     let (mut host, no_sixteen) = match HostCpu::new() {
         Ok(made) => made,
         Err(why) => {
@@ -91,7 +92,8 @@ pub fn run_shard(shard: &str, filters: &[String]) -> ExitCode {
         println!("SELF");
     }
     let forms = all(no_sixteen.is_none());
-    let chosen = forms.iter().filter(|f| filters.is_empty() || filters.iter().any(|x| f.name.contains(x.as_str())));
+    let chosen =
+        forms.iter().filter(|f| filters.is_empty() || filters.iter().any(|x| f.name.contains(x.as_str())));
     for form in chosen.skip(k).step_by(n) {
         let tally = run_form(form, &mut host, &mut subject);
         println!("FORM {} {} {} {}", tally.cases, tally.faults, tally.failures, form.name);
@@ -119,7 +121,9 @@ impl Summary {
         match kind {
             "FORM" => self.take_form(rest),
             "UNDEFINED" => self.undefined.push(rest.into()),
-            "SELF" => self.notes.push("the host was compared with itself: the crate has no interpreter to judge".into()),
+            "SELF" => self
+                .notes
+                .push("the host was compared with itself: the crate has no interpreter to judge".into()),
             "NO16" => self.notes.push(format!("*** 16-bit code LEFT OUT on this host: {rest} ***")),
             "SKIP" => self.notes.push(format!("*** SKIPPED: {rest}. Nothing was compared. ***")),
             _ => println!("{line}"),
@@ -153,7 +157,10 @@ impl Summary {
         self.failed.iter().for_each(|line| println!("FAILED: {line}"));
         self.notes.iter().for_each(|line| println!("{line}"));
         let (forms, cases, faults) = (self.forms, self.cases, self.faults);
-        println!("host oracle: {forms} forms, {cases} cases ({faults} faults), {} forms failed", self.failed.len());
+        println!(
+            "host oracle: {forms} forms, {cases} cases ({faults} faults), {} forms failed",
+            self.failed.len()
+        );
         if self.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }

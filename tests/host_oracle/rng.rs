@@ -7,8 +7,30 @@ pub struct Rng(u64);
 
 /// Values at the edges of 8, 16 and 32 bits.
 const CORNERS: [u32; 24] = [
-    0, 1, 2, 3, 0x7f, 0x80, 0x81, 0xff, 0x100, 0x7fff, 0x8000, 0x8001, 0xffff, 0x1_0000, 0x7fff_ffff, 0x8000_0000,
-    0x8000_0001, 0xffff_ffff, 0xffff_fffe, 0xffff_ff80, 0xffff_8000, 0x5555_5555, 0xaaaa_aaaa, 0x0000_ff00,
+    0,
+    1,
+    2,
+    3,
+    0x7f,
+    0x80,
+    0x81,
+    0xff,
+    0x100,
+    0x7fff,
+    0x8000,
+    0x8001,
+    0xffff,
+    0x1_0000,
+    0x7fff_ffff,
+    0x8000_0000,
+    0x8000_0001,
+    0xffff_ffff,
+    0xffff_fffe,
+    0xffff_ff80,
+    0xffff_8000,
+    0x5555_5555,
+    0xaaaa_aaaa,
+    0x0000_ff00,
 ];
 
 impl Rng {
@@ -27,7 +49,7 @@ impl Rng {
 
     /// A number below `n`.
     pub fn below(&mut self, n: u32) -> u32 {
-        (u64::from(self.next()) * u64::from(n) >> 32) as u32
+        ((u64::from(self.next()) * u64::from(n)) >> 32) as u32
     }
 
     /// True once in `n` times.

@@ -42,7 +42,7 @@ impl Sample {
     fn old(&self, flag: u32) -> bool {
         self.flags & flag != 0
     }
-    fn new(&self, flag: u32) -> bool {
+    fn now(&self, flag: u32) -> bool {
         self.left & flag != 0
     }
     /// Bit `n` of the destination before.
@@ -52,10 +52,13 @@ impl Sample {
 }
 
 fn parity(v: u32) -> bool {
-    (v as u8).count_ones() % 2 == 0
+    (v as u8).count_ones().is_multiple_of(2)
 }
 
 type Rule = (&'static str, fn(&Sample) -> bool);
+
+/// What the destination holds afterwards, as a function of the sample.
+type Destination = (&'static str, fn(&Sample) -> u32);
 
 /// The rules, the simplest first.
 const RULES: &[Rule] = &[
@@ -74,14 +77,14 @@ const RULES: &[Rule] = &[
     ("msb(dest before)", |s| s.msb(s.dest())),
     ("dest before==0", |s| s.dest() == 0),
     ("parity(dest before)", |s| parity(s.dest())),
-    ("new CF", |s| s.new(1)),
-    ("new AF", |s| s.new(0x10)),
+    ("new CF", |s| s.now(1)),
+    ("new AF", |s| s.now(0x10)),
     ("old CF", |s| s.old(1)),
     ("old AF", |s| s.old(0x10)),
     ("bit0(result)", |s| s.result() & 1 != 0),
     ("bit4(result)", |s| s.result() & 0x10 != 0),
     ("bit4(dest^result)", |s| (s.result() ^ s.dest()) & 0x10 != 0),
-    ("msb(result)^CF", |s| s.msb(s.result()) ^ s.new(1)),
+    ("msb(result)^CF", |s| s.msb(s.result()) ^ s.now(1)),
     ("msb(result)^msb-1(result)", |s| s.msb(s.result()) ^ s.msb(s.result() << 1)),
     ("msb(dest)^msb(result)", |s| s.msb(s.result()) ^ s.msb(s.dest())),
     ("msb(dest)^msb-1(dest)", |s| s.msb(s.dest()) ^ s.msb(s.dest() << 1)),
@@ -89,12 +92,16 @@ const RULES: &[Rule] = &[
     ("msb(dest)^msb(source)", |s| s.msb(s.source()) ^ s.msb(s.dest())),
     ("dest.bit[size-n]", |s| s.bit(s.size.wrapping_sub(s.count & 31))),
     ("dest.bit[n-1]", |s| s.bit((s.count & 31).wrapping_sub(1))),
-    ("source.bit[2size-n]", |s| s.source().checked_shr((2 * s.size).wrapping_sub(s.count & 31)).unwrap_or(0) & 1 != 0),
+    ("source.bit[2size-n]", |s| {
+        s.source().checked_shr((2 * s.size).wrapping_sub(s.count & 31)).unwrap_or(0) & 1 != 0
+    }),
     ("source.bit[n-size-1]", |s| {
         s.source().checked_shr((s.count & 31).wrapping_sub(s.size + 1)).unwrap_or(0) & 1 != 0
     }),
     ("al>9 or old AF (low nibble)", |s| s.before[0] & 15 > 9 || s.old(0x10)),
-    ("msb(AL-6 or AL+6 borrow/overflow: signed add 6)", |s| (s.before[0] as u8 as i8).checked_add(6).is_none()),
+    ("msb(AL-6 or AL+6 borrow/overflow: signed add 6)", |s| {
+        (s.before[0] as u8 as i8).checked_add(6).is_none()
+    }),
     ("sub6 overflow", |s| (s.before[0] as u8 as i8).checked_sub(6).is_none()),
     ("adjusted && add6 overflow", |s| {
         (s.before[0] & 15 > 9 || s.old(0x10)) && (s.before[0] as u8 as i8).checked_add(6).is_none()
@@ -147,7 +154,7 @@ fn aad(s: &Sample) -> (u32, u8, u8) {
 }
 
 /// One surveyed instruction: its bytes after an operand-size prefix, and how to draw the operands.
-struct Subject1 {
+struct Surveyed {
     name: String,
     size: u32,
     code: Vec<u8>,
@@ -158,13 +165,13 @@ struct Subject1 {
 }
 
 /// The surveyed instructions.
-fn subjects() -> Vec<Subject1> {
+fn subjects() -> Vec<Surveyed> {
     let mut list = Vec::new();
     let any: fn(&mut Rng, &mut [u32; 8]) = |_, _| {};
     let mut push = |name: &str, size: u32, op8: &[u8], class: &str, draw: fn(&mut Rng, &mut [u32; 8])| {
         let mut code = if size == 16 { vec![0x66] } else { vec![] };
         code.extend_from_slice(op8);
-        list.push(Subject1 { name: format!("{name}/{size}"), size, code, draw, class: class.into() });
+        list.push(Surveyed { name: format!("{name}/{size}"), size, code, draw, class: class.into() });
     };
     let shifts = ["ROL", "ROR", "RCL", "RCR", "SHL", "SHR", "SAL(/6)", "SAR"];
     for size in [8u32, 16, 32] {
@@ -218,7 +225,9 @@ fn subjects() -> Vec<Subject1> {
                 g[3] = 1u32 << (r.next() & 15);
                 g[3] |= r.next() & r.next();
             });
-            push(&format!("{name} eax,ebx"), size, &[0x0f, op, 0xc3], "source==0", |_, g| g[3] &= 0xffff_0000);
+            push(&format!("{name} eax,ebx"), size, &[0x0f, op, 0xc3], "source==0", |_, g| {
+                g[3] &= 0xffff_0000
+            });
             push(&format!("{name} eax,ebx"), size, &[0x0f, op, 0xc3], "source==0 all 32", |_, g| g[3] = 0);
         }
     }
@@ -264,17 +273,24 @@ fn counts(size: u32) -> Vec<(&'static str, Draw)> {
 
 /// The rules that hold for one flag over all samples.
 fn rules_for(flag: u32, samples: &[Sample]) -> String {
-    if samples.iter().all(|s| s.new(flag) == s.old(flag)) {
+    if samples.iter().all(|s| s.now(flag) == s.old(flag)) {
         return "unchanged".into();
     }
-    let hold: Vec<&str> =
-        RULES.iter().filter(|(_, rule)| samples.iter().all(|s| rule(s) == s.new(flag))).map(|r| r.0).collect();
-    if hold.is_empty() { "NO SIMPLE RULE".into() } else { hold.into_iter().take(4).collect::<Vec<_>>().join(" | ") }
+    let hold: Vec<&str> = RULES
+        .iter()
+        .filter(|(_, rule)| samples.iter().all(|s| rule(s) == s.now(flag)))
+        .map(|r| r.0)
+        .collect();
+    if hold.is_empty() {
+        "NO SIMPLE RULE".into()
+    } else {
+        hold.into_iter().take(4).collect::<Vec<_>>().join(" | ")
+    }
 }
 
 /// What the destination holds afterwards, where that is the question (16-bit SHLD by more than 16, BSF of 0).
 fn dest_rule(samples: &[Sample]) -> &'static str {
-    let rules: [(&str, fn(&Sample) -> u32); 5] = [
+    let rules: [Destination; 5] = [
         ("dest unchanged", |s| s.before[0]),
         ("SHLD16>16 = (dest:src:dest << n) >> 32", |s| {
             let n = s.count & 31;
@@ -324,10 +340,23 @@ pub fn survey(cpu: &mut dyn Subject, cases: usize) -> String {
             if out.fault.is_none() {
                 let count = case.regs[1] & 0xff;
                 let (before, flags) = (case.regs, case.eflags);
-                samples.push(Sample { size: subject.size, before, flags, after: out.regs, left: out.eflags, count });
+                samples.push(Sample {
+                    size: subject.size,
+                    before,
+                    flags,
+                    after: out.regs,
+                    left: out.eflags,
+                    count,
+                });
             }
         }
-        text += &format!("\n{} [{}] ({} cases) {}\n", subject.name, subject.class, samples.len(), dest_rule(&samples));
+        text += &format!(
+            "\n{} [{}] ({} cases) {}\n",
+            subject.name,
+            subject.class,
+            samples.len(),
+            dest_rule(&samples)
+        );
         for (name, bit) in FLAGS {
             text += &format!("    {name}: {}\n", rules_for(bit, &samples));
         }
