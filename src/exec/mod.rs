@@ -9,5 +9,6 @@ pub mod operand;
 pub mod ops;
 pub mod segload;
 pub mod task;
+pub mod stack;
 
 pub use env::{Env, Handler};

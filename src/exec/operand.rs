@@ -197,6 +197,40 @@ macro_rules! by_width {
     };
 }
 
+/// As [`by_width`], for what has no byte form.
+macro_rules! by_wide {
+    ($i:expr, $f:ident, $E:ty $(, $arg:ty)*) => {
+        match $i.width {
+            $crate::bus::Width::Word => $f::<$E, u16 $(, $arg)*>,
+            _ => $f::<$E, u32 $(, $arg)*>,
+        }
+    };
+}
+
+/// Picks the compiled form of `$f` for the condition of `$i`, its last, constant, argument.
+macro_rules! by_cond {
+    ($i:expr, $f:ident $(, $arg:ty)*) => {
+        match $i.cond {
+            $crate::decode::Cond::O => $f::<$($arg,)* 0>,
+            $crate::decode::Cond::No => $f::<$($arg,)* 1>,
+            $crate::decode::Cond::B => $f::<$($arg,)* 2>,
+            $crate::decode::Cond::Ae => $f::<$($arg,)* 3>,
+            $crate::decode::Cond::E => $f::<$($arg,)* 4>,
+            $crate::decode::Cond::Ne => $f::<$($arg,)* 5>,
+            $crate::decode::Cond::Be => $f::<$($arg,)* 6>,
+            $crate::decode::Cond::A => $f::<$($arg,)* 7>,
+            $crate::decode::Cond::S => $f::<$($arg,)* 8>,
+            $crate::decode::Cond::Ns => $f::<$($arg,)* 9>,
+            $crate::decode::Cond::P => $f::<$($arg,)* 10>,
+            $crate::decode::Cond::Np => $f::<$($arg,)* 11>,
+            $crate::decode::Cond::L => $f::<$($arg,)* 12>,
+            $crate::decode::Cond::Ge => $f::<$($arg,)* 13>,
+            $crate::decode::Cond::Le => $f::<$($arg,)* 14>,
+            $crate::decode::Cond::G => $f::<$($arg,)* 15>,
+        }
+    };
+}
+
 /// As [`by_width`], for a single operand that is a register or memory.
 macro_rules! by_rm {
     ($i:expr, $f:ident, $E:ty $(, $arg:ty)*) => {
@@ -222,4 +256,4 @@ macro_rules! by_places {
     }};
 }
 
-pub(crate) use {by_places, by_rm, by_width};
+pub(crate) use {by_cond, by_places, by_rm, by_wide, by_width};

@@ -5,6 +5,15 @@ pub mod alu;
 pub mod far;
 pub mod segment;
 pub mod system;
+pub mod bit;
+pub mod branch;
+pub mod data;
+pub mod flag;
+pub mod io;
+pub mod muldiv;
+pub mod shift;
+pub mod stack;
+pub mod string;
 
 use super::{Env, Handler};
 use crate::cpu::{Cpu, Fault};
@@ -23,6 +32,16 @@ pub fn bind<E: Env>(i: &Insn) -> Handler<E> {
         Cli | Sti | Hlt | Lgdt | Lidt | Sgdt | Sidt | Lldt | Ltr | Sldt | Str | Lmsw | Smsw | Clts | Invd | Wbinvd
         | Invlpg | MovFromCr | MovToCr | MovFromDr | MovToDr | Cpuid | Rdtsc | Rdpmc | Rdmsr | Wrmsr | Wait | Esc
             => system::bind(i),
+        Mov | Movzx | Movsx | Lea | Xchg | Bswap | Cmov | Setcc | Xlat | Lahf | Sahf | Cbw | Cwd | Salc | Nop
+            => data::bind(i),
+        Rol | Ror | Rcl | Rcr | Shl | Shr | Sar | Shld | Shrd => shift::bind(i),
+        Mul | Imul | Imul2 | Imul3 | Div | Idiv | Aaa | Aas | Daa | Das | Aam | Aad => muldiv::bind(i),
+        Bt | Bts | Btr | Btc | Bsf | Bsr => bit::bind(i),
+        Clc | Stc | Cmc | Cld | Std => flag::bind(i),
+        Movs | Cmps | Scas | Lods | Stos | Ins | Outs => string::bind(i),
+        Push | Pop | Pusha | Popa | Pushf | Popf | Enter | Leave => stack::bind(i),
+        Jcc | Jmp | Call | JmpInd | CallInd | Ret | Loop | Loope | Loopne | Jcxz | Bound => branch::bind(i),
+        In | Out => io::bind(i),
         _ => undefined,
     }
 }

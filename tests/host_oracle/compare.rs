@@ -1,0 +1,94 @@
+//! Comparing two outcomes of one case, and printing a failure as one line: bytes, disassembly, the state before, and
+//! what each side made of it. Undefined flags are kept apart: they are counted, not failures.
+
+use super::case::*;
+use iced_x86::{Decoder, DecoderOptions, Formatter, NasmFormatter};
+use std::fmt::Write;
+
+/// What a comparison found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// All that the manual defines agrees.
+    pub agrees: bool,
+    /// Flags that the manual leaves undefined, and that differ.
+    pub undefined: u32,
+}
+
+/// Compares what the host and the other side made of `case`.
+pub fn compare(case: &Case, host: &Outcome, ours: &Outcome) -> Verdict {
+    let differ = (host.eflags ^ ours.eflags) & COMPARED;
+    // A fault leaves no result, so it leaves nothing undefined.
+    let undefined = if host.fault.is_some() { 0 } else { case.undefined };
+    let agrees = host.fault == ours.fault
+        && host.regs == ours.regs
+        && host.eip == ours.eip
+        && host.segs == ours.segs
+        && host.memory == ours.memory
+        && differ & !undefined == 0;
+    Verdict { agrees, undefined: differ & undefined }
+}
+
+/// The instruction in assembly.
+pub fn disassemble(case: &Case) -> String {
+    let bits = if case.mode == Mode::Code32 { 32 } else { 16 };
+    let mut decoder = Decoder::with_ip(bits, &case.code, case.eip.into(), DecoderOptions::NONE);
+    let mut text = String::new();
+    NasmFormatter::new().format(&decoder.decode(), &mut text);
+    text
+}
+
+/// The names of the set flags.
+pub fn flag_names(flags: u32) -> String {
+    let names: Vec<&str> = FLAGS.iter().filter(|(_, bit)| flags & bit != 0).map(|f| f.0).collect();
+    names.join("+")
+}
+
+const NAMES: [&str; 8] = ["eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi"];
+
+/// One line about a case on which the sides disagree. Of the outcomes it gives what changed or differs.
+pub fn describe(form: &str, case: &Case, host: &Outcome, ours: &Outcome) -> String {
+    let mut line = format!("{form}: ");
+    for byte in &case.code {
+        let _ = write!(line, "{byte:02x}");
+    }
+    let _ = write!(line, " `{}` at {:x} |", disassemble(case), case.eip);
+    for (name, value) in NAMES.iter().zip(case.regs) {
+        let _ = write!(line, " {name}={value:x}");
+    }
+    let _ = write!(line, " fl={:x}", case.eflags);
+    for w in &case.windows {
+        let _ = write!(line, " [{:x}]=", w.addr);
+        for byte in &case.memory[w.at as usize..(w.at + w.len.min(48)) as usize] {
+            let _ = write!(line, "{byte:02x}");
+        }
+    }
+    for (side, out) in [("host", host), ("ours", ours)] {
+        let _ = write!(line, " | {side}:");
+        describe_outcome(&mut line, case, out, if side == "host" { ours } else { host });
+    }
+    line
+}
+
+/// What one side changed, or what differs from the other side.
+fn describe_outcome(line: &mut String, case: &Case, out: &Outcome, other: &Outcome) {
+    if let Some(f) = out.fault {
+        let _ = write!(line, " #{} error {:x} cr2 {:x}", f.vector, f.error, f.cr2);
+    }
+    for (i, name) in NAMES.iter().enumerate() {
+        if out.regs[i] != case.regs[i] || out.regs[i] != other.regs[i] {
+            let _ = write!(line, " {name}={:x}", out.regs[i]);
+        }
+    }
+    let _ = write!(line, " eip={:x} fl={:x}", out.eip, out.eflags & COMPARED);
+    if out.segs != other.segs {
+        let _ = write!(line, " ds,es,ss={:x?}", out.segs);
+    }
+    for w in &case.windows {
+        for i in 0..w.len {
+            let at = (w.at + i) as usize;
+            if out.memory.get(at) != other.memory.get(at) {
+                let _ = write!(line, " [{:x}]={:02x}", w.addr + i, out.memory.get(at).copied().unwrap_or(0));
+            }
+        }
+    }
+}

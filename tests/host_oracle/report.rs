@@ -1,0 +1,192 @@
+//! Running the forms: one process per host processor, one line per failing case, a summary at the end. `main` calls
+//! [`run_all`], which starts this program again for every shard; a shard prints its counts on lines of their own.
+
+use super::case::*;
+use super::compare::{compare, describe, flag_names};
+use super::forms::{Form, LEFT_OUT, all};
+use super::generate::draw;
+use super::host::HostCpu;
+use super::rng::Rng;
+use super::{known, ours};
+use std::collections::BTreeMap;
+use std::process::{Child, Command, ExitCode, Stdio};
+
+/// Failing cases printed per form.
+const SHOWN: u32 = 3;
+
+/// What one form's cases came to.
+#[derive(Default)]
+struct Tally {
+    cases: u32,
+    faults: u32,
+    failures: u32,
+    /// Undefined flags that differ, by class of cases.
+    undefined: BTreeMap<(&'static str, u32), u32>,
+}
+
+/// Says loudly that nothing was compared.
+pub fn skipped(why: &str) -> ExitCode {
+    println!("*** SKIPPED: the host-CPU oracle cannot run here: {why}. Nothing was compared. ***");
+    ExitCode::SUCCESS
+}
+
+/// A form's seed: its name decides, so adding a form changes no other form's cases.
+fn seed(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3))
+}
+
+/// Cases per form.
+fn wanted() -> u32 {
+    std::env::var("SUBRING_ORACLE_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(2000)
+}
+
+/// Runs one form on both sides.
+fn run_form(form: &Form, host: &mut HostCpu, ours: &mut Option<Box<dyn Subject>>) -> Tally {
+    let mut rng = Rng::new(seed(&form.name));
+    let (mut tally, mut case) = (Tally::default(), Case::default());
+    let (mut theirs, mut mine) = (Outcome::default(), Outcome::default());
+    tally.cases = if form.faults { wanted().div_ceil(10) } else { wanted() };
+    for _ in 0..tally.cases {
+        draw(form.mode, form.size, &form.build, &mut rng, &mut case);
+        host.run(&case, &mut theirs);
+        match ours {
+            Some(subject) => subject.run(&case, &mut mine),
+            None => host.run(&case, &mut mine),
+        }
+        tally.faults += u32::from(theirs.fault.is_some());
+        let verdict = compare(&case, &theirs, &mine);
+        if verdict.undefined != 0 {
+            *tally.undefined.entry((case.class, verdict.undefined)).or_default() += 1;
+        }
+        if !verdict.agrees {
+            tally.failures += 1;
+            if tally.failures <= SHOWN {
+                eprintln!("{}", describe(&form.name, &case, &theirs, &mine));
+            }
+        }
+    }
+    if let Some(addr) = host.stray_write() {
+        eprintln!("{}: a case wrote outside its windows, at {addr:x}", form.name);
+        tally.failures += 1;
+    }
+    tally
+}
+
+/// Runs the forms of shard `k/n` and prints a line for each.
+pub fn run_shard(shard: &str, filters: &[String]) -> ExitCode {
+    let (k, n) =
+        shard.split_once('/').and_then(|(k, n)| Some((k.parse().ok()?, n.parse().ok()?))).unwrap_or((0, 1));
+    let (mut host, no_sixteen) = match HostCpu::new() {
+        Ok(made) => made,
+        Err(why) => {
+            println!("SKIP {why}");
+            return ExitCode::SUCCESS;
+        }
+    };
+    if let Some(why) = &no_sixteen {
+        println!("NO16 {why}");
+    }
+    known::check(&mut host, no_sixteen.is_none());
+    let mut subject = ours::subject();
+    if subject.is_none() {
+        println!("SELF");
+    }
+    let forms = all(no_sixteen.is_none());
+    let chosen =
+        forms.iter().filter(|f| filters.is_empty() || filters.iter().any(|x| f.name.contains(x.as_str())));
+    for form in chosen.skip(k).step_by(n) {
+        let tally = run_form(form, &mut host, &mut subject);
+        println!("FORM {} {} {} {}", tally.cases, tally.faults, tally.failures, form.name);
+        for ((class, flags), count) in tally.undefined {
+            println!("UNDEFINED {}: {} in {count} cases {}", form.name, flag_names(flags), class);
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// What all shards said.
+#[derive(Default)]
+struct Summary {
+    forms: u32,
+    cases: u64,
+    faults: u64,
+    failed: Vec<String>,
+    undefined: Vec<String>,
+    notes: Vec<String>,
+}
+
+impl Summary {
+    fn take(&mut self, line: &str) {
+        let (kind, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match kind {
+            "FORM" => self.take_form(rest),
+            "UNDEFINED" => self.undefined.push(rest.into()),
+            "SELF" => self
+                .notes
+                .push("the host was compared with itself: the crate has no interpreter to judge".into()),
+            "NO16" => self.notes.push(format!("*** 16-bit code LEFT OUT on this host: {rest} ***")),
+            "SKIP" => self.notes.push(format!("*** SKIPPED: {rest}. Nothing was compared. ***")),
+            _ => println!("{line}"),
+        }
+    }
+
+    fn take_form(&mut self, line: &str) {
+        let mut fields = line.splitn(4, ' ');
+        let mut number = || fields.next().and_then(|n| n.parse::<u32>().ok()).unwrap_or(0);
+        let (cases, faults, failures) = (number(), number(), number());
+        self.forms += 1;
+        self.cases += u64::from(cases);
+        self.faults += u64::from(faults);
+        if failures > 0 {
+            let name = fields.next().unwrap_or("");
+            self.failed.push(format!("{failures} of {cases} cases of {name}"));
+        }
+    }
+
+    fn print(mut self) -> ExitCode {
+        self.notes.sort();
+        self.notes.dedup();
+        self.failed.sort();
+        for left in LEFT_OUT {
+            println!("left out: {left}");
+        }
+        if !self.undefined.is_empty() {
+            println!("undefined flags that the host leaves otherwise (not failures):");
+            self.undefined.iter().for_each(|line| println!("  {line}"));
+        }
+        self.failed.iter().for_each(|line| println!("FAILED: {line}"));
+        self.notes.iter().for_each(|line| println!("{line}"));
+        let (forms, cases, faults) = (self.forms, self.cases, self.faults);
+        println!(
+            "host oracle: {forms} forms, {cases} cases ({faults} faults), {} forms failed",
+            self.failed.len()
+        );
+        if self.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
+/// Starts shard `k` of `n`.
+fn start(k: usize, n: usize, filters: &[String]) -> std::io::Result<Child> {
+    let program = std::env::current_exe()?;
+    Command::new(program).arg(format!("--shard={k}/{n}")).args(filters).stdout(Stdio::piped()).spawn()
+}
+
+/// Runs all shards and prints what they found.
+pub fn run_all(filters: &[String]) -> ExitCode {
+    let n = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let mut summary = Summary::default();
+    let children: Vec<_> = (0..n).map(|k| start(k, n, filters)).collect();
+    // A shard's output is far smaller than what would make another one wait for long: reading in turn is enough.
+    for (k, child) in children.into_iter().enumerate() {
+        match child.and_then(Child::wait_with_output) {
+            Ok(done) => {
+                String::from_utf8_lossy(&done.stdout).lines().for_each(|line| summary.take(line));
+                if !done.status.success() {
+                    summary.failed.push(format!("shard {k} ended with {}", done.status));
+                }
+            }
+            Err(why) => summary.failed.push(format!("shard {k} did not start: {why}")),
+        }
+    }
+    summary.print()
+}
