@@ -23,4 +23,5 @@ pub mod addr;
 pub mod bus;
 pub mod device;
 pub mod error;
+pub mod machine;
 pub mod mem;
