@@ -26,5 +26,7 @@ pub mod decode;
 pub mod device;
 pub mod error;
 pub mod exec;
+pub mod interp;
+pub mod machine;
 pub mod mem;
 pub mod mmu;
