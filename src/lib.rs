@@ -21,6 +21,8 @@
 
 pub mod addr;
 pub mod bus;
+pub mod cli;
 pub mod device;
 pub mod error;
+pub mod load;
 pub mod mem;
