@@ -20,6 +20,9 @@ use std::process::ExitCode;
 
 /// Printed below the options of `subring --help` and `subring run --help`.
 pub(crate) const STATUS_HELP: &str = "\
+At a terminal, stdin goes to the guest's serial port:
+  Ctrl-A X leaves, Ctrl-A C shows registers, Ctrl-A A sends Ctrl-A, Ctrl-A H helps
+
 Exit status:
   0-255  the guest's own: the byte it wrote to port 0xF4
   1      trouble on our side: a file, an image that cannot be loaded

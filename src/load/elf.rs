@@ -7,7 +7,8 @@ use super::{Around, Entry, Part, Plan, Symbol, check_parts, multiboot, stack_top
 use crate::error::{Error, Result};
 use object::LittleEndian as Le;
 use object::elf::{self, FileHeader32, ProgramHeader32};
-use object::read::elf::{FileHeader, ProgramHeader, Sym};
+use object::read::StringTable;
+use object::read::elf::{FileHeader, ProgramHeader, SectionTable, Sym};
 use std::path::Path;
 
 /// The longest symbol name that is kept.
@@ -160,7 +161,10 @@ fn physical_entry(
 
 /// Functions, objects and labels with a name and a place, by address. What the names take is bounded by the file.
 fn symbols(header: &FileHeader32<Le>, bytes: &[u8]) -> object::read::Result<Vec<Symbol>> {
-    let table = header.sections(Le, bytes)?.symbols(Le, bytes, elf::SHT_SYMTAB)?;
+    // Section names are not needed, and a file may lack them.
+    let sections: SectionTable<'_, FileHeader32<Le>> =
+        SectionTable::new(header.section_headers(Le, bytes)?, StringTable::default());
+    let table = sections.symbols(Le, bytes, elf::SHT_SYMTAB)?;
     let mut room = bytes.len();
     let mut out = Vec::new();
     for sym in table.iter() {
