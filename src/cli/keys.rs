@@ -118,19 +118,15 @@ impl Key {
 
     /// The key that `<name>` stands for.
     fn of_name(name: &str) -> Option<Self> {
-        match name.as_bytes() {
-            [m @ (b'C' | b'A' | b'S'), b'-', _, ..] => {
-                let rest = &name[2..];
-                let mut chars = rest.chars();
-                let single = chars.next().filter(|_| chars.next().is_none());
-                let key = single.map_or_else(|| Self::of_name(rest), Self::of_char)?;
-                return Some(match m {
-                    b'C' => Self { ctrl: true, ..key },
-                    b'A' => Self { alt: true, ..key },
-                    _ => Self { shift: true, ..key },
-                });
-            }
-            _ => {}
+        if let [m @ (b'C' | b'A' | b'S'), b'-', _, ..] = name.as_bytes() {
+            let mut chars = name[2..].chars();
+            let single = chars.next().filter(|_| chars.next().is_none());
+            let key = single.map_or_else(|| Self::of_name(&name[2..]), Self::of_char)?;
+            return Some(match m {
+                b'C' => Self { ctrl: true, ..key },
+                b'A' => Self { alt: true, ..key },
+                _ => Self { shift: true, ..key },
+            });
         }
         if name.eq_ignore_ascii_case("lt") {
             return Self::of_char('<');

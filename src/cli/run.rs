@@ -428,7 +428,7 @@ impl Run {
         };
         let live = self.display == Display::Vga;
         Ok(Setup {
-            input: !self.no_input && !(self.json && std::io::stdin().is_terminal()),
+            input: !(self.no_input || self.json && std::io::stdin().is_terminal()),
             stream: !self.json && !live,
             keep: self.json || live,
             live,

@@ -27,12 +27,16 @@ impl Live {
         Ok(Self { shown: TextScreen::default(), drawn: None })
     }
 
-    /// Draws what changed, at most thirty times a second.
+    /// Draws what changed, at most thirty times a second; `at_once` when no later call may come soon.
     ///
     /// # Errors
     /// When the terminal cannot be written.
-    pub fn draw(&mut self, screen: impl FnOnce() -> Option<TextScreen>) -> std::io::Result<()> {
-        if self.drawn.is_some_and(|at| at.elapsed() < FRAME) {
+    pub fn draw(
+        &mut self,
+        at_once: bool,
+        screen: impl FnOnce() -> Option<TextScreen>,
+    ) -> std::io::Result<()> {
+        if !at_once && self.drawn.is_some_and(|at| at.elapsed() < FRAME) {
             return Ok(());
         }
         self.drawn = Some(Instant::now());

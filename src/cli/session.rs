@@ -340,7 +340,8 @@ impl<'a> Session<'a> {
                 at_idle: self.console.interactive(),
             };
             let outcome = self.pc.run(limits);
-            if !self.show()? {
+            let waits = matches!(outcome, Outcome::Idle(_));
+            if !self.show(waits)? {
                 return Ok(Ending::OutputClosed);
             }
             if let Some(ending) = self.ended(outcome)? {
@@ -386,11 +387,11 @@ impl<'a> Session<'a> {
     }
 
     /// Shows what the guest put out. False when nobody looks any more.
-    fn show(&mut self) -> Result<bool> {
+    fn show(&mut self, at_once: bool) -> Result<bool> {
         let debug = self.pc.take_debugcon();
         let serial = self.pc.take_serial_output();
         let pc = &*self.pc;
-        self.console.show(&serial, &debug, || pc.screen())
+        self.console.show(&serial, &debug, at_once, || pc.screen())
     }
 
     fn ended(&mut self, outcome: Outcome) -> Result<Option<Ending>> {

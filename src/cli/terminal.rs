@@ -182,7 +182,8 @@ impl Console {
         }
     }
 
-    /// Shows what the guest put out. False when stdout has no reader any more.
+    /// Shows what the guest put out; the screen `at_once` when the guest is about to wait. False when stdout has no
+    /// reader any more.
     ///
     /// # Errors
     /// [`Error::Host`] when stdout or the debug console's file cannot be written.
@@ -190,6 +191,7 @@ impl Console {
         &mut self,
         serial: &[u8],
         debug: &[u8],
+        at_once: bool,
         screen: impl FnOnce() -> Option<TextScreen>,
     ) -> Result<bool> {
         if self.setup.keep {
@@ -205,7 +207,7 @@ impl Console {
             }
         }
         if let Some(live) = &mut self.live {
-            return delivered(live.draw(screen), "draw the screen");
+            return delivered(live.draw(at_once, screen), "draw the screen");
         }
         if !self.setup.stream || serial.is_empty() {
             return Ok(true);

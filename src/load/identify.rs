@@ -72,8 +72,11 @@ fn refusal(head: &[u8]) -> Option<&'static str> {
     if at(0, b"KDMV") || at(0, b"# Disk Descri") {
         return Some("it is a VMDK disk image: convert it with `qemu-img convert -O raw FILE disk.img`");
     }
-    if at(0x8001, b"CD001") {
-        return Some(iso(head));
+    // A hybrid image has a boot sector too, and is a hard disk to this machine.
+    if at(0x8001, b"CD001") && !disk::has_signature(head) {
+        return Some(
+            "it is a CD image, and the machine has no CD drive: use a disk or floppy image, or the kernel itself",
+        );
     }
     if let Some(pe) = head.get(0x3c..0x40)
         && at(0, b"MZ")
@@ -84,12 +87,4 @@ fn refusal(head: &[u8]) -> Option<&'static str> {
         );
     }
     None
-}
-
-fn iso(head: &[u8]) -> &'static str {
-    if disk::has_signature(head) {
-        "it is a CD image, and the machine has no CD drive: this one is hybrid, so try it as a hard disk with --format disk"
-    } else {
-        "it is a CD image, and the machine has no CD drive: use a disk or floppy image, or the kernel itself"
-    }
 }
