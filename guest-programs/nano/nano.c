@@ -1,5 +1,5 @@
 /* nano: the nanobenchmarks of Adams and Agesen, "A Comparison of Software and Hardware Techniques for x86
-   Virtualization" (ASPLOS 2006), section 6.3. Each repeats one operation that a monitor makes dearer or cheaper.
+   Virtualization" (ASPLOS 2006). Each repeats one operation that a monitor makes dearer or cheaper.
    The loops are in ops.S; counts come from the command line: `all=10000`, or `in=500 syscall=1000`. */
 #include "../lib/console.h"
 #include "../lib/cpu.h"

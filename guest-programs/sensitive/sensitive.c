@@ -117,9 +117,10 @@ static void reading_segments(void)
     line("MOV", "from CS, its RPL", read_cs() & 3, 0);
     line("MOV", "from SS, its RPL", read_ss() & 3, 0);
     asm volatile("push cs; pop %0; push ss; pop %1; push ds; pop %2" : "=r"(cs), "=r"(ss), "=r"(ds));
-    line("PUSH", "CS", cs, KERNEL_CS);
-    line("PUSH", "SS", ss, KERNEL_DS);
-    line("PUSH", "DS", ds, KERNEL_DS);
+    /* Whether the upper half of the stack word is written, too, differs between processors. */
+    line("PUSH", "CS", cs & 0xFFFF, KERNEL_CS);
+    line("PUSH", "SS", ss & 0xFFFF, KERNEL_DS);
+    line("PUSH", "DS", ds & 0xFFFF, KERNEL_DS);
 }
 
 static uint32_t through_fs(uint32_t offset)
@@ -200,7 +201,7 @@ static void user_part(void)
     found[13] = ZF_OF("verr", KERNEL_DS);
     found[14] = ZF_OF("verw", USER_DS);
     asm volatile("push cs; pop %0" : "=r"(cs));
-    found[15] = cs;
+    found[15] = cs & 0xFFFF;
     int_user_gate();
     asm volatile("int 0x81");
 }
