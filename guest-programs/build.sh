@@ -16,6 +16,8 @@ CFLAGS="-m32 -std=gnu11 -Wall -Wextra -Werror -O2 -march=i686 -mtune=generic -ma
 LDFLAGS="-m elf_i386 -n -static --build-id=none --no-warn-rwx-segments -z noexecstack"
 BASE="lib/boot.S lib/console.c lib/memory.c"
 TRAPS="lib/segments.c lib/traps.c lib/traps.S"
+RINGS="rings/kernel.c rings/memory.c rings/task.c rings/syscall.c rings/entry.S rings/user.c"
+BENCH="bench/bench.c bench/compute.c bench/memory.c bench/branches.c bench/system.c bench/user.S"
 
 # One line per image: image, extra flags (or -), linker script, sources.
 images() {
@@ -30,8 +32,6 @@ smc/smc.elf                   -        lib/link.ld     $BASE smc/smc.c smc/code.
 bench/bench.elf               -        lib/link.ld     $BASE $TRAPS lib/options.c $BENCH
 LIST
 }
-RINGS="rings/kernel.c rings/memory.c rings/task.c rings/syscall.c rings/entry.S rings/user.c"
-BENCH="bench/bench.c bench/compute.c bench/memory.c bench/branches.c bench/system.c bench/user.S"
 
 versions() { gcc --version | head -n 1; ld --version | head -n 1; }
 
