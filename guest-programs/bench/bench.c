@@ -1,0 +1,36 @@
+/* bench: one image, its work chosen on the command line: `sieve=100 calls=50`, or `all=10`. A round is about a million
+   instructions. It prints checksums only, no times: the same bytes on every machine. */
+#include "../lib/console.h"
+#include "../lib/options.h"
+#include "../lib/segments.h"
+#include "../lib/traps.h"
+#include "bench.h"
+
+static const struct { const char *name; uint32_t (*run)(uint32_t rounds); } benches[] = {
+    { "sieve",      sieve },
+    { "mix",        mix },
+    { "copyloop",   copy_loop },
+    { "copyrep",    copy_rep },
+    { "chase",      chase },
+    { "calls",      calls },
+    { "indirect",   indirect },
+    { "syscalls",   syscalls },
+    { "pagefaults", pagefaults },
+    { "portio",     portio },
+};
+enum { BENCHES = sizeof benches / sizeof *benches };
+
+int kernel_main(uint32_t magic, const struct multiboot *info)
+{
+    const char *line = command_line(magic, info);
+    uint32_t all = option(line, "all", -1), chosen = 0;
+    segments_init();
+    traps_init();
+    for (unsigned i = 0; i < BENCHES; i++) chosen |= option(line, benches[i].name, 0);
+    if (all == -1u) all = chosen ? 0 : 1;
+    for (unsigned i = 0; i < BENCHES; i++) {
+        uint32_t rounds = option(line, benches[i].name, all);
+        if (rounds) print("%-10s %6u rounds  %08x\n", benches[i].name, rounds, benches[i].run(rounds));
+    }
+    return 0;
+}

@@ -1,0 +1,139 @@
+/* nano: the nanobenchmarks of Adams and Agesen, "A Comparison of Software and Hardware Techniques for x86
+   Virtualization" (ASPLOS 2006). Each repeats one operation that a monitor makes dearer or cheaper.
+   The loops are in ops.S; counts come from the command line: `all=10000`, or `in=500 syscall=1000`. */
+#include "../lib/console.h"
+#include "../lib/cpu.h"
+#include "../lib/options.h"
+#include "../lib/segments.h"
+#include "../lib/traps.h"
+#include "ops.h"
+
+enum { PAGE = 4096, PRESENT = 1, WRITABLE = 2, USER = 4, DEFAULT_COUNT = 1000 };
+
+static uint32_t directory[1024] __attribute__((aligned(PAGE)));
+static uint32_t tables[4][1024] __attribute__((aligned(PAGE)));
+static uint32_t pages[2][1024] __attribute__((aligned(PAGE)));
+static uint8_t user_stack[4096];
+
+static uint32_t traps_taken;            /* by the test that runs */
+
+/* The first 16 MiB at their physical addresses, open to ring 3 as well; TEST_PAGE is a page of its own. */
+static void paging_init(void)
+{
+    for (unsigned t = 0; t < 4; t++) {
+        for (unsigned i = 0; i < 1024; i++) tables[t][i] = t << 22 | i << 12 | PRESENT | WRITABLE | USER;
+        directory[t] = (uint32_t)tables[t] | PRESENT | WRITABLE | USER;
+    }
+    write_cr3((uint32_t)directory);
+    write_cr0(read_cr0() | CR0_PG | CR0_WP);
+}
+
+static uint32_t *test_entry(void) { return &tables[TEST_PAGE >> 22][TEST_PAGE >> 12 & 1023]; }
+static uint32_t entry_to(const uint32_t *page) { return (uint32_t)page | PRESENT | WRITABLE | USER; }
+
+/* ---- the operations, `count` times each ---- */
+
+static void syscall(uint32_t count) { run_user_count(op_syscall, count, user_stack + sizeof user_stack); }
+static void sysenter(uint32_t count) { run_user_count(op_sysenter, count, user_stack + sizeof user_stack); }
+
+/* Each fault is answered by trap(): it maps the page; the loop takes it away again. */
+static void pgfault(uint32_t count)
+{
+    volatile uint32_t *page = (volatile uint32_t *)TEST_PAGE;
+    for (uint32_t i = 0; i < count; i++) {
+        *test_entry() = 0;
+        invlpg(TEST_PAGE);
+        *page = i;
+    }
+}
+
+/* Points one entry at two pages in turn and reads through it. No fault on a bare machine. */
+static void ptemod(uint32_t count)
+{
+    volatile uint32_t *page = (volatile uint32_t *)TEST_PAGE;
+    pages[0][0] = 0;
+    pages[1][0] = 1;
+    for (uint32_t i = 0; i < count; i++) {
+        *test_entry() = entry_to(pages[i & 1]);
+        invlpg(TEST_PAGE);
+        if (*page != (i & 1)) {
+            print("ptemod: the old page is still there\n");
+            exit(1);
+        }
+    }
+}
+
+static struct {
+    const char *name;
+    void (*run)(uint32_t count);
+    int traps;                      /* whether each operation must enter trap() once */
+    const char *what;
+} const tests[] = {
+    { "syscall",  syscall,     1, "ring 3 to 0 and back: INT 80h, IRET" },
+    { "sysenter", sysenter,    0, "ring 3 to 0 and back: SYSENTER, SYSEXIT" },
+    { "in",       op_in,       0, "IN from port 80h" },
+    { "cr8wr",    op_crwr,     0, "MOV to CR0 of the value it has (IA-32 has no CR8)" },
+    { "callret",  op_callret,  0, "near CALL and RET" },
+    { "pgfault",  pgfault,     1, "clear a PTE, touch the page, map it in the handler" },
+    { "divzero",  op_divzero,  1, "DIV by zero; the handler steps over it" },
+    { "ptemod",   ptemod,      0, "change a PTE, INVLPG, read through it" },
+};
+
+struct frame *trap(struct frame *f)
+{
+    traps_taken++;
+    switch (f->vector) {
+    case VECTOR_SYSCALL: return f;
+    case VECTOR_LEAVE: traps_taken--; leave_user(0);
+    case VECTOR_DE: f->eip += DIV_LENGTH; return f;
+    case VECTOR_PF:
+        if ((read_cr2() & ~(PAGE - 1)) == TEST_PAGE) {
+            *test_entry() = entry_to(pages[0]);
+            return f;
+        }
+    }
+    print("unexpected %s, error %x, at %08x\n", exception_name(f->vector), f->error, f->eip);
+    exit(2);
+}
+
+/* 64 by 32 bits, in two steps so that the quotient may be as large as it likes; it saturates. */
+static uint32_t divide(uint64_t n, uint32_t by)
+{
+    uint32_t high = n >> 32, low = n, remainder = high % by, quotient;
+    if (high / by) return -1;
+    asm("div %2" : "=a"(quotient), "+d"(remainder) : "r"(by), "a"(low) : "cc");
+    return quotient;
+}
+
+int kernel_main(uint32_t magic, const struct multiboot *info)
+{
+    const char *line = command_line(magic, info);
+    uint32_t all = option(line, "all", -1);
+    int failed = 0, chosen = 0;
+    segments_init();
+    traps_init();
+    paging_init();
+    if (has_sysenter()) op_init();
+    for (unsigned i = 0; i < sizeof tests / sizeof *tests; i++) chosen |= option(line, tests[i].name, 0) != 0;
+    if (all == -1u) all = chosen ? 0 : DEFAULT_COUNT;
+
+    print("test          count  ticks each  operation\n");
+    for (unsigned i = 0; i < sizeof tests / sizeof *tests; i++) {
+        uint32_t count = option(line, tests[i].name, all);
+        if (!count) continue;
+        if (tests[i].run == sysenter && !has_sysenter()) {
+            print("%-9s not on this processor\n", tests[i].name);
+            continue;
+        }
+        traps_taken = 0;
+        uint64_t start = rdtsc();
+        tests[i].run(count);
+        uint64_t ticks = rdtsc() - start;
+        print("%-9s %9u  %10u  %s\n", tests[i].name, count, divide(ticks, count), tests[i].what);
+        if (traps_taken != (tests[i].traps ? count : 0)) {
+            print("%s: %u traps are not what was expected\n", tests[i].name, traps_taken);
+            failed = 1;
+        }
+    }
+    return failed;
+}
