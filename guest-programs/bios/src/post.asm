@@ -198,8 +198,9 @@ init_video:
         mov ds, ax
         cli
         cld
-        ret
+        jmp .mode
 .own:   pop ds
-        mov ax, 0x0003
+.mode:  mov ax, 0x0003                  ; by whoever has INT 10h now
         int 0x10
+        cli
         ret
