@@ -26,6 +26,7 @@ pub mod cpu;
 pub mod decode;
 pub mod device;
 pub mod error;
+pub mod event;
 pub mod exec;
 pub mod interp;
 pub mod load;

@@ -4,7 +4,7 @@
 use super::Env;
 use crate::addr::Linear;
 use crate::bus::Width;
-use crate::cpu::{Cpu, Fault, Segment};
+use crate::cpu::{Cpu, Fault, Segment, gpr};
 
 /// The longest frame: a call gate's 31 parameters, SS, ESP, CS, EIP.
 const MOST: usize = 36;
@@ -30,7 +30,7 @@ impl Frame {
 
     /// A frame on the current stack.
     pub fn current(cpu: &Cpu, width: Width) -> Self {
-        Self::new(*cpu.seg(crate::decode::SegReg::Ss), cpu.sp(), cpu.user, width)
+        Self::new(*cpu.seg(crate::decode::SegReg::Ss), cpu.regs[gpr::ESP], cpu.user, width)
     }
 
     /// Adds a value: the first added lies highest.

@@ -1,18 +1,18 @@
 //! The interpreter: a run loop over cached traces of decoded instructions, each bound to the function that executes
 //! it.
 //!
-//! Two ways through one semantics. The fast way runs a trace straight through. The careful way ([`step`]) runs one
+//! Two ways through one semantics. The fast way runs a trace straight through. The careful way (`step`) runs one
 //! instruction at a time, with breakpoints, single step and shadows; it is taken while `Cpu::special` says so, and by
 //! observers. Both end in the same state; a property test holds that.
 
 mod fetch;
-pub mod step;
+mod step;
 
 use crate::bus::Ticks;
 use crate::cpu::{Activity, Cpu, Eflags, Fault, Special};
 use crate::decode::cache::{Cache, Trace};
 use crate::decode::{Insn, Rep};
-use crate::exec::{Env, Handler};
+use crate::exec::Handler;
 pub use fetch::CodeEnv;
 
 /// Why the engine came back.
@@ -38,11 +38,18 @@ pub enum Exit {
 }
 
 /// An instruction bound to its function.
-#[derive(Clone, Copy)]
 pub struct Bound<E> {
     run: Handler<E>,
     insn: Insn,
 }
+
+impl<E> Clone for Bound<E> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<E> Copy for Bound<E> {}
 
 /// The interpreter's own state: caches only, so it can be dropped and made anew at any time.
 pub struct Interp<E> {
@@ -78,7 +85,7 @@ impl<E: CodeEnv> Interp<E> {
                 return stop;
             }
             if !cpu.special.is_empty() || self.careful {
-                match self.step(cpu, env, &mut step::Unobserved) {
+                match self.step(cpu, env) {
                     Ok(()) => continue,
                     Err(fault) => return Stop::Fault(fault),
                 }

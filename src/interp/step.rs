@@ -3,25 +3,6 @@
 use super::{CodeEnv, Interp, restore_eip, unfinished};
 use crate::cpu::control::{DR6_BS, Dr7, Watch};
 use crate::cpu::{Cpu, Eflags, Fault, Shadow, Special};
-use crate::decode::Insn;
-
-/// Who looks on.
-pub trait Observer {
-    /// Before an instruction runs; `cpu.eip` still names it.
-    fn before(&mut self, cpu: &Cpu, insn: &Insn);
-    /// After it ran without a fault.
-    fn after(&mut self, cpu: &Cpu, insn: &Insn);
-}
-
-/// Nobody.
-pub struct Unobserved;
-
-impl Observer for Unobserved {
-    #[inline(always)]
-    fn before(&mut self, _: &Cpu, _: &Insn) {}
-    #[inline(always)]
-    fn after(&mut self, _: &Cpu, _: &Insn) {}
-}
 
 impl<E: CodeEnv> Interp<E> {
     /// Runs the instruction at CS:EIP. The order is the manual's: code breakpoints, fetch, execution, then the traps
@@ -29,12 +10,11 @@ impl<E: CodeEnv> Interp<E> {
     ///
     /// # Errors
     /// The fault or trap to be delivered.
-    pub(crate) fn step(&mut self, cpu: &mut Cpu, env: &mut E, observer: &mut impl Observer) -> Result<(), Fault> {
+    pub(crate) fn step(&mut self, cpu: &mut Cpu, env: &mut E) -> Result<(), Fault> {
         self.tell_careful(cpu, env);
         code_breakpoints(cpu)?;
         let bound = self.one(cpu, env)?;
         let insn = bound.insn;
-        observer.before(cpu, &insn);
 
         let old_shadow = std::mem::take(&mut cpu.shadow);
         let stepping = cpu.system_flags.contains(Eflags::TF);
@@ -56,7 +36,6 @@ impl<E: CodeEnv> Interp<E> {
         if resume && !loads_flags && !unfinished(cpu, &insn, start) {
             cpu.system_flags -= Eflags::RF;
         }
-        observer.after(cpu, &insn);
         cpu.refresh();
         self.tell_careful(cpu, env);
         due_traps(cpu, stepping)

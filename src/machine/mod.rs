@@ -1,3 +1,277 @@
-//! The machine: the board, its reset, and running it.
+//! The bare machine: processor, memory and board, and running them.
 
 pub mod board;
+mod describe;
+mod observe;
+mod start;
+pub mod world;
+
+use crate::addr::Linear;
+use crate::bus::phys::PhysMap;
+use crate::bus::{Clock, Ticks};
+use crate::cpu::{Activity, Cpu, Eflags, Fault, Special};
+use crate::decode::{Decoded, MAX_INSN_LEN, Op, SegReg, decode, lower};
+use crate::error::Result;
+use crate::event;
+use crate::exec::event::{Event, TripleFault, raise};
+use crate::interp::{Interp, Stop};
+use crate::mem::Ram;
+use board::{Board, BoardConfig};
+use std::collections::BTreeMap;
+pub use world::{Wants, Watcher, World};
+
+/// What a machine is built from.
+pub struct Config {
+    /// Bytes of RAM.
+    pub ram_size: u32,
+    /// The chips.
+    pub board: BoardConfig,
+    /// The system BIOS image, if the machine starts in one.
+    pub bios: Option<Vec<u8>>,
+    /// A VGA BIOS, to be put at C0000.
+    pub vga_bios: Option<Vec<u8>>,
+}
+
+/// How far a run goes: to the first of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// To this point in time.
+    pub ticks: Ticks,
+    /// To this many instructions retired since power-on.
+    pub retired: u64,
+    /// To the next HLT.
+    pub at_halt: bool,
+}
+
+impl Limits {
+    /// To `ticks`, whatever happens.
+    pub fn until(ticks: Ticks) -> Self {
+        Self { ticks, retired: u64::MAX, at_halt: false }
+    }
+    /// To `retired` instructions.
+    pub fn instructions(retired: u64) -> Self {
+        Self { ticks: Ticks::MAX, retired, at_halt: false }
+    }
+}
+
+/// Why a run came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A limit is reached.
+    Reached,
+    /// The guest wrote its status to port F4.
+    Exit(u8),
+    /// The processor shut down.
+    TripleFault(TripleFault),
+    /// HLT with interrupts off: nothing can wake it.
+    HaltedForever,
+    /// A chip asked for a reset.
+    Reset,
+    /// Halted, with the time of the next chip event if there is one.
+    Idle(Option<Ticks>),
+}
+
+/// What a run counted.
+#[derive(Clone, Debug)]
+pub struct Counts {
+    /// Exceptions by vector.
+    pub exceptions: [u64; 32],
+    /// Hardware interrupts by vector.
+    pub interrupts: BTreeMap<u8, u64>,
+    /// Instructions that are not built, by name.
+    pub unbuilt: BTreeMap<String, u64>,
+}
+
+/// The machine.
+pub struct Machine {
+    /// The processor.
+    pub cpu: Cpu,
+    /// Memory and chips.
+    pub world: World,
+    /// What was counted.
+    pub counts: Counts,
+    interp: Interp<World>,
+    clock: Clock,
+}
+
+impl Machine {
+    /// A machine after power-on.
+    ///
+    /// # Errors
+    /// When RAM cannot be had, or a firmware image does not fit.
+    pub fn new(config: Config) -> Result<Self> {
+        let mut map = PhysMap::new(Ram::new(config.ram_size)?);
+        if let Some(image) = &config.bios {
+            map.install_bios(image)?;
+        }
+        if let Some(image) = &config.vga_bios {
+            map.install_rom(0xc_0000, image)?;
+        }
+        let clock = config.board.clock;
+        let mut board = Board::new(config.board);
+        board.reset(&mut map);
+        let mut world = World::new(map, board);
+        world.settle();
+        Ok(Self {
+            cpu: Cpu::new(),
+            world,
+            counts: Counts { exceptions: [0; 32], interrupts: BTreeMap::new(), unbuilt: BTreeMap::new() },
+            interp: Interp::default(),
+            clock,
+        })
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// Traces decoded, and whole-cache flushes.
+    pub fn decode_counts(&self) -> (u64, u64) {
+        self.interp.decode_counts()
+    }
+
+    /// Sets who looks on, and at what. What is run does not change.
+    pub fn watch(&mut self, watcher: Option<Watcher>) {
+        self.world.watcher = watcher;
+        self.world.tlb.drop_fast();
+    }
+
+    /// The reset line: the processor and the chips start again, RAM and time stay.
+    pub fn reset(&mut self) {
+        let (now, idle) = (self.cpu.now, self.cpu.idle);
+        self.cpu = Cpu { now, idle, ..Cpu::new() };
+        self.world.board.reset(&mut self.world.map);
+        self.world.settle();
+        self.world.tlb.flush(true);
+    }
+
+    /// Runs to the first of `limits`.
+    pub fn run(&mut self, limits: Limits) -> Outcome {
+        let mut rested = self.cpu.activity != Activity::Running;
+        loop {
+            if let Some(outcome) = self.look_up(&limits) {
+                return outcome;
+            }
+            if self.cpu.activity == Activity::Halted {
+                match self.rest(&limits, std::mem::take(&mut rested)) {
+                    Some(outcome) => return outcome,
+                    None => continue,
+                }
+            }
+            rested = false;
+            let stop = self.execute(self.horizon(&limits));
+            if let Stop::Fault(fault) = stop
+                && let Err(triple) = self.deliver(Event::Exception(fault))
+            {
+                return Outcome::TripleFault(triple);
+            }
+        }
+    }
+
+    /// Between instructions: chips that are due, endings, interrupts.
+    fn look_up(&mut self, limits: &Limits) -> Option<Outcome> {
+        if self.world.board.next_event().is_some_and(|t| t <= self.cpu.now) {
+            self.world.board.advance(self.cpu.now, &mut self.world.map);
+            self.world.settle();
+        }
+        if let Some(status) = self.world.board.exit_code() {
+            return Some(Outcome::Exit(status));
+        }
+        if self.world.board.reset_requested() {
+            return Some(Outcome::Reset);
+        }
+        if self.cpu.now >= limits.ticks || self.cpu.retired() >= limits.retired {
+            return Some(Outcome::Reached);
+        }
+        self.interrupt().map(Outcome::TripleFault)
+    }
+
+    /// Takes a requested interrupt, if the processor is open to it.
+    fn interrupt(&mut self) -> Option<TripleFault> {
+        let shadowed = self.cpu.special.intersects(Special::STI_SHADOW | Special::SS_SHADOW);
+        let open = self.cpu.system_flags.contains(Eflags::IF) && !shadowed;
+        if !open || !self.world.board.interrupt_requested() {
+            return None;
+        }
+        let vector = self.world.board.acknowledge();
+        self.world.settle();
+        *self.counts.interrupts.entry(vector).or_default() += 1;
+        self.deliver(Event::External(vector)).err()
+    }
+
+    /// Halted: skips to the next chip event.
+    fn rest(&mut self, limits: &Limits, skip_at_once: bool) -> Option<Outcome> {
+        let next = self.world.board.next_event();
+        if !self.cpu.system_flags.contains(Eflags::IF) {
+            return Some(Outcome::HaltedForever);
+        }
+        let Some(next) = next else { return Some(Outcome::Idle(None)) };
+        if limits.at_halt && !skip_at_once {
+            return Some(Outcome::Idle(Some(next)));
+        }
+        let to = next.min(limits.ticks).max(self.cpu.now);
+        self.cpu.idle += to - self.cpu.now;
+        self.cpu.now = to;
+        None
+    }
+
+    /// The tick up to which nothing outside the processor happens by itself.
+    fn horizon(&self, limits: &Limits) -> Ticks {
+        let budget = limits.retired - self.cpu.retired();
+        let next = self.world.board.next_event().unwrap_or(Ticks::MAX);
+        limits.ticks.min(next).min(self.cpu.now.saturating_add(budget))
+    }
+
+    fn execute(&mut self, until: Ticks) -> Stop {
+        if self.world.watcher.as_ref().is_some_and(|w| w.wants.insn) {
+            self.execute_observed(until)
+        } else {
+            self.interp.run(&mut self.cpu, &mut self.world, until)
+        }
+    }
+
+    /// Delivers `event`, counting and reporting what is tried.
+    fn deliver(&mut self, event: Event) -> std::result::Result<(), TripleFault> {
+        if event == Event::Exception(Fault::UD) {
+            self.note_unbuilt();
+        }
+        let mut tried = Vec::new();
+        let result = raise(&mut self.cpu, &mut self.world, event, |cpu, event| {
+            tried.push((event, cpu.seg(SegReg::Cs).selector.0, cpu.eip));
+        });
+        for (event, cs, eip) in tried {
+            self.report(event, cs, eip);
+        }
+        self.world.clear_break_hits();
+        result
+    }
+
+    fn report(&mut self, event: Event, cs: u16, eip: u32) {
+        if let Event::Exception(fault) = event {
+            self.counts.exceptions[usize::from(fault.vector()) & 31] += 1;
+        }
+        let Some(w) = self.world.watcher.as_mut() else { return };
+        match event {
+            Event::External(vector) if w.wants.interrupt => {
+                w.sink.record(self.cpu.now, &event::Event::Interrupt { vector, cs, eip });
+            }
+            Event::Exception(fault) if w.wants.fault => {
+                let (vector, code, address) = (fault.vector(), fault.code(), fault.address());
+                w.sink.record(self.cpu.now, &event::Event::Fault { vector, code, address, cs, eip });
+            }
+            _ => {}
+        }
+    }
+
+    /// Counts the instruction at CS:EIP by name, if it is one that later processors have and this one has not.
+    fn note_unbuilt(&mut self) {
+        let bytes = self.world.peek(&self.cpu, Linear(self.cpu.linear_eip()), MAX_INSN_LEN);
+        let code32 = self.cpu.code32();
+        if let Decoded::Insn(insn) = decode(&bytes, code32)
+            && matches!(insn.op, Op::Unbuilt | Op::Esc)
+        {
+            *self.counts.unbuilt.entry(lower::mnemonic(&bytes, code32)).or_default() += 1;
+        }
+    }
+}

@@ -171,6 +171,27 @@ impl Tlb {
         }
     }
 
+    /// Lets writes to the page of `at` go straight to RAM, where its rights allow: its frame holds no decoded code
+    /// any more.
+    pub fn grant_write(&mut self, at: Linear) {
+        self.grant(at, [Class::new(false, true), Class::new(true, true)]);
+    }
+
+    /// Lets reads of the page of `at` go straight to RAM, where its rights allow.
+    pub fn grant_read(&mut self, at: Linear) {
+        self.grant(at, [Class::new(false, false), Class::new(true, false)]);
+    }
+
+    fn grant(&mut self, at: Linear, classes: [Class; 2]) {
+        let page = at.0 & !PAGE_OFFSET;
+        let e = &mut self.entries[slot(page)];
+        for class in classes {
+            if e.page == page && e.rights & (1 << class.0) != 0 {
+                e.fast[class.0] = page;
+            }
+        }
+    }
+
     /// Takes all fast accesses away, leaving the translations: each access is to be looked at.
     pub fn drop_fast(&mut self) {
         for &n in &self.filled {

@@ -1,0 +1,71 @@
+//! Events: what an observer of a run can see. Recording them changes nothing in the run.
+
+use crate::addr::{GuestPhys, Linear};
+
+/// Something that happened, at a point in guest time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// An instruction is about to run.
+    Insn {
+        /// CS.
+        cs: u16,
+        /// EIP.
+        eip: u32,
+        /// Its bytes.
+        bytes: &'a [u8],
+        /// Whether they are 32-bit code.
+        code32: bool,
+    },
+    /// An exception is delivered.
+    Fault {
+        /// Its vector.
+        vector: u8,
+        /// Its error code.
+        code: Option<u16>,
+        /// A page fault's address.
+        address: Option<u32>,
+        /// CS of the instruction.
+        cs: u16,
+        /// EIP of the instruction.
+        eip: u32,
+    },
+    /// A hardware interrupt is delivered.
+    Interrupt {
+        /// Its vector.
+        vector: u8,
+        /// CS of the interrupted code.
+        cs: u16,
+        /// EIP of the interrupted code.
+        eip: u32,
+    },
+    /// A port is read or written.
+    Port {
+        /// The port.
+        port: u16,
+        /// Bytes.
+        width: u32,
+        /// What was read or written.
+        value: u32,
+        /// Whether it was written.
+        write: bool,
+    },
+    /// Memory is read or written by an instruction.
+    Memory {
+        /// Where.
+        at: Linear,
+        /// Where that is mapped to.
+        phys: GuestPhys,
+        /// Bytes.
+        width: u32,
+        /// What was read or written.
+        value: u32,
+        /// Whether it was written.
+        write: bool,
+    },
+}
+
+/// Where events go.
+pub trait Sink {
+    /// Takes `event`, at tick `now`.
+    fn record(&mut self, now: u64, event: &Event<'_>);
+}

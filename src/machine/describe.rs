@@ -1,0 +1,80 @@
+//! The machine's state for people, and as a hash for tests of equality.
+
+use super::Machine;
+use crate::addr::Linear;
+use crate::cpu::gpr::NAMES;
+use crate::cpu::{Cpu, Eflags, Segment};
+use crate::decode::{MAX_INSN_LEN, SegReg, disassemble};
+use std::fmt::Write;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+impl Machine {
+    /// The registers, and the instruction that is next, as lines of text.
+    pub fn registers(&self) -> String {
+        let mut text = registers(&self.cpu);
+        let bytes = self.world.peek(&self.cpu, Linear(self.cpu.linear_eip()), MAX_INSN_LEN);
+        let next = disassemble(&bytes, self.cpu.code32(), self.cpu.eip);
+        let cs = self.cpu.seg(SegReg::Cs).selector.0;
+        let _ = writeln!(text, "next {cs:04x}:{:08x}  {next}", self.cpu.eip);
+        text
+    }
+
+    /// A hash of the whole state that the guest can see: processor and memory, at this point in time.
+    pub fn state_hash(&self) -> u64 {
+        let mut h = DefaultHasher::new();
+        hash_cpu(&self.cpu, &mut h);
+        self.world.map.ram.bytes().hash(&mut h);
+        h.finish()
+    }
+}
+
+fn hash_cpu(cpu: &Cpu, h: &mut DefaultHasher) {
+    (cpu.regs, cpu.eip, cpu.eflags().bits(), cpu.cpl, cpu.now, cpu.idle).hash(h);
+    (cpu.cr0.bits(), cpu.cr2, cpu.cr3, cpu.cr4.bits(), cpu.dr).hash(h);
+    for s in cpu.segs.iter().chain([&cpu.ldtr, &cpu.tr]) {
+        (s.selector, s.base, s.limit, s.attr).hash(h);
+    }
+    (cpu.gdtr.base, cpu.gdtr.limit, cpu.idtr.base, cpu.idtr.limit).hash(h);
+    (cpu.msrs.tsc_offset, cpu.msrs.sysenter_cs, cpu.msrs.sysenter_esp, cpu.msrs.sysenter_eip).hash(h);
+}
+
+fn registers(cpu: &Cpu) -> String {
+    let mut t = String::new();
+    for half in [0..4, 4..8] {
+        let line: Vec<String> = half.map(|n| format!("{} {:08x}", NAMES[n], cpu.regs[n])).collect();
+        let _ = writeln!(t, "{}", line.join("  "));
+    }
+    let _ = writeln!(t, "eip {:08x}  eflags {:08x} [{}]  cpl {}", cpu.eip, cpu.eflags().bits(), flags(cpu.eflags()), cpu.cpl);
+    for s in SegReg::ALL {
+        segment(&mut t, s.name(), cpu.seg(s));
+    }
+    segment(&mut t, "ldtr", &cpu.ldtr);
+    segment(&mut t, "tr", &cpu.tr);
+    let _ = writeln!(t, "gdtr {:08x}+{:04x}  idtr {:08x}+{:04x}", cpu.gdtr.base, cpu.gdtr.limit, cpu.idtr.base, cpu.idtr.limit);
+    let _ = writeln!(
+        t,
+        "cr0 {:08x}  cr2 {:08x}  cr3 {:08x}  cr4 {:08x}",
+        cpu.cr0.bits(),
+        cpu.cr2,
+        cpu.cr3,
+        cpu.cr4.bits()
+    );
+    let d = &cpu.dr;
+    let _ = writeln!(t, "dr0 {:08x}  dr1 {:08x}  dr2 {:08x}  dr3 {:08x}  dr6 {:08x}  dr7 {:08x}", d[0], d[1], d[2], d[3], d[6], d[7]);
+    t
+}
+
+fn segment(t: &mut String, name: &str, s: &Segment) {
+    let _ = writeln!(t, "{name:<4} {:04x}  base {:08x}  limit {:08x}  attr {:03x}", s.selector.0, s.base, s.limit, s.attr);
+}
+
+/// The names of the flags that are set.
+fn flags(f: Eflags) -> String {
+    let names = (f - Eflags::FIXED - Eflags::IOPL).iter_names().map(|(name, _)| name).filter(|n| *n != "ARITHMETIC");
+    let mut text: Vec<String> = names.map(str::to_owned).collect();
+    let iopl = (f.bits() >> 12) & 3;
+    if iopl != 0 {
+        text.push(format!("IOPL{iopl}"));
+    }
+    text.join(" ")
+}

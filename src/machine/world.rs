@@ -1,0 +1,422 @@
+//! The bare machine's world: what the processor reaches through the seam [`Env`]: the TLB and the page walker, the
+//! physical memory map, and the board.
+
+use super::board::Board;
+use crate::addr::{GuestPhys, Linear, PAGE_OFFSET, PAGE_SIZE};
+use crate::bus::phys::{PhysMap, Target};
+use crate::bus::Width;
+use crate::cpu::control::{Dr7, Watch};
+use crate::cpu::{Cpu, Cr0, Cr4, Fault, Word};
+use crate::event::{Event, Sink};
+use crate::exec::Env;
+use crate::interp::CodeEnv;
+use crate::mmu::paging::{Access, TableMemory, walk};
+use crate::mmu::tlb::{Class, Direct, Tlb};
+
+/// Which events a sink is told of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wants {
+    /// Instructions.
+    pub insn: bool,
+    /// Exceptions.
+    pub fault: bool,
+    /// Hardware interrupts.
+    pub interrupt: bool,
+    /// Port accesses.
+    pub port: bool,
+    /// Memory accesses of instructions.
+    pub memory: bool,
+}
+
+/// An observer and what it wants.
+pub struct Watcher {
+    /// What it wants.
+    pub wants: Wants,
+    /// Where it goes.
+    pub sink: Box<dyn Sink>,
+}
+
+/// Memory and chips, as the processor sees them.
+pub struct World {
+    /// The translation look-aside buffer.
+    pub tlb: Tlb,
+    /// Physical memory.
+    pub map: PhysMap,
+    /// The chips.
+    pub board: Board,
+    /// Reads and writes by port.
+    pub ports: Vec<[u64; 2]>,
+    pub(super) watcher: Option<Watcher>,
+    map_epoch: u32,
+    /// Each data access is to be looked at.
+    careful: bool,
+    break_hits: u32,
+    chips_touched: bool,
+    /// The interrupt request line, as it was after the board was last spoken to.
+    intr: bool,
+}
+
+impl TableMemory for PhysMap {
+    #[inline]
+    fn read_entry(&self, at: GuestPhys) -> u32 {
+        let at = self.gated(at);
+        if self.backing(at).read == Target::Ram {
+            return u32::read(self.ram.bytes(), at.0 as usize).unwrap_or(!0);
+        }
+        let mut bytes = [0; 4];
+        self.read(at, &mut bytes);
+        u32::from_le_bytes(bytes)
+    }
+
+    fn write_entry(&mut self, at: GuestPhys, value: u32) {
+        let at = self.gated(at);
+        self.write(at, &value.to_le_bytes());
+    }
+}
+
+impl World {
+    /// A world of `map` and `board`, with nothing cached.
+    pub fn new(map: PhysMap, board: Board) -> Self {
+        Self {
+            tlb: Tlb::default(),
+            map_epoch: map.epoch(),
+            map,
+            board,
+            ports: vec![[0; 2]; 0x1_0000],
+            watcher: None,
+            careful: false,
+            break_hits: 0,
+            chips_touched: false,
+            intr: false,
+        }
+    }
+
+    /// To be called after the board was spoken to: the interrupt line, and what is cached of the memory map.
+    pub fn settle(&mut self) {
+        self.intr = self.board.interrupt_requested();
+        if self.map.epoch() != self.map_epoch {
+            self.map_epoch = self.map.epoch();
+            self.tlb.flush(true);
+        }
+    }
+
+    /// The guest-physical address that `at` translates to for an observer: no fault, no accessed bits, no TLB.
+    pub fn peek_address(&self, cpu: &Cpu, at: Linear) -> Option<GuestPhys> {
+        /// Page tables that stay as they are.
+        struct ReadOnly<'a>(&'a PhysMap);
+        impl TableMemory for ReadOnly<'_> {
+            fn read_entry(&self, at: GuestPhys) -> u32 {
+                self.0.read_entry(at)
+            }
+            fn write_entry(&mut self, _: GuestPhys, _: u32) {}
+        }
+        let access = Access { user: false, write: false };
+        let mapping = walk(cpu, &mut ReadOnly(&self.map), at, access).ok()?;
+        Some(self.map.gated(mapping.frame.offset(at.page_offset())))
+    }
+
+    /// Memory at the linear address `at` for an observer; as much as is mapped.
+    pub fn peek(&self, cpu: &Cpu, at: Linear, len: usize) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(len);
+        for n in 0..len as u32 {
+            let Some(phys) = self.peek_address(cpu, at.offset(n)) else { break };
+            let mut b = [0];
+            self.map.read(phys, &mut b);
+            bytes.push(b[0]);
+        }
+        bytes
+    }
+
+    /// Forgets breakpoints hit by what was not an instruction's own access.
+    pub(super) fn clear_break_hits(&mut self) {
+        self.break_hits = 0;
+    }
+
+    fn watches_memory(&self) -> bool {
+        self.watcher.as_ref().is_some_and(|w| w.wants.memory)
+    }
+
+    /// What may go straight to RAM in `frame`.
+    fn direct(&self, frame: GuestPhys) -> Direct {
+        if self.careful || self.watches_memory() {
+            return Direct { read: false, write: false };
+        }
+        let backing = self.map.backing(frame);
+        let read = backing.read == Target::Ram;
+        Direct { read, write: read && backing.write == Target::Ram && !self.map.ram.has_code(frame) }
+    }
+
+    fn translate(&mut self, cpu: &Cpu, at: Linear, access: Access) -> Result<GuestPhys, Fault> {
+        if let Some(phys) = self.tlb.lookup(at, access.into()) {
+            return Ok(phys);
+        }
+        let mut mapping = walk(cpu, &mut self.map, at, access)?;
+        mapping.frame = self.map.gated(mapping.frame);
+        let direct = self.direct(mapping.frame);
+        self.tlb.fill(at, &mapping, cpu.cr0.contains(Cr0::WP), direct);
+        Ok(GuestPhys(mapping.frame.0 | at.page_offset()))
+    }
+
+    fn read_phys(&mut self, cpu: &Cpu, at: GuestPhys, width: Width) -> u32 {
+        match self.map.backing(at).read {
+            Target::Ram => {
+                let (ram, at) = (self.map.ram.bytes(), at.0 as usize);
+                match width {
+                    Width::Byte => u8::read(ram, at).map(u32::from),
+                    Width::Word => u16::read(ram, at).map(u32::from),
+                    Width::Dword => u32::read(ram, at),
+                }
+                .unwrap_or(width.mask())
+            }
+            Target::Rom => (0..width.bytes()).fold(0, |v, n| v | u32::from(self.map.rom_byte(at.offset(n))) << (8 * n)),
+            Target::Chip => self.board.mmio_read(at, width, cpu.now) & width.mask(),
+            Target::Open => width.mask(),
+        }
+    }
+
+    fn write_phys(&mut self, cpu: &Cpu, at: GuestPhys, width: Width, value: u32) {
+        match self.map.backing(at).write {
+            Target::Ram => self.map.ram.write(at, &value.to_le_bytes()[..width.bytes() as usize]),
+            Target::Chip => self.board.mmio_write(at, width, value & width.mask(), cpu.now),
+            Target::Rom | Target::Open => {}
+        }
+    }
+
+    /// Alignment checks and data breakpoints.
+    #[cold]
+    fn inspect(&mut self, cpu: &Cpu, at: Linear, bytes: u32, access: Access) -> Result<(), Fault> {
+        if access.user && cpu.checks_alignment() && at.0 & (bytes - 1) != 0 {
+            return Err(Fault::AC);
+        }
+        self.break_hits |= hits(cpu, at.0, bytes, |w| match w {
+            Watch::Write => access.write,
+            Watch::Access => true,
+            Watch::Code | Watch::Io => false,
+        });
+        Ok(())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn load_slow<W: Word>(&mut self, cpu: &Cpu, at: Linear, access: Access) -> Result<W, Fault> {
+        if self.careful {
+            self.inspect(cpu, at, W::BYTES, Access { write: false, ..access })?;
+        }
+        let phys = self.translate(cpu, at, access)?;
+        let value = if crosses(at, W::BYTES) {
+            let rest = PAGE_SIZE - at.page_offset();
+            let next = self.translate(cpu, at.offset(rest), access)?;
+            (0..W::BYTES).fold(0, |v, n| {
+                let byte_at = if n < rest { phys.offset(n) } else { next.offset(n - rest) };
+                v | self.read_phys(cpu, byte_at, Width::Byte) << (8 * n)
+            })
+        } else {
+            if self.direct(phys.page()).read {
+                self.tlb.grant_read(at);
+            }
+            self.read_phys(cpu, phys, W::WIDTH)
+        };
+        self.tell_memory(cpu, at, phys, W::BYTES, value, false);
+        Ok(W::from_u32(value))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn store_slow<W: Word>(&mut self, cpu: &Cpu, at: Linear, value: W, user: bool) -> Result<(), Fault> {
+        let access = Access { user, write: true };
+        if self.careful {
+            self.inspect(cpu, at, W::BYTES, access)?;
+        }
+        let phys = self.translate(cpu, at, access)?;
+        if crosses(at, W::BYTES) {
+            let rest = PAGE_SIZE - at.page_offset();
+            let next = self.translate(cpu, at.offset(rest), access)?;
+            for n in 0..W::BYTES {
+                let byte_at = if n < rest { phys.offset(n) } else { next.offset(n - rest) };
+                self.write_phys(cpu, byte_at, Width::Byte, value.u() >> (8 * n));
+            }
+        } else {
+            self.write_phys(cpu, phys, W::WIDTH, value.u());
+            if self.direct(phys.page()).write {
+                self.tlb.grant_write(at);
+            }
+        }
+        self.tell_memory(cpu, at, phys, W::BYTES, value.u(), true);
+        Ok(())
+    }
+
+    fn tell_memory(&mut self, cpu: &Cpu, at: Linear, phys: GuestPhys, width: u32, value: u32, write: bool) {
+        if let Some(w) = self.watcher.as_mut().filter(|w| w.wants.memory) {
+            w.sink.record(cpu.now, &Event::Memory { at, phys, width, value, write });
+        }
+    }
+
+    fn tell_port(&mut self, cpu: &Cpu, port: u16, width: Width, value: u32, write: bool) {
+        self.ports[usize::from(port)][usize::from(write)] += 1;
+        if self.careful && cpu.cr4.contains(Cr4::DE) {
+            self.break_hits |= hits(cpu, u32::from(port), width.bytes(), |w| w == Watch::Io);
+        }
+        if let Some(w) = self.watcher.as_mut().filter(|w| w.wants.port) {
+            let width = width.bytes();
+            w.sink.record(cpu.now, &Event::Port { port, width, value, write });
+        }
+    }
+}
+
+/// DR6 bits of the enabled breakpoints of a kind that `bytes` at `at` touch.
+fn hits(cpu: &Cpu, at: u32, bytes: u32, kind: impl Fn(Watch) -> bool) -> u32 {
+    let dr7 = Dr7(cpu.dr[7]);
+    (0..4)
+        .filter(|&n| dr7.enabled(n) && kind(dr7.watch(n)))
+        .filter(|&n| {
+            let len = dr7.len(n);
+            let start = cpu.dr[n] & !(len - 1);
+            u64::from(at) < u64::from(start) + u64::from(len) && u64::from(start) < u64::from(at) + u64::from(bytes)
+        })
+        .fold(0, |bits, n| bits | 1 << n)
+}
+
+#[inline(always)]
+fn crosses(at: Linear, bytes: u32) -> bool {
+    (at.0 & PAGE_OFFSET) + bytes > PAGE_SIZE
+}
+
+impl Env for World {
+    #[inline(always)]
+    fn load<W: Word>(&mut self, cpu: &Cpu, at: Linear, user: bool) -> Result<W, Fault> {
+        if let Some(ram) = self.tlb.fast(at, W::BYTES, Class::new(user, false))
+            && let Some(v) = W::read(self.map.ram.bytes(), ram)
+        {
+            return Ok(v);
+        }
+        self.load_slow(cpu, at, Access { user, write: false })
+    }
+
+    #[inline(always)]
+    fn load_for_update<W: Word>(&mut self, cpu: &Cpu, at: Linear, user: bool) -> Result<W, Fault> {
+        if let Some(ram) = self.tlb.fast(at, W::BYTES, Class::new(user, true))
+            && let Some(v) = W::read(self.map.ram.bytes(), ram)
+        {
+            return Ok(v);
+        }
+        self.load_slow(cpu, at, Access { user, write: true })
+    }
+
+    #[inline(always)]
+    fn store<W: Word>(&mut self, cpu: &Cpu, at: Linear, value: W, user: bool) -> Result<(), Fault> {
+        if let Some(ram) = self.tlb.fast(at, W::BYTES, Class::new(user, true))
+            && value.write(self.map.ram.bytes_unmarked_mut(), ram)
+        {
+            return Ok(());
+        }
+        self.store_slow(cpu, at, value, user)
+    }
+
+    fn probe(&mut self, cpu: &Cpu, at: Linear, len: u32, user: bool, write: bool) -> Result<(), Fault> {
+        let access = Access { user, write };
+        self.translate(cpu, at, access)?;
+        if crosses(at, len) {
+            self.translate(cpu, at.offset(PAGE_SIZE - at.page_offset()), access)?;
+        }
+        Ok(())
+    }
+
+    fn port_in(&mut self, cpu: &Cpu, port: u16, width: Width) -> u32 {
+        let value = self.board.port_read(port, width, cpu.now, &mut self.map);
+        self.settle();
+        self.chips_touched = true;
+        self.tell_port(cpu, port, width, value, false);
+        value
+    }
+
+    fn port_out(&mut self, cpu: &Cpu, port: u16, width: Width, value: u32) {
+        self.board.port_write(port, width, value, cpu.now, &mut self.map);
+        self.settle();
+        self.chips_touched = true;
+        self.tell_port(cpu, port, width, value, true);
+    }
+
+    fn flush_tlb(&mut self, globals: bool) {
+        self.tlb.flush(globals);
+    }
+
+    fn invalidate_page(&mut self, at: Linear) {
+        self.tlb.invalidate(at);
+    }
+}
+
+impl CodeEnv for World {
+    fn fetch_address(&mut self, cpu: &Cpu, at: Linear) -> Result<GuestPhys, Fault> {
+        self.translate(cpu, at, Access { user: cpu.user, write: false })
+    }
+
+    #[inline(always)]
+    fn fetch_epoch(&self) -> u32 {
+        self.tlb.epoch()
+    }
+
+    fn read_code(&mut self, cpu: &Cpu, at: GuestPhys, buf: &mut [u8]) {
+        if self.map.backing(at).read == Target::Chip {
+            for (n, b) in buf.iter_mut().enumerate() {
+                *b = self.board.mmio_read(at.offset(n as u32), Width::Byte, cpu.now) as u8;
+            }
+        } else {
+            self.map.read(at, buf);
+        }
+    }
+
+    fn mark_code(&mut self, at: GuestPhys, len: u32) -> bool {
+        let backing = self.map.backing(at);
+        match backing.read {
+            Target::Ram => {
+                if self.map.ram.mark_code(at, len) {
+                    self.tlb.protect_frame(at);
+                }
+                true
+            }
+            // A ROM changes only with the memory map.
+            Target::Rom => true,
+            Target::Chip | Target::Open => false,
+        }
+    }
+
+    #[inline(always)]
+    fn generation(&self, at: GuestPhys) -> u32 {
+        self.map.ram.generation(at)
+    }
+
+    #[inline(always)]
+    fn code_changed(&self) -> bool {
+        self.map.ram.code_changed()
+    }
+
+    fn clear_code_changed(&mut self) {
+        self.map.ram.clear_code_changed();
+    }
+
+    #[inline(always)]
+    fn wants_attention(&self) -> bool {
+        self.intr | self.chips_touched | self.map.ram.code_changed()
+    }
+
+    fn take_chips_touched(&mut self) -> bool {
+        std::mem::take(&mut self.chips_touched)
+    }
+
+    fn interrupt_requested(&self) -> bool {
+        self.intr
+    }
+
+    fn check_each_access(&mut self, on: bool) {
+        self.careful = on;
+        self.tlb.drop_fast();
+    }
+
+    fn take_break_hits(&mut self) -> u32 {
+        std::mem::take(&mut self.break_hits)
+    }
+
+    fn map_epoch(&self) -> u32 {
+        self.map.epoch()
+    }
+}
