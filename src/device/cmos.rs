@@ -193,7 +193,7 @@ impl Cmos {
     }
 
     fn encode(&self, value: u8) -> u8 {
-        if self.memory[REG_B] & B_BINARY != 0 { value } else { value / 10 % 10 << 4 | value % 10 }
+        if self.memory[REG_B] & B_BINARY != 0 { value } else { ((value / 10 % 10) << 4) | (value % 10) }
     }
 
     fn decode(&self, value: u8) -> u8 {
@@ -204,7 +204,7 @@ impl Cmos {
         if self.memory[REG_B] & B_24H != 0 {
             return self.encode(hour);
         }
-        let twelve = if hour % 12 == 0 { 12 } else { hour % 12 };
+        let twelve = if hour.is_multiple_of(12) { 12 } else { hour % 12 };
         self.encode(twelve) | if hour >= 12 { PM } else { 0 }
     }
 
@@ -371,7 +371,7 @@ fn translation(disks: &[Option<(u16, u8, u8)>]) -> u8 {
 }
 
 fn bcd(value: u8) -> u8 {
-    value / 10 << 4 | value % 10
+    ((value / 10) << 4) | (value % 10)
 }
 
 /// The proleptic Gregorian date of a day number since 1970-01-01, reckoned in years that begin in March.

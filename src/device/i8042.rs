@@ -2,7 +2,8 @@
 //! keyboard/auxiliary device controller). Data at 60h, command and status at 64h; IRQ1 and IRQ12.
 //!
 //! The keyboard speaks scan code sets 2 and 1, the controller translates 2 to 1 on request. Bytes of the devices
-//! take a serial transfer's time to arrive; the controller's own answers are there at once.
+//! take a serial transfer's time to arrive; the controller's own answers are there at once. The host's keys are
+//! typed at a steady pace, and wait while the guest keeps the keyboard off: none is lost but to a keyboard reset.
 
 use super::Device;
 use super::keymap::KeyEvent;
@@ -16,8 +17,12 @@ pub const COMMAND: u16 = 0x64;
 
 /// Between a byte's being read, or asked for, and the device's next one.
 const TRANSFER_US: u64 = 300;
-/// Bytes a device holds for a guest that does not read; later keys are lost, as in a real keyboard.
-const QUEUE: usize = 4096;
+/// Between two events of the host's keys: a typist whom firmware with its small buffer can follow.
+const TYPING_US: u64 = 15_000;
+/// Bytes the keyboard holds, as in a real one; the host's keys wait until there is room.
+const QUEUE: usize = 16;
+/// The longest sequence of bytes of one event.
+const EVENT: usize = 3;
 
 const STATUS_OBF: u8 = 0x01;
 const STATUS_SYS: u8 = 0x04;
@@ -87,10 +92,11 @@ impl Keyboard {
         self.queue.extend(bytes);
     }
 
+    fn ready(&self) -> bool {
+        self.scanning && self.queue.len() + EVENT <= QUEUE
+    }
+
     fn key(&mut self, event: KeyEvent) {
-        if !self.scanning || self.queue.len() >= QUEUE {
-            return;
-        }
         if event.extended {
             self.queue.push_back(0xe0);
         }
@@ -245,6 +251,9 @@ pub struct I8042 {
     keyboard: Keyboard,
     mouse: Mouse,
     next_byte: Option<Ticks>,
+    /// The host's keys to be typed, and when the next one may be.
+    typing: VecDeque<KeyEvent>,
+    next_key: Ticks,
     a20: bool,
     a20_written: Option<bool>,
     reset_pulse: bool,
@@ -267,6 +276,8 @@ impl I8042 {
             keyboard: Keyboard::new(),
             mouse: Mouse::new(),
             next_byte: None,
+            typing: VecDeque::new(),
+            next_key: 0,
             a20: true,
             a20_written: None,
             reset_pulse: false,
@@ -276,13 +287,29 @@ impl I8042 {
 
     /// A key of the host's went down or up.
     pub fn key(&mut self, event: KeyEvent, now: Ticks) {
-        self.keyboard.key(event);
+        self.typing.push_back(event);
+        self.type_keys(now);
         self.schedule(now);
     }
 
-    /// Bytes the keyboard holds that the guest has not taken.
+    /// The host's key events, and bytes of the keyboard's, that the guest has not taken.
     pub fn keys_waiting(&self) -> usize {
-        self.keyboard.queue.len()
+        self.typing.len() + self.keyboard.queue.len()
+    }
+
+    fn can_type(&self) -> bool {
+        !self.typing.is_empty() && self.keyboard.ready() && self.ctr & CTR_NO_KEYBOARD == 0
+    }
+
+    /// Types the host's next key, if it is time and the guest listens.
+    fn type_keys(&mut self, now: Ticks) {
+        if now >= self.next_key
+            && self.can_type()
+            && let Some(event) = self.typing.pop_front()
+        {
+            self.keyboard.key(event);
+            self.next_key = now + self.clock.micros(TYPING_US);
+        }
     }
 
     /// The keyboard's LEDs: Scroll Lock, Num Lock, Caps Lock from bit 0.
@@ -328,7 +355,7 @@ impl I8042 {
     }
 
     /// Moves the next byte into the output buffer.
-    fn fill(&mut self, now: Ticks) {
+    fn fill(&mut self) {
         match self.source() {
             Some(From::Keyboard) => {
                 let code = self.keyboard.queue.pop_front().unwrap_or(0);
@@ -337,7 +364,7 @@ impl I8042 {
                 }
                 match self.translated(code) {
                     Some(code) => self.output = Some((code, From::Keyboard)),
-                    None => self.fill(now),
+                    None => self.fill(),
                 }
             }
             Some(_) => self.output = self.mouse.queue.pop_front().map(|b| (b, From::Aux)),
@@ -477,20 +504,24 @@ impl Device for I8042 {
     }
 
     fn next_event(&self) -> Option<Ticks> {
-        self.next_byte
+        let key = self.can_type().then_some(self.next_key);
+        [self.next_byte, key].into_iter().flatten().min()
     }
 
     fn advance(&mut self, now: Ticks) {
         if self.next_byte.is_some_and(|t| t <= now) {
             self.next_byte = None;
             if self.output.is_none() {
-                self.fill(now);
+                self.fill();
             }
         }
+        self.type_keys(now);
+        self.schedule(now);
     }
 
     fn reset(&mut self) {
-        *self = Self::new(self.clock);
+        let (typing, next_key) = (std::mem::take(&mut self.typing), self.next_key);
+        *self = Self { typing, next_key, ..Self::new(self.clock) };
     }
 }
 
@@ -519,6 +550,8 @@ mod tests {
         }
         /// The next byte, once it arrives.
         fn byte(&mut self) -> Option<u8> {
+            self.now += 2_000_000;
+            self.status();
             self.now += 100_000;
             (self.status() & STATUS_OBF != 0).then(|| self.chip.read(DATA, Width::Byte, self.now) as u8)
         }
@@ -592,7 +625,8 @@ mod tests {
         b.command(0x60);
         b.data(0x01);
         b.type_keys("a<Up>");
-        b.chip.advance(100_000);
+        b.now += 100_000;
+        b.status();
         assert!(b.chip.irq());
         assert_eq!(b.bytes(), [0x1c, 0xf0, 0x1c, 0xe0, 0x75, 0xe0, 0xf0, 0x75]);
         assert!(!b.chip.irq());
@@ -610,6 +644,20 @@ mod tests {
         assert_eq!(b.byte(), None);
         b.command(0xae);
         assert_eq!(b.bytes(), [0x1c, 0xf0, 0x1c]);
+    }
+
+    #[test]
+    fn a_long_string_waits_for_the_guest() {
+        let mut b = Bench::new();
+        b.command(0x60);
+        b.data(0x41);
+        let keys = "abc".repeat(200);
+        b.type_keys(&keys);
+        b.now += 1_000_000_000;
+        let got = b.bytes();
+        assert_eq!(got.len(), 2 * keys.len());
+        assert_eq!(got[got.len() - 2..], [0x2e, 0xae]);
+        assert_eq!(b.chip.keys_waiting(), 0);
     }
 
     #[test]

@@ -4,13 +4,21 @@
 //! Nothing here reads host time or does host I/O: the clock comes in as [`Ticks`] with each call, an interrupt
 //! line goes out as a level that the board samples, output bytes collect in a buffer that the board drains.
 
+pub mod ata;
 pub mod cmos;
+pub mod cp437;
 pub mod debug_ports;
+pub mod disk;
+pub mod dma;
+pub mod fdc;
+pub mod fw_cfg;
 pub mod i8042;
 pub mod keymap;
+pub mod pci;
 pub mod pic;
 pub mod pit;
 pub mod uart;
+pub mod vga_text;
 
 use crate::bus::{Ticks, Width};
 

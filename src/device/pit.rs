@@ -240,7 +240,7 @@ impl Channel {
 
     fn encode(&self, value: i64) -> u16 {
         let v = (value % self.modulus()) as u16;
-        if self.bcd { v / 1000 << 12 | v / 100 % 10 << 8 | v / 10 % 10 << 4 | v % 10 } else { v }
+        if self.bcd { (v / 1000) << 12 | (v / 100 % 10) << 8 | (v / 10 % 10) << 4 | (v % 10) } else { v }
     }
 
     fn read(&mut self, now: i64) -> u8 {

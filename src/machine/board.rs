@@ -4,34 +4,56 @@
 //! [`Board::interrupt_requested`] between instructions; port I/O of the processor comes in by
 //! [`Board::port_read`] and [`Board::port_write`].
 
+use crate::addr::GuestPhys;
 use crate::bus::phys::PhysMap;
 use crate::bus::{Clock, Ticks, Width};
 use crate::device::Device;
+use crate::device::ata::Ata;
 use crate::device::cmos::{Cmos, Machine};
-use crate::device::debug_ports::DebugPorts;
+use crate::device::debug_ports::{self, DebugPorts};
+use crate::device::disk::Disk;
+use crate::device::dma::Dma;
+use crate::device::fdc::Fdc;
+use crate::device::fw_cfg::{FwCfg, FwCfgConfig};
 use crate::device::i8042::I8042;
 use crate::device::keymap::KeyEvent;
+use crate::device::pci::Pci;
 use crate::device::pic::Pic;
 use crate::device::pit::Pit;
 use crate::device::uart::Uart;
+use crate::device::vga_text::{Screen, Vga};
+use crate::error::Error;
 use std::collections::BTreeMap;
 
-/// What answers at a port.
+/// What answers at a port. The first [`TIMED`] of them act by themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum Chip {
-    None,
-    Pic,
     Pit,
     I8042,
     Cmos,
     Com1,
     Com2,
+    Ata0,
+    Ata1,
+    Fdc,
+    Pic,
+    Dma,
+    Vga,
+    Pci,
+    FwCfg,
     Debug,
+    None,
 }
+
+/// The chips that act by themselves, in the order of [`Chip`].
+const TIMED: [Chip; 8] =
+    [Chip::Pit, Chip::I8042, Chip::Cmos, Chip::Com1, Chip::Com2, Chip::Ata0, Chip::Ata1, Chip::Fdc];
+const NEVER: Ticks = Ticks::MAX;
 
 /// First and last port of each chip.
 const PORTS: &[(u16, u16, Chip)] = &[
+    (0x000, 0x00f, Chip::Dma),
     (0x020, 0x021, Chip::Pic),
     (0x040, 0x043, Chip::Pit),
     (0x060, 0x060, Chip::I8042),
@@ -39,19 +61,30 @@ const PORTS: &[(u16, u16, Chip)] = &[
     (0x064, 0x064, Chip::I8042),
     (0x070, 0x071, Chip::Cmos),
     (0x080, 0x080, Chip::Debug),
+    (0x081, 0x08f, Chip::Dma),
     (0x092, 0x092, Chip::Debug),
     (0x0a0, 0x0a1, Chip::Pic),
+    (0x0c0, 0x0df, Chip::Dma),
     (0x0e9, 0x0e9, Chip::Debug),
     (0x0f4, 0x0f4, Chip::Debug),
+    (0x170, 0x177, Chip::Ata1),
+    (0x1f0, 0x1f7, Chip::Ata0),
     (0x2f8, 0x2ff, Chip::Com2),
+    (0x376, 0x376, Chip::Ata1),
+    (0x3b4, 0x3b5, Chip::Vga),
+    (0x3ba, 0x3ba, Chip::Vga),
+    (0x3c0, 0x3cf, Chip::Vga),
+    (0x3d4, 0x3d5, Chip::Vga),
+    (0x3da, 0x3da, Chip::Vga),
+    (0x3f2, 0x3f5, Chip::Fdc),
+    (0x3f6, 0x3f6, Chip::Ata0),
+    (0x3f7, 0x3f7, Chip::Fdc),
     (0x3f8, 0x3ff, Chip::Com1),
     (0x402, 0x402, Chip::Debug),
     (0x4d0, 0x4d1, Chip::Pic),
+    (0x510, 0x511, Chip::FwCfg),
+    (0xcf8, 0xcff, Chip::Pci),
 ];
-
-/// The chips that act by themselves, as indices into the table of due times.
-const TIMED: [Chip; 5] = [Chip::Pit, Chip::I8042, Chip::Cmos, Chip::Com1, Chip::Com2];
-const NEVER: Ticks = Ticks::MAX;
 
 /// What a board is built from.
 #[derive(Default)]
@@ -62,6 +95,17 @@ pub struct BoardConfig {
     pub ram_size: u32,
     /// What the real-time clock shows at power-on: seconds since 1970.
     pub epoch: i64,
+    /// The disks: device 0 and 1 of the first channel, then of the second.
+    pub disks: [Option<Box<dyn Disk>>; 4],
+    /// The floppies in drives A and B.
+    pub floppies: [Option<Box<dyn Disk>>; 2],
+    /// Boot devices in the order of CMOS 3Dh and 38h, a digit each from the lowest: 1 floppy, 2 disk, 3 CD-ROM.
+    /// 0: the floppy first if there is one, then the disk.
+    pub boot_order: u16,
+    /// Whether a BIOS is installed: the firmware region then shows ROM after reset, else it is RAM.
+    pub firmware: bool,
+    /// What the firmware is told besides the memory size.
+    pub fw_cfg: FwCfgConfig,
 }
 
 /// The chips and their wiring.
@@ -71,10 +115,15 @@ pub struct Board {
     i8042: I8042,
     cmos: Cmos,
     com: [Uart; 2],
+    ata: [Ata; 2],
+    fdc: Fdc,
+    dma: Dma,
+    vga: Vga,
+    pci: Pci,
+    fw_cfg: FwCfg,
     debug: DebugPorts,
-    a20: bool,
     reset_requested: bool,
-    /// Per port: a [`Chip`].
+    /// Per port: what answers there.
     route: Box<[Chip; 0x1_0000]>,
     /// When each of [`TIMED`] acts next, and the earliest of them.
     due: [Ticks; TIMED.len()],
@@ -84,19 +133,38 @@ pub struct Board {
 }
 
 impl Board {
-    /// A board after power-on.
+    /// A board after power-on. [`Board::reset`] is to follow, with the memory map that it works on.
     pub fn new(config: BoardConfig) -> Self {
         let clock = config.clock;
+        let [d0, d1, d2, d3] = config.disks;
+        let ata = [Ata::new(clock, [d0, d1]), Ata::new(clock, [d2, d3])];
+        let fdc = Fdc::new(clock, config.floppies);
+        let boot_order = match config.boot_order {
+            0 if fdc.drive_types()[0] != 0 => 0x21,
+            0 => 0x12,
+            order => order,
+        };
+        let machine = Machine {
+            ram_size: config.ram_size,
+            floppies: fdc.drive_types(),
+            disks: [0, 1, 2, 3].map(|i| ata[i / 2].geometry(i % 2)),
+            boot_order,
+        };
         let mut cmos = Cmos::new(clock, config.epoch);
-        cmos.describe(&Machine { ram_size: config.ram_size, ..Machine::default() });
+        cmos.describe(&machine);
         Self {
             pic: Pic::new(),
             pit: Pit::new(clock),
             i8042: I8042::new(clock),
             cmos,
             com: [Uart::new(clock), Uart::new(clock)],
+            ata,
+            fdc,
+            dma: Dma::new(),
+            vga: Vga::new(clock),
+            pci: Pci::new(config.firmware),
+            fw_cfg: FwCfg::new(config.ram_size, config.fw_cfg),
             debug: DebugPorts::new(),
-            a20: true,
             reset_requested: false,
             route: routes(),
             due: [NEVER; TIMED.len()],
@@ -105,15 +173,23 @@ impl Board {
         }
     }
 
-    /// The reset line: every chip back to its reset state, the A20 gate open.
+    /// The reset line: every chip back to its reset state, the A20 gate open, the firmware region as after
+    /// power-on.
     pub fn reset(&mut self, map: &mut PhysMap) {
         self.pic.reset();
-        self.pit.reset();
-        self.i8042.reset();
-        self.cmos.reset();
-        self.com.iter_mut().for_each(Device::reset);
+        self.dma.reset();
+        self.vga.reset();
+        self.pci.reset();
+        self.fw_cfg.reset();
         self.debug.reset();
+        for chip in TIMED {
+            if let Some(device) = self.device(chip) {
+                device.reset();
+            }
+        }
         self.reset_requested = false;
+        self.pci.take_pam_changed();
+        self.pci.apply_pam(map);
         self.set_a20(true, map);
         self.refresh_all();
     }
@@ -154,7 +230,7 @@ impl Board {
             return width.mask();
         };
         let value = device.read(port, width, now);
-        self.settle(chip, map);
+        self.settle(chip, now, map);
         value
     }
 
@@ -163,13 +239,20 @@ impl Board {
             Some(device) => device.write(port, width, value, now),
             None => *self.unclaimed.entry(port).or_default() += 1,
         }
-        self.settle(chip, map);
+        self.settle(chip, now, map);
     }
 
     fn device(&mut self, chip: Chip) -> Option<&mut dyn Device> {
         Some(match chip {
             Chip::None => return None,
             Chip::Pic => &mut self.pic,
+            Chip::Dma => &mut self.dma,
+            Chip::Vga => &mut self.vga,
+            Chip::Pci => &mut self.pci,
+            Chip::FwCfg => &mut self.fw_cfg,
+            Chip::Ata0 => &mut self.ata[0],
+            Chip::Ata1 => &mut self.ata[1],
+            Chip::Fdc => &mut self.fdc,
             Chip::Pit => &mut self.pit,
             Chip::I8042 => &mut self.i8042,
             Chip::Cmos => &mut self.cmos,
@@ -180,9 +263,11 @@ impl Board {
     }
 
     /// After a chip was touched: its lines to the interrupt controller, its side effects, its next event.
-    fn settle(&mut self, chip: Chip, map: &mut PhysMap) {
+    fn settle(&mut self, chip: Chip, now: Ticks, map: &mut PhysMap) {
         match chip {
-            Chip::None | Chip::Pic => return,
+            Chip::None | Chip::Pic | Chip::Dma | Chip::Vga | Chip::FwCfg => return,
+            Chip::Debug => return self.settle_control(map),
+            Chip::Pci => return self.settle_pci(map),
             Chip::Pit => {
                 if self.pit.take_edge() {
                     self.pic.pulse(0);
@@ -193,7 +278,9 @@ impl Board {
             Chip::Cmos => self.pic.set_line(8, self.cmos.irq()),
             Chip::Com1 => self.pic.set_line(4, self.com[0].irq()),
             Chip::Com2 => self.pic.set_line(3, self.com[1].irq()),
-            Chip::Debug => return self.settle_control(map),
+            Chip::Ata0 => self.pic.set_line(14, self.ata[0].irq()),
+            Chip::Ata1 => self.pic.set_line(15, self.ata[1].irq()),
+            Chip::Fdc => self.settle_floppy(now, map),
         }
         self.reschedule(chip);
     }
@@ -214,19 +301,33 @@ impl Board {
         }
     }
 
+    fn settle_pci(&mut self, map: &mut PhysMap) {
+        self.reset_requested |= self.pci.take_reset();
+        if self.pci.take_pam_changed() {
+            self.pci.apply_pam(map);
+        }
+    }
+
+    /// The floppy controller's data moves here, where both the DMA controller and memory are at hand.
+    fn settle_floppy(&mut self, now: Ticks, map: &mut PhysMap) {
+        if self.fdc.wants_transfer(now) {
+            self.fdc.transfer(&mut self.dma, map);
+        }
+        self.pic.set_line(6, self.fdc.irq());
+    }
+
     /// One gate, which the keyboard controller and port 92h both move: the last write counts.
     fn set_a20(&mut self, open: bool, map: &mut PhysMap) {
-        self.a20 = open;
         self.i8042.set_a20(open);
         self.debug.set_a20(open);
         map.set_a20(open);
     }
 
     fn reschedule(&mut self, chip: Chip) {
-        let Some(slot) = TIMED.iter().position(|&c| c == chip) else { return };
         let due = self.device(chip).and_then(|d| d.next_event()).unwrap_or(NEVER);
-        if self.due[slot] != due {
-            self.due[slot] = due;
+        let Some(slot) = self.due.get_mut(chip as usize) else { return };
+        if *slot != due {
+            *slot = due;
             self.next = self.due.iter().copied().min().unwrap_or(NEVER);
         }
     }
@@ -251,8 +352,20 @@ impl Board {
                 if let Some(device) = self.device(chip) {
                     device.advance(now);
                 }
-                self.settle(chip, map);
+                self.settle(chip, now, map);
             }
+        }
+    }
+
+    /// A read of `width` in the VGA window.
+    pub fn mmio_read(&mut self, at: GuestPhys, width: Width, _now: Ticks) -> u32 {
+        (0..width.bytes()).fold(0, |v, i| v | u32::from(self.vga.read_memory(at.0 + i)) << (8 * i))
+    }
+
+    /// A write of `width` in the VGA window.
+    pub fn mmio_write(&mut self, at: GuestPhys, width: Width, value: u32, _now: Ticks) {
+        for i in 0..width.bytes() {
+            self.vga.write_memory(at.0 + i, (value >> (8 * i)) as u8);
         }
     }
 
@@ -277,6 +390,22 @@ impl Board {
     #[inline]
     pub fn exit_code(&self) -> Option<u8> {
         self.debug.exit().map(|value| value as u8)
+    }
+
+    /// The first trouble that the host made with a disk or floppy image, once.
+    pub fn take_host_error(&mut self) -> Option<Error> {
+        let [first, second] = &mut self.ata;
+        first.take_host_error().or_else(|| second.take_host_error()).or_else(|| self.fdc.take_host_error())
+    }
+
+    /// The text screen; `None` while a graphics mode is set.
+    pub fn screen(&self) -> Option<Screen> {
+        self.vga.text_screen()
+    }
+
+    /// Moves on whenever what the screen shows may have changed.
+    pub fn screen_version(&self) -> u64 {
+        self.vga.version()
     }
 
     /// Accesses per port that no chip claimed.
@@ -320,7 +449,7 @@ impl Board {
         self.refresh_all();
     }
 
-    /// Key bytes that the guest has not taken yet.
+    /// Key events and bytes that the guest has not taken yet.
     pub fn keys_waiting(&self) -> usize {
         self.i8042.keys_waiting()
     }
@@ -339,7 +468,10 @@ impl Board {
 /// Whether the register at `port` is wider than a byte.
 fn takes_wide(chip: Chip, port: u16) -> bool {
     match chip {
-        Chip::Debug => port == crate::device::debug_ports::EXIT,
+        Chip::Ata0 | Chip::Ata1 => port & 0x207 == 0,
+        Chip::Pci => true,
+        Chip::FwCfg => port == crate::device::fw_cfg::SELECTOR,
+        Chip::Debug => port == debug_ports::EXIT,
         _ => false,
     }
 }
@@ -355,7 +487,9 @@ fn routes() -> Box<[Chip; 0x1_0000]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::addr::GuestPhys;
+    use crate::bus::phys::Target;
+    use crate::device::disk::{MemoryDisk, SECTOR};
+    use crate::device::keymap;
     use crate::mem::Ram;
 
     fn board() -> (Board, PhysMap) {
@@ -391,6 +525,107 @@ mod tests {
         board.port_write(0x64, Width::Byte, 0xdf, 0, &mut map);
         assert_eq!(map.gated(GuestPhys(0x10_0000)), GuestPhys(0x10_0000));
         assert_eq!(board.port_read(0x92, Width::Byte, 0, &mut map), 2);
+    }
+
+    /// A board whose disk's and floppy's first sectors hold `d` and `f`.
+    fn board_with_drives() -> (Board, PhysMap) {
+        let disk = |byte, sectors| -> Option<Box<dyn Disk>> {
+            Some(Box::new(MemoryDisk::new(vec![byte; sectors * SECTOR])))
+        };
+        let config = BoardConfig {
+            ram_size: 4 << 20,
+            disks: [disk(b'd', 2016), None, None, None],
+            floppies: [disk(b'f', 2880), None],
+            firmware: true,
+            ..BoardConfig::default()
+        };
+        let mut map = PhysMap::new(Ram::new(4 << 20).unwrap());
+        let mut board = Board::new(config);
+        board.reset(&mut map);
+        (board, map)
+    }
+
+    /// Runs all events up to `until`.
+    fn run(board: &mut Board, until: Ticks, map: &mut PhysMap) {
+        while let Some(at) = board.next_event().filter(|&at| at <= until) {
+            board.advance(at, map);
+        }
+    }
+
+    #[test]
+    fn a_disk_sector_comes_through_the_data_port_with_irq_14() {
+        let (mut board, mut map) = board_with_drives();
+        for (port, value) in [(0xa0, 0x11), (0xa1, 0x70), (0xa1, 2), (0xa1, 1), (0xa1, 0xbf)] {
+            board.port_write(port, Width::Byte, value, 0, &mut map);
+        }
+        for (port, value) in [(0x1f2, 1), (0x1f3, 0), (0x1f4, 0), (0x1f5, 0), (0x1f6, 0xe0), (0x1f7, 0x20)] {
+            board.port_write(port, Width::Byte, value, 0, &mut map);
+        }
+        run(&mut board, 1_000_000, &mut map);
+        board.port_write(0xa0, Width::Byte, 0x0a, 0, &mut map);
+        assert_eq!(board.port_read(0xa0, Width::Byte, 1_000_000, &mut map) & 0x40, 0x40);
+        assert_eq!(board.port_read(0x1f0, Width::Dword, 1_000_000, &mut map), 0x6464_6464);
+    }
+
+    #[test]
+    fn a_floppy_sector_comes_by_dma() {
+        let (mut board, mut map) = board_with_drives();
+        let dma = [(0x0b, 0x46), (0x0c, 0), (4, 0), (4, 0x7c), (5, 0xff), (5, 1), (0x81, 0), (0x0a, 2)];
+        let read = [0x46, 0, 0, 0, 1, 2, 18, 0x1b, 0xff].map(|b| (0x3f5, b));
+        for (port, value) in dma.into_iter().chain([(0x3f2, 0x1c)]).chain(read) {
+            board.port_write(port, Width::Byte, value, 0, &mut map);
+        }
+        run(&mut board, 10_000_000, &mut map);
+        let mut got = [0; 2];
+        map.read(GuestPhys(0x7dff), &mut got);
+        assert_eq!(got, [b'f', 0]);
+        assert_eq!(board.port_read(0x3f5, Width::Byte, 10_000_000, &mut map), 0);
+    }
+
+    #[test]
+    fn the_screen_shows_what_is_written_in_the_window() {
+        let (mut board, _) = board();
+        board.mmio_write(GuestPhys(0xb_8000), Width::Dword, 0x0769_0748, 0);
+        assert_eq!(board.mmio_read(GuestPhys(0xb_8002), Width::Word, 0), 0x0769);
+        assert_eq!(board.screen().unwrap().lines()[0], "Hi");
+    }
+
+    #[test]
+    fn the_firmware_region_is_rom_after_reset_until_pam_opens_it() {
+        let (mut board, mut map) = board_with_drives();
+        assert_eq!(map.backing(GuestPhys(0xf_0000)).read, Target::Rom);
+        board.port_write(0xcf8, Width::Dword, 0x8000_0058, 0, &mut map);
+        board.port_write(0xcfd, Width::Byte, 0x30, 0, &mut map);
+        assert_eq!(map.backing(GuestPhys(0xf_0000)).read, Target::Ram);
+        board.port_write(0xcf9, Width::Byte, 6, 0, &mut map);
+        assert!(board.reset_requested());
+        board.reset(&mut map);
+        assert!(!board.reset_requested());
+        assert_eq!(map.backing(GuestPhys(0xf_0000)).read, Target::Rom);
+    }
+
+    #[test]
+    fn cmos_tells_of_the_drives() {
+        let (mut board, mut map) = board_with_drives();
+        let mut cmos = |index| {
+            board.port_write(0x70, Width::Byte, index, 0, &mut map);
+            board.port_read(0x71, Width::Byte, 0, &mut map)
+        };
+        assert_eq!([0x10, 0x12, 0x1b, 0x1d, 0x23, 0x3d].map(&mut cmos), [0x40, 0xf0, 2, 16, 63, 0x21]);
+    }
+
+    #[test]
+    fn typed_keys_interrupt_and_serial_bytes_go_both_ways() {
+        let (mut board, mut map) = board();
+        board.port_write(0x64, Width::Byte, 0x60, 0, &mut map);
+        board.port_write(0x60, Width::Byte, 0x41, 0, &mut map);
+        board.key(&keymap::parse("x").unwrap(), 0);
+        board.serial_input(0, b"y", 0);
+        board.port_write(0x3f8, Width::Byte, b'z'.into(), 0, &mut map);
+        run(&mut board, 1_000_000, &mut map);
+        assert_eq!(board.port_read(0x60, Width::Byte, 1_000_000, &mut map), 0x2d);
+        assert_eq!(board.port_read(0x3f8, Width::Byte, 1_000_000, &mut map), b'y'.into());
+        assert_eq!(board.take_serial_output(0), b"z");
     }
 
     #[test]

@@ -1,0 +1,211 @@
+//! What a drive's medium is on the host: memory, a raw file, or a snapshot that keeps either untouched.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+
+/// Bytes in a sector.
+pub const SECTOR: usize = 512;
+
+/// A medium of 512-byte sectors. Buffers are whole sectors.
+pub trait Disk: Send {
+    /// Its size in sectors.
+    fn sectors(&self) -> u64;
+    /// Reads sectors from `lba` on.
+    ///
+    /// # Errors
+    /// What the host said, or that the range is outside the medium.
+    fn read(&mut self, lba: u64, buf: &mut [u8]) -> io::Result<()>;
+    /// Writes sectors from `lba` on.
+    ///
+    /// # Errors
+    /// As [`Disk::read`].
+    fn write(&mut self, lba: u64, data: &[u8]) -> io::Result<()>;
+    /// Makes earlier writes last.
+    ///
+    /// # Errors
+    /// What the host said.
+    fn flush(&mut self) -> io::Result<()>;
+    /// Whether the medium is write protected.
+    fn read_only(&self) -> bool {
+        false
+    }
+}
+
+fn check_range(disk: &impl Disk, lba: u64, len: usize) -> io::Result<()> {
+    let end = lba.checked_add(len.div_ceil(SECTOR) as u64);
+    if end.is_some_and(|end| end <= disk.sectors()) {
+        Ok(())
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "the sector lies outside the medium"))
+    }
+}
+
+/// A medium in memory.
+#[derive(Clone, Debug)]
+pub struct MemoryDisk {
+    bytes: Vec<u8>,
+}
+
+impl MemoryDisk {
+    /// A medium of `bytes`, filled up with zeros to a whole sector.
+    pub fn new(mut bytes: Vec<u8>) -> Self {
+        bytes.resize(bytes.len().next_multiple_of(SECTOR), 0);
+        Self { bytes }
+    }
+
+    /// Its content.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Disk for MemoryDisk {
+    fn sectors(&self) -> u64 {
+        (self.bytes.len() / SECTOR) as u64
+    }
+    fn read(&mut self, lba: u64, buf: &mut [u8]) -> io::Result<()> {
+        check_range(self, lba, buf.len())?;
+        let at = lba as usize * SECTOR;
+        buf.copy_from_slice(&self.bytes[at..at + buf.len()]);
+        Ok(())
+    }
+    fn write(&mut self, lba: u64, data: &[u8]) -> io::Result<()> {
+        check_range(self, lba, data.len())?;
+        let at = lba as usize * SECTOR;
+        self.bytes[at..at + data.len()].copy_from_slice(data);
+        Ok(())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A raw image file. An incomplete last sector reads filled up with zeros.
+#[derive(Debug)]
+pub struct FileDisk {
+    file: File,
+    sectors: u64,
+    read_only: bool,
+}
+
+impl FileDisk {
+    /// The medium in `file`, whose size counts from now on.
+    ///
+    /// # Errors
+    /// When the host does not tell the size.
+    pub fn new(mut file: File, read_only: bool) -> io::Result<Self> {
+        let bytes = file.seek(SeekFrom::End(0))?;
+        Ok(Self { file, sectors: bytes.div_ceil(SECTOR as u64), read_only })
+    }
+
+    /// Reads until `buf` is full or the file ends.
+    fn fill(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let mut got = 0;
+        while got < buf.len() {
+            match self.file.read(&mut buf[got..]) {
+                Ok(0) => break,
+                Ok(n) => got += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(got)
+    }
+}
+
+impl Disk for FileDisk {
+    fn sectors(&self) -> u64 {
+        self.sectors
+    }
+    fn read(&mut self, lba: u64, buf: &mut [u8]) -> io::Result<()> {
+        check_range(self, lba, buf.len())?;
+        self.file.seek(SeekFrom::Start(lba * SECTOR as u64))?;
+        let got = self.fill(buf)?;
+        let last_sector = lba + (buf.len() / SECTOR) as u64 == self.sectors && buf.len() - got < SECTOR;
+        if got < buf.len() && !last_sector {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the image became shorter than it was"));
+        }
+        buf[got..].fill(0);
+        Ok(())
+    }
+    fn write(&mut self, lba: u64, data: &[u8]) -> io::Result<()> {
+        check_range(self, lba, data.len())?;
+        self.file.seek(SeekFrom::Start(lba * SECTOR as u64))?;
+        self.file.write_all(data)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+    fn read_only(&self) -> bool {
+        self.read_only
+    }
+}
+
+/// A medium whose writes stay in memory.
+pub struct Snapshot {
+    base: Box<dyn Disk>,
+    written: BTreeMap<u64, [u8; SECTOR]>,
+}
+
+impl Snapshot {
+    /// A snapshot over `base`, which is only read from now on.
+    pub fn new(base: Box<dyn Disk>) -> Self {
+        Self { base, written: BTreeMap::new() }
+    }
+
+    /// Sectors that differ from the base.
+    pub fn written(&self) -> usize {
+        self.written.len()
+    }
+}
+
+impl Disk for Snapshot {
+    fn sectors(&self) -> u64 {
+        self.base.sectors()
+    }
+    fn read(&mut self, lba: u64, buf: &mut [u8]) -> io::Result<()> {
+        let end = lba.saturating_add((buf.len() / SECTOR) as u64);
+        self.base.read(lba, buf)?;
+        for (at, sector) in self.written.range(lba..end) {
+            let offset = (at - lba) as usize * SECTOR;
+            buf[offset..offset + SECTOR].copy_from_slice(sector);
+        }
+        Ok(())
+    }
+    fn write(&mut self, lba: u64, data: &[u8]) -> io::Result<()> {
+        check_range(self, lba, data.len())?;
+        for (i, chunk) in data.chunks_exact(SECTOR).enumerate() {
+            let mut sector = [0; SECTOR];
+            sector.copy_from_slice(chunk);
+            self.written.insert(lba + i as u64, sector);
+        }
+        Ok(())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_reads_its_own_writes_over_the_base() {
+        let mut disk = Snapshot::new(Box::new(MemoryDisk::new(vec![1; 3 * SECTOR])));
+        disk.write(1, &[2; SECTOR]).unwrap();
+        let mut buf = [0; 3 * SECTOR];
+        disk.read(0, &mut buf).unwrap();
+        assert_eq!([buf[0], buf[SECTOR], buf[2 * SECTOR]], [1, 2, 1]);
+        assert_eq!(disk.written(), 1);
+    }
+
+    #[test]
+    fn beyond_the_end_is_an_error() {
+        let mut disk = MemoryDisk::new(vec![0; 700]);
+        assert_eq!(disk.sectors(), 2);
+        assert!(disk.read(2, &mut [0; SECTOR]).is_err());
+        assert!(disk.write(u64::MAX, &[0; SECTOR]).is_err());
+    }
+}
