@@ -21,6 +21,9 @@
 
 pub mod addr;
 pub mod bus;
+pub mod cpu;
+pub mod decode;
 pub mod device;
 pub mod error;
+pub mod exec;
 pub mod mem;

@@ -1,0 +1,204 @@
+//! The decoded instruction: one flat, small struct for every form.
+
+use crate::bus::Width;
+
+/// What an instruction does, apart from where its operands are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[allow(missing_docs, reason = "the variants are the manual's mnemonics")]
+#[rustfmt::skip]
+pub enum Op {
+    // data
+    Mov, Movzx, Movsx, Lea, Xchg, Bswap, Cmov, Setcc, Xlat, Lahf, Sahf, Cbw, Cwd, Salc, Nop,
+    // alu
+    Add, Or, Adc, Sbb, And, Sub, Xor, Cmp, Test, Inc, Dec, Neg, Not, Xadd, Cmpxchg, Cmpxchg8b,
+    // shift
+    Rol, Ror, Rcl, Rcr, Shl, Shr, Sar, Shld, Shrd,
+    // muldiv
+    Mul, Imul, Imul2, Imul3, Div, Idiv, Aaa, Aas, Daa, Das, Aam, Aad,
+    // bit
+    Bt, Bts, Btr, Btc, Bsf, Bsr,
+    // flag
+    Clc, Stc, Cmc, Cld, Std, Cli, Sti,
+    // string
+    Movs, Cmps, Scas, Lods, Stos, Ins, Outs,
+    // stack
+    Push, Pop, Pusha, Popa, Pushf, Popf, Enter, Leave,
+    // branch
+    Jcc, Jmp, Call, JmpInd, CallInd, Ret, Loop, Loope, Loopne, Jcxz,
+    // far control transfer and interrupts
+    JmpFar, CallFar, JmpFarMem, CallFarMem, Retf, Iret, Int, Int3, Into, Int1, Bound,
+    Sysenter, Sysexit,
+    // segment
+    MovFromSeg, MovToSeg, PushSeg, PopSeg, LoadFar, Arpl, Lar, Lsl, Verr, Verw,
+    // system
+    Hlt, Lgdt, Lidt, Sgdt, Sidt, Lldt, Ltr, Sldt, Str, Lmsw, Smsw, Clts, Invd, Wbinvd, Invlpg,
+    MovFromCr, MovToCr, MovFromDr, MovToDr, Cpuid, Rdtsc, Rdpmc, Rdmsr, Wrmsr, Wait,
+    // io
+    In, Out,
+    /// An x87 instruction: #NM by CR0.EM and CR0.TS, else not built.
+    Esc,
+    /// UD0, UD1, UD2, and encodings that the manual leaves undefined.
+    Ud,
+    /// Defined on later processors, not built here: #UD, counted and named.
+    Unbuilt,
+}
+
+/// Where an operand is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// There is no such operand.
+    None,
+    /// A general register.
+    Reg,
+    /// Memory.
+    Mem,
+    /// An immediate.
+    Imm,
+}
+
+/// A segment register, numbered as in ModRM.reg.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[allow(missing_docs, reason = "the variants are the registers' names")]
+pub enum SegReg {
+    Es = 0,
+    Cs = 1,
+    Ss = 2,
+    Ds = 3,
+    Fs = 4,
+    Gs = 5,
+}
+
+impl SegReg {
+    /// All six, by number.
+    pub const ALL: [SegReg; 6] = [SegReg::Es, SegReg::Cs, SegReg::Ss, SegReg::Ds, SegReg::Fs, SegReg::Gs];
+
+    /// The register's name, in lower case.
+    pub fn name(self) -> &'static str {
+        ["es", "cs", "ss", "ds", "fs", "gs"][self as usize]
+    }
+}
+
+/// A repeat prefix of a string instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rep {
+    /// No repeat prefix.
+    Once,
+    /// F3: REP, REPE.
+    While,
+    /// F2: REPNE (REP for strings that do not compare).
+    Until,
+}
+
+/// A condition code, numbered as in the low four bits of Jcc, SETcc and CMOVcc.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[allow(missing_docs, reason = "the variants are the manual's condition names")]
+#[rustfmt::skip]
+pub enum Cond { O, No, B, Ae, E, Ne, Be, A, S, Ns, P, Np, L, Ge, Le, G }
+
+impl Cond {
+    /// All sixteen, by number.
+    #[rustfmt::skip]
+    pub const ALL: [Cond; 16] = [
+        Cond::O, Cond::No, Cond::B, Cond::Ae, Cond::E, Cond::Ne, Cond::Be, Cond::A,
+        Cond::S, Cond::Ns, Cond::P, Cond::Np, Cond::L, Cond::Ge, Cond::Le, Cond::G,
+    ];
+}
+
+/// The register number that stands for "none" in an address: it always reads as zero.
+pub const NO_REG: u8 = 8;
+
+/// A decoded instruction.
+///
+/// General registers are numbered as in ModRM (0 EAX … 7 EDI; for bytes 0 AL … 3 BL, 4 AH … 7 BH).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Insn {
+    /// What it does.
+    pub op: Op,
+    /// Operand width.
+    pub width: Width,
+    /// Where the first operand is.
+    pub dst: Place,
+    /// Where the second operand is.
+    pub src: Place,
+    /// The first operand's register, if it is one (a general, control, debug or segment register's number).
+    pub dst_reg: u8,
+    /// The second operand's register, if it is one.
+    pub src_reg: u8,
+    /// The memory operand's base register or [`NO_REG`].
+    pub base: u8,
+    /// The memory operand's index register or [`NO_REG`].
+    pub index: u8,
+    /// log2 of the scale.
+    pub scale: u8,
+    /// The memory operand's segment, overrides applied.
+    pub seg: SegReg,
+    /// Bytes of the instruction.
+    pub len: u8,
+    /// The condition of Jcc, SETcc, CMOVcc.
+    pub cond: Cond,
+    /// The repeat prefix.
+    pub rep: Rep,
+    /// Whether a LOCK prefix is there (only where the manual allows one; else the decoder gives [`Op::Ud`]).
+    pub lock: bool,
+    /// Width of the source where it differs: MOVZX, MOVSX.
+    pub src_width: Width,
+    /// The count of a shift by CL is in CL (then `src` is `Reg`); ENTER's level; unused elsewhere.
+    pub extra: u8,
+    /// A far pointer's selector.
+    pub selector: u16,
+    /// And-mask of effective addresses: FFFF or FFFFFFFF.
+    pub addr_mask: u32,
+    /// The memory operand's displacement.
+    pub disp: u32,
+    /// The immediate, sign-extended to 32 bits as the form says; a near branch's displacement; a far pointer's
+    /// offset.
+    pub imm: u32,
+}
+
+impl Insn {
+    /// An instruction of `op` with no operands, `len` bytes long.
+    pub fn bare(op: Op, len: u8) -> Self {
+        Self {
+            op,
+            width: Width::Dword,
+            dst: Place::None,
+            src: Place::None,
+            dst_reg: 0,
+            src_reg: 0,
+            base: NO_REG,
+            index: NO_REG,
+            scale: 0,
+            seg: SegReg::Ds,
+            len,
+            cond: Cond::O,
+            rep: Rep::Once,
+            lock: false,
+            src_width: Width::Dword,
+            extra: 0,
+            selector: 0,
+            addr_mask: !0,
+            disp: 0,
+            imm: 0,
+        }
+    }
+
+    /// Whether a trace must end after this instruction: it can change EIP otherwise than by falling through, the
+    /// processor's mode, what is mapped, or when the next event is due.
+    #[rustfmt::skip]
+    pub fn ends_trace(&self) -> bool {
+        use Op::*;
+        match self.op {
+            Jcc | Jmp | Call | JmpInd | CallInd | Ret | Loop | Loope | Loopne | Jcxz
+            | JmpFar | CallFar | JmpFarMem | CallFarMem | Retf | Iret | Int | Int3 | Into | Int1 | Bound
+            | Sysenter | Sysexit | Cli | Sti | Popf | MovToSeg | PopSeg | LoadFar
+            | Hlt | Lgdt | Lidt | Lldt | Ltr | Lmsw | Clts | Invd | Wbinvd | Invlpg
+            | MovToCr | MovFromDr | MovToDr | Cpuid | Rdtsc | Rdpmc | Rdmsr | Wrmsr
+            | In | Out | Ins | Outs | Ud | Unbuilt | Esc => true,
+            Movs | Cmps | Scas | Lods | Stos => self.rep != Rep::Once,
+            _ => false,
+        }
+    }
+}

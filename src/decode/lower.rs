@@ -1,0 +1,504 @@
+//! From iced-x86's instruction to ours, and disassembly. The one file that names iced-x86.
+//!
+//! Only what IA-32 had up to the Pentium Pro is lowered to a real operation. What iced-x86 knows beyond that is
+//! [`Op::Unbuilt`]; what no processor defines is [`Op::Ud`]; both raise #UD in the guest.
+
+use super::MAX_INSN_LEN;
+use super::insn::{Cond, Insn, NO_REG, Op, Place, Rep, SegReg};
+use crate::bus::Width;
+use iced_x86::{
+    Code, Decoder, DecoderError, DecoderOptions, Formatter, Instruction, Mnemonic, NasmFormatter, OpKind,
+    Register,
+};
+
+/// The outcome of decoding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decoded {
+    /// An instruction ([`Op::Ud`] for an invalid one).
+    Insn(Insn),
+    /// The bytes end within an instruction that could go on.
+    Truncated,
+    /// The instruction is longer than 15 bytes: #GP(0).
+    TooLong,
+}
+
+const OPTIONS: u32 = DecoderOptions::NO_MPFX_0FBC
+    | DecoderOptions::NO_MPFX_0FBD
+    | DecoderOptions::FORCE_RESERVED_NOP
+    | DecoderOptions::NO_PAUSE
+    | DecoderOptions::NO_WBNOINVD;
+
+/// Decodes the instruction at the start of `bytes`; `code32` is CS.D.
+pub fn decode(bytes: &[u8], code32: bool) -> Decoded {
+    let bytes = &bytes[..bytes.len().min(MAX_INSN_LEN)];
+    let mut decoder = Decoder::with_ip(bitness(code32), bytes, 0, OPTIONS);
+    let raw = decoder.decode();
+    let whole = bytes.len() == MAX_INSN_LEN;
+    match decoder.last_error() {
+        DecoderError::None => {}
+        DecoderError::NoMoreBytes if !whole => return Decoded::Truncated,
+        // iced calls both "invalid"; what has used up all fifteen bytes is too long.
+        _ if whole && raw.len() == MAX_INSN_LEN => return Decoded::TooLong,
+        _ => return Decoded::Insn(Insn::bare(Op::Ud, raw.len().max(1) as u8)),
+    }
+    Decoded::Insn(lower(&raw, bytes, code32))
+}
+
+/// The assembly text (NASM syntax) of the instruction at the start of `bytes`, at address `eip`.
+pub fn disassemble(bytes: &[u8], code32: bool, eip: u32) -> String {
+    let mut decoder = Decoder::with_ip(bitness(code32), bytes, u64::from(eip), OPTIONS);
+    let raw = decoder.decode();
+    let mut formatter = NasmFormatter::new();
+    let options = formatter.options_mut();
+    options.set_branch_leading_zeros(false);
+    options.set_uppercase_hex(false);
+    options.set_hex_prefix("0x");
+    options.set_hex_suffix("");
+    let mut text = String::new();
+    formatter.format(&raw, &mut text);
+    text
+}
+
+/// The mnemonic of the instruction at the start of `bytes`, in lower case.
+pub fn mnemonic(bytes: &[u8], code32: bool) -> String {
+    let mut decoder = Decoder::with_ip(bitness(code32), bytes, 0, OPTIONS);
+    format!("{:?}", decoder.decode().mnemonic()).to_lowercase()
+}
+
+fn bitness(code32: bool) -> u32 {
+    if code32 { 32 } else { 16 }
+}
+
+/// The operand- and address-size prefixes and the repeat prefix in force.
+struct Prefixes {
+    operand: bool,
+    address: bool,
+}
+
+fn prefixes(bytes: &[u8]) -> Prefixes {
+    let mut p = Prefixes { operand: false, address: false };
+    for b in bytes {
+        match b {
+            0x66 => p.operand = true,
+            0x67 => p.address = true,
+            0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 | 0xf0 | 0xf2 | 0xf3 => {}
+            _ => break,
+        }
+    }
+    p
+}
+
+fn lower(raw: &Instruction, bytes: &[u8], code32: bool) -> Insn {
+    let p = prefixes(bytes);
+    let osize = if code32 ^ p.operand { Width::Dword } else { Width::Word };
+    let (op, cond) = operation(raw);
+    let mut insn = Insn::bare(op, raw.len() as u8);
+    insn.cond = cond;
+    insn.lock = raw.has_lock_prefix();
+    insn.rep = rep(raw);
+    insn.addr_mask = if code32 ^ p.address { !0 } else { 0xffff };
+    insn.width = width(raw, op, osize);
+    insn.src_width = insn.width;
+    place_operands(raw, &mut insn);
+    adjust(raw, &mut insn);
+    insn
+}
+
+fn rep(raw: &Instruction) -> Rep {
+    if raw.has_repne_prefix() {
+        Rep::Until
+    } else if raw.has_rep_prefix() {
+        Rep::While
+    } else {
+        Rep::Once
+    }
+}
+
+/// The operand width: byte where the form is, else as the operand-size attribute says, but for the forms whose
+/// width is fixed.
+fn width(raw: &Instruction, op: Op, osize: Width) -> Width {
+    use Op::*;
+    match op {
+        MovFromCr | MovToCr | MovFromDr | MovToDr => Width::Dword,
+        MovToSeg | Arpl | Lldt | Ltr | Lmsw | Verr | Verw => Width::Word,
+        MovFromSeg | Sldt | Str | Smsw if raw.op0_kind() == OpKind::Memory => Width::Word,
+        Setcc | Xlat | Salc | Lahf | Sahf | Aaa | Aas | Daa | Das | Aam | Aad => Width::Byte,
+        Movs | Cmps | Scas | Lods | Stos | Ins | Outs => string_width(raw),
+        Out => {
+            if raw.op1_register() == Register::AL {
+                Width::Byte
+            } else {
+                osize
+            }
+        }
+        Lar | Lsl | Movzx | Movsx => osize,
+        _ if is_byte_operand(raw) => Width::Byte,
+        _ => osize,
+    }
+}
+
+fn is_byte_operand(raw: &Instruction) -> bool {
+    if raw.op_count() == 0 {
+        return false;
+    }
+    match raw.op0_kind() {
+        OpKind::Register => raw.op0_register().size() == 1,
+        OpKind::Memory => raw.memory_size().size() == 1 && raw.mnemonic() != Mnemonic::Invlpg,
+        _ => false,
+    }
+}
+
+fn string_width(raw: &Instruction) -> Width {
+    use Mnemonic::*;
+    match raw.mnemonic() {
+        Movsb | Cmpsb | Scasb | Lodsb | Stosb | Insb | Outsb => Width::Byte,
+        Movsw | Cmpsw | Scasw | Lodsw | Stosw | Insw | Outsw => Width::Word,
+        _ => Width::Dword,
+    }
+}
+
+fn place_operands(raw: &Instruction, insn: &mut Insn) {
+    for i in 0..raw.op_count().min(2) {
+        let (place, reg) = match raw.op_kind(i) {
+            OpKind::Register => (Place::Reg, number(raw.op_register(i))),
+            OpKind::Memory => (Place::Mem, 0),
+            OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::FarBranch16 | OpKind::FarBranch32 => {
+                (Place::Imm, 0)
+            }
+            kind if is_immediate(kind) => (Place::Imm, 0),
+            _ => (Place::None, 0),
+        };
+        if i == 0 {
+            (insn.dst, insn.dst_reg) = (place, reg);
+        } else {
+            (insn.src, insn.src_reg) = (place, reg);
+        }
+    }
+    place_immediate(raw, insn);
+    place_memory(raw, insn);
+}
+
+fn is_immediate(kind: OpKind) -> bool {
+    use OpKind::*;
+    matches!(kind, Immediate8 | Immediate16 | Immediate32 | Immediate8to16 | Immediate8to32 | Immediate8_2nd)
+}
+
+fn place_immediate(raw: &Instruction, insn: &mut Insn) {
+    for i in 0..raw.op_count() {
+        match raw.op_kind(i) {
+            OpKind::NearBranch16 => {
+                insn.imm = u32::from(raw.near_branch16()).wrapping_sub(raw.len() as u32);
+            }
+            OpKind::NearBranch32 => insn.imm = raw.near_branch32().wrapping_sub(raw.len() as u32),
+            OpKind::FarBranch16 => {
+                insn.imm = u32::from(raw.far_branch16());
+                insn.selector = raw.far_branch_selector();
+            }
+            OpKind::FarBranch32 => {
+                insn.imm = raw.far_branch32();
+                insn.selector = raw.far_branch_selector();
+            }
+            OpKind::Immediate8_2nd => insn.extra = raw.immediate8_2nd(),
+            kind if is_immediate(kind) => insn.imm = raw.immediate(i) as u32,
+            _ => {}
+        }
+    }
+}
+
+fn place_memory(raw: &Instruction, insn: &mut Insn) {
+    let has_memory = insn.dst == Place::Mem || insn.src == Place::Mem;
+    let reg = |r| if r == Register::None { NO_REG } else { number(r) };
+    if has_memory {
+        insn.base = reg(raw.memory_base());
+        insn.index = reg(raw.memory_index());
+        insn.scale = raw.memory_index_scale().trailing_zeros() as u8;
+        insn.disp = raw.memory_displacement32();
+    }
+    insn.seg = match raw.segment_prefix() {
+        Register::None if has_memory => segment(raw.memory_segment()),
+        Register::None => SegReg::Ds,
+        prefix => segment(prefix),
+    };
+}
+
+/// What the general placement does not cover.
+fn adjust(raw: &Instruction, insn: &mut Insn) {
+    use Op::*;
+    match insn.op {
+        Movzx | Movsx => {
+            let byte = match raw.op1_kind() {
+                OpKind::Register => raw.op1_register().size() == 1,
+                _ => raw.memory_size().size() == 1,
+            };
+            insn.src_width = if byte { Width::Byte } else { Width::Word };
+        }
+        Lar | Lsl => insn.src_width = Width::Word,
+        // A far load's first operand is a register, its segment in `extra`.
+        LoadFar => insn.extra = segment(far_load_segment(raw.mnemonic())) as u8,
+        // Shifts by one carry no immediate in the encoding; iced gives 1. The third operand of SHLD and SHRD is
+        // an immediate or CL.
+        Shld | Shrd => insn.extra = u8::from(raw.op2_kind() == OpKind::Register),
+        Aam | Aad => insn.src = Place::Imm,
+        _ => {}
+    }
+}
+
+fn far_load_segment(mnemonic: Mnemonic) -> Register {
+    match mnemonic {
+        Mnemonic::Les => Register::ES,
+        Mnemonic::Lss => Register::SS,
+        Mnemonic::Lfs => Register::FS,
+        Mnemonic::Lgs => Register::GS,
+        _ => Register::DS,
+    }
+}
+
+fn segment(r: Register) -> SegReg {
+    match r {
+        Register::ES => SegReg::Es,
+        Register::CS => SegReg::Cs,
+        Register::SS => SegReg::Ss,
+        Register::FS => SegReg::Fs,
+        Register::GS => SegReg::Gs,
+        _ => SegReg::Ds,
+    }
+}
+
+/// A register's number within its class.
+fn number(r: Register) -> u8 {
+    // iced numbers AL CL DL BL AH CH DH BH in the machine's order.
+    r.number() as u8
+}
+
+fn operation(raw: &Instruction) -> (Op, Cond) {
+    use Mnemonic as M;
+    let plain = |op| (op, Cond::O);
+    match raw.mnemonic() {
+        M::Jo => (Op::Jcc, Cond::O),
+        M::Jno => (Op::Jcc, Cond::No),
+        M::Jb => (Op::Jcc, Cond::B),
+        M::Jae => (Op::Jcc, Cond::Ae),
+        M::Je => (Op::Jcc, Cond::E),
+        M::Jne => (Op::Jcc, Cond::Ne),
+        M::Jbe => (Op::Jcc, Cond::Be),
+        M::Ja => (Op::Jcc, Cond::A),
+        M::Js => (Op::Jcc, Cond::S),
+        M::Jns => (Op::Jcc, Cond::Ns),
+        M::Jp => (Op::Jcc, Cond::P),
+        M::Jnp => (Op::Jcc, Cond::Np),
+        M::Jl => (Op::Jcc, Cond::L),
+        M::Jge => (Op::Jcc, Cond::Ge),
+        M::Jle => (Op::Jcc, Cond::Le),
+        M::Jg => (Op::Jcc, Cond::G),
+        M::Seto => (Op::Setcc, Cond::O),
+        M::Setno => (Op::Setcc, Cond::No),
+        M::Setb => (Op::Setcc, Cond::B),
+        M::Setae => (Op::Setcc, Cond::Ae),
+        M::Sete => (Op::Setcc, Cond::E),
+        M::Setne => (Op::Setcc, Cond::Ne),
+        M::Setbe => (Op::Setcc, Cond::Be),
+        M::Seta => (Op::Setcc, Cond::A),
+        M::Sets => (Op::Setcc, Cond::S),
+        M::Setns => (Op::Setcc, Cond::Ns),
+        M::Setp => (Op::Setcc, Cond::P),
+        M::Setnp => (Op::Setcc, Cond::Np),
+        M::Setl => (Op::Setcc, Cond::L),
+        M::Setge => (Op::Setcc, Cond::Ge),
+        M::Setle => (Op::Setcc, Cond::Le),
+        M::Setg => (Op::Setcc, Cond::G),
+        M::Cmovo => (Op::Cmov, Cond::O),
+        M::Cmovno => (Op::Cmov, Cond::No),
+        M::Cmovb => (Op::Cmov, Cond::B),
+        M::Cmovae => (Op::Cmov, Cond::Ae),
+        M::Cmove => (Op::Cmov, Cond::E),
+        M::Cmovne => (Op::Cmov, Cond::Ne),
+        M::Cmovbe => (Op::Cmov, Cond::Be),
+        M::Cmova => (Op::Cmov, Cond::A),
+        M::Cmovs => (Op::Cmov, Cond::S),
+        M::Cmovns => (Op::Cmov, Cond::Ns),
+        M::Cmovp => (Op::Cmov, Cond::P),
+        M::Cmovnp => (Op::Cmov, Cond::Np),
+        M::Cmovl => (Op::Cmov, Cond::L),
+        M::Cmovge => (Op::Cmov, Cond::Ge),
+        M::Cmovle => (Op::Cmov, Cond::Le),
+        M::Cmovg => (Op::Cmov, Cond::G),
+        _ => plain(unconditional(raw)),
+    }
+}
+
+#[rustfmt::skip]
+fn unconditional(raw: &Instruction) -> Op {
+    use Mnemonic as M;
+    use Op::*;
+    match raw.mnemonic() {
+        M::Mov => moves(raw),
+        M::Movzx => Movzx, M::Movsx => Movsx, M::Lea => Lea, M::Xchg => Xchg, M::Bswap => Bswap,
+        M::Xlatb => Xlat, M::Lahf => Lahf, M::Sahf => Sahf, M::Salc => Salc,
+        M::Cbw | M::Cwde => Cbw, M::Cwd | M::Cdq => Cwd,
+        M::Nop | M::Reservednop | M::Pause => Nop,
+        M::Add => Add, M::Or => Or, M::Adc => Adc, M::Sbb => Sbb, M::And => And, M::Sub => Sub, M::Xor => Xor,
+        M::Cmp => Cmp, M::Test => Test, M::Inc => Inc, M::Dec => Dec, M::Neg => Neg, M::Not => Not,
+        M::Xadd => Xadd, M::Cmpxchg => Cmpxchg, M::Cmpxchg8b => Cmpxchg8b,
+        M::Rol => Rol, M::Ror => Ror, M::Rcl => Rcl, M::Rcr => Rcr, M::Shl | M::Sal => Shl, M::Shr => Shr,
+        M::Sar => Sar, M::Shld => Shld, M::Shrd => Shrd,
+        M::Mul => Mul, M::Div => Div, M::Idiv => Idiv,
+        M::Imul => match raw.op_count() { 1 => Imul, 2 => Imul2, _ => Imul3 },
+        M::Aaa => Aaa, M::Aas => Aas, M::Daa => Daa, M::Das => Das, M::Aam => Aam, M::Aad => Aad,
+        M::Bt => Bt, M::Bts => Bts, M::Btr => Btr, M::Btc => Btc, M::Bsf => Bsf, M::Bsr => Bsr,
+        M::Clc => Clc, M::Stc => Stc, M::Cmc => Cmc, M::Cld => Cld, M::Std => Std, M::Cli => Cli, M::Sti => Sti,
+        M::Movsb | M::Movsw => Movs,
+        M::Movsd if is_string(raw) => Movs,
+        M::Cmpsb | M::Cmpsw => Cmps,
+        M::Cmpsd if is_string(raw) => Cmps,
+        M::Scasb | M::Scasw | M::Scasd => Scas,
+        M::Lodsb | M::Lodsw | M::Lodsd => Lods,
+        M::Stosb | M::Stosw | M::Stosd => Stos,
+        M::Insb | M::Insw | M::Insd => Ins,
+        M::Outsb | M::Outsw | M::Outsd => Outs,
+        M::Push => if raw.op0_kind() == OpKind::Register && raw.op0_register().is_segment_register() { PushSeg }
+                   else { Push },
+        M::Pop => if raw.op0_kind() == OpKind::Register && raw.op0_register().is_segment_register() { PopSeg }
+                  else { Pop },
+        M::Pusha | M::Pushad => Pusha, M::Popa | M::Popad => Popa,
+        M::Pushf | M::Pushfd => Pushf, M::Popf | M::Popfd => Popf,
+        M::Enter => Enter, M::Leave => Leave,
+        M::Jmp => jumps(raw, Jmp, JmpInd, JmpFar, JmpFarMem),
+        M::Call => jumps(raw, Call, CallInd, CallFar, CallFarMem),
+        M::Ret => Ret, M::Retf => Retf,
+        M::Loop => Loop, M::Loope => Loope, M::Loopne => Loopne, M::Jcxz | M::Jecxz => Jcxz,
+        M::Iret | M::Iretd => Iret,
+        M::Int => Int, M::Int3 => Int3, M::Into => Into, M::Int1 => Int1, M::Bound => Bound,
+        M::Sysenter => Sysenter, M::Sysexit => Sysexit,
+        M::Lds | M::Les | M::Lss | M::Lfs | M::Lgs => LoadFar,
+        M::Arpl => Arpl, M::Lar => Lar, M::Lsl => Lsl, M::Verr => Verr, M::Verw => Verw,
+        M::Hlt => Hlt, M::Lgdt => Lgdt, M::Lidt => Lidt, M::Sgdt => Sgdt, M::Sidt => Sidt,
+        M::Lldt => Lldt, M::Ltr => Ltr, M::Sldt => Sldt, M::Str => Str, M::Lmsw => Lmsw, M::Smsw => Smsw,
+        M::Clts => Clts, M::Invd => Invd, M::Wbinvd => Wbinvd, M::Invlpg => Invlpg,
+        M::Cpuid => Cpuid, M::Rdtsc => Rdtsc, M::Rdpmc => Rdpmc, M::Rdmsr => Rdmsr, M::Wrmsr => Wrmsr,
+        M::Wait => Wait, M::In => In, M::Out => Out,
+        M::Ud0 | M::Ud1 | M::Ud2 => Ud,
+        _ if is_x87(raw) => Esc,
+        _ => Unbuilt,
+    }
+}
+
+fn is_string(raw: &Instruction) -> bool {
+    matches!(raw.code(), Code::Movsd_m32_m32 | Code::Cmpsd_m32_m32)
+}
+
+/// An instruction whose opcode byte is D8-DF: all of iced's x87 mnemonics begin with F, and no other does but
+/// the ones named here.
+fn is_x87(raw: &Instruction) -> bool {
+    let name = format!("{:?}", raw.mnemonic());
+    name.starts_with('F') && !["Fxsave", "Fxrstor", "Fxsave64", "Fxrstor64", "Femms"].contains(&name.as_str())
+}
+
+fn jumps(raw: &Instruction, near: Op, indirect: Op, far: Op, far_memory: Op) -> Op {
+    match raw.op0_kind() {
+        OpKind::NearBranch16 | OpKind::NearBranch32 => near,
+        OpKind::FarBranch16 | OpKind::FarBranch32 => far,
+        _ => match raw.code() {
+            Code::Jmp_m1616 | Code::Jmp_m1632 | Code::Call_m1616 | Code::Call_m1632 => far_memory,
+            _ => indirect,
+        },
+    }
+}
+
+fn moves(raw: &Instruction) -> Op {
+    let class = |i| match raw.op_kind(i) {
+        OpKind::Register => raw.op_register(i),
+        _ => Register::None,
+    };
+    let (dst, src) = (class(0), class(1));
+    if dst.is_segment_register() {
+        Op::MovToSeg
+    } else if src.is_segment_register() {
+        Op::MovFromSeg
+    } else if dst.is_cr() {
+        if valid_control(dst) { Op::MovToCr } else { Op::Ud }
+    } else if src.is_cr() {
+        if valid_control(src) { Op::MovFromCr } else { Op::Ud }
+    } else if dst.is_dr() {
+        Op::MovToDr
+    } else if src.is_dr() {
+        Op::MovFromDr
+    } else if dst.is_tr() || src.is_tr() {
+        Op::Ud
+    } else {
+        Op::Mov
+    }
+}
+
+fn valid_control(r: Register) -> bool {
+    matches!(r, Register::CR0 | Register::CR2 | Register::CR3 | Register::CR4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn insn(bytes: &[u8], code32: bool) -> Insn {
+        match decode(bytes, code32) {
+            Decoded::Insn(i) => i,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn widths_follow_the_form_and_the_prefix() {
+        assert_eq!(insn(&[0x00, 0xc8], true).width, Width::Byte);
+        assert_eq!(insn(&[0x01, 0xc8], true).width, Width::Dword);
+        assert_eq!(insn(&[0x66, 0x01, 0xc8], true).width, Width::Word);
+        assert_eq!(insn(&[0x01, 0xc8], false).width, Width::Word);
+        assert_eq!(insn(&[0x0f, 0x20, 0xc0], false).width, Width::Dword);
+        assert_eq!(insn(&[0xee], true).width, Width::Byte);
+        assert_eq!(insn(&[0xf3, 0xa4], true).rep, Rep::While);
+        assert_eq!(insn(&[0xa7], true).width, Width::Dword);
+    }
+
+    #[test]
+    fn byte_registers_are_numbered_as_in_modrm() {
+        let i = insn(&[0x88, 0xe1], true); // mov cl, ah
+        assert_eq!((i.dst_reg, i.src_reg), (1, 4));
+    }
+
+    #[test]
+    fn branches_are_relative_to_the_next_instruction() {
+        assert_eq!(insn(&[0xeb, 0xfe], true).imm, !0 - 1);
+        assert_eq!(insn(&[0xe8, 0x10, 0, 0, 0], true).imm, 0x10);
+        assert_eq!(insn(&[0xeb, 0xfe], false).imm & 0xffff, 0xfffe);
+    }
+
+    #[test]
+    fn fifteen_bytes_are_the_limit() {
+        let mut long = vec![0x66; 14];
+        long.push(0x90);
+        assert!(matches!(decode(&long, true), Decoded::Insn(_)));
+        long.insert(0, 0x66);
+        assert_eq!(decode(&long, true), Decoded::TooLong);
+        assert_eq!(decode(&[0x66], true), Decoded::Truncated);
+    }
+
+    #[test]
+    fn a_lock_prefix_is_undefined_where_the_manual_forbids_it() {
+        assert_eq!(insn(&[0xf0, 0x01, 0xc8], true).op, Op::Ud);
+        assert_eq!(insn(&[0xf0, 0x01, 0x08], true).op, Op::Add);
+        assert_eq!(insn(&[0xf0, 0x89, 0x08], true).op, Op::Ud);
+    }
+
+    #[test]
+    fn later_instructions_are_unbuilt() {
+        assert_eq!(insn(&[0x0f, 0x28, 0xc1], true).op, Op::Unbuilt); // movaps
+        assert_eq!(insn(&[0xd9, 0xe8], true).op, Op::Esc); // fld1
+        assert_eq!(insn(&[0x0f, 0x0b], true).op, Op::Ud);
+        assert_eq!(insn(&[0x0f, 0x1f, 0x00], true).op, Op::Nop);
+        assert_eq!(insn(&[0xf3, 0x0f, 0xbc, 0xc1], true).op, Op::Bsf);
+    }
+
+    #[test]
+    fn segments_default_by_base_register() {
+        assert_eq!(insn(&[0x8b, 0x45, 0x04], true).seg, SegReg::Ss); // mov eax,[ebp+4]
+        assert_eq!(insn(&[0x64, 0x8b, 0x00], true).seg, SegReg::Fs);
+        assert_eq!(insn(&[0x2e, 0xac], true).seg, SegReg::Cs); // cs lodsb
+    }
+}

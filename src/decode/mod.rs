@@ -1,0 +1,14 @@
+//! From bytes to our instruction form.
+//!
+//! [`lower`] is the only place that knows how iced-x86 names things; all the rest of the project sees
+//! [`insn::Insn`]. [`cache`] keeps decoded traces.
+
+pub mod cache;
+pub mod insn;
+pub mod lower;
+
+pub use insn::{Cond, Insn, Op, Place, Rep, SegReg};
+pub use lower::{Decoded, decode, disassemble};
+
+/// The longest instruction that IA-32 allows, in bytes (SDM vol. 2, 2.3.11).
+pub const MAX_INSN_LEN: usize = 15;

@@ -1,0 +1,55 @@
+//! `Env`: the only seam between semantics and the world.
+
+use crate::addr::Linear;
+use crate::bus::Width;
+use crate::cpu::{Cpu, Fault, Word};
+use crate::decode::Insn;
+
+/// A semantic function: executes one decoded instruction. `cpu.eip` already names the next instruction. On a fault
+/// nothing of the instruction has been committed (a REP has committed its whole iterations), and the caller puts
+/// EIP back.
+pub type Handler<E> = fn(&mut Cpu, &mut E, &Insn) -> Result<(), Fault>;
+
+/// What instructions reach the world through: memory by linear address, ports, and the translation caches.
+///
+/// `user` says whether paging treats the access as a user-mode one: `cpu.user` for an instruction's own operands,
+/// false for the processor's implicit accesses to descriptor tables and task-state segments.
+pub trait Env {
+    /// Reads `W` at `at`.
+    ///
+    /// # Errors
+    /// #PF, or #AC where alignment is checked.
+    fn load<W: Word>(&mut self, cpu: &Cpu, at: Linear, user: bool) -> Result<W, Fault>;
+
+    /// Reads `W` at `at` where a store to the same place follows: the fault, if any, is that of the write, and
+    /// after success the store cannot fault.
+    ///
+    /// # Errors
+    /// As [`Env::store`].
+    fn load_for_update<W: Word>(&mut self, cpu: &Cpu, at: Linear, user: bool) -> Result<W, Fault>;
+
+    /// Writes `value` at `at`. If it faults, no byte has been written.
+    ///
+    /// # Errors
+    /// #PF, or #AC where alignment is checked.
+    fn store<W: Word>(&mut self, cpu: &Cpu, at: Linear, value: W, user: bool) -> Result<(), Fault>;
+
+    /// Checks that `len` bytes at `at` (at most a page) can be read, or written, with no effect but on accessed
+    /// and dirty bits.
+    ///
+    /// # Errors
+    /// #PF as the access would raise it.
+    fn probe(&mut self, cpu: &Cpu, at: Linear, len: u32, user: bool, write: bool) -> Result<(), Fault>;
+
+    /// Reads a port.
+    fn port_in(&mut self, cpu: &Cpu, port: u16, width: Width) -> u32;
+
+    /// Writes a port.
+    fn port_out(&mut self, cpu: &Cpu, port: u16, width: Width, value: u32);
+
+    /// Drops cached translations; global ones only if `globals`.
+    fn flush_tlb(&mut self, globals: bool);
+
+    /// Drops the cached translations of the page of `at`.
+    fn invalidate_page(&mut self, at: Linear);
+}

@@ -1,0 +1,209 @@
+//! Integer addition, subtraction, comparison and logic (SDM vol. 2; flags after vol. 1, appendix A).
+
+use crate::cpu::gpr::{EAX, EBX, ECX, EDX};
+use crate::cpu::{Cpu, Fault, LazyFlags, Word};
+use crate::decode::{Insn, Op};
+use crate::exec::operand::{Source, Target, by_places, by_rm, by_width, ea, writable};
+use crate::exec::{Env, Handler};
+
+/// A two-operand operation: the result, and the flags it leaves.
+trait Binary {
+    fn apply<W: Word>(flags: LazyFlags, a: W, b: W) -> (W, LazyFlags);
+}
+
+struct AddOp;
+struct AdcOp;
+struct SubOp;
+struct SbbOp;
+struct AndOp;
+struct OrOp;
+struct XorOp;
+
+fn wrapping_add<W: Word>(a: W, b: W, carry: bool) -> W {
+    W::from_u32(a.u().wrapping_add(b.u()).wrapping_add(u32::from(carry)))
+}
+
+fn wrapping_sub<W: Word>(a: W, b: W, borrow: bool) -> W {
+    W::from_u32(a.u().wrapping_sub(b.u()).wrapping_sub(u32::from(borrow)))
+}
+
+impl Binary for AddOp {
+    #[inline(always)]
+    fn apply<W: Word>(_: LazyFlags, a: W, b: W) -> (W, LazyFlags) {
+        let r = wrapping_add(a, b, false);
+        (r, LazyFlags::add(a, b, r))
+    }
+}
+
+impl Binary for AdcOp {
+    #[inline(always)]
+    fn apply<W: Word>(flags: LazyFlags, a: W, b: W) -> (W, LazyFlags) {
+        let r = wrapping_add(a, b, flags.cf());
+        (r, LazyFlags::add(a, b, r))
+    }
+}
+
+impl Binary for SubOp {
+    #[inline(always)]
+    fn apply<W: Word>(_: LazyFlags, a: W, b: W) -> (W, LazyFlags) {
+        let r = wrapping_sub(a, b, false);
+        (r, LazyFlags::sub(a, b, r))
+    }
+}
+
+impl Binary for SbbOp {
+    #[inline(always)]
+    fn apply<W: Word>(flags: LazyFlags, a: W, b: W) -> (W, LazyFlags) {
+        let r = wrapping_sub(a, b, flags.cf());
+        (r, LazyFlags::sub(a, b, r))
+    }
+}
+
+impl Binary for AndOp {
+    #[inline(always)]
+    fn apply<W: Word>(_: LazyFlags, a: W, b: W) -> (W, LazyFlags) {
+        let r = W::from_u32(a.u() & b.u());
+        (r, LazyFlags::logic(r))
+    }
+}
+
+impl Binary for OrOp {
+    #[inline(always)]
+    fn apply<W: Word>(_: LazyFlags, a: W, b: W) -> (W, LazyFlags) {
+        let r = W::from_u32(a.u() | b.u());
+        (r, LazyFlags::logic(r))
+    }
+}
+
+impl Binary for XorOp {
+    #[inline(always)]
+    fn apply<W: Word>(_: LazyFlags, a: W, b: W) -> (W, LazyFlags) {
+        let r = W::from_u32(a.u() ^ b.u());
+        (r, LazyFlags::logic(r))
+    }
+}
+
+/// The function that executes `i`.
+#[rustfmt::skip]
+pub fn bind<E: Env>(i: &Insn) -> Handler<E> {
+    match i.op {
+        Op::Add  => by_places!(i, binary, E, AddOp),
+        Op::Adc  => by_places!(i, binary, E, AdcOp),
+        Op::Sub  => by_places!(i, binary, E, SubOp),
+        Op::Sbb  => by_places!(i, binary, E, SbbOp),
+        Op::And  => by_places!(i, binary, E, AndOp),
+        Op::Or   => by_places!(i, binary, E, OrOp),
+        Op::Xor  => by_places!(i, binary, E, XorOp),
+        Op::Cmp  => by_places!(i, compare, E, SubOp),
+        Op::Test => by_places!(i, compare, E, AndOp),
+        Op::Inc  => by_rm!(i, inc, E),
+        Op::Dec  => by_rm!(i, dec, E),
+        Op::Neg  => by_rm!(i, neg, E),
+        Op::Not  => by_rm!(i, not, E),
+        Op::Xadd => by_rm!(i, xadd, E),
+        Op::Cmpxchg => by_rm!(i, cmpxchg, E),
+        _        => cmpxchg8b,
+    }
+}
+
+// ADD, OR, ADC, SBB, AND, SUB, XOR  dst, src
+fn binary<E: Env, W: Word, D: Target, S: Source, O: Binary>(
+    cpu: &mut Cpu,
+    env: &mut E,
+    i: &Insn,
+) -> Result<(), Fault> {
+    let b: W = S::read(cpu, env, i)?;
+    D::update(cpu, env, i, |cpu, a| {
+        let (r, flags) = O::apply(cpu.lazy, a, b);
+        cpu.lazy = flags;
+        r
+    })
+}
+
+// CMP, TEST  dst, src
+fn compare<E: Env, W: Word, D: Target, S: Source, O: Binary>(
+    cpu: &mut Cpu,
+    env: &mut E,
+    i: &Insn,
+) -> Result<(), Fault> {
+    let a: W = D::read(cpu, env, i)?;
+    let b: W = S::read(cpu, env, i)?;
+    cpu.lazy = O::apply(cpu.lazy, a, b).1;
+    Ok(())
+}
+
+// INC dst: CF stays
+fn inc<E: Env, W: Word, D: Target>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+    D::update(cpu, env, i, |cpu, a: W| {
+        let r = wrapping_add(a, W::from_u32(1), false);
+        cpu.lazy = LazyFlags::add(a, W::from_u32(1), r).with_cf(cpu.lazy.cf());
+        r
+    })
+}
+
+// DEC dst: CF stays
+fn dec<E: Env, W: Word, D: Target>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+    D::update(cpu, env, i, |cpu, a: W| {
+        let r = wrapping_sub(a, W::from_u32(1), false);
+        cpu.lazy = LazyFlags::sub(a, W::from_u32(1), r).with_cf(cpu.lazy.cf());
+        r
+    })
+}
+
+// NEG dst
+fn neg<E: Env, W: Word, D: Target>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+    D::update(cpu, env, i, |cpu, a: W| {
+        let zero = W::from_u32(0);
+        let r = wrapping_sub(zero, a, false);
+        cpu.lazy = LazyFlags::sub(zero, a, r);
+        r
+    })
+}
+
+// NOT dst: no flags
+fn not<E: Env, W: Word, D: Target>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+    D::update(cpu, env, i, |_, a: W| W::from_u32(!a.u()))
+}
+
+// XADD dst, reg: if both are one register, the sum stays
+fn xadd<E: Env, W: Word, D: Target>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+    D::update(cpu, env, i, |cpu, a: W| {
+        let b = cpu.get(i.src_reg);
+        let r = wrapping_add(a, b, false);
+        cpu.set(i.src_reg, a);
+        cpu.lazy = LazyFlags::add(a, b, r);
+        r
+    })
+}
+
+// CMPXCHG dst, reg: the destination is written either way
+fn cmpxchg<E: Env, W: Word, D: Target>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+    D::update(cpu, env, i, |cpu, old: W| {
+        let expected = cpu.get::<W>(EAX as u8);
+        let new = cpu.get(i.src_reg);
+        cpu.lazy = LazyFlags::sub(expected, old, wrapping_sub(expected, old, false));
+        if expected == old {
+            new
+        } else {
+            cpu.set(EAX as u8, old);
+            old
+        }
+    })
+}
+
+// CMPXCHG8B mem: the destination is written either way; of the flags only ZF changes
+fn cmpxchg8b<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+    let low_at = writable(cpu, i.seg, ea(cpu, i), 8)?;
+    let high_at = low_at.offset(4);
+    let user = cpu.user;
+    let low: u32 = env.load_for_update(cpu, low_at, user)?;
+    let high: u32 = env.load_for_update(cpu, high_at, user)?;
+    let equal = (low, high) == (cpu.regs[EAX], cpu.regs[EDX]);
+    let (new_low, new_high) = if equal { (cpu.regs[EBX], cpu.regs[ECX]) } else { (low, high) };
+    env.store(cpu, low_at, new_low, user)?;
+    env.store(cpu, high_at, new_high, user)?;
+    cpu.regs[EAX] = low;
+    cpu.regs[EDX] = high;
+    cpu.lazy = cpu.lazy.with_zf(equal);
+    Ok(())
+}

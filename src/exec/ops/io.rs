@@ -1,0 +1,73 @@
+//! IN and OUT, and the permission to use a port (SDM vol. 1, 18.5).
+
+use crate::addr::Linear;
+use crate::bus::Width;
+use crate::cpu::gpr::{EAX, EDX};
+use crate::cpu::{Cpu, Fault, Word};
+use crate::decode::{Insn, Op, Place};
+use crate::exec::operand::by_width;
+use crate::exec::{Env, Handler};
+
+/// Where in a 32-bit TSS the I/O map base is (SDM vol. 3, figure 7-2).
+const IO_MAP_BASE: u32 = 0x66;
+
+/// The function that executes `i`.
+pub fn bind<E: Env>(i: &Insn) -> Handler<E> {
+    match i.op {
+        Op::In => by_width!(i, input, E),
+        _ => by_width!(i, output, E),
+    }
+}
+
+/// Whether the program may use the port: by CPL and IOPL, or by the task's I/O permission bit map, which alone
+/// counts in virtual-8086 mode.
+///
+/// # Errors
+/// #GP(0) if it may not, or what reading the bit map raises.
+pub fn check_port<E: Env>(cpu: &Cpu, env: &mut E, port: u16, width: Width) -> Result<(), Fault> {
+    if !cpu.protected() || (!cpu.v86() && cpu.cpl <= cpu.iopl()) {
+        return Ok(());
+    }
+    check_bit_map(cpu, env, port, width)
+}
+
+#[cold]
+fn check_bit_map<E: Env>(cpu: &Cpu, env: &mut E, port: u16, width: Width) -> Result<(), Fault> {
+    let is_tss32 = cpu.tr.usable() && matches!(cpu.tr.attr & 0x1f, 0x9 | 0xb);
+    if !is_tss32 || cpu.tr.limit < IO_MAP_BASE + 1 {
+        return Err(Fault::GP0);
+    }
+    let base: u16 = env.load(cpu, Linear(cpu.tr.base.wrapping_add(IO_MAP_BASE)), false)?;
+    // The processor reads two bytes, so that an access that spans bytes of the map sees all its bits.
+    let offset = u32::from(base) + u32::from(port >> 3);
+    if offset + 1 > cpu.tr.limit {
+        return Err(Fault::GP0);
+    }
+    let bits: u16 = env.load(cpu, Linear(cpu.tr.base.wrapping_add(offset)), false)?;
+    let wanted = (1 << width.bytes()) - 1;
+    if (bits >> (port & 7)) & wanted == 0 { Ok(()) } else { Err(Fault::GP0) }
+}
+
+fn port(cpu: &Cpu, operand: Place, i: &Insn) -> u16 {
+    match operand {
+        Place::Imm => i.imm as u16 & 0xff,
+        _ => cpu.regs[EDX] as u16,
+    }
+}
+
+// IN acc, port
+fn input<E: Env, W: Word>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+    let port = port(cpu, i.src, i);
+    check_port(cpu, env, port, W::WIDTH)?;
+    let v = env.port_in(cpu, port, W::WIDTH);
+    cpu.set(EAX as u8, W::from_u32(v));
+    Ok(())
+}
+
+// OUT port, acc
+fn output<E: Env, W: Word>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+    let port = port(cpu, i.dst, i);
+    check_port(cpu, env, port, W::WIDTH)?;
+    env.port_out(cpu, port, W::WIDTH, cpu.get::<W>(EAX as u8).u());
+    Ok(())
+}

@@ -1,0 +1,46 @@
+//! Instructions by family. Each file has semantic functions under their assembly syntax, and a `bind` that picks
+//! the compiled form for a decoded instruction.
+
+pub mod alu;
+pub mod bit;
+pub mod branch;
+pub mod data;
+pub mod flag;
+pub mod io;
+pub mod muldiv;
+pub mod shift;
+pub mod stack;
+pub mod string;
+
+use super::{Env, Handler};
+use crate::cpu::{Cpu, Fault};
+use crate::decode::{Insn, Op};
+
+/// The function that executes `i`.
+#[rustfmt::skip]
+pub fn bind<E: Env>(i: &Insn) -> Handler<E> {
+    use Op::*;
+    match i.op {
+        Add | Or | Adc | Sbb | And | Sub | Xor | Cmp | Test | Inc | Dec | Neg | Not | Xadd | Cmpxchg | Cmpxchg8b
+            => alu::bind(i),
+        Mov | Movzx | Movsx | Lea | Xchg | Bswap | Cmov | Setcc | Xlat | Lahf | Sahf | Cbw | Cwd | Salc | Nop
+            => data::bind(i),
+        Rol | Ror | Rcl | Rcr | Shl | Shr | Sar | Shld | Shrd => shift::bind(i),
+        Mul | Imul | Imul2 | Imul3 | Div | Idiv | Aaa | Aas | Daa | Das | Aam | Aad => muldiv::bind(i),
+        Bt | Bts | Btr | Btc | Bsf | Bsr => bit::bind(i),
+        Clc | Stc | Cmc | Cld | Std => flag::bind(i),
+        Movs | Cmps | Scas | Lods | Stos | Ins | Outs => string::bind(i),
+        Push | Pop | Pusha | Popa | Pushf | Popf | Enter | Leave => stack::bind(i),
+        Jcc | Jmp | Call | JmpInd | CallInd | Ret | Loop | Loope | Loopne | Jcxz | Bound => branch::bind(i),
+        In | Out => io::bind(i),
+        _ => undefined,
+    }
+}
+
+/// UD2 and whatever is not built: #UD.
+///
+/// # Errors
+/// Always #UD.
+pub fn undefined<E: Env>(_: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), Fault> {
+    Err(Fault::UD)
+}
