@@ -228,10 +228,8 @@ fn subjects() -> Vec<Surveyed> {
                 g[3] = 1u32 << (r.next() & 15);
                 g[3] |= r.next() & r.next();
             });
-            push(&format!("{name} eax,ebx"), size, &[0x0f, op, 0xc3], "source==0", |_, g| {
-                g[3] &= 0xffff_0000
-            });
-            push(&format!("{name} eax,ebx"), size, &[0x0f, op, 0xc3], "source==0 all 32", |_, g| g[3] = 0);
+
+            push(&format!("{name} eax,ebx"), size, &[0x0f, op, 0xc3], "source==0", |_, g| g[3] = 0);
         }
     }
     for (code, name) in [
