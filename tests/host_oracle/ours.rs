@@ -218,8 +218,11 @@ impl Subject for Ours {
         out.memory.resize(case.memory.len(), 0);
         for w in &case.windows {
             let range = w.addr as usize..(w.addr + w.len) as usize;
-            out.memory[w.at as usize..(w.at + w.len) as usize]
-                .copy_from_slice(&self.pages.bytes[range.clone()]);
+            out.memory[w.at as usize..(w.at + w.len) as usize].copy_from_slice(&self.pages.bytes[range]);
+        }
+        // Windows may overlap: all are read before any is cleared.
+        for w in &case.windows {
+            let range = w.addr as usize..(w.addr + w.len) as usize;
             self.pages.bytes[range.clone()].copy_from_slice(&self.background[range]);
         }
     }
