@@ -21,9 +21,14 @@
 
 pub mod addr;
 pub mod bus;
+pub mod cli;
 pub mod cpu;
 pub mod decode;
 pub mod device;
 pub mod error;
 pub mod exec;
+pub mod interp;
+pub mod load;
+pub mod machine;
 pub mod mem;
+pub mod mmu;

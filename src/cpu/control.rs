@@ -48,8 +48,8 @@ bitflags! {
     }
 }
 
-/// The processor signature (CPUID.1:EAX, EDX after reset): family 6, model 1, stepping 9: a Pentium Pro.
-pub const SIGNATURE: u32 = 0x0000_0619;
+/// The processor signature (CPUID.1:EAX, EDX after reset): family 6, model 3, stepping 3.
+pub const SIGNATURE: u32 = 0x0000_0633;
 /// DR6 bits that read as one.
 pub const DR6_ONES: u32 = 0xffff_0ff0;
 /// DR6: a single-step trap.

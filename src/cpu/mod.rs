@@ -103,6 +103,10 @@ pub struct Cpu {
     pub debug_pending: u32,
     /// Whether it runs.
     pub activity: Activity,
+    /// A REP instruction stopped between iterations and EIP names it again.
+    pub mid_string: bool,
+    /// A task switch was committed: a fault that follows belongs to the new task, whose EIP stays as it is.
+    pub switched_task: bool,
     /// NMIs are blocked until the next IRET.
     pub nmi_blocked: bool,
     /// Control register 0.
@@ -125,10 +129,10 @@ pub struct Cpu {
     pub tr: Segment,
     /// The model-specific registers.
     pub msrs: Msrs,
-    /// Guest time: retired instructions (each iteration of a REP counts as one) plus ticks skipped in HLT.
+    /// Guest time: retired instructions (each iteration of a REP counts as one) plus [`Cpu::idle`].
     pub now: Ticks,
-    /// Instructions retired.
-    pub retired: u64,
+    /// Ticks skipped while halted.
+    pub idle: Ticks,
     /// The tick at which the run loop must look up; REP instructions stop there.
     pub deadline: Ticks,
 }
@@ -155,6 +159,8 @@ impl Cpu {
             shadow: Shadow::empty(),
             debug_pending: 0,
             activity: Activity::Running,
+            mid_string: false,
+            switched_task: false,
             nmi_blocked: false,
             cr0: Cr0::RESET,
             cr2: 0,
@@ -167,12 +173,18 @@ impl Cpu {
             tr: Segment::system(0, 0, 0xffff, 0x8b),
             msrs: Msrs::default(),
             now: 0,
-            retired: 0,
+            idle: 0,
             deadline: 0,
         };
         cpu.regs[gpr::EDX] = crate::cpu::control::SIGNATURE;
         cpu.segs[SegReg::Cs as usize] = Segment::reset_code();
         cpu
+    }
+
+    /// Instructions retired; each iteration of a REP counts as one.
+    #[inline(always)]
+    pub fn retired(&self) -> u64 {
+        self.now - self.idle
     }
 
     /// A hidden segment part by name.

@@ -4,6 +4,14 @@
 //! Nothing here reads host time or does host I/O: the clock comes in as [`Ticks`] with each call, an interrupt
 //! line goes out as a level that the board samples, output bytes collect in a buffer that the board drains.
 
+pub mod cmos;
+pub mod debug_ports;
+pub mod i8042;
+pub mod keymap;
+pub mod pic;
+pub mod pit;
+pub mod uart;
+
 use crate::bus::{Ticks, Width};
 
 /// What every chip does, as the board sees it.

@@ -5,12 +5,15 @@ pub mod alu;
 pub mod bit;
 pub mod branch;
 pub mod data;
+pub mod far;
 pub mod flag;
 pub mod io;
 pub mod muldiv;
+pub mod segment;
 pub mod shift;
 pub mod stack;
 pub mod string;
+pub mod system;
 
 use super::{Env, Handler};
 use crate::cpu::{Cpu, Fault};
@@ -23,6 +26,12 @@ pub fn bind<E: Env>(i: &Insn) -> Handler<E> {
     match i.op {
         Add | Or | Adc | Sbb | And | Sub | Xor | Cmp | Test | Inc | Dec | Neg | Not | Xadd | Cmpxchg | Cmpxchg8b
             => alu::bind(i),
+        JmpFar | CallFar | JmpFarMem | CallFarMem | Retf | Iret | Int | Int3 | Into | Int1 | Sysenter | Sysexit
+            => far::bind(i),
+        MovFromSeg | MovToSeg | PushSeg | PopSeg | LoadFar | Arpl | Lar | Lsl | Verr | Verw => segment::bind(i),
+        Cli | Sti | Hlt | Lgdt | Lidt | Sgdt | Sidt | Lldt | Ltr | Sldt | Str | Lmsw | Smsw | Clts | Invd | Wbinvd
+        | Invlpg | MovFromCr | MovToCr | MovFromDr | MovToDr | Cpuid | Rdtsc | Rdpmc | Rdmsr | Wrmsr | Wait | Esc
+            => system::bind(i),
         Mov | Movzx | Movsx | Lea | Xchg | Bswap | Cmov | Setcc | Xlat | Lahf | Sahf | Cbw | Cwd | Salc | Nop
             => data::bind(i),
         Rol | Ror | Rcl | Rcr | Shl | Shr | Sar | Shld | Shrd => shift::bind(i),

@@ -57,11 +57,11 @@ fn repeated<E: Env, W: Word, O: Step>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> R
     }
     let budget = if cpu.special.is_empty() { cpu.deadline.saturating_sub(cpu.now).max(1) } else { 1 };
     let mut done = 0;
+    cpu.mid_string = false;
     loop {
         if let Err(fault) = O::step::<W, E>(cpu, env, i) {
             // The caller counts nothing for a call that faults.
             cpu.now += done;
-            cpu.retired += done;
             return Err(fault);
         }
         done += 1;
@@ -71,12 +71,12 @@ fn repeated<E: Env, W: Word, O: Step>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> R
         }
         if done >= budget {
             cpu.eip = cpu.eip.wrapping_sub(u32::from(i.len));
+            cpu.mid_string = true;
             break;
         }
     }
     // The caller counts one for the call.
     cpu.now += done - 1;
-    cpu.retired += done - 1;
     Ok(())
 }
 

@@ -1,0 +1,88 @@
+//! The command line: `subring`, `subring guests`, `subring run`. One file per command; [`session`] is the loop
+//! that drives a machine for all of them, over the seam [`session::Pc`].
+
+pub mod args;
+pub mod board;
+pub mod builtin;
+mod demo;
+mod guests;
+pub mod keys;
+pub mod report;
+pub mod run;
+pub mod screen;
+pub mod session;
+pub mod terminal;
+
+use crate::error::Error;
+use clap::{Parser, Subcommand};
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// Printed below the options of `subring --help` and `subring run --help`.
+pub(crate) const STATUS_HELP: &str = "\
+At a terminal, stdin goes to the guest's serial port:
+  Ctrl-A X leaves, Ctrl-A C shows registers, Ctrl-A A sends Ctrl-A, Ctrl-A H helps
+
+Exit status:
+  0-255  the guest's own: the byte it wrote to port 0xF4
+  1      trouble on our side: a file, an image that cannot be loaded
+  2      a wrong option
+  120    triple fault
+  121    halted for ever: HLT with nothing left that could wake it
+  122    the guest asked for a reset
+  124    the budget (--budget, --time) is spent
+  130    left with Ctrl-A X, or interrupted by a signal
+A guest may choose one of these numbers itself; --json says which it was.";
+
+#[derive(Parser)]
+#[command(name = "subring", version, about, long_about = None, after_help = STATUS_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Boot a guest and show its console
+    Run(Box<run::Run>),
+    /// List the built-in guests
+    Guests,
+}
+
+/// Runs the program with `args` (the program's name first); machines come from `build`.
+pub fn main(args: impl IntoIterator<Item = OsString>, build: &session::Build) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(e) => {
+            // Help and version go to stdout with status 0; a closed pipe there is no news.
+            let _ = e.print();
+            return ExitCode::from(e.exit_code() as u8);
+        }
+    };
+    let result = match cli.command {
+        None => demo::run(build),
+        Some(Command::Guests) => guests::run(),
+        Some(Command::Run(args)) => args.run(build),
+    };
+    match result {
+        Ok(status) => ExitCode::from(status),
+        Err(e) if is_closed_pipe(&e) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("subring: {e}");
+            ExitCode::from(if matches!(e, Error::Usage(_)) { 2 } else { 1 })
+        }
+    }
+}
+
+/// Whether output went to a reader that had left.
+fn is_closed_pipe(e: &Error) -> bool {
+    matches!(e, Error::Host { source, .. } if source.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// Writes to stdout and flushes; a failure says so.
+pub(crate) fn out(bytes: &[u8]) -> crate::error::Result<()> {
+    use std::io::Write;
+    let mut stdout = std::io::stdout().lock();
+    let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
+    written.map_err(|source| Error::Host { action: "write to standard output", source })
+}

@@ -1,0 +1,475 @@
+//! `subring run`: boots a guest and shows its console.
+
+use super::keys::{self, KeyStep};
+use super::session::{self, Build, Drive, End, Spec, Trace, TraceFilter, Wishes};
+use super::terminal::{Console, Setup};
+use super::{args, builtin, out, report, screen};
+use crate::bus::Clock;
+use crate::error::{Error, Result};
+use crate::load::{self, Around, Format, Guest, Mode, Module, Plan};
+use clap::{Args, ValueEnum};
+use std::fs::{File, OpenOptions};
+use std::io::{BufWriter, IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+
+/// 2000-01-01T00:00:00Z.
+const DEFAULT_EPOCH: i64 = 946_684_800;
+const DEFAULT_MEM: u32 = 32 << 20;
+/// The largest file that is read as a kernel; disks are not read but attached.
+const MAX_KERNEL: u64 = 1 << 30;
+/// The largest firmware image.
+const MAX_ROM: u64 = 16 << 20;
+const MAX_DISKS: usize = 4;
+const MAX_FLOPPIES: usize = 2;
+
+/// The options of `subring run`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = super::STATUS_HELP)]
+pub struct Run {
+    /// A built-in guest's name, or a file: a flat binary, an ELF or Multiboot kernel, a disk or floppy image
+    #[arg(required_unless_present_any = ["disk", "floppy", "bios"])]
+    pub guest: Option<PathBuf>,
+
+    /// The command line of a Multiboot kernel, after its name
+    #[arg(long, value_name = "STRING", allow_hyphen_values = true)]
+    pub append: Option<String>,
+    /// A boot module of a Multiboot kernel, with its arguments after a comma (repeatable)
+    #[arg(long, value_name = "FILE[,ARGS]")]
+    pub module: Vec<String>,
+    /// What the guest file is
+    #[arg(long, value_enum, default_value_t = FormatArg::Auto)]
+    pub format: FormatArg,
+    /// Where a flat binary is loaded and started [default: 0x100000, in real mode 0x7c00]
+    #[arg(long, value_name = "ADDR", value_parser = args::address)]
+    pub at: Option<u32>,
+    /// The mode a flat binary starts in: 16-bit real mode, or flat 32-bit protected mode [default: flat]
+    #[arg(long, value_enum)]
+    pub mode: Option<ModeArg>,
+
+    /// Size of memory: 64K to 3G
+    #[arg(long, value_name = "SIZE", value_parser = args::memory, default_value = "32M")]
+    pub mem: u32,
+    /// A raw hard disk image (up to 4, in order)
+    #[arg(long, value_name = "FILE")]
+    pub disk: Vec<PathBuf>,
+    /// A raw floppy image (up to 2, in order)
+    #[arg(long, value_name = "FILE")]
+    pub floppy: Vec<PathBuf>,
+    /// Keep what the guest writes to disks and floppies in memory; the files stay as they are
+    #[arg(long)]
+    pub snapshot: bool,
+    /// The system BIOS (SeaBIOS's bios.bin, say), instead of the built-in one
+    #[arg(long, value_name = "FILE")]
+    pub bios: Option<PathBuf>,
+    /// The VGA BIOS
+    #[arg(long, value_name = "FILE")]
+    pub vgabios: Option<PathBuf>,
+
+    /// End after N instructions (1_000_000, 10M, 2G)
+    #[arg(long, value_name = "N", value_parser = args::count)]
+    pub budget: Option<u64>,
+    /// End after this much guest time (2s, 300ms, 1m)
+    #[arg(long, value_name = "TIME", value_parser = args::micros)]
+    pub time: Option<u64>,
+    /// Nominal frequency: instructions per guest second
+    #[arg(long, value_name = "N", value_parser = args::hertz, default_value = "100M")]
+    pub hz: u64,
+    /// The real-time clock at power-on: seconds since 1970, or a UTC date like 2026-01-31T12:30:00
+    #[arg(long, value_name = "DATE", value_parser = args::epoch, default_value = "2000-01-01", allow_hyphen_values = true)]
+    pub epoch: i64,
+
+    /// Type on the keyboard: steps `@1.5s:text<Enter>` (at a time), `@+2s:text` (after the step before),
+    /// `@"grub>":text` (once the screen shows a text)
+    ///
+    /// Times are guest time. Keys with names: <Enter> <Esc> <Tab> <Backspace> <Space> <Up> <Down> <Left> <Right>
+    /// <Home> <End> <PgUp> <PgDn> <Ins> <Del> <F1> to <F12>; <C-x> <A-x> <S-x> hold Ctrl, Alt, Shift;
+    /// <lt> types `<` and <at> types `@`. Repeatable: the steps follow each other.
+    #[arg(long, value_name = "STRING", value_parser = keys::parse, allow_hyphen_values = true)]
+    pub keys: Vec<Vec<KeyStep>>,
+    /// Show the VGA text screen live in the terminal; stdin then is the keyboard, not the serial port
+    #[arg(long, value_enum, default_value_t = Display::None)]
+    pub display: Display,
+    /// Print the VGA text screen at the end
+    #[arg(long)]
+    pub dump_screen: bool,
+    /// Where port 0xE9 (the debug console) goes; `-` is standard output
+    #[arg(long, value_name = "FILE")]
+    pub debugcon: Option<PathBuf>,
+
+    /// Trace events to standard error: a comma-separated list of insn, fault, int, port, mem
+    #[arg(long, value_name = "FILTER", value_parser = trace_filter)]
+    pub trace: Option<TraceFilter>,
+    /// Trace to a file instead
+    #[arg(long, value_name = "FILE", requires = "trace")]
+    pub trace_file: Option<PathBuf>,
+    /// Print what the run counted, on standard error
+    #[arg(long)]
+    pub stats: bool,
+    /// Print one JSON object about the run, and nothing else, on standard output
+    #[arg(long)]
+    pub json: bool,
+
+    /// Leave stdin alone.
+    #[arg(skip)]
+    pub no_input: bool,
+}
+
+/// `--format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FormatArg {
+    /// Find out from the file
+    Auto,
+    /// Bytes without a header
+    Flat,
+    /// An ELF executable, started as it is
+    Elf,
+    /// A Multiboot 1 kernel
+    Multiboot,
+    /// A raw hard disk image
+    Disk,
+    /// A raw floppy image
+    Floppy,
+}
+
+/// `--mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ModeArg {
+    /// 16-bit real mode
+    Real,
+    /// 32-bit protected mode with flat segments
+    Flat,
+}
+
+/// `--display`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Display {
+    /// No screen
+    None,
+    /// The VGA text screen
+    Vga,
+}
+
+fn trace_filter(text: &str) -> std::result::Result<TraceFilter, String> {
+    let one = |name: &str| match name.trim() {
+        "insn" => Ok(TraceFilter::INSN),
+        "fault" => Ok(TraceFilter::FAULT),
+        "int" => Ok(TraceFilter::INT),
+        "port" => Ok(TraceFilter::PORT),
+        "mem" => Ok(TraceFilter::MEM),
+        other => Err(format!("`{other}` is none of insn, fault, int, port, mem")),
+    };
+    text.split(',').try_fold(TraceFilter::empty(), |all, name| Ok(all | one(name)?))
+}
+
+/// A guest's content and kind.
+struct Source {
+    path: PathBuf,
+    bytes: Vec<u8>,
+    kind: Guest,
+    cmdline: Option<String>,
+}
+
+impl Run {
+    /// The options that run a built-in guest as it comes, without input.
+    pub fn builtin(name: &str) -> Self {
+        Self {
+            guest: Some(name.into()),
+            append: None,
+            module: Vec::new(),
+            format: FormatArg::Auto,
+            at: None,
+            mode: None,
+            mem: DEFAULT_MEM,
+            disk: Vec::new(),
+            floppy: Vec::new(),
+            snapshot: false,
+            bios: None,
+            vgabios: None,
+            budget: None,
+            time: None,
+            hz: Clock::DEFAULT_HZ,
+            epoch: DEFAULT_EPOCH,
+            keys: Vec::new(),
+            display: Display::None,
+            dump_screen: false,
+            debugcon: None,
+            trace: None,
+            trace_file: None,
+            stats: false,
+            json: false,
+            no_input: true,
+        }
+    }
+
+    /// The command: runs, and reports as asked. Gives the program's exit status.
+    pub(super) fn run(&self, build: &Build) -> Result<u8> {
+        let end = self.drive(build)?;
+        let status = end.ending.status();
+        if end.ending == session::Ending::OutputClosed {
+            return Ok(status);
+        }
+        if self.json {
+            out((report::json(&self.name(), &end) + "\n").as_bytes())?;
+            return Ok(status);
+        }
+        if self.display == Display::Vga {
+            out(&end.serial)?;
+        }
+        if (self.dump_screen || self.display == Display::Vga)
+            && let Some(text) = &end.screen
+        {
+            out(screen::dump(text).as_bytes())?;
+        }
+        eprintln!("subring: {}", report::line(&end));
+        if self.stats {
+            eprint!("{}", report::table(&end));
+        }
+        Ok(status)
+    }
+
+    /// Builds the machine and drives it to its end.
+    pub(super) fn drive(&self, build: &Build) -> Result<End> {
+        self.check()?;
+        let source = self.source()?;
+        let plan = self.plan(source.as_ref())?;
+        let notes = plan.notes.clone();
+        if !self.json {
+            for note in &notes {
+                eprintln!("subring: note: {note}");
+            }
+        }
+        let spec = self.spec(plan, source.as_ref())?;
+        let mut pc = build(spec)?;
+        let mut console = Console::open_with(self.setup()?)?;
+        let wishes = Wishes { budget: self.budget, time: self.time, keys: self.keys.concat() };
+        let mut end = session::drive(&mut *pc, &mut console, &wishes)?;
+        end.notes = notes;
+        Ok(end)
+    }
+
+    /// What the guest is called in a report.
+    fn name(&self) -> String {
+        self.guest.as_deref().unwrap_or(Path::new("")).to_string_lossy().into_owned()
+    }
+
+    /// Combinations of options that mean nothing.
+    fn check(&self) -> Result<()> {
+        let usage = |text: &str| Err(Error::Usage(text.into()));
+        if self.display == Display::Vga && !std::io::stdout().is_terminal() {
+            return usage(
+                "--display vga needs standard output to be a terminal: --dump-screen prints the screen at the end",
+            );
+        }
+        if self.display == Display::Vga && self.json {
+            return usage("--display vga and --json both want standard output: give one of them");
+        }
+        if self.json && self.debugcon.as_deref() == Some(Path::new("-")) {
+            return usage("--debugcon - and --json both want standard output: give a file to --debugcon");
+        }
+        Ok(())
+    }
+
+    /// The guest: built in, or a file. A disk's content stays in its file.
+    fn source(&self) -> Result<Option<Source>> {
+        let Some(path) = &self.guest else { return Ok(None) };
+        if let Some(b) = path.to_str().and_then(builtin::find) {
+            let head = &b.bytes[..b.bytes.len().min(load::HEAD)];
+            let kind = load::identify(path, head, b.bytes.len() as u64, self.format())?;
+            let cmdline = b.cmdline.map(str::to_owned);
+            return Ok(Some(Source { path: path.clone(), bytes: b.bytes.to_vec(), kind, cmdline }));
+        }
+        if path.components().count() == 1 && !path.exists() {
+            return Err(Error::image(
+                path,
+                "there is no such file, and no built-in guest of this name (`subring guests` lists them)",
+            ));
+        }
+        let (mut file, size) = open(path)?;
+        let mut bytes = Vec::new();
+        read_up_to(&mut file, path, load::HEAD as u64, &mut bytes)?;
+        let kind = load::identify(path, &bytes, size, self.format())?;
+        if !matches!(kind, Guest::Disk | Guest::Floppy) {
+            self.check_size(path, kind, size)?;
+            read_up_to(&mut file, path, MAX_KERNEL, &mut bytes)?;
+        }
+        Ok(Some(Source { path: path.clone(), bytes, kind, cmdline: None }))
+    }
+
+    /// Refuses a file too large for what it is, before it is read.
+    fn check_size(&self, path: &Path, kind: Guest, size: u64) -> Result<()> {
+        if kind == Guest::Flat && size > u64::from(self.mem) {
+            let reason = format!(
+                "{size} bytes do not fit into {} bytes of memory: give a larger --mem, or --format disk if it is a disk image",
+                self.mem
+            );
+            return Err(Error::image(path, reason));
+        }
+        if size > MAX_KERNEL {
+            return Err(Error::image(
+                path,
+                "a kernel of more than 1 GiB is not loaded: strip it, or give --format disk if it is a disk image",
+            ));
+        }
+        Ok(())
+    }
+
+    fn format(&self) -> Format {
+        match self.format {
+            // A flat binary's options say what the file is.
+            FormatArg::Auto if self.at.is_some() || self.mode.is_some() => Format::Flat,
+            FormatArg::Auto => Format::Auto,
+            FormatArg::Flat => Format::Flat,
+            FormatArg::Elf => Format::Elf,
+            FormatArg::Multiboot => Format::Multiboot,
+            FormatArg::Disk => Format::Disk,
+            FormatArg::Floppy => Format::Floppy,
+        }
+    }
+
+    fn plan(&self, source: Option<&Source>) -> Result<Plan> {
+        let Some(source) = source else {
+            if self.append.is_some() || !self.module.is_empty() || self.at.is_some() || self.mode.is_some() {
+                return Err(Error::Usage(
+                    "--append, --module, --at and --mode need a GUEST that is a kernel".into(),
+                ));
+            }
+            return Ok(Plan::firmware());
+        };
+        let around = Around {
+            mem: self.mem,
+            cmdline: self.append.clone().or_else(|| source.cmdline.clone()),
+            modules: self.module.iter().map(|m| self.module_of(m)).collect::<Result<_>>()?,
+            at: self.at,
+            mode: self.mode.map(|m| if m == ModeArg::Real { Mode::Real } else { Mode::Flat }),
+            has_disk: !self.disk.is_empty(),
+            named: self.format() != Format::Auto,
+        };
+        let mut plan = load::plan(&source.path, &source.bytes, source.kind, &around)?;
+        if self.bios.is_some() && plan.entry != load::Entry::Firmware {
+            plan.notes.push("the BIOS is in its place and does not run: this guest starts without it".into());
+        }
+        Ok(plan)
+    }
+
+    /// `FILE[,ARGS]`.
+    fn module_of(&self, text: &str) -> Result<Module> {
+        let (file, args) = text.split_once(',').map_or((text, None), |(f, a)| (f, Some(a)));
+        let path = Path::new(file);
+        let (mut opened, size) = open(path)?;
+        if size > u64::from(self.mem) {
+            return Err(Error::image(
+                path,
+                format!("a module of {size} bytes does not fit into memory: give a larger --mem"),
+            ));
+        }
+        let mut bytes = Vec::new();
+        read_up_to(&mut opened, path, u64::from(self.mem), &mut bytes)?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let string = args.map_or(name.clone().into_owned(), |args| format!("{name} {args}"));
+        Ok(Module { string, bytes })
+    }
+
+    fn spec(&self, plan: Plan, source: Option<&Source>) -> Result<Spec> {
+        let guest = |kind| source.filter(|s| s.kind == kind).map(|s| &s.path);
+        let disks: Vec<&PathBuf> = guest(Guest::Disk).into_iter().chain(&self.disk).collect();
+        let floppies: Vec<&PathBuf> = guest(Guest::Floppy).into_iter().chain(&self.floppy).collect();
+        if disks.len() > MAX_DISKS || floppies.len() > MAX_FLOPPIES {
+            return Err(Error::Usage(format!(
+                "the machine takes {MAX_DISKS} disks and {MAX_FLOPPIES} floppies at most"
+            )));
+        }
+        Ok(Spec {
+            mem: self.mem,
+            hz: self.hz,
+            epoch: self.epoch,
+            bios: self.bios.as_deref().map(rom).transpose()?,
+            vga_bios: self.vgabios.as_deref().map(rom).transpose()?,
+            disks: disks.into_iter().map(|p| self.drive_of(p, load::disk::check)).collect::<Result<_>>()?,
+            floppies: floppies
+                .into_iter()
+                .map(|p| self.drive_of(p, load::disk::check_floppy))
+                .collect::<Result<_>>()?,
+            trace: self.trace.map(|what| self.trace_to(what)).transpose()?,
+            plan,
+        })
+    }
+
+    fn drive_of(&self, path: &Path, check: impl Fn(&Path, u64) -> Result<()>) -> Result<Drive> {
+        let (_, size) = open(path)?;
+        check(path, size)?;
+        let file = OpenOptions::new().read(true).write(!self.snapshot).open(path);
+        let file = file.map_err(|e| {
+            let denied = matches!(
+                e.kind(),
+                std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem
+            );
+            if denied && !self.snapshot {
+                Error::image(path, "the image cannot be written: give --snapshot to leave the file as it is")
+            } else {
+                Error::file("open", path, e)
+            }
+        })?;
+        Ok(Drive { path: path.to_owned(), file, size, snapshot: self.snapshot })
+    }
+
+    fn trace_to(&self, what: TraceFilter) -> Result<Trace> {
+        let to: Box<dyn Write> = match &self.trace_file {
+            Some(path) => Box::new(BufWriter::new(create(path)?)),
+            None => Box::new(BufWriter::new(std::io::stderr())),
+        };
+        Ok(Trace { what, to })
+    }
+
+    fn setup(&self) -> Result<Setup> {
+        let debugcon: Option<Box<dyn Write>> = match &self.debugcon {
+            Some(path) if path == Path::new("-") => Some(Box::new(std::io::stdout())),
+            Some(path) => Some(Box::new(create(path)?)),
+            None => None,
+        };
+        let live = self.display == Display::Vga;
+        Ok(Setup {
+            input: !(self.no_input || self.json && std::io::stdin().is_terminal()),
+            stream: !self.json && !live,
+            keep: self.json || live,
+            live,
+            debugcon,
+        })
+    }
+}
+
+/// Opens a regular file to read, with its size.
+fn open(path: &Path) -> Result<(File, u64)> {
+    // Asked before it is opened: opening a pipe would wait for its writer.
+    let metadata = std::fs::metadata(path).map_err(|e| Error::file("open", path, e))?;
+    if !metadata.is_file() {
+        let what = if metadata.is_dir() { "it is a directory" } else { "it is no regular file" };
+        return Err(Error::image(path, format!("{what}: give an image file")));
+    }
+    let file = File::open(path).map_err(|e| Error::file("open", path, e))?;
+    Ok((file, metadata.len()))
+}
+
+/// Reads on until `bytes` has up to `limit` bytes.
+fn read_up_to(file: &mut File, path: &Path, limit: u64, bytes: &mut Vec<u8>) -> Result<()> {
+    let left = limit.saturating_sub(bytes.len() as u64);
+    file.take(left).read_to_end(bytes).map_err(|e| Error::file("read", path, e))?;
+    Ok(())
+}
+
+fn create(path: &Path) -> Result<File> {
+    File::create(path).map_err(|e| Error::file("create", path, e))
+}
+
+/// A firmware image.
+fn rom(path: &Path) -> Result<Vec<u8>> {
+    let (mut file, size) = open(path)?;
+    if size == 0 || size > MAX_ROM {
+        return Err(Error::image(
+            path,
+            format!("{size} bytes are no firmware image: give one of up to 16 MiB"),
+        ));
+    }
+    let mut bytes = Vec::new();
+    read_up_to(&mut file, path, MAX_ROM, &mut bytes)?;
+    Ok(bytes)
+}

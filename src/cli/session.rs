@@ -1,0 +1,578 @@
+//! A session: one machine, driven in slices of guest time until the run ends. Between slices the host is served:
+//! terminal, scripted keys, screen, signals.
+//!
+//! [`Pc`] is all that the command line knows of a machine. What a batch run does depends on guest time alone:
+//! slices end at multiples of 10 ms of guest time, and scripted keys are looked at there and nowhere else.
+
+use super::keys::{KeyEvent, KeyStep, Typist};
+use super::terminal::{Action, Console};
+use crate::bus::{Clock, Ticks};
+use crate::error::Result;
+use crate::load::Plan;
+use bitflags::bitflags;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// What a machine is built from.
+pub struct Spec {
+    /// Bytes of RAM.
+    pub mem: u32,
+    /// Ticks per guest second.
+    pub hz: u64,
+    /// The real-time clock at power-on, in seconds since 1970.
+    pub epoch: i64,
+    /// The system BIOS, instead of the built-in one.
+    pub bios: Option<Vec<u8>>,
+    /// The VGA BIOS.
+    pub vga_bios: Option<Vec<u8>>,
+    /// Hard disks, in order; at most four.
+    pub disks: Vec<Drive>,
+    /// Floppies, in order; at most two.
+    pub floppies: Vec<Drive>,
+    /// What to trace, and where to.
+    pub trace: Option<Trace>,
+    /// What to store, and how to start.
+    pub plan: Plan,
+}
+
+/// A disk or floppy image, open.
+#[derive(Debug)]
+pub struct Drive {
+    /// Its name, for messages.
+    pub path: PathBuf,
+    /// The file: readable, and writable unless `snapshot`.
+    pub file: File,
+    /// Its size in bytes, a multiple of 512.
+    pub size: u64,
+    /// Whether writes are kept in memory and the file stays as it is.
+    pub snapshot: bool,
+}
+
+/// Where a trace goes.
+pub struct Trace {
+    /// Which events.
+    pub what: TraceFilter,
+    /// One line per event.
+    pub to: Box<dyn Write>,
+}
+
+bitflags! {
+    /// Events that can be traced.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct TraceFilter: u8 {
+        /// Instructions.
+        const INSN = 1;
+        /// Faults.
+        const FAULT = 2;
+        /// Interrupts.
+        const INT = 4;
+        /// Port accesses.
+        const PORT = 8;
+        /// Memory accesses.
+        const MEM = 16;
+    }
+}
+
+/// Builds a machine.
+pub type Build = dyn Fn(Spec) -> Result<Box<dyn Pc>>;
+
+/// How far a machine runs: to the first of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// To this point in time.
+    pub ticks: Ticks,
+    /// To this many instructions retired since power-on.
+    pub retired: u64,
+    /// To the next HLT that finds nothing pending. A run that starts halted first skips to the next event.
+    pub at_idle: bool,
+}
+
+/// Why a machine stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A limit is reached.
+    Reached,
+    /// The guest wrote this byte to port 0xF4.
+    Exit(u8),
+    /// A fault while delivering a double fault, with its story.
+    TripleFault(String),
+    /// HLT with interrupts off: nothing can wake it.
+    HaltedForever,
+    /// The guest asked for a reset.
+    Reset,
+    /// Halted and waiting, with the time of the next device event if there is one. Only with
+    /// [`Limits::at_idle`], or when there is no such event.
+    Idle(Option<Ticks>),
+}
+
+/// What a run counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Stats {
+    /// Exceptions by vector.
+    pub exceptions: BTreeMap<u8, u64>,
+    /// Hardware interrupts by vector.
+    pub interrupts: BTreeMap<u8, u64>,
+    /// Software interrupts (INT n) by vector.
+    pub software: BTreeMap<u8, u64>,
+    /// Reads and writes by port.
+    pub ports: BTreeMap<u16, (u64, u64)>,
+    /// Instructions that are not built and raised #UD, by name.
+    pub unbuilt: BTreeMap<String, u64>,
+    /// Further counts by name (traces decoded, TLB misses, …).
+    pub other: BTreeMap<String, u64>,
+}
+
+/// The VGA text screen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TextScreen {
+    /// Cells in a row.
+    pub columns: usize,
+    /// The cells, row by row: a character and its VGA attribute.
+    pub cells: Vec<(char, u8)>,
+    /// Column and row of the cursor, if it shows.
+    pub cursor: Option<(usize, usize)>,
+}
+
+impl TextScreen {
+    /// The rows as text, without trailing blanks.
+    pub fn lines(&self) -> Vec<String> {
+        let row = |cells: &[(char, u8)]| {
+            let text: String = cells.iter().map(|c| if c.0 == '\0' { ' ' } else { c.0 }).collect();
+            text.trim_end().to_owned()
+        };
+        self.cells.chunks(self.columns.max(1)).map(row).collect()
+    }
+
+    /// Whether some row contains `text`.
+    pub fn shows(&self, text: &str) -> bool {
+        self.lines().iter().any(|line| line.contains(text))
+    }
+}
+
+/// A machine, as a session sees it.
+pub trait Pc {
+    /// Its clock.
+    fn clock(&self) -> Clock;
+    /// Guest time.
+    fn now(&self) -> Ticks;
+    /// Instructions retired since power-on.
+    fn retired(&self) -> u64;
+    /// Runs to the first of the limits.
+    fn run(&mut self, limits: Limits) -> Outcome;
+    /// Bytes for COM1; the machine queues them.
+    fn serial_input(&mut self, bytes: &[u8]);
+    /// Bytes that are queued for COM1 and not yet taken.
+    fn serial_backlog(&self) -> usize;
+    /// What COM1 sent since this was last asked.
+    fn take_serial_output(&mut self) -> Vec<u8>;
+    /// What port 0xE9 got since this was last asked.
+    fn take_debugcon(&mut self) -> Vec<u8>;
+    /// A key goes down or up.
+    fn key(&mut self, event: KeyEvent);
+    /// The text screen; none in a graphics mode.
+    fn screen(&self) -> Option<TextScreen>;
+    /// The processor's registers, as lines of text.
+    fn registers(&self) -> String;
+    /// What was counted.
+    fn stats(&self) -> Stats;
+    /// Writes out what a trace still buffers, and says what went wrong with it.
+    ///
+    /// # Errors
+    /// When the trace could not be written.
+    fn finish_trace(&mut self) -> Result<()>;
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", content = "detail", rename_all = "kebab-case")]
+pub enum Ending {
+    /// The guest's own status.
+    Exit(u8),
+    /// Triple fault, with its story.
+    TripleFault(String),
+    /// Nothing can wake the guest.
+    HaltedForever,
+    /// The guest asked for a reset.
+    Reset,
+    /// The instruction budget is spent.
+    BudgetSpent,
+    /// The guest time is over.
+    TimeSpent,
+    /// The user left with Ctrl-A X.
+    Left,
+    /// A signal came.
+    Interrupted,
+    /// Nobody reads our output any more.
+    OutputClosed,
+}
+
+impl Ending {
+    /// The program's exit status.
+    pub fn status(&self) -> u8 {
+        match self {
+            Self::Exit(v) => *v,
+            Self::TripleFault(_) => 120,
+            Self::HaltedForever => 121,
+            Self::Reset => 122,
+            Self::BudgetSpent | Self::TimeSpent => 124,
+            Self::Left | Self::Interrupted => 130,
+            Self::OutputClosed => 0,
+        }
+    }
+
+    /// The same for people.
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::Exit(v) => format!("the guest ended with status {v}"),
+            Self::TripleFault(story) if story.is_empty() => "triple fault".into(),
+            Self::TripleFault(story) => format!("triple fault: {story}"),
+            Self::HaltedForever => "the guest halted for ever: nothing is left that could wake it".into(),
+            Self::Reset => "the guest asked for a reset".into(),
+            Self::BudgetSpent => "the instruction budget is spent".into(),
+            Self::TimeSpent => "the guest time is over".into(),
+            Self::Left => "left by the user".into(),
+            Self::Interrupted => "interrupted".into(),
+            Self::OutputClosed => "standard output was closed".into(),
+        }
+    }
+}
+
+/// What a session is asked for.
+#[derive(Clone, Debug)]
+pub struct Wishes {
+    /// End after this many instructions.
+    pub budget: Option<u64>,
+    /// End after this many microseconds of guest time.
+    pub time: Option<u64>,
+    /// What to type, and when.
+    pub keys: Vec<KeyStep>,
+}
+
+/// What a session leaves.
+#[derive(Clone, Debug)]
+pub struct End {
+    /// How it ended.
+    pub ending: Ending,
+    /// Instructions retired.
+    pub retired: u64,
+    /// Guest time.
+    pub ticks: Ticks,
+    /// Ticks per guest second.
+    pub hz: u64,
+    /// Host time.
+    pub host: Duration,
+    /// What was counted.
+    pub stats: Stats,
+    /// The screen at the end.
+    pub screen: Option<TextScreen>,
+    /// The registers at the end.
+    pub registers: String,
+    /// All that COM1 sent, when it was kept.
+    pub serial: Vec<u8>,
+    /// What the loader had to say.
+    pub notes: Vec<String>,
+}
+
+/// Stdin is not read on while this many bytes wait for the guest.
+const BACKLOG: usize = 64 << 10;
+
+/// Drives `pc` until its run ends.
+///
+/// # Errors
+/// [`crate::error::Error`] for host trouble at the console.
+pub fn drive(pc: &mut dyn Pc, console: &mut Console, wishes: &Wishes) -> Result<End> {
+    let start = Instant::now();
+    let mut session = Session::new(pc, console, wishes);
+    let ending = session.run()?;
+    let serial = std::mem::take(&mut session.console.kept);
+    session.console.close()?;
+    pc.finish_trace()?;
+    Ok(End {
+        ending,
+        retired: pc.retired(),
+        ticks: pc.now(),
+        hz: pc.clock().hz(),
+        host: start.elapsed(),
+        stats: pc.stats(),
+        screen: pc.screen(),
+        registers: pc.registers(),
+        serial,
+        notes: Vec::new(),
+    })
+}
+
+struct Session<'a> {
+    pc: &'a mut dyn Pc,
+    console: &'a mut Console,
+    typist: Typist,
+    budget: u64,
+    last_tick: Ticks,
+    slice: Ticks,
+    next: Ticks,
+}
+
+impl<'a> Session<'a> {
+    fn new(pc: &'a mut dyn Pc, console: &'a mut Console, wishes: &Wishes) -> Self {
+        let clock = pc.clock();
+        Self {
+            typist: Typist::new(wishes.keys.clone(), clock),
+            budget: wishes.budget.unwrap_or(u64::MAX),
+            last_tick: wishes.time.map_or(Ticks::MAX, |us| clock.micros(us)),
+            slice: (clock.hz() / 100).max(1),
+            next: 0,
+            pc,
+            console,
+        }
+    }
+
+    fn run(&mut self) -> Result<Ending> {
+        loop {
+            if let Some(ending) = self.between()? {
+                return Ok(ending);
+            }
+            let limits = Limits {
+                ticks: self.next.min(self.last_tick),
+                retired: self.budget,
+                at_idle: self.console.interactive(),
+            };
+            let outcome = self.pc.run(limits);
+            let waits = matches!(outcome, Outcome::Idle(_));
+            if !self.show(waits)? {
+                return Ok(Ending::OutputClosed);
+            }
+            if let Some(ending) = self.ended(outcome)? {
+                return Ok(ending);
+            }
+        }
+    }
+
+    /// Serves the host between two slices.
+    fn between(&mut self) -> Result<Option<Ending>> {
+        if self.console.signalled() {
+            return Ok(Some(Ending::Interrupted));
+        }
+        let now = self.pc.now();
+        if now >= self.next {
+            // Skipped time may pass many slice ends; the next one stays on their grid.
+            self.next = (now / self.slice + 1).saturating_mul(self.slice);
+            let pc = &*self.pc;
+            if let Some(event) =
+                self.typist.next(now, false, |text| pc.screen().is_some_and(|s| s.shows(text)))
+            {
+                self.pc.key(event);
+            }
+        }
+        self.input(Some(Duration::ZERO))
+    }
+
+    /// Reads stdin, waiting up to `wait`, and hands on what it says.
+    fn input(&mut self, wait: Option<Duration>) -> Result<Option<Ending>> {
+        if self.pc.serial_backlog() > BACKLOG {
+            return Ok(None);
+        }
+        for action in self.console.read(wait)? {
+            match action {
+                Action::Serial(bytes) => self.pc.serial_input(&bytes),
+                Action::Key(key) => self.typist.type_now(key),
+                Action::Leave => return Ok(Some(Ending::Left)),
+                Action::Registers => self.console.say(&self.pc.registers())?,
+                Action::Help => self.console.say(super::terminal::HELP)?,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Shows what the guest put out. False when nobody looks any more.
+    fn show(&mut self, at_once: bool) -> Result<bool> {
+        let debug = self.pc.take_debugcon();
+        let serial = self.pc.take_serial_output();
+        let pc = &*self.pc;
+        self.console.show(&serial, &debug, at_once, || pc.screen())
+    }
+
+    fn ended(&mut self, outcome: Outcome) -> Result<Option<Ending>> {
+        Ok(match outcome {
+            Outcome::Exit(v) => Some(Ending::Exit(v)),
+            Outcome::TripleFault(story) => Some(Ending::TripleFault(story)),
+            Outcome::HaltedForever => Some(Ending::HaltedForever),
+            Outcome::Reset => Some(Ending::Reset),
+            Outcome::Idle(Some(event)) => {
+                let span = self.span_to(event);
+                self.input(Some(span))?
+            }
+            Outcome::Idle(None) => self.idle_for_good()?,
+            Outcome::Reached if self.pc.retired() >= self.budget => Some(Ending::BudgetSpent),
+            Outcome::Reached if self.pc.now() >= self.last_tick => Some(Ending::TimeSpent),
+            Outcome::Reached => None,
+        })
+    }
+
+    /// Host time that guest time from now to `event` stands for; none in a batch run, which waits for nobody.
+    fn span_to(&self, event: Ticks) -> Duration {
+        if !self.console.interactive() {
+            return Duration::ZERO;
+        }
+        let ticks = event.saturating_sub(self.pc.now());
+        let nanos = u128::from(ticks) * 1_000_000_000 / u128::from(self.pc.clock().hz());
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
+    /// The guest waits and no device will wake it: only keys and stdin are left.
+    fn idle_for_good(&mut self) -> Result<Option<Ending>> {
+        let pc = &*self.pc;
+        let shows = |text: &str| pc.screen().is_some_and(|s| s.shows(text));
+        if let Some(event) = self.typist.next(pc.now(), true, shows) {
+            self.pc.key(event);
+            return Ok(None);
+        }
+        if !self.console.open() {
+            return Ok(Some(Ending::HaltedForever));
+        }
+        self.input(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{keys, terminal::Setup};
+    use super::*;
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    /// A machine of one guest instruction per tick that follows a script of outcomes by time.
+    #[derive(Default)]
+    struct Mock {
+        now: Ticks,
+        /// At this time, this happens.
+        at: Ticks,
+        then: Option<Outcome>,
+        output: Vec<u8>,
+        keys: Vec<(Ticks, KeyEvent)>,
+        limits: Vec<Limits>,
+    }
+
+    #[derive(Clone, Default)]
+    struct Shared(Rc<RefCell<Mock>>);
+
+    impl Pc for Shared {
+        fn clock(&self) -> Clock {
+            Clock::new(1_000_000)
+        }
+        fn now(&self) -> Ticks {
+            self.0.borrow().now
+        }
+        fn retired(&self) -> u64 {
+            self.0.borrow().now
+        }
+        fn run(&mut self, limits: Limits) -> Outcome {
+            let mut m = self.0.borrow_mut();
+            m.limits.push(limits);
+            assert!(m.limits.len() < 10_000, "the session does not end");
+            let stop = limits.ticks.min(limits.retired);
+            if let Some(outcome) = m.then.clone()
+                && m.at <= stop
+            {
+                m.now = m.at;
+                return outcome;
+            }
+            m.now = stop;
+            Outcome::Reached
+        }
+        fn serial_input(&mut self, _: &[u8]) {}
+        fn serial_backlog(&self) -> usize {
+            0
+        }
+        fn take_serial_output(&mut self) -> Vec<u8> {
+            std::mem::take(&mut self.0.borrow_mut().output)
+        }
+        fn take_debugcon(&mut self) -> Vec<u8> {
+            Vec::new()
+        }
+        fn key(&mut self, event: KeyEvent) {
+            let mut m = self.0.borrow_mut();
+            let now = m.now;
+            m.keys.push((now, event));
+        }
+        fn screen(&self) -> Option<TextScreen> {
+            let text = if self.now() >= 40_000 { "grub>" } else { "     " };
+            Some(TextScreen { columns: 5, cells: text.chars().map(|c| (c, 7)).collect(), cursor: None })
+        }
+        fn registers(&self) -> String {
+            String::new()
+        }
+        fn stats(&self) -> Stats {
+            Stats::default()
+        }
+        fn finish_trace(&mut self) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    fn drive_mock(mock: Mock, wishes: Wishes) -> (End, Shared) {
+        let mut pc = Shared(Rc::new(RefCell::new(mock)));
+        let setup = Setup { input: false, stream: false, keep: true, live: false, debugcon: None };
+        let mut console = Console::open_with(setup).unwrap();
+        (drive(&mut pc, &mut console, &wishes).unwrap(), pc)
+    }
+
+    fn wishes() -> Wishes {
+        Wishes { budget: None, time: None, keys: Vec::new() }
+    }
+
+    #[test]
+    fn each_outcome_has_its_ending_and_status() {
+        let table = [
+            (Outcome::Exit(7), Ending::Exit(7), 7),
+            (Outcome::TripleFault("x".into()), Ending::TripleFault("x".into()), 120),
+            (Outcome::HaltedForever, Ending::HaltedForever, 121),
+            (Outcome::Idle(None), Ending::HaltedForever, 121),
+            (Outcome::Reset, Ending::Reset, 122),
+        ];
+        for (outcome, ending, status) in table {
+            let mock = Mock { at: 25_000, then: Some(outcome), output: b"hi".to_vec(), ..Mock::default() };
+            let (end, _) = drive_mock(mock, wishes());
+            assert_eq!((end.ending.status(), &end.ending), (status, &ending));
+            assert_eq!((end.retired, end.serial.as_slice()), (25_000, &b"hi"[..]));
+        }
+    }
+
+    #[test]
+    fn budget_and_time_end_a_run_exactly() {
+        let (end, _) = drive_mock(Mock::default(), Wishes { budget: Some(123_456), ..wishes() });
+        assert_eq!((end.ending, end.retired), (Ending::BudgetSpent, 123_456));
+        let (end, _) = drive_mock(Mock::default(), Wishes { time: Some(55_555), ..wishes() });
+        assert_eq!((end.ending, end.ticks), (Ending::TimeSpent, 55_555));
+        let (end, _) = drive_mock(Mock::default(), Wishes { budget: Some(0), ..wishes() });
+        assert_eq!((end.ending, end.retired), (Ending::BudgetSpent, 0));
+    }
+
+    #[test]
+    fn keys_fall_on_the_grid_of_slices() {
+        let script = keys::parse("@\"grub>\":a@+50ms:<Enter>").unwrap();
+        let (_, pc) = drive_mock(Mock::default(), Wishes { time: Some(200_000), keys: script, ..wishes() });
+        let keys: Vec<(Ticks, u16, bool)> =
+            pc.0.borrow().keys.iter().map(|(t, e)| (*t, e.code, e.down)).collect();
+        assert_eq!(
+            keys,
+            [(40_000, 0x1e, true), (50_000, 0x1e, false), (100_000, 0x1c, true), (110_000, 0x1c, false)]
+        );
+    }
+
+    #[test]
+    fn an_idle_guest_gets_its_keys_before_it_is_given_up() {
+        let mock = Mock { at: 5, then: Some(Outcome::Idle(None)), ..Mock::default() };
+        let (end, pc) = drive_mock(mock, Wishes { keys: keys::parse("@9s:q").unwrap(), ..wishes() });
+        assert_eq!(end.ending, Ending::HaltedForever);
+        assert_eq!(pc.0.borrow().keys.len(), 2);
+    }
+
+    #[test]
+    fn a_batch_run_never_stops_at_idle() {
+        let (_, pc) = drive_mock(Mock::default(), Wishes { time: Some(100_000), ..wishes() });
+        assert!(pc.0.borrow().limits.iter().all(|l| !l.at_idle));
+    }
+}

@@ -1,0 +1,330 @@
+//! The host's side of the console: stdin and stdout, raw mode, the Ctrl-A commands, signals.
+//!
+//! The terminal is put back on every way out: when the console is closed or dropped, and by a panic hook.
+
+use super::keys::{Key, from_terminal};
+use super::screen::Live;
+use super::session::TextScreen;
+use crate::error::{Error, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::stdio::stdin;
+use rustix::termios::{
+    ControlModes, InputModes, LocalModes, OptionalActions, Termios, isatty, tcgetattr, tcsetattr,
+};
+use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What Ctrl-A H shows.
+pub const HELP: &str = "Ctrl-A X  leave\nCtrl-A C  show the processor's registers\nCtrl-A A  send Ctrl-A to the guest\nCtrl-A H  this help\n";
+const CTRL_A: u8 = 1;
+/// Serial output is kept for `--json` up to this size.
+const KEPT: usize = 16 << 20;
+
+/// What stdin asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Bytes for the serial port.
+    Serial(Vec<u8>),
+    /// A key for the keyboard.
+    Key(Key),
+    /// End the run.
+    Leave,
+    /// Show the registers.
+    Registers,
+    /// Show the commands.
+    Help,
+}
+
+/// Where the guest's output goes and its input comes from.
+pub struct Setup {
+    /// Read stdin at all.
+    pub input: bool,
+    /// Write serial output to stdout as it comes.
+    pub stream: bool,
+    /// Keep serial output.
+    pub keep: bool,
+    /// Show the VGA text screen live; stdin then is the keyboard.
+    pub live: bool,
+    /// Where port 0xE9 goes.
+    pub debugcon: Option<Box<dyn Write>>,
+}
+
+/// The open console.
+pub struct Console {
+    setup: Setup,
+    raw: bool,
+    open: bool,
+    prefix: bool,
+    live: Option<Live>,
+    signal: Arc<AtomicBool>,
+    /// Serial output, when it is kept.
+    pub kept: Vec<u8>,
+}
+
+impl Console {
+    /// Opens the console; stdin goes to raw mode when it is a terminal and is read.
+    ///
+    /// # Errors
+    /// [`Error::Host`] when the terminal or the signals cannot be set up.
+    pub fn open_with(setup: Setup) -> Result<Self> {
+        let signal = Arc::new(AtomicBool::new(false));
+        for number in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP]
+        {
+            signal_hook::flag::register(number, Arc::clone(&signal))
+                .map_err(|source| Error::Host { action: "watch for signals", source })?;
+        }
+        let raw = setup.input && isatty(stdin());
+        if raw {
+            enter_raw()?;
+        }
+        let live = if setup.live { Some(Live::open()?) } else { None };
+        Ok(Self { open: setup.input, setup, raw, prefix: false, live, signal, kept: Vec::new() })
+    }
+
+    /// Whether a person is at stdin.
+    pub fn interactive(&self) -> bool {
+        self.raw && self.open
+    }
+
+    /// Whether stdin may still say something.
+    pub fn open(&self) -> bool {
+        self.open
+    }
+
+    /// Whether a signal asked us to end.
+    pub fn signalled(&self) -> bool {
+        self.signal.load(Ordering::Relaxed)
+    }
+
+    /// Reads what stdin has, waiting up to `wait` (for ever without one) for something to come.
+    ///
+    /// # Errors
+    /// [`Error::Host`] when stdin cannot be waited for.
+    pub fn read(&mut self, wait: Option<Duration>) -> Result<Vec<Action>> {
+        if !self.open || !self.ready(wait)? {
+            return Ok(Vec::new());
+        }
+        let mut buffer = [0; 4096];
+        match rustix::io::read(stdin(), &mut buffer) {
+            Ok(0) => self.open = false,
+            Ok(n) => return Ok(self.actions(&buffer[..n])),
+            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
+            // A stdin that cannot be read (closed, or a terminal that went away) has ended.
+            Err(_) => self.open = false,
+        }
+        Ok(Vec::new())
+    }
+
+    /// Whether stdin has something before `wait` is over or a signal comes.
+    fn ready(&self, wait: Option<Duration>) -> Result<bool> {
+        // A signal may come just before poll() sleeps, so no single sleep is long.
+        const NAP: Duration = Duration::from_millis(200);
+        let start = Instant::now();
+        loop {
+            let left = wait.map_or(NAP, |w| w.saturating_sub(start.elapsed()).min(NAP));
+            let nap = Timespec { tv_sec: 0, tv_nsec: left.subsec_nanos().into() };
+            let input = stdin();
+            let mut fds = [PollFd::new(&input, PollFlags::IN)];
+            match poll(&mut fds, Some(&nap)) {
+                Ok(0) | Err(rustix::io::Errno::INTR) => {}
+                Ok(_) => return Ok(true),
+                Err(e) => return Err(Error::Host { action: "wait for standard input", source: e.into() }),
+            }
+            if self.signalled() || wait.is_some_and(|w| start.elapsed() >= w) {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Takes the Ctrl-A commands out of what a person typed.
+    fn actions(&mut self, bytes: &[u8]) -> Vec<Action> {
+        if !self.raw {
+            return vec![Action::Serial(bytes.to_vec())];
+        }
+        let mut out = Vec::new();
+        let mut plain = Vec::new();
+        for &byte in bytes {
+            if !std::mem::take(&mut self.prefix) {
+                if byte == CTRL_A {
+                    self.prefix = true
+                } else {
+                    plain.push(byte)
+                }
+                continue;
+            }
+            let command = match byte.to_ascii_lowercase() {
+                b'x' => Action::Leave,
+                b'c' => Action::Registers,
+                b'h' | b'?' => Action::Help,
+                b'a' | CTRL_A => {
+                    plain.push(CTRL_A);
+                    continue;
+                }
+                _ => continue,
+            };
+            out.extend(self.typed(&std::mem::take(&mut plain)));
+            out.push(command);
+        }
+        out.extend(self.typed(&plain));
+        out
+    }
+
+    /// What a person typed, for the keyboard or for the serial port.
+    fn typed(&self, bytes: &[u8]) -> Vec<Action> {
+        if bytes.is_empty() {
+            Vec::new()
+        } else if self.setup.live {
+            from_terminal(bytes).into_iter().map(Action::Key).collect()
+        } else {
+            vec![Action::Serial(bytes.to_vec())]
+        }
+    }
+
+    /// Shows what the guest put out; the screen `at_once` when the guest is about to wait. False when stdout has no
+    /// reader any more.
+    ///
+    /// # Errors
+    /// [`Error::Host`] when stdout or the debug console's file cannot be written.
+    pub fn show(
+        &mut self,
+        serial: &[u8],
+        debug: &[u8],
+        at_once: bool,
+        screen: impl FnOnce() -> Option<TextScreen>,
+    ) -> Result<bool> {
+        if self.setup.keep {
+            let room = KEPT.saturating_sub(self.kept.len()).min(serial.len());
+            self.kept.extend_from_slice(&serial[..room]);
+        }
+        if let Some(to) = &mut self.setup.debugcon
+            && !debug.is_empty()
+        {
+            let written = to.write_all(debug).and_then(|()| to.flush());
+            if !delivered(written, "write the debug console's output")? {
+                return Ok(false);
+            }
+        }
+        if let Some(live) = &mut self.live {
+            return delivered(live.draw(at_once, screen), "draw the screen");
+        }
+        if !self.setup.stream || serial.is_empty() {
+            return Ok(true);
+        }
+        let mut stdout = std::io::stdout().lock();
+        let written = stdout.write_all(serial).and_then(|()| stdout.flush());
+        delivered(written, "write to standard output")
+    }
+
+    /// Tells the user something, apart from the guest's output.
+    ///
+    /// # Errors
+    /// [`Error::Host`] when the terminal cannot be written.
+    pub fn say(&mut self, text: &str) -> Result<()> {
+        match &mut self.live {
+            Some(live) => live.say(text),
+            None => {
+                eprintln!("\n{text}");
+                Ok(())
+            }
+        }
+    }
+
+    /// Puts the terminal back.
+    ///
+    /// # Errors
+    /// None at present; closing is where a late write error would show.
+    pub fn close(&mut self) -> Result<()> {
+        self.live = None;
+        if std::mem::take(&mut self.raw) {
+            restore();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Console {
+    fn drop(&mut self) {
+        if self.raw {
+            restore();
+        }
+    }
+}
+
+/// Whether a write reached its reader; a reader that left is no error.
+fn delivered(result: std::io::Result<()>, action: &'static str) -> Result<bool> {
+    match result {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(source) => Err(Error::Host { action, source }),
+    }
+}
+
+/// The terminal's modes before we changed them.
+static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
+static HOOK: Once = Once::new();
+
+/// Stdin without echo, line editing and signals; output processing stays, so that a bare line feed still starts
+/// a new line.
+fn enter_raw() -> Result<()> {
+    let host = |e: rustix::io::Errno| Error::Host { action: "set up the terminal", source: e.into() };
+    let before = tcgetattr(stdin()).map_err(host)?;
+    let mut raw = before.clone();
+    raw.local_modes -= LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG | LocalModes::IEXTEN;
+    raw.input_modes -= InputModes::IXON | InputModes::ICRNL | InputModes::INLCR | InputModes::ISTRIP;
+    raw.control_modes |= ControlModes::CS8;
+    *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
+    HOOK.call_once(|| {
+        let previous = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            restore();
+            previous(info);
+        }));
+    });
+    tcsetattr(stdin(), OptionalActions::Now, &raw).map_err(host)
+}
+
+/// Puts the terminal's modes back, if they were changed.
+fn restore() {
+    let before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(before) = before {
+        // Nothing can be done about a terminal that is gone.
+        let _ = tcsetattr(stdin(), OptionalActions::Now, &before);
+        if std::io::stdout().is_terminal() {
+            let _ = std::io::stdout().write_all(b"\x1b[0m\x1b[?25h");
+            let _ = std::io::stdout().flush();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn console(live: bool) -> Console {
+        let setup = Setup { input: false, stream: false, keep: true, live: false, debugcon: None };
+        let mut console = Console::open_with(setup).unwrap();
+        console.setup.live = live;
+        console.raw = true;
+        console
+    }
+
+    #[test]
+    fn commands_are_taken_out_of_what_is_typed() {
+        let mut c = console(false);
+        assert_eq!(c.actions(b"ab\x01"), [Action::Serial(b"ab".to_vec())]);
+        assert_eq!(c.actions(b"cd"), [Action::Registers, Action::Serial(b"d".to_vec())]);
+        assert_eq!(c.actions(b"\x01a\x01\x01"), [Action::Serial(b"\x01\x01".to_vec())]);
+        assert_eq!(c.actions(b"\x01q\x01X"), [Action::Leave]);
+        c.raw = false;
+        assert_eq!(c.actions(b"\x01x"), [Action::Serial(b"\x01x".to_vec())]);
+    }
+
+    #[test]
+    fn a_live_screen_takes_keys() {
+        let mut c = console(true);
+        assert!(matches!(c.actions(b"a")[..], [Action::Key(Key { code: 0x1e, .. })]));
+        c.raw = false;
+    }
+}

@@ -1,0 +1,43 @@
+//! What CPUID says: exactly what is built (SDM vol. 2, CPUID).
+//!
+//! The signature is that of family 6, model 3, stepping 3: the first one that software takes SYSENTER from (SDM vol.
+//! 2, SYSENTER: before signature 633H the SEP bit is not to be believed). The feature bits are those of a Pentium
+//! Pro of this board: no x87, no APIC, no MMX, no PAE, no MTRR, no machine check.
+
+use crate::cpu::control::SIGNATURE;
+
+/// Feature bits in EDX of leaf 1.
+#[allow(missing_docs, reason = "the manual's names")]
+pub mod feature {
+    pub const DE: u32 = 1 << 2;
+    pub const PSE: u32 = 1 << 3;
+    pub const TSC: u32 = 1 << 4;
+    pub const MSR: u32 = 1 << 5;
+    pub const CX8: u32 = 1 << 8;
+    pub const SEP: u32 = 1 << 11;
+    pub const PGE: u32 = 1 << 13;
+    pub const CMOV: u32 = 1 << 15;
+}
+
+const FEATURES: u32 = feature::DE
+    | feature::PSE
+    | feature::TSC
+    | feature::MSR
+    | feature::CX8
+    | feature::SEP
+    | feature::PGE
+    | feature::CMOV;
+
+const HIGHEST_LEAF: u32 = 1;
+
+/// EAX, EBX, ECX, EDX for leaf `eax`. Leaves beyond the highest give the highest one's data, as Intel's processors do.
+pub fn leaf(eax: u32) -> [u32; 4] {
+    match eax {
+        0 => [HIGHEST_LEAF, word(b"Genu"), word(b"ntel"), word(b"ineI")],
+        _ => [SIGNATURE, 0, 0, FEATURES],
+    }
+}
+
+fn word(s: &[u8; 4]) -> u32 {
+    u32::from_le_bytes(*s)
+}

@@ -1,0 +1,413 @@
+//! System instructions: control, debug, table and model-specific registers, HLT, CLI and STI, CPUID (SDM vol. 2;
+//! vol. 3, 2.8).
+
+use crate::addr::Linear;
+use crate::bus::Width;
+use crate::cpu::control::{DR6_BD, DR6_ONES, DR7_GD, DR7_ONES, DR7_ZEROS};
+use crate::cpu::{Activity, Cpu, Cr0, Cr4, Eflags, Fault, Segment, Selector, Shadow, TableReg, Word, gpr};
+use crate::decode::{Insn, Op, Place};
+use crate::exec::operand::{DstReg, Mem, Source, Target, by_rm, by_width, ea, load, store};
+use crate::exec::segload::find;
+use crate::exec::task::{self, is_available_tss};
+use crate::exec::{Env, Handler, cpuid};
+
+/// The function that executes `i`.
+#[rustfmt::skip]
+pub fn bind<E: Env>(i: &Insn) -> Handler<E> {
+    match i.op {
+        Op::Cli       => cli,
+        Op::Sti       => sti,
+        Op::Hlt       => hlt,
+        Op::Lgdt      => lgdt,
+        Op::Lidt      => lidt,
+        Op::Sgdt      => sgdt,
+        Op::Sidt      => sidt,
+        Op::Lldt      => lldt,
+        Op::Ltr       => ltr,
+        Op::Sldt      => by_rm!(i, sldt, E),
+        Op::Str       => by_rm!(i, str, E),
+        Op::Smsw      => by_rm!(i, smsw, E),
+        Op::Lmsw      => lmsw,
+        Op::Clts      => clts,
+        Op::Invd | Op::Wbinvd => invalidate_caches,
+        Op::Invlpg    => invlpg,
+        Op::MovFromCr => mov_from_cr,
+        Op::MovToCr   => mov_to_cr,
+        Op::MovFromDr => mov_from_dr,
+        Op::MovToDr   => mov_to_dr,
+        Op::Cpuid     => cpuid_insn,
+        Op::Rdtsc     => rdtsc,
+        Op::Rdpmc     => rdpmc,
+        Op::Rdmsr     => rdmsr,
+        Op::Wrmsr     => wrmsr,
+        Op::Wait      => wait,
+        _             => esc,
+    }
+}
+
+/// Privileged instructions: #GP(0) unless CPL is 0 (real mode is CPL 0, virtual-8086 mode CPL 3).
+fn privileged(cpu: &Cpu) -> Result<(), Fault> {
+    if cpu.cpl == 0 { Ok(()) } else { Err(Fault::GP0) }
+}
+
+/// CLI and STI: in protected mode CPL may not exceed IOPL, in virtual-8086 mode IOPL must be 3, which is the same.
+fn may_change_if(cpu: &Cpu) -> Result<(), Fault> {
+    if cpu.protected() && cpu.cpl > cpu.iopl() { Err(Fault::GP0) } else { Ok(()) }
+}
+
+// CLI
+fn cli<E: Env>(cpu: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), Fault> {
+    may_change_if(cpu)?;
+    cpu.system_flags -= Eflags::IF;
+    Ok(())
+}
+
+// STI: interrupts are held off for one more instruction if they were off
+fn sti<E: Env>(cpu: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), Fault> {
+    may_change_if(cpu)?;
+    if !cpu.system_flags.contains(Eflags::IF) {
+        cpu.system_flags |= Eflags::IF;
+        cpu.cast_shadow(Shadow::STI);
+    }
+    Ok(())
+}
+
+// HLT
+fn hlt<E: Env>(cpu: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), Fault> {
+    privileged(cpu)?;
+    cpu.activity = Activity::Halted;
+    Ok(())
+}
+
+fn table_from_memory<E: Env>(cpu: &Cpu, env: &mut E, i: &Insn) -> Result<TableReg, Fault> {
+    privileged(cpu)?;
+    let at = ea(cpu, i);
+    let limit: u16 = load(cpu, env, i.seg, at)?;
+    let base: u32 = load(cpu, env, i.seg, at.wrapping_add(2) & i.addr_mask)?;
+    let base = if i.width == Width::Word { base & 0xff_ffff } else { base };
+    Ok(TableReg { base, limit })
+}
+
+// LGDT m16&32
+fn lgdt<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+    cpu.gdtr = table_from_memory(cpu, env, i)?;
+    Ok(())
+}
+
+// LIDT m16&32
+fn lidt<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+    cpu.idtr = table_from_memory(cpu, env, i)?;
+    Ok(())
+}
+
+fn table_to_memory<E: Env>(cpu: &Cpu, env: &mut E, i: &Insn, t: TableReg) -> Result<(), Fault> {
+    use crate::exec::operand::writable;
+    let at = ea(cpu, i);
+    let upper = at.wrapping_add(2) & i.addr_mask;
+    let base = if i.width == Width::Word { t.base & 0xff_ffff } else { t.base };
+    let linear = writable(cpu, i.seg, upper, 4)?;
+    env.probe(cpu, linear, 4, cpu.user, true)?;
+    store(cpu, env, i.seg, at, t.limit)?;
+    store(cpu, env, i.seg, upper, base)
+}
+
+// SGDT m
+fn sgdt<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+    table_to_memory(cpu, env, i, cpu.gdtr)
+}
+
+// SIDT m
+fn sidt<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+    table_to_memory(cpu, env, i, cpu.idtr)
+}
+
+fn selector_operand<E: Env>(cpu: &Cpu, env: &mut E, i: &Insn) -> Result<Selector, Fault> {
+    let value =
+        if i.dst == Place::Mem { Mem::read::<u16, E>(cpu, env, i)? } else { DstReg::read(cpu, env, i)? };
+    Ok(Selector(value))
+}
+
+// LLDT r/m16
+fn lldt<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+    if !cpu.selectors() {
+        return Err(Fault::UD);
+    }
+    privileged(cpu)?;
+    let sel = selector_operand(cpu, env, i)?;
+    if sel.is_null() {
+        cpu.ldtr = Segment::null(sel.0);
+        return Ok(());
+    }
+    let gp = Fault::gp(sel.code());
+    if sel.local() {
+        return Err(gp);
+    }
+    let d = find(cpu, env, sel, gp)?.descriptor;
+    if d.is_segment() || d.kind() != 2 {
+        return Err(gp);
+    }
+    if !d.present() {
+        return Err(Fault::np(sel.code()));
+    }
+    cpu.ldtr = d.load(sel.0);
+    Ok(())
+}
+
+// LTR r/m16
+fn ltr<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+    if !cpu.selectors() {
+        return Err(Fault::UD);
+    }
+    privileged(cpu)?;
+    let sel = selector_operand(cpu, env, i)?;
+    let gp = Fault::gp(sel.code());
+    if sel.is_null() || sel.local() {
+        return Err(gp);
+    }
+    let found = find(cpu, env, sel, gp)?;
+    let d = found.descriptor;
+    if d.is_segment() || !is_available_tss(d.kind()) {
+        return Err(gp);
+    }
+    if !d.present() {
+        return Err(Fault::np(sel.code()));
+    }
+    task::mark_busy(cpu, env, &found)?;
+    cpu.tr = Segment::system(sel.0, d.base(), d.limit(), d.attr() | 2);
+    Ok(())
+}
+
+// SLDT r/m16
+fn sldt<E: Env, W: Word, D: Target>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+    if !cpu.selectors() {
+        return Err(Fault::UD);
+    }
+    let value = u32::from(cpu.ldtr.selector.0);
+    D::write(cpu, env, i, W::from_u32(value))
+}
+
+// STR r/m16
+fn str<E: Env, W: Word, D: Target>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+    if !cpu.selectors() {
+        return Err(Fault::UD);
+    }
+    let value = u32::from(cpu.tr.selector.0);
+    D::write(cpu, env, i, W::from_u32(value))
+}
+
+// SMSW r/m16: a 32-bit register gets all of CR0
+fn smsw<E: Env, W: Word, D: Target>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+    let value = cpu.cr0.bits();
+    D::write(cpu, env, i, W::from_u32(value))
+}
+
+// LMSW r/m16: PE, MP, EM and TS; PE cannot be cleared
+fn lmsw<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+    privileged(cpu)?;
+    let value = u32::from(selector_operand(cpu, env, i)?.0);
+    let mask = (Cr0::PE | Cr0::MP | Cr0::EM | Cr0::TS).bits();
+    let kept = cpu.cr0.bits() & !(mask & !Cr0::PE.bits());
+    set_cr0(cpu, env, kept | (value & mask))
+}
+
+// CLTS
+fn clts<E: Env>(cpu: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), Fault> {
+    privileged(cpu)?;
+    cpu.cr0 -= Cr0::TS;
+    Ok(())
+}
+
+// INVD, WBINVD: there are no data caches to drop
+fn invalidate_caches<E: Env>(cpu: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), Fault> {
+    privileged(cpu)
+}
+
+// INVLPG m
+fn invlpg<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+    privileged(cpu)?;
+    if i.dst != Place::Mem {
+        return Err(Fault::UD);
+    }
+    env.invalidate_page(Linear(cpu.seg(i.seg).base.wrapping_add(ea(cpu, i))));
+    Ok(())
+}
+
+// MOV r32, CRn
+fn mov_from_cr<E: Env>(cpu: &mut Cpu, _: &mut E, i: &Insn) -> Result<(), Fault> {
+    privileged(cpu)?;
+    let value = match i.src_reg {
+        0 => cpu.cr0.bits(),
+        2 => cpu.cr2,
+        3 => cpu.cr3,
+        _ => cpu.cr4.bits(),
+    };
+    cpu.set(i.dst_reg, value);
+    Ok(())
+}
+
+// MOV CRn, r32
+fn mov_to_cr<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+    privileged(cpu)?;
+    let value = cpu.reg(i.src_reg);
+    match i.dst_reg {
+        0 => set_cr0(cpu, env, value),
+        2 => {
+            cpu.cr2 = value;
+            Ok(())
+        }
+        3 => {
+            cpu.cr3 = value;
+            env.flush_tlb(false);
+            Ok(())
+        }
+        _ => set_cr4(cpu, env, value),
+    }
+}
+
+fn set_cr0<E: Env>(cpu: &mut Cpu, env: &mut E, value: u32) -> Result<(), Fault> {
+    let new = Cr0::from_bits_truncate(value) | Cr0::ET;
+    let paging_without_protection = new.contains(Cr0::PG) && !new.contains(Cr0::PE);
+    let write_through_without_disable = new.contains(Cr0::NW) && !new.contains(Cr0::CD);
+    if paging_without_protection || write_through_without_disable {
+        return Err(Fault::GP0);
+    }
+    let changed = cpu.cr0 ^ new;
+    cpu.cr0 = new;
+    if changed.intersects(Cr0::PG | Cr0::PE | Cr0::WP) {
+        env.flush_tlb(true);
+    }
+    cpu.refresh();
+    Ok(())
+}
+
+fn set_cr4<E: Env>(cpu: &mut Cpu, env: &mut E, value: u32) -> Result<(), Fault> {
+    let new = Cr4::from_bits(value).ok_or(Fault::GP0)?;
+    let changed = cpu.cr4 ^ new;
+    cpu.cr4 = new;
+    if changed.intersects(Cr4::PSE | Cr4::PGE) {
+        env.flush_tlb(true);
+    }
+    Ok(())
+}
+
+/// Which debug register number `n` means: 4 and 5 are 6 and 7, or undefined with CR4.DE. Any access faults while
+/// DR7.GD is set.
+fn debug_register(cpu: &Cpu, n: u8) -> Result<usize, Fault> {
+    if matches!(n, 4 | 5) && cpu.cr4.contains(Cr4::DE) {
+        return Err(Fault::UD);
+    }
+    privileged(cpu)?;
+    if cpu.dr[7] & DR7_GD != 0 {
+        return Err(Fault::debug(DR6_BD));
+    }
+    Ok(usize::from(if matches!(n, 4 | 5) { n + 2 } else { n & 7 }))
+}
+
+// MOV r32, DRn
+fn mov_from_dr<E: Env>(cpu: &mut Cpu, _: &mut E, i: &Insn) -> Result<(), Fault> {
+    let n = debug_register(cpu, i.src_reg)?;
+    let value = cpu.dr[n];
+    cpu.set(i.dst_reg, value);
+    Ok(())
+}
+
+// MOV DRn, r32
+fn mov_to_dr<E: Env>(cpu: &mut Cpu, _: &mut E, i: &Insn) -> Result<(), Fault> {
+    let n = debug_register(cpu, i.dst_reg)?;
+    let value = cpu.reg(i.src_reg);
+    cpu.dr[n] = match n {
+        6 => (value & 0xe00f) | DR6_ONES,
+        7 => (value & !DR7_ZEROS) | DR7_ONES,
+        _ => value,
+    };
+    cpu.refresh();
+    Ok(())
+}
+
+// CPUID
+fn cpuid_insn<E: Env>(cpu: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), Fault> {
+    let [eax, ebx, ecx, edx] = cpuid::leaf(cpu.regs[gpr::EAX]);
+    cpu.regs[gpr::EAX] = eax;
+    cpu.regs[gpr::EBX] = ebx;
+    cpu.regs[gpr::ECX] = ecx;
+    cpu.regs[gpr::EDX] = edx;
+    Ok(())
+}
+
+fn set_edx_eax(cpu: &mut Cpu, value: u64) {
+    cpu.regs[gpr::EAX] = value as u32;
+    cpu.regs[gpr::EDX] = (value >> 32) as u32;
+}
+
+/// The time-stamp counter: one count per tick of guest time.
+fn tsc(cpu: &Cpu) -> u64 {
+    cpu.now.wrapping_add(cpu.msrs.tsc_offset)
+}
+
+// RDTSC
+fn rdtsc<E: Env>(cpu: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), Fault> {
+    if cpu.cpl != 0 && cpu.cr4.contains(Cr4::TSD) {
+        return Err(Fault::GP0);
+    }
+    set_edx_eax(cpu, tsc(cpu));
+    Ok(())
+}
+
+// RDPMC: the two counters of the P6 exist; no event can be selected, so they stand at 0
+fn rdpmc<E: Env>(cpu: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), Fault> {
+    if (cpu.cpl != 0 && !cpu.cr4.contains(Cr4::PCE)) || cpu.regs[gpr::ECX] > 1 {
+        return Err(Fault::GP0);
+    }
+    set_edx_eax(cpu, 0);
+    Ok(())
+}
+
+// Model-specific registers (SDM vol. 4).
+const IA32_TSC: u32 = 0x10;
+const IA32_PLATFORM_ID: u32 = 0x17;
+const IA32_BIOS_SIGN_ID: u32 = 0x8b;
+const IA32_SYSENTER_CS: u32 = 0x174;
+const IA32_SYSENTER_ESP: u32 = 0x175;
+const IA32_SYSENTER_EIP: u32 = 0x176;
+
+// RDMSR
+fn rdmsr<E: Env>(cpu: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), Fault> {
+    privileged(cpu)?;
+    let value = match cpu.regs[gpr::ECX] {
+        IA32_TSC => tsc(cpu),
+        // No microcode, no platform strapping.
+        IA32_PLATFORM_ID | IA32_BIOS_SIGN_ID => 0,
+        IA32_SYSENTER_CS => u64::from(cpu.msrs.sysenter_cs),
+        IA32_SYSENTER_ESP => u64::from(cpu.msrs.sysenter_esp),
+        IA32_SYSENTER_EIP => u64::from(cpu.msrs.sysenter_eip),
+        _ => return Err(Fault::GP0),
+    };
+    set_edx_eax(cpu, value);
+    Ok(())
+}
+
+// WRMSR
+fn wrmsr<E: Env>(cpu: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), Fault> {
+    privileged(cpu)?;
+    let low = cpu.regs[gpr::EAX];
+    let value = u64::from(low) | (u64::from(cpu.regs[gpr::EDX]) << 32);
+    match cpu.regs[gpr::ECX] {
+        IA32_TSC => cpu.msrs.tsc_offset = value.wrapping_sub(cpu.now),
+        IA32_BIOS_SIGN_ID => {}
+        IA32_SYSENTER_CS => cpu.msrs.sysenter_cs = low,
+        IA32_SYSENTER_ESP => cpu.msrs.sysenter_esp = low,
+        IA32_SYSENTER_EIP => cpu.msrs.sysenter_eip = low,
+        _ => return Err(Fault::GP0),
+    }
+    Ok(())
+}
+
+// WAIT
+fn wait<E: Env>(cpu: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), Fault> {
+    if cpu.cr0.contains(Cr0::MP | Cr0::TS) { Err(Fault::NM) } else { Ok(()) }
+}
+
+// x87 escapes: #NM as CR0 says, else there is no x87: #UD
+fn esc<E: Env>(cpu: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), Fault> {
+    if cpu.cr0.intersects(Cr0::EM | Cr0::TS) { Err(Fault::NM) } else { Err(Fault::UD) }
+}

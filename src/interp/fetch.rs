@@ -1,0 +1,205 @@
+//! Fetching: from CS:EIP to a decoded trace, through the cache.
+
+use super::{Bound, Interp};
+use crate::addr::{GuestPhys, Linear, PAGE_OFFSET, PAGE_SIZE};
+use crate::cpu::{Cpu, Fault};
+use crate::decode::SegReg;
+use crate::decode::cache::{Crossing, Key, MOST, Trace};
+use crate::decode::{Decoded, Insn, MAX_INSN_LEN, decode};
+use crate::exec::{Env, ops};
+
+/// What the run loop needs of the world beyond what instructions need.
+pub trait CodeEnv: Env {
+    /// Translates an instruction fetch.
+    ///
+    /// # Errors
+    /// #PF.
+    fn fetch_address(&mut self, cpu: &Cpu, at: Linear) -> Result<GuestPhys, Fault>;
+    /// Moves on when a translation of an earlier [`CodeEnv::fetch_address`] may have become void.
+    fn fetch_epoch(&self) -> u32;
+    /// Reads code bytes within one page.
+    fn read_code(&mut self, cpu: &Cpu, at: GuestPhys, buf: &mut [u8]);
+    /// Notes that `len` bytes at `at`, within one page, were decoded. Returns false if changes there cannot be
+    /// noticed, so that they must not be cached.
+    fn mark_code(&mut self, at: GuestPhys, len: u32) -> bool;
+    /// The generation of the page of `at`.
+    fn generation(&self, at: GuestPhys) -> u32;
+    /// Whether decoded code has gone stale.
+    fn code_changed(&self) -> bool;
+    /// Clears [`CodeEnv::code_changed`].
+    fn clear_code_changed(&mut self);
+    /// Whether any of code_changed, chips touched, interrupt requested holds.
+    fn wants_attention(&self) -> bool;
+    /// Whether a chip was spoken to since this was last asked.
+    fn take_chips_touched(&mut self) -> bool;
+    /// The interrupt controller's request line.
+    fn interrupt_requested(&self) -> bool;
+    /// From now on each data access is to be looked at (breakpoints, alignment), or no more.
+    fn check_each_access(&mut self, on: bool);
+    /// DR6 bits of data and I/O breakpoints hit since this was last asked.
+    fn take_break_hits(&mut self) -> u32;
+    /// Moves on when decoded code as a whole is void (the memory map changed).
+    fn map_epoch(&self) -> u32;
+}
+
+/// The page that code was last fetched from: a one-entry instruction TLB.
+pub(super) struct Page {
+    linear: u32,
+    frame: u32,
+    epoch: u32,
+    map_epoch: u32,
+    user: bool,
+    generation_of: GuestPhys,
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        // A tag that no page has.
+        Self { linear: 1, frame: 0, epoch: 0, map_epoch: 0, user: false, generation_of: GuestPhys(0) }
+    }
+}
+
+impl<E: CodeEnv> Interp<E> {
+    /// The trace at CS:EIP.
+    #[inline(always)]
+    pub(super) fn trace(&mut self, cpu: &Cpu, env: &mut E) -> Result<Trace, Fault> {
+        let at = cpu.linear_eip();
+        let page = &self.page;
+        let same =
+            page.linear == at & !PAGE_OFFSET && page.epoch == env.fetch_epoch() && page.user == cpu.user;
+        if !same {
+            self.turn_page(cpu, env, Linear(at))?;
+        }
+        let phys = GuestPhys(self.page.frame | (at & PAGE_OFFSET));
+        let key = Key::new(phys, cpu.code32());
+        if let Some(trace) = self.cache.find(key, env.generation(phys)) {
+            let limit = cpu.seg(SegReg::Cs).limit;
+            if trace.crossing.is_none() && u64::from(cpu.eip) + u64::from(trace.bytes) <= u64::from(limit) + 1
+            {
+                return Ok(*trace);
+            }
+        }
+        self.trace_slow(cpu, env, phys, key)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn turn_page(&mut self, cpu: &Cpu, env: &mut E, at: Linear) -> Result<(), Fault> {
+        // A fetch beyond the segment faults before it is translated.
+        check_limit(cpu, 1)?;
+        let frame = env.fetch_address(cpu, at)?.page();
+        if self.page.map_epoch != env.map_epoch() {
+            self.cache.flush();
+        }
+        self.page = Page {
+            linear: at.page().0,
+            frame: frame.0,
+            epoch: env.fetch_epoch(),
+            map_epoch: env.map_epoch(),
+            user: cpu.user,
+            generation_of: frame,
+        };
+        Ok(())
+    }
+
+    /// A miss, a trace that crosses a page, or one that reaches beyond the code segment.
+    #[cold]
+    #[inline(never)]
+    fn trace_slow(&mut self, cpu: &Cpu, env: &mut E, phys: GuestPhys, key: Key) -> Result<Trace, Fault> {
+        if let Some(trace) = self.cache.find(key, env.generation(phys)).copied() {
+            let in_limit = check_limit(cpu, u32::from(trace.bytes)).is_ok();
+            match trace.crossing {
+                None if in_limit => return Ok(trace),
+                Some(c) if in_limit && self.still_crosses(cpu, env, c)? => return Ok(trace),
+                _ => {}
+            }
+        }
+        self.decode_trace(cpu, env, phys, key)
+    }
+
+    /// Whether the page after this one is still the frame, in the state, that a crossing instruction was read from.
+    fn still_crosses(&mut self, cpu: &Cpu, env: &mut E, c: Crossing) -> Result<bool, Fault> {
+        let next = env.fetch_address(cpu, next_page(cpu))?.page();
+        Ok(next == c.frame && env.generation(next) == c.generation)
+    }
+
+    fn decode_trace(&mut self, cpu: &Cpu, env: &mut E, phys: GuestPhys, key: Key) -> Result<Trace, Fault> {
+        let mut page = [0u8; PAGE_SIZE as usize];
+        let room = (PAGE_SIZE - phys.page_offset()).min((MOST * MAX_INSN_LEN) as u32);
+        let limit = cpu.seg(SegReg::Cs).limit;
+        check_limit(cpu, 1)?;
+        // Bytes beyond the segment's limit are not there.
+        let room = u64::from(room).min(u64::from(limit) - u64::from(cpu.eip) + 1) as usize;
+        env.read_code(cpu, phys, &mut page[..room]);
+        let code = &page[..room];
+
+        let mut insns: Vec<Insn> = Vec::with_capacity(MOST);
+        let mut used = 0;
+        while insns.len() < MOST {
+            match decode(&code[used..], cpu.code32()) {
+                Decoded::Insn(insn) => {
+                    used += usize::from(insn.len);
+                    insns.push(insn);
+                    if insn.ends_trace() {
+                        break;
+                    }
+                }
+                Decoded::TooLong if insns.is_empty() => return Err(Fault::GP0),
+                Decoded::Truncated if insns.is_empty() => return self.decode_crossing(cpu, env, phys, key),
+                _ => break,
+            }
+        }
+        let cached = env.mark_code(phys, used as u32);
+        if !cached {
+            insns.truncate(1);
+            used = usize::from(insns[0].len);
+        }
+        // What cannot be watched is kept under a generation that is never asked for again.
+        let generation = if cached { env.generation(phys) } else { env.generation(phys).wrapping_sub(1) };
+        Ok(self.cache.insert(key, generation, used as u16, None, insns.into_iter().map(bind)))
+    }
+
+    /// A single instruction whose tail lies in the next page.
+    fn decode_crossing(&mut self, cpu: &Cpu, env: &mut E, phys: GuestPhys, key: Key) -> Result<Trace, Fault> {
+        let mut code = [0u8; MAX_INSN_LEN];
+        let head = (PAGE_SIZE - phys.page_offset()).min(MAX_INSN_LEN as u32) as usize;
+        let limit = u64::from(cpu.seg(SegReg::Cs).limit);
+        let in_segment = (limit - u64::from(cpu.eip) + 1).min(MAX_INSN_LEN as u64) as usize;
+        if in_segment <= head {
+            // The instruction runs into the segment's limit before it is complete.
+            return Err(Fault::GP0);
+        }
+        env.read_code(cpu, phys, &mut code[..head]);
+        let next = env.fetch_address(cpu, next_page(cpu))?.page();
+        env.read_code(cpu, next, &mut code[head..in_segment]);
+        let insn = match decode(&code[..in_segment], cpu.code32()) {
+            Decoded::Insn(insn) => insn,
+            _ => return Err(Fault::GP0),
+        };
+        let tail = (u32::from(insn.len)).saturating_sub(head as u32).max(1);
+        let cached = env.mark_code(phys, head as u32) & env.mark_code(next, tail);
+        let generation = if cached { env.generation(phys) } else { env.generation(phys).wrapping_sub(1) };
+        let crossing = Some(Crossing { frame: next, generation: env.generation(next) });
+        Ok(self.cache.insert(key, generation, u16::from(insn.len), crossing, [bind(insn)]))
+    }
+
+    /// The instruction at CS:EIP alone.
+    pub(super) fn one(&mut self, cpu: &Cpu, env: &mut E) -> Result<Bound<E>, Fault> {
+        let trace = self.trace(cpu, env)?;
+        Ok(self.cache.insns(&trace)[0])
+    }
+}
+
+fn bind<E: Env>(insn: Insn) -> Bound<E> {
+    Bound { run: ops::bind(&insn), insn }
+}
+
+/// #GP(0) unless `bytes` at EIP lie within the code segment.
+fn check_limit(cpu: &Cpu, bytes: u32) -> Result<(), Fault> {
+    let limit = cpu.seg(SegReg::Cs).limit;
+    if u64::from(cpu.eip) + u64::from(bytes) > u64::from(limit) + 1 { Err(Fault::GP0) } else { Ok(()) }
+}
+
+fn next_page(cpu: &Cpu) -> Linear {
+    Linear((cpu.linear_eip() & !PAGE_OFFSET).wrapping_add(PAGE_SIZE))
+}

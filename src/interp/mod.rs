@@ -1,0 +1,157 @@
+//! The interpreter: a run loop over cached traces of decoded instructions, each bound to the function that executes
+//! it.
+//!
+//! Two ways through one semantics. The fast way runs a trace straight through. The careful way ([`step`]) runs one
+//! instruction at a time, with breakpoints, single step and shadows; it is taken while `Cpu::special` says so, and by
+//! observers. Both end in the same state; a property test holds that.
+
+mod fetch;
+pub mod step;
+
+use crate::bus::Ticks;
+use crate::cpu::{Activity, Cpu, Eflags, Fault, Special};
+use crate::decode::cache::{Cache, Trace};
+use crate::decode::{Insn, Rep};
+use crate::exec::{Env, Handler};
+pub use fetch::CodeEnv;
+
+/// Why the engine came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// An instruction faulted, or a trap is due: to be delivered. EIP is what the handler shall see.
+    Fault(Fault),
+    /// The world wants to be looked at.
+    Exit(Exit),
+    /// The clock has reached the limit.
+    Budget,
+}
+
+/// A reason to leave the engine that is no fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// An interrupt is requested and can be taken before the next instruction.
+    Interrupt,
+    /// A chip was spoken to: its events may be due at other times than before.
+    Chips,
+    /// HLT.
+    Halted,
+}
+
+/// An instruction bound to its function.
+#[derive(Clone, Copy)]
+pub struct Bound<E> {
+    run: Handler<E>,
+    insn: Insn,
+}
+
+/// The interpreter's own state: caches only, so it can be dropped and made anew at any time.
+pub struct Interp<E> {
+    cache: Cache<Bound<E>>,
+    page: fetch::Page,
+    /// What the environment was last told about looking at each data access.
+    careful: bool,
+}
+
+impl<E> Default for Interp<E> {
+    fn default() -> Self {
+        Self { cache: Cache::default(), page: fetch::Page::default(), careful: false }
+    }
+}
+
+impl<E: CodeEnv> Interp<E> {
+    /// Traces decoded, and whole-cache flushes.
+    pub fn decode_counts(&self) -> (u64, u64) {
+        (self.cache.decoded, self.cache.flushes)
+    }
+
+    /// Forgets all decoded code.
+    pub fn forget(&mut self) {
+        self.cache.flush();
+        self.page = fetch::Page::default();
+    }
+
+    /// Runs until `limit`, a fault, or a reason to look up.
+    pub fn run(&mut self, cpu: &mut Cpu, env: &mut E, limit: Ticks) -> Stop {
+        cpu.deadline = limit;
+        loop {
+            if let Some(stop) = self.boundary(cpu, env) {
+                return stop;
+            }
+            if !cpu.special.is_empty() || self.careful {
+                match self.step(cpu, env, &mut step::Unobserved) {
+                    Ok(()) => continue,
+                    Err(fault) => return Stop::Fault(fault),
+                }
+            }
+            let trace = match self.trace(cpu, env) {
+                Ok(trace) => trace,
+                Err(fault) => return Stop::Fault(fault),
+            };
+            if let Err(fault) = self.run_trace(cpu, env, &trace) {
+                return Stop::Fault(fault);
+            }
+        }
+    }
+
+    /// What there is to do between instructions, before the next one.
+    #[inline(always)]
+    pub(crate) fn boundary(&mut self, cpu: &mut Cpu, env: &mut E) -> Option<Stop> {
+        if cpu.now >= cpu.deadline {
+            return Some(Stop::Budget);
+        }
+        if env.wants_attention() {
+            return attend(cpu, env);
+        }
+        if cpu.activity != Activity::Running {
+            return Some(Stop::Exit(Exit::Halted));
+        }
+        None
+    }
+
+    #[inline(always)]
+    fn run_trace(&mut self, cpu: &mut Cpu, env: &mut E, trace: &Trace) -> Result<(), Fault> {
+        let insns = self.cache.insns(trace);
+        let left = (cpu.deadline - cpu.now).min(insns.len() as u64) as usize;
+        for bound in &insns[..left] {
+            cpu.eip = cpu.eip.wrapping_add(u32::from(bound.insn.len));
+            if let Err(fault) = (bound.run)(cpu, env, &bound.insn) {
+                restore_eip(cpu, &bound.insn);
+                return Err(fault);
+            }
+            cpu.now += 1;
+            if env.code_changed() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Something in the environment is up: stale code, an interrupt, a chip that was spoken to.
+#[cold]
+#[inline(never)]
+fn attend<E: CodeEnv>(cpu: &mut Cpu, env: &mut E) -> Option<Stop> {
+    env.clear_code_changed();
+    if env.take_chips_touched() {
+        return Some(Stop::Exit(Exit::Chips));
+    }
+    let shadowed = cpu.special.intersects(Special::STI_SHADOW | Special::SS_SHADOW);
+    if env.interrupt_requested() && cpu.system_flags.contains(Eflags::IF) && !shadowed {
+        return Some(Stop::Exit(Exit::Interrupt));
+    }
+    (cpu.activity != Activity::Running).then_some(Stop::Exit(Exit::Halted))
+}
+
+/// After a fault EIP names the instruction again, unless a committed task switch has replaced it.
+fn restore_eip(cpu: &mut Cpu, insn: &Insn) {
+    if cpu.switched_task {
+        cpu.switched_task = false;
+    } else {
+        cpu.eip = cpu.eip.wrapping_sub(u32::from(insn.len));
+    }
+}
+
+/// Whether a REP instruction that just ran stands before more iterations.
+fn unfinished(cpu: &Cpu, insn: &Insn, start: u32) -> bool {
+    insn.rep != Rep::Once && cpu.eip == start
+}

@@ -1,0 +1,56 @@
+//! Disk and floppy images: only what they are. They are attached to the machine, and firmware boots them.
+
+use crate::error::{Error, Result};
+use std::path::Path;
+
+/// Bytes in a sector.
+pub const SECTOR: u64 = 512;
+/// Sectors that LBA28 can address.
+const LBA28: u64 = 1 << 28;
+
+/// The sizes of PC floppy formats, 160 KiB to 2.88 MiB.
+const FLOPPY_SIZES: [u64; 9] =
+    [160 << 10, 180 << 10, 320 << 10, 360 << 10, 720 << 10, 1200 << 10, 1440 << 10, 1680 << 10, 2880 << 10];
+
+/// Whether `size` is that of a floppy format.
+pub fn is_floppy_size(size: u64) -> bool {
+    FLOPPY_SIZES.contains(&size)
+}
+
+/// Whether the first sector ends in the boot signature 55 AA.
+pub fn has_signature(head: &[u8]) -> bool {
+    head.get(510..512) == Some(&[0x55, 0xaa])
+}
+
+/// Checks that a file of `size` bytes can be a hard disk.
+///
+/// # Errors
+/// [`Error::Image`] when it is empty, not a whole number of sectors, or beyond LBA28.
+pub fn check(path: &Path, size: u64) -> Result<()> {
+    if size == 0 || !size.is_multiple_of(SECTOR) {
+        return Err(Error::image(
+            path,
+            format!("{size} bytes are not a whole number of 512-byte sectors: pad the disk image"),
+        ));
+    }
+    if size / SECTOR > LBA28 {
+        return Err(Error::image(path, "the disk is larger than 128 GiB, the most that LBA28 can address"));
+    }
+    Ok(())
+}
+
+/// Checks that a file of `size` bytes can be a floppy.
+///
+/// # Errors
+/// [`Error::Image`] when it is not a whole number of sectors, up to 2.88 MB.
+pub fn check_floppy(path: &Path, size: u64) -> Result<()> {
+    if size == 0 || !size.is_multiple_of(SECTOR) || size > 2880 << 10 {
+        return Err(Error::image(
+            path,
+            format!(
+                "{size} bytes cannot be a floppy: give whole 512-byte sectors, up to 2949120 bytes (1474560 for a common one)"
+            ),
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,3 @@
+//! The machine: the board, its reset, and running it.
+
+pub mod board;

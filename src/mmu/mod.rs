@@ -1,0 +1,4 @@
+//! From linear to guest-physical addresses: the walk that the manual describes, and the TLB in front of it.
+
+pub mod paging;
+pub mod tlb;

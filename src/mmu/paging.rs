@@ -1,0 +1,169 @@
+//! The page walker: 32-bit paging with 4 KiB and 4 MiB pages (SDM vol. 3, 4.3, 4.6-4.8). It holds no state; the TLB
+//! keeps what it returns.
+
+use crate::addr::{GuestPhys, Linear};
+use crate::cpu::fault::pf;
+use crate::cpu::{Cpu, Cr0, Cr4, Fault};
+
+/// Bits of page-directory and page-table entries (SDM vol. 3, tables 4-4 to 4-6).
+#[allow(missing_docs, reason = "the manual's names")]
+pub mod entry {
+    pub const PRESENT: u32 = 1;
+    pub const WRITE: u32 = 1 << 1;
+    pub const USER: u32 = 1 << 2;
+    pub const ACCESSED: u32 = 1 << 5;
+    pub const DIRTY: u32 = 1 << 6;
+    /// Page size, in a PDE.
+    pub const LARGE: u32 = 1 << 7;
+    pub const GLOBAL: u32 = 1 << 8;
+    pub const FRAME: u32 = 0xffff_f000;
+    pub const LARGE_FRAME: u32 = 0xffc0_0000;
+    /// Bits 12-21 of a 4 MiB PDE: neither PSE-36 nor PAT is reported.
+    pub const LARGE_RESERVED: u32 = 0x003f_f000;
+    /// Bit 7 of a PTE: PAT is not reported.
+    pub const SMALL_RESERVED: u32 = 1 << 7;
+}
+
+/// Where page tables live.
+pub trait TableMemory {
+    /// Reads an entry.
+    fn read_entry(&self, at: GuestPhys) -> u32;
+    /// Writes an entry back with accessed or dirty bits set.
+    fn write_entry(&mut self, at: GuestPhys, value: u32);
+}
+
+/// What kind of access is translated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// A user-mode access.
+    pub user: bool,
+    /// A write.
+    pub write: bool,
+}
+
+/// What a walk found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mapping {
+    /// The 4 KiB frame.
+    pub frame: GuestPhys,
+    /// User-mode accesses are allowed.
+    pub user: bool,
+    /// R/W of all levels.
+    pub write: bool,
+    /// The dirty bit is set (now).
+    pub dirty: bool,
+    /// The translation survives a load of CR3.
+    pub global: bool,
+    /// It comes from a 4 MiB page.
+    pub large: bool,
+}
+
+impl Mapping {
+    /// Whether `access` is allowed, with CR0.WP as `wp` (SDM vol. 3, 4.6.1).
+    pub fn allows(&self, access: Access, wp: bool) -> bool {
+        if access.user {
+            self.user && (!access.write || self.write)
+        } else {
+            !access.write || self.write || !wp
+        }
+    }
+}
+
+/// Translates the page of `at` for `access`, setting accessed and dirty bits. With paging off every address is its
+/// own frame.
+///
+/// # Errors
+/// #PF.
+pub fn walk(cpu: &Cpu, mem: &mut impl TableMemory, at: Linear, access: Access) -> Result<Mapping, Fault> {
+    if !cpu.cr0.contains(Cr0::PG) {
+        return Ok(Mapping {
+            frame: GuestPhys(at.0).page(),
+            user: true,
+            write: true,
+            dirty: true,
+            global: true,
+            large: false,
+        });
+    }
+    let pde_at = GuestPhys((cpu.cr3 & entry::FRAME) | ((at.0 >> 22) << 2));
+    let pde = mem.read_entry(pde_at);
+    if pde & entry::PRESENT == 0 {
+        return Err(page_fault(at, access, 0));
+    }
+    if pde & entry::LARGE != 0 && cpu.cr4.contains(Cr4::PSE) {
+        return walk_large(cpu, mem, at, access, (pde_at, pde));
+    }
+    let pte_at = GuestPhys((pde & entry::FRAME) | (((at.0 >> 12) & 0x3ff) << 2));
+    let pte = mem.read_entry(pte_at);
+    if pte & entry::PRESENT == 0 {
+        return Err(page_fault(at, access, 0));
+    }
+    if pte & entry::SMALL_RESERVED != 0 {
+        return Err(page_fault(at, access, pf::PRESENT | pf::RESERVED));
+    }
+    let both = pde & pte;
+    let mapping = Mapping {
+        frame: GuestPhys(pte & entry::FRAME),
+        user: both & entry::USER != 0,
+        write: both & entry::WRITE != 0,
+        dirty: access.write || pte & entry::DIRTY != 0,
+        global: pte & entry::GLOBAL != 0 && cpu.cr4.contains(Cr4::PGE),
+        large: false,
+    };
+    permit(cpu, at, access, &mapping)?;
+    set_bits(mem, pde_at, pde, entry::ACCESSED);
+    set_bits(mem, pte_at, pte, used(access));
+    Ok(mapping)
+}
+
+fn walk_large(
+    cpu: &Cpu,
+    mem: &mut impl TableMemory,
+    at: Linear,
+    access: Access,
+    (pde_at, pde): (GuestPhys, u32),
+) -> Result<Mapping, Fault> {
+    if pde & entry::LARGE_RESERVED != 0 {
+        return Err(page_fault(at, access, pf::PRESENT | pf::RESERVED));
+    }
+    let mapping = Mapping {
+        frame: GuestPhys((pde & entry::LARGE_FRAME) | (at.0 & !entry::LARGE_FRAME & entry::FRAME)),
+        user: pde & entry::USER != 0,
+        write: pde & entry::WRITE != 0,
+        dirty: access.write || pde & entry::DIRTY != 0,
+        global: pde & entry::GLOBAL != 0 && cpu.cr4.contains(Cr4::PGE),
+        large: true,
+    };
+    permit(cpu, at, access, &mapping)?;
+    set_bits(mem, pde_at, pde, used(access));
+    Ok(mapping)
+}
+
+fn permit(cpu: &Cpu, at: Linear, access: Access, mapping: &Mapping) -> Result<(), Fault> {
+    if mapping.allows(access, cpu.cr0.contains(Cr0::WP)) {
+        Ok(())
+    } else {
+        Err(page_fault(at, access, pf::PRESENT))
+    }
+}
+
+/// The bits that an access sets in the entry that maps the page.
+fn used(access: Access) -> u32 {
+    entry::ACCESSED | if access.write { entry::DIRTY } else { 0 }
+}
+
+fn set_bits(mem: &mut impl TableMemory, at: GuestPhys, old: u32, bits: u32) {
+    if old & bits != bits {
+        mem.write_entry(at, old | bits);
+    }
+}
+
+fn page_fault(at: Linear, access: Access, mut code: u16) -> Fault {
+    if access.write {
+        code |= pf::WRITE;
+    }
+    if access.user {
+        code |= pf::USER;
+    }
+    Fault::page(at.0, code)
+}

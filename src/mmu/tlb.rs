@@ -1,0 +1,251 @@
+//! The TLB: direct-mapped, explicit. An entry stays until it is flushed, invalidated or displaced, whatever happens
+//! to the page tables meanwhile, as on a real processor (SDM vol. 3, 4.10).
+//!
+//! Two layers in one entry. `rights` is the architectural part: which accesses the walk allowed. `fast` is ours: the
+//! page's address stands in it once per access class, if that access may go straight to RAM with no further look; a
+//! page with decoded code in it has no fast writes, a page of a chip has none at all.
+//!
+//! An access that a cached entry denies is walked again before it faults; so an entry may be staler than memory
+//! only in what it allows.
+
+use super::paging::{Access, Mapping};
+use crate::addr::{GuestPhys, Linear, PAGE_OFFSET, PAGE_SIZE};
+
+/// Entries; a power of two.
+const ENTRIES: usize = 1024;
+/// A tag that no page has.
+const INVALID: u32 = 1;
+
+/// An access class: supervisor or user, read or write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Class(usize);
+
+impl Class {
+    /// The class of an access.
+    #[inline(always)]
+    pub const fn new(user: bool, write: bool) -> Self {
+        Self((user as usize) << 1 | write as usize)
+    }
+}
+
+impl From<Access> for Class {
+    #[inline(always)]
+    fn from(a: Access) -> Self {
+        Self::new(a.user, a.write)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    fast: [u32; 4],
+    page: u32,
+    frame: u32,
+    /// One bit per class.
+    rights: u8,
+    global: bool,
+    large: bool,
+}
+
+const EMPTY: Entry =
+    Entry { fast: [INVALID; 4], page: INVALID, frame: 0, rights: 0, global: false, large: false };
+
+/// How a page's frame may be accessed directly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Direct {
+    /// Reads go to RAM.
+    pub read: bool,
+    /// Writes go to RAM, and it holds no decoded code.
+    pub write: bool,
+}
+
+/// The translation look-aside buffer.
+pub struct Tlb {
+    entries: Box<[Entry; ENTRIES]>,
+    /// Slots filled since the last full flush, so that a flush costs what was filled.
+    filled: Vec<u16>,
+    /// Moves on with each flush or invalidation.
+    epoch: u32,
+    /// Fills so far.
+    pub fills: u64,
+    /// Flushes so far (full ones and those that keep global pages).
+    pub flushes: u64,
+}
+
+impl Default for Tlb {
+    fn default() -> Self {
+        Self { entries: Box::new([EMPTY; ENTRIES]), filled: Vec::new(), epoch: 0, fills: 0, flushes: 0 }
+    }
+}
+
+#[inline(always)]
+fn slot(at: u32) -> usize {
+    (at >> 12) as usize & (ENTRIES - 1)
+}
+
+impl Tlb {
+    /// The RAM offset of `bytes` at `at`, if the access may go straight there.
+    #[inline(always)]
+    pub fn fast(&self, at: Linear, bytes: u32, class: Class) -> Option<usize> {
+        let e = &self.entries[slot(at.0)];
+        let offset = at.0 & PAGE_OFFSET;
+        if e.fast[class.0 & 3] == at.0 & !PAGE_OFFSET && offset <= PAGE_SIZE - bytes {
+            Some((e.frame | offset) as usize)
+        } else {
+            None
+        }
+    }
+
+    /// The guest-physical address of `at`, if a cached entry allows the access.
+    #[inline]
+    pub fn lookup(&self, at: Linear, class: Class) -> Option<GuestPhys> {
+        let e = &self.entries[slot(at.0)];
+        (e.page == at.0 & !PAGE_OFFSET && e.rights & (1 << class.0) != 0)
+            .then_some(GuestPhys(e.frame | (at.0 & PAGE_OFFSET)))
+    }
+
+    /// Caches the mapping of the page of `at`; `wp` is CR0.WP.
+    pub fn fill(&mut self, at: Linear, mapping: &Mapping, wp: bool, direct: Direct) {
+        let page = at.0 & !PAGE_OFFSET;
+        let n = slot(page);
+        if self.entries[n].page == INVALID {
+            self.filled.push(n as u16);
+        }
+        let mut e =
+            Entry { page, frame: mapping.frame.0, global: mapping.global, large: mapping.large, ..EMPTY };
+        for user in [false, true] {
+            for write in [false, true] {
+                let class = Class::new(user, write);
+                // A write through a clean entry has to walk, to set the dirty bit.
+                if mapping.allows(Access { user, write }, wp) && (!write || mapping.dirty) {
+                    e.rights |= 1 << class.0;
+                    if if write { direct.write } else { direct.read } {
+                        e.fast[class.0] = page;
+                    }
+                }
+            }
+        }
+        self.entries[n] = e;
+        self.fills += 1;
+    }
+
+    /// Drops all entries; those of global pages only if `globals`.
+    pub fn flush(&mut self, globals: bool) {
+        let entries = &mut self.entries;
+        self.filled.retain(|&n| {
+            let e = &mut entries[usize::from(n)];
+            let keep = e.global && !globals;
+            if !keep {
+                *e = EMPTY;
+            }
+            keep
+        });
+        self.epoch = self.epoch.wrapping_add(1);
+        self.flushes += 1;
+    }
+
+    /// Drops the entry of the page of `at`; all of it if it is a 4 MiB page.
+    pub fn invalidate(&mut self, at: Linear) {
+        let page = at.0 & !PAGE_OFFSET;
+        let hit = |e: &Entry| e.page == page || (e.large && e.page >> 22 == page >> 22);
+        let entries = &mut self.entries;
+        self.filled.retain(|&n| {
+            let e = &mut entries[usize::from(n)];
+            let drop = hit(e);
+            if drop {
+                *e = EMPTY;
+            }
+            !drop
+        });
+        self.epoch = self.epoch.wrapping_add(1);
+    }
+
+    /// Takes the fast writes away from every page mapped to the frame of `at`: code was decoded from it.
+    pub fn protect_frame(&mut self, at: GuestPhys) {
+        let frame = at.page().0;
+        for &n in &self.filled {
+            let e = &mut self.entries[usize::from(n)];
+            if e.frame == frame {
+                e.fast[1] = INVALID;
+                e.fast[3] = INVALID;
+            }
+        }
+    }
+
+    /// Takes all fast accesses away, leaving the translations: each access is to be looked at.
+    pub fn drop_fast(&mut self) {
+        for &n in &self.filled {
+            self.entries[usize::from(n)].fast = [INVALID; 4];
+        }
+    }
+
+    /// Moves on with each flush or invalidation: translations kept elsewhere are void.
+    #[inline(always)]
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// The valid entries, by slot: page, frame, whether global.
+    pub fn entries(&self) -> impl Iterator<Item = (Linear, GuestPhys, bool)> + '_ {
+        self.entries
+            .iter()
+            .filter(|e| e.page != INVALID)
+            .map(|e| (Linear(e.page), GuestPhys(e.frame), e.global))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mapping(frame: u32) -> Mapping {
+        Mapping {
+            frame: GuestPhys(frame),
+            user: false,
+            write: true,
+            dirty: true,
+            global: false,
+            large: false,
+        }
+    }
+    const DIRECT: Direct = Direct { read: true, write: true };
+    const READ: Class = Class::new(false, false);
+    const WRITE: Class = Class::new(false, true);
+
+    #[test]
+    fn a_filled_page_hits_until_it_is_invalidated() {
+        let mut tlb = Tlb::default();
+        tlb.fill(Linear(0x5123), &mapping(0x9000), true, DIRECT);
+        assert_eq!(tlb.fast(Linear(0x5ffc), 4, READ), Some(0x9ffc));
+        assert_eq!(tlb.fast(Linear(0x5ffd), 4, READ), None, "it crosses the page");
+        assert_eq!(tlb.fast(Linear(0x5000), 4, Class::new(true, false)), None);
+        tlb.invalidate(Linear(0x5fff));
+        assert_eq!(tlb.lookup(Linear(0x5000), READ), None);
+    }
+
+    #[test]
+    fn global_pages_survive_a_cr3_load() {
+        let mut tlb = Tlb::default();
+        tlb.fill(Linear(0x5000), &Mapping { global: true, ..mapping(0x9000) }, true, DIRECT);
+        tlb.fill(Linear(0x6000), &mapping(0xa000), true, DIRECT);
+        tlb.flush(false);
+        assert!(tlb.lookup(Linear(0x5000), READ).is_some() && tlb.lookup(Linear(0x6000), READ).is_none());
+        tlb.flush(true);
+        assert!(tlb.lookup(Linear(0x5000), READ).is_none());
+    }
+
+    #[test]
+    fn a_clean_page_has_no_write_right() {
+        let mut tlb = Tlb::default();
+        tlb.fill(Linear(0x5000), &Mapping { dirty: false, ..mapping(0x9000) }, true, DIRECT);
+        assert!(tlb.lookup(Linear(0x5000), READ).is_some() && tlb.lookup(Linear(0x5000), WRITE).is_none());
+    }
+
+    #[test]
+    fn a_frame_with_code_has_no_fast_writes() {
+        let mut tlb = Tlb::default();
+        tlb.fill(Linear(0x5000), &mapping(0x9000), true, DIRECT);
+        tlb.protect_frame(GuestPhys(0x9abc));
+        assert_eq!(tlb.fast(Linear(0x5000), 4, WRITE), None);
+        assert!(tlb.fast(Linear(0x5000), 4, READ).is_some() && tlb.lookup(Linear(0x5000), WRITE).is_some());
+    }
+}
