@@ -8,7 +8,7 @@ pub mod frame;
 pub mod operand;
 pub mod ops;
 pub mod segload;
-pub mod task;
 pub mod stack;
+pub mod task;
 
 pub use env::{Env, Handler};

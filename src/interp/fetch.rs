@@ -3,9 +3,9 @@
 use super::{Bound, Interp};
 use crate::addr::{GuestPhys, Linear, PAGE_OFFSET, PAGE_SIZE};
 use crate::cpu::{Cpu, Fault};
+use crate::decode::SegReg;
 use crate::decode::cache::{Crossing, Key, MOST, Trace};
 use crate::decode::{Decoded, Insn, MAX_INSN_LEN, decode};
-use crate::decode::SegReg;
 use crate::exec::{Env, ops};
 
 /// What the run loop needs of the world beyond what instructions need.
@@ -65,7 +65,8 @@ impl<E: CodeEnv> Interp<E> {
     pub(super) fn trace(&mut self, cpu: &Cpu, env: &mut E) -> Result<Trace, Fault> {
         let at = cpu.linear_eip();
         let page = &self.page;
-        let same = page.linear == at & !PAGE_OFFSET && page.epoch == env.fetch_epoch() && page.user == cpu.user;
+        let same =
+            page.linear == at & !PAGE_OFFSET && page.epoch == env.fetch_epoch() && page.user == cpu.user;
         if !same {
             self.turn_page(cpu, env, Linear(at))?;
         }
@@ -73,7 +74,8 @@ impl<E: CodeEnv> Interp<E> {
         let key = Key::new(phys, cpu.code32());
         if let Some(trace) = self.cache.find(key, env.generation(phys)) {
             let limit = cpu.seg(SegReg::Cs).limit;
-            if trace.crossing.is_none() && u64::from(cpu.eip) + u64::from(trace.bytes) <= u64::from(limit) + 1 {
+            if trace.crossing.is_none() && u64::from(cpu.eip) + u64::from(trace.bytes) <= u64::from(limit) + 1
+            {
                 return Ok(*trace);
             }
         }

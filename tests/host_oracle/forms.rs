@@ -653,7 +653,10 @@ fn branch_value(g: &mut Gen) -> u32 {
     if g.size == 16 {
         return to | g.rng.next() & 0xffff_0000;
     }
-    if g.code16() && g.rng.one_in(8) { to | 1 << (16 + g.rng.below(16)) } else { to }
+    if g.code16() && g.rng.one_in(8) {
+        return to | 1 << (16 + g.rng.below(16));
+    }
+    to
 }
 
 /// A branch with a relative displacement of 8 bits or of the operand size.
@@ -668,6 +671,7 @@ fn relative(g: &mut Gen, opcode: &[u8], width: u32) {
     let mut rel = to.wrapping_sub(g.case.eip + start + g.size / 8);
     if g.size == 32 && g.code16() && g.rng.one_in(8) {
         rel ^= 0x10_0000; // beyond the segment's limit
+        g.safe_stack();
     }
     let size = g.size;
     g.imm(rel, size);
@@ -677,6 +681,9 @@ fn relative(g: &mut Gen, opcode: &[u8], width: u32) {
 fn indirect(g: &mut Gen, digit: u8, memory: bool) {
     g.stack(8, 0);
     let to = branch_value(g);
+    if g.size == 32 && to > 0xffff {
+        g.safe_stack();
+    }
     g.op(memory, &[0xff]);
     if memory {
         // Mostly in plain data: a pointer read from elsewhere would lead nowhere.
@@ -822,12 +829,15 @@ fn string(g: &mut Gen, op: u8, prefix: Option<u8>) {
     }
     g.op(true, &[op | w(g.size)]);
     let span = bytes * count.max(1);
+    // Erratum of a host (AMD family 1Ah): REP MOVS with 16-bit addresses takes the registers' upper halves into account
+    // when it looks for overlapping operands, and then copies in blocks. So they are zero here.
+    let wild = g.addr16 && !(op == 0xa4 && prefix.is_some());
+    let upper = if wild { g.rng.next() & 0xffff_0000 } else { 0 };
     for reg in [ESI, EDI] {
         let first =
             if g.rng.one_in(2) { g.draw_target(bytes) } else { DATA.start + 0x400 + g.rng.below(0x1800) };
         let lo = if down { first.wrapping_sub(span).min(first) } else { first };
         g.window(lo.saturating_sub(4), if down { first + bytes } else { first + span } + 4);
-        let upper = if g.addr16 { g.rng.next() & 0xffff_0000 } else { 0 };
         g.pin(reg, if g.addr16 { upper | first & 0xffff } else { first });
     }
     if prefix.is_some() {

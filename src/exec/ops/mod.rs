@@ -2,18 +2,18 @@
 //! the compiled form for a decoded instruction.
 
 pub mod alu;
-pub mod far;
-pub mod segment;
-pub mod system;
 pub mod bit;
 pub mod branch;
 pub mod data;
+pub mod far;
 pub mod flag;
 pub mod io;
 pub mod muldiv;
+pub mod segment;
 pub mod shift;
 pub mod stack;
 pub mod string;
+pub mod system;
 
 use super::{Env, Handler};
 use crate::cpu::{Cpu, Fault};
