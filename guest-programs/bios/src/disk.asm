@@ -161,6 +161,7 @@ init_disks:
 
 ; INT 13h packs a cylinder into 10 bits. A disk with more is shown with more heads ("LBA assist").
 disk_geometry:
+        push edi
         mov ax, [fs:si+DRV_PCYLS]
         mov bx, [fs:si+DRV_PHEADS]
         mov cx, [fs:si+DRV_PSPT]
@@ -189,4 +190,5 @@ disk_geometry:
 .fits:  mov [fs:si+DRV_CYLS], ax
         mov [fs:si+DRV_HEADS], bx
         mov [fs:si+DRV_SPT], cx
+        pop edi
         ret

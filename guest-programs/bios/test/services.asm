@@ -13,6 +13,10 @@ start:  cli
         mov sp, 0x7C00
         sti
         mov [drive], dl
+        mov ax, 0x00E3          ; COM1: 9600 baud, 8 data bits, no parity
+        mov dx, 0
+        int 0x14
+        mov dl, [drive]
         mov ax, 0x0208
         mov bx, 0x7E00
         mov cx, 0x0002
@@ -28,7 +32,13 @@ report:                         ; AL = letter, carry set: failed
         jnc .good
         or al, 0x20
         inc byte [failures]
-.good:  mov dx, 0x3F8
+.good:  mov ah, al
+        mov dx, 0x3F8+5
+.wait:  in al, dx
+        test al, 0x20
+        jz .wait
+        mov al, ah
+        mov dx, 0x3F8
         out dx, al
         ret
 drive:  db 0
@@ -53,8 +63,8 @@ tests:  mov si, table
         pop si
         jmp .next
 .end:   mov al, 10
-        mov dx, 0x3F8
-        out dx, al
+        clc
+        call report
         mov al, [failures]
         out 0xF4, al
         cli
