@@ -1,14 +1,193 @@
 //! Hooks [`crate::machine`] up to [`super::session::Pc`].
 
-use super::session::{Pc, Spec};
+use super::keys;
+use super::session::{Drive, Limits, Outcome, Pc, Spec, Stats, TextScreen, Trace, TraceFilter};
+use super::trace::TraceWriter;
+use crate::bus::{Clock, Ticks};
+use crate::device::cp437;
+use crate::device::disk::{Disk, FileDisk, Snapshot};
+use crate::device::fw_cfg::FwCfgConfig;
+use crate::device::keymap::KeyEvent;
 use crate::error::{Error, Result};
+use crate::load::{Entry, Plan};
+use crate::machine::board::BoardConfig;
+use crate::machine::{Config, Limits as MachineLimits, Machine, Outcome as MachineOutcome, Wants, Watcher};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// The project's own BIOS; see guest-programs/bios.
+const OWN_BIOS: &[u8] = include_bytes!("../../guest-programs/bios/bios.bin");
 
 /// Builds the machine of a `run`.
 ///
 /// # Errors
 /// [`Error`] when it cannot be built as asked.
-pub fn build(_spec: Spec) -> Result<Box<dyn Pc>> {
-    Err(Error::Usage(
-        "this build holds the loaders and the command line only, and no machine to run on".into(),
-    ))
+pub fn build(spec: Spec) -> Result<Box<dyn Pc>> {
+    let firmware = spec.plan.entry == Entry::Firmware;
+    // SeaBIOS takes the ROM of a VGA that is no PCI device from this file.
+    let files = spec.vga_bios.iter().map(|rom| ("vgaroms/vgabios.bin".to_owned(), rom.clone())).collect();
+    let fw_cfg = FwCfgConfig { files, ..FwCfgConfig::default() };
+    let board = BoardConfig {
+        clock: Clock::new(spec.hz),
+        ram_size: spec.mem,
+        epoch: spec.epoch,
+        disks: drives(spec.disks)?,
+        floppies: drives(spec.floppies)?,
+        boot_order: 0,
+        firmware,
+        fw_cfg,
+    };
+    let bios = firmware.then(|| spec.bios.unwrap_or_else(|| OWN_BIOS.to_vec()));
+    let mut machine = Machine::new(Config { ram_size: spec.mem, board, bios, vga_bios: spec.vga_bios })?;
+    start(&mut machine, &spec.plan);
+    let trace = spec.trace.map(|t| watch(&mut machine, t));
+    Ok(Box::new(Bare { machine, trace, reboots: firmware }))
+}
+
+fn drives<const N: usize>(drives: Vec<Drive>) -> Result<[Option<Box<dyn Disk>>; N]> {
+    let mut out = [const { None }; N];
+    for (slot, drive) in out.iter_mut().zip(drives) {
+        let path = drive.path;
+        let file = FileDisk::new(drive.file, drive.snapshot).map_err(|e| Error::file("read", &path, e))?;
+        *slot = Some(if drive.snapshot {
+            Box::new(Snapshot::new(Box::new(file))) as Box<dyn Disk>
+        } else {
+            Box::new(file)
+        });
+    }
+    Ok(out)
+}
+
+/// Stores the image and sets the processor up for it.
+fn start(machine: &mut Machine, plan: &Plan) {
+    for (at, bytes) in &plan.writes {
+        machine.store(*at, bytes);
+    }
+    match plan.entry {
+        Entry::Real { cs, ip } => machine.start_real(cs, ip),
+        Entry::Flat { eip, eax, ebx, esp } => machine.start_flat(eip, eax, ebx, esp),
+        Entry::Firmware => {}
+    }
+}
+
+fn watch(machine: &mut Machine, trace: Trace) -> Rc<RefCell<TraceWriter>> {
+    let wants = Wants {
+        insn: trace.what.contains(TraceFilter::INSN),
+        fault: trace.what.contains(TraceFilter::FAULT),
+        interrupt: trace.what.contains(TraceFilter::INT),
+        port: trace.what.contains(TraceFilter::PORT),
+        memory: trace.what.contains(TraceFilter::MEM),
+    };
+    let writer = Rc::new(RefCell::new(TraceWriter::new(trace.to)));
+    machine.watch(Some(Watcher { wants, sink: Box::new(Rc::clone(&writer)) }));
+    writer
+}
+
+/// The bare machine behind the session's seam.
+struct Bare {
+    machine: Machine,
+    trace: Option<Rc<RefCell<TraceWriter>>>,
+    /// A reset starts the firmware again; a kernel that was loaded without one cannot be started twice.
+    reboots: bool,
+}
+
+impl Pc for Bare {
+    fn clock(&self) -> Clock {
+        self.machine.clock()
+    }
+    fn now(&self) -> Ticks {
+        self.machine.cpu.now
+    }
+    fn retired(&self) -> u64 {
+        self.machine.cpu.retired()
+    }
+
+    fn run(&mut self, limits: Limits) -> Outcome {
+        let limits = MachineLimits { ticks: limits.ticks, retired: limits.retired, at_halt: limits.at_idle };
+        loop {
+            return match self.machine.run(limits) {
+                MachineOutcome::Reached => Outcome::Reached,
+                MachineOutcome::Exit(status) => Outcome::Exit(status),
+                MachineOutcome::TripleFault(t) => Outcome::TripleFault(self.machine.explain(&t)),
+                MachineOutcome::HaltedForever => Outcome::HaltedForever,
+                MachineOutcome::Reset if self.reboots => {
+                    self.machine.reset();
+                    continue;
+                }
+                MachineOutcome::Reset => Outcome::Reset,
+                MachineOutcome::Idle(next) => Outcome::Idle(next),
+            };
+        }
+    }
+
+    fn serial_input(&mut self, bytes: &[u8]) {
+        let now = self.machine.cpu.now;
+        self.machine.world.board.serial_input(0, bytes, now);
+        self.machine.world.settle();
+    }
+    fn serial_backlog(&self) -> usize {
+        self.machine.world.board.serial_backlog(0)
+    }
+    fn take_serial_output(&mut self) -> Vec<u8> {
+        self.machine.world.board.take_serial_output(0)
+    }
+    fn take_debugcon(&mut self) -> Vec<u8> {
+        self.machine.world.board.take_debug_console()
+    }
+
+    fn key(&mut self, event: keys::KeyEvent) {
+        let key =
+            KeyEvent { code: (event.code & 0x7f) as u8, extended: event.code >> 8 == 0xe0, down: event.down };
+        let now = self.machine.cpu.now;
+        self.machine.world.board.key(&[key], now);
+        self.machine.world.settle();
+    }
+
+    fn screen(&self) -> Option<TextScreen> {
+        let screen = self.machine.world.board.screen()?;
+        Some(TextScreen {
+            columns: screen.rows.first().map_or(0, Vec::len),
+            cells: screen.rows.iter().flatten().map(|c| (cp437::to_char(c.code), c.attribute)).collect(),
+            cursor: screen.cursor.map(|(row, column)| (column, row)),
+        })
+    }
+
+    fn registers(&self) -> String {
+        self.machine.registers()
+    }
+
+    fn stats(&self) -> Stats {
+        let m = &self.machine;
+        let by_vector = |counts: &[u64]| {
+            (0u8..).zip(counts).filter(|(_, n)| **n != 0).map(|(v, n)| (v, *n)).collect::<BTreeMap<_, _>>()
+        };
+        let (traces, flushes) = m.decode_counts();
+        let other = [
+            ("traces decoded", traces),
+            ("trace cache flushes", flushes),
+            ("TLB fills", m.world.tlb.fills),
+            ("TLB flushes", m.world.tlb.flushes),
+            ("ticks halted", m.cpu.idle),
+        ];
+        Stats {
+            exceptions: by_vector(&m.counts.exceptions),
+            software: by_vector(&m.world.software_interrupts),
+            interrupts: m.counts.interrupts.clone(),
+            ports: (0u16..=0xffff)
+                .zip(&m.world.ports)
+                .filter(|(_, n)| **n != [0, 0])
+                .map(|(port, n)| (port, (n[0], n[1])))
+                .collect(),
+            unbuilt: m.counts.unbuilt.clone(),
+            other: other.into_iter().map(|(name, n)| (name.to_owned(), n)).collect(),
+        }
+    }
+
+    fn finish_trace(&mut self) -> Result<()> {
+        match &self.trace {
+            Some(writer) => writer.borrow_mut().finish(),
+            None => Ok(()),
+        }
+    }
 }

@@ -13,8 +13,31 @@ pub struct Builtin {
     pub cmdline: Option<&'static str>,
 }
 
+/// A row of the table.
+macro_rules! guest {
+    ($name:literal, $file:literal, $about:literal, $cmdline:expr) => {
+        Builtin {
+            name: $name,
+            about: $about,
+            bytes: include_bytes!(concat!("../../guest-programs/", $file)),
+            cmdline: $cmdline,
+        }
+    };
+}
+
 /// All of them, in the order of `subring guests`.
-pub const ALL: &[Builtin] = &[];
+#[rustfmt::skip]
+pub const ALL: &[Builtin] = &[
+    guest!("hello",       "hello/hello.elf",         "prints a greeting, its command line and the memory map", None),
+    guest!("rings",       "rings/rings.elf",         "a small kernel: rings, tasks, paging, system calls, a scheduler", None),
+    guest!("rings-clean", "rings/rings-clean.elf",   "the same without sensitive unprivileged instructions", None),
+    guest!("sensitive",   "sensitive/sensitive.elf", "each sensitive unprivileged instruction, where its result shows", None),
+    guest!("nano",        "nano/nano.elf",           "the nanobenchmarks of Adams and Agesen (ASPLOS 2006)", None),
+    guest!("nano-clean",  "nano/nano-clean.elf",     "the same without sensitive unprivileged instructions", None),
+    guest!("smc",         "smc/smc.elf",             "self-modifying code, in the same and in another page", None),
+    guest!("bench",       "bench/bench.elf",         "compute, memory, call, trap and port loops for speed measurements", None),
+    guest!("boot",        "boot/boot.img",           "a boot sector, started by the project's own BIOS", None),
+];
 
 /// Those that `subring` without a command runs.
 pub const DEMO: &[&str] = &["hello", "rings"];

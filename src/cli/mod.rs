@@ -12,6 +12,7 @@ pub mod run;
 pub mod screen;
 pub mod session;
 pub mod terminal;
+mod trace;
 
 use crate::error::Error;
 use clap::{Parser, Subcommand};

@@ -52,4 +52,9 @@ pub trait Env {
 
     /// Drops the cached translations of the page of `at`.
     fn invalidate_page(&mut self, at: Linear);
+
+    /// INT n, INT3 or INTO has gone through the gate of `vector`. Observing only.
+    fn took_software_interrupt(&mut self, vector: u8) {
+        let _ = vector;
+    }
 }

@@ -49,13 +49,12 @@ pub(super) struct Page {
     epoch: u32,
     map_epoch: u32,
     user: bool,
-    generation_of: GuestPhys,
 }
 
 impl Default for Page {
     fn default() -> Self {
         // A tag that no page has.
-        Self { linear: 1, frame: 0, epoch: 0, map_epoch: 0, user: false, generation_of: GuestPhys(0) }
+        Self { linear: 1, frame: 0, epoch: 0, map_epoch: 0, user: false }
     }
 }
 
@@ -97,7 +96,6 @@ impl<E: CodeEnv> Interp<E> {
             epoch: env.fetch_epoch(),
             map_epoch: env.map_epoch(),
             user: cpu.user,
-            generation_of: frame,
         };
         Ok(())
     }

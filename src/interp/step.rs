@@ -10,16 +10,7 @@ impl<E: CodeEnv> Interp<E> {
     ///
     /// # Errors
     /// The fault or trap to be delivered.
-<<<<<<< HEAD
     pub(crate) fn step(&mut self, cpu: &mut Cpu, env: &mut E) -> Result<(), Fault> {
-=======
-    pub(crate) fn step(
-        &mut self,
-        cpu: &mut Cpu,
-        env: &mut E,
-        observer: &mut impl Observer,
-    ) -> Result<(), Fault> {
->>>>>>> oracle
         self.tell_careful(cpu, env);
         code_breakpoints(cpu)?;
         let bound = self.one(cpu, env)?;

@@ -431,6 +431,11 @@ impl Board {
         self.refresh_all();
     }
 
+    /// Host bytes for COM1 (`com` 0) or COM2 (1) that the guest's receiver has not got yet.
+    pub fn serial_backlog(&self, com: usize) -> usize {
+        self.com.get(com).map_or(0, Uart::input_waiting)
+    }
+
     /// Bytes that the guest sent by COM1 (`com` 0) or COM2 (1) since this was last asked.
     pub fn take_serial_output(&mut self, com: usize) -> Vec<u8> {
         self.com.get_mut(com).map(Uart::take_output).unwrap_or_default()

@@ -5,6 +5,7 @@ use crate::addr::Linear;
 use crate::cpu::gpr::NAMES;
 use crate::cpu::{Cpu, Eflags, Segment};
 use crate::decode::{MAX_INSN_LEN, SegReg, disassemble};
+use crate::exec::event::{Event, TripleFault};
 use std::fmt::Write;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -17,6 +18,19 @@ impl Machine {
         let cs = self.cpu.seg(SegReg::Cs).selector.0;
         let _ = writeln!(text, "next {cs:04x}:{:08x}  {next}", self.cpu.eip);
         text
+    }
+
+    /// What led to a triple fault, in a sentence.
+    pub fn explain(&self, t: &TripleFault) -> String {
+        let first = match t.first {
+            Event::Exception(f) => f.to_string(),
+            other => format!("the interrupt with vector {:#04x}", other.vector()),
+        };
+        let cs = self.cpu.seg(SegReg::Cs).selector.0;
+        format!(
+            "{first} at {cs:04x}:{:08x} could not be delivered: {}; delivering the double fault met {}",
+            self.cpu.eip, t.second, t.third
+        )
     }
 
     /// A hash of the whole state that the guest can see: processor and memory, at this point in time.
@@ -44,13 +58,24 @@ fn registers(cpu: &Cpu) -> String {
         let line: Vec<String> = half.map(|n| format!("{} {:08x}", NAMES[n], cpu.regs[n])).collect();
         let _ = writeln!(t, "{}", line.join("  "));
     }
-    let _ = writeln!(t, "eip {:08x}  eflags {:08x} [{}]  cpl {}", cpu.eip, cpu.eflags().bits(), flags(cpu.eflags()), cpu.cpl);
+    let _ = writeln!(
+        t,
+        "eip {:08x}  eflags {:08x} [{}]  cpl {}",
+        cpu.eip,
+        cpu.eflags().bits(),
+        flags(cpu.eflags()),
+        cpu.cpl
+    );
     for s in SegReg::ALL {
         segment(&mut t, s.name(), cpu.seg(s));
     }
     segment(&mut t, "ldtr", &cpu.ldtr);
     segment(&mut t, "tr", &cpu.tr);
-    let _ = writeln!(t, "gdtr {:08x}+{:04x}  idtr {:08x}+{:04x}", cpu.gdtr.base, cpu.gdtr.limit, cpu.idtr.base, cpu.idtr.limit);
+    let _ = writeln!(
+        t,
+        "gdtr {:08x}+{:04x}  idtr {:08x}+{:04x}",
+        cpu.gdtr.base, cpu.gdtr.limit, cpu.idtr.base, cpu.idtr.limit
+    );
     let _ = writeln!(
         t,
         "cr0 {:08x}  cr2 {:08x}  cr3 {:08x}  cr4 {:08x}",
@@ -60,17 +85,26 @@ fn registers(cpu: &Cpu) -> String {
         cpu.cr4.bits()
     );
     let d = &cpu.dr;
-    let _ = writeln!(t, "dr0 {:08x}  dr1 {:08x}  dr2 {:08x}  dr3 {:08x}  dr6 {:08x}  dr7 {:08x}", d[0], d[1], d[2], d[3], d[6], d[7]);
+    let _ = writeln!(
+        t,
+        "dr0 {:08x}  dr1 {:08x}  dr2 {:08x}  dr3 {:08x}  dr6 {:08x}  dr7 {:08x}",
+        d[0], d[1], d[2], d[3], d[6], d[7]
+    );
     t
 }
 
 fn segment(t: &mut String, name: &str, s: &Segment) {
-    let _ = writeln!(t, "{name:<4} {:04x}  base {:08x}  limit {:08x}  attr {:03x}", s.selector.0, s.base, s.limit, s.attr);
+    let _ = writeln!(
+        t,
+        "{name:<4} {:04x}  base {:08x}  limit {:08x}  attr {:03x}",
+        s.selector.0, s.base, s.limit, s.attr
+    );
 }
 
 /// The names of the flags that are set.
 fn flags(f: Eflags) -> String {
-    let names = (f - Eflags::FIXED - Eflags::IOPL).iter_names().map(|(name, _)| name).filter(|n| *n != "ARITHMETIC");
+    let names =
+        (f - Eflags::FIXED - Eflags::IOPL).iter_names().map(|(name, _)| name).filter(|n| *n != "ARITHMETIC");
     let mut text: Vec<String> = names.map(str::to_owned).collect();
     let iopl = (f.bits() >> 12) & 3;
     if iopl != 0 {

@@ -3,8 +3,8 @@
 
 use super::board::Board;
 use crate::addr::{GuestPhys, Linear, PAGE_OFFSET, PAGE_SIZE};
-use crate::bus::phys::{PhysMap, Target};
 use crate::bus::Width;
+use crate::bus::phys::{PhysMap, Target};
 use crate::cpu::control::{Dr7, Watch};
 use crate::cpu::{Cpu, Cr0, Cr4, Fault, Word};
 use crate::event::{Event, Sink};
@@ -44,6 +44,8 @@ pub struct World {
     pub map: PhysMap,
     /// The chips.
     pub board: Board,
+    /// Software interrupts by vector.
+    pub software_interrupts: [u64; 256],
     /// Reads and writes by port.
     pub ports: Vec<[u64; 2]>,
     pub(super) watcher: Option<Watcher>,
@@ -82,6 +84,7 @@ impl World {
             map_epoch: map.epoch(),
             map,
             board,
+            software_interrupts: [0; 256],
             ports: vec![[0; 2]; 0x1_0000],
             watcher: None,
             careful: false,
@@ -168,7 +171,9 @@ impl World {
                 }
                 .unwrap_or(width.mask())
             }
-            Target::Rom => (0..width.bytes()).fold(0, |v, n| v | u32::from(self.map.rom_byte(at.offset(n))) << (8 * n)),
+            Target::Rom => {
+                (0..width.bytes()).fold(0, |v, n| v | u32::from(self.map.rom_byte(at.offset(n))) << (8 * n))
+            }
             Target::Chip => self.board.mmio_read(at, width, cpu.now) & width.mask(),
             Target::Open => width.mask(),
         }
@@ -271,7 +276,8 @@ fn hits(cpu: &Cpu, at: u32, bytes: u32, kind: impl Fn(Watch) -> bool) -> u32 {
         .filter(|&n| {
             let len = dr7.len(n);
             let start = cpu.dr[n] & !(len - 1);
-            u64::from(at) < u64::from(start) + u64::from(len) && u64::from(start) < u64::from(at) + u64::from(bytes)
+            u64::from(at) < u64::from(start) + u64::from(len)
+                && u64::from(start) < u64::from(at) + u64::from(bytes)
         })
         .fold(0, |bits, n| bits | 1 << n)
 }
@@ -342,6 +348,10 @@ impl Env for World {
 
     fn invalidate_page(&mut self, at: Linear) {
         self.tlb.invalidate(at);
+    }
+
+    fn took_software_interrupt(&mut self, vector: u8) {
+        self.software_interrupts[usize::from(vector)] += 1;
     }
 }
 

@@ -490,22 +490,28 @@ fn iret_to_v86<E: Env>(cpu: &mut Cpu, env: &mut E, eip: u32, cs: Selector, image
     Ok(())
 }
 
+fn software<E: Env>(cpu: &mut Cpu, env: &mut E, event: Event) -> Result<(), Fault> {
+    event::deliver(cpu, env, event)?;
+    env.took_software_interrupt(event.vector());
+    Ok(())
+}
+
 // INT n: in virtual-8086 mode only with IOPL 3 (SDM vol. 3, 20.2.7)
 fn int<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     if cpu.v86() && cpu.iopl() < 3 {
         return Err(Fault::GP0);
     }
-    event::deliver(cpu, env, Event::SoftwareVector(i.imm as u8))
+    software(cpu, env, Event::SoftwareVector(i.imm as u8))
 }
 
 // INT3: not IOPL-sensitive
 fn int3<E: Env>(cpu: &mut Cpu, env: &mut E, _: &Insn) -> Result<(), Fault> {
-    event::deliver(cpu, env, Event::Software(Fault::BP))
+    software(cpu, env, Event::Software(Fault::BP))
 }
 
 // INTO
 fn into<E: Env>(cpu: &mut Cpu, env: &mut E, _: &Insn) -> Result<(), Fault> {
-    if cpu.lazy.of() { event::deliver(cpu, env, Event::Software(Fault::OF)) } else { Ok(()) }
+    if cpu.lazy.of() { software(cpu, env, Event::Software(Fault::OF)) } else { Ok(()) }
 }
 
 // INT1 (F1): a debug trap that no DPL check guards

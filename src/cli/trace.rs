@@ -1,0 +1,86 @@
+//! `--trace`: events as lines of text.
+
+use crate::decode::disassemble;
+use crate::error::{Error, Result};
+use crate::event::{Event, Sink};
+use std::cell::RefCell;
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::rc::Rc;
+
+/// Writes one line per event.
+pub struct TraceWriter {
+    to: io::BufWriter<Box<dyn Write>>,
+    line: String,
+    /// What went wrong first; nothing is written after it.
+    failed: Option<io::Error>,
+}
+
+impl TraceWriter {
+    /// A writer to `to`.
+    pub fn new(to: Box<dyn Write>) -> Self {
+        Self { to: io::BufWriter::new(to), line: String::new(), failed: None }
+    }
+
+    /// Writes out what is buffered.
+    ///
+    /// # Errors
+    /// What went wrong while the trace was written, now or before. A closed pipe is no error.
+    pub fn finish(&mut self) -> Result<()> {
+        let flushed = self.to.flush();
+        match self.failed.take().or(flushed.err()) {
+            Some(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+                Err(Error::Host { action: "write the trace", source: e })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn put(&mut self) {
+        if self.failed.is_none()
+            && let Err(e) = self.to.write_all(self.line.as_bytes())
+        {
+            self.failed = Some(e);
+        }
+    }
+}
+
+impl Sink for Rc<RefCell<TraceWriter>> {
+    fn record(&mut self, now: u64, event: &Event<'_>) {
+        let mut writer = self.borrow_mut();
+        writer.line.clear();
+        // Writing to a string cannot fail.
+        let _ = describe(&mut writer.line, now, event);
+        writer.put();
+    }
+}
+
+fn describe(line: &mut String, now: u64, event: &Event<'_>) -> std::fmt::Result {
+    write!(line, "{now:>12} ")?;
+    match *event {
+        Event::Insn { cs, eip, bytes, code32 } => {
+            writeln!(line, "insn  {cs:04x}:{eip:08x}  {}", disassemble(bytes, code32, eip))
+        }
+        Event::Fault { vector, code, address, cs, eip } => {
+            write!(line, "fault {cs:04x}:{eip:08x}  {}", crate::cpu::fault::vector_name(vector))?;
+            if let Some(code) = code {
+                write!(line, " code {code:04x}")?;
+            }
+            if let Some(at) = address {
+                write!(line, " at {at:08x}")?;
+            }
+            writeln!(line)
+        }
+        Event::Interrupt { vector, cs, eip } => {
+            writeln!(line, "int   {cs:04x}:{eip:08x}  vector {vector:02x}")
+        }
+        Event::Port { port, width, value, write } => {
+            let (arrow, digits) = (if write { "<-" } else { "->" }, 2 * width as usize);
+            writeln!(line, "port  {port:04x} {arrow} {value:0digits$x}")
+        }
+        Event::Memory { at, phys, width, value, write } => {
+            let (arrow, digits) = (if write { "<-" } else { "->" }, 2 * width as usize);
+            writeln!(line, "mem   {:08x} ({:08x}) {arrow} {value:0digits$x}", at.0, phys.0)
+        }
+    }
+}
