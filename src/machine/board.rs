@@ -628,6 +628,44 @@ mod tests {
         assert_eq!(board.take_serial_output(0), b"z");
     }
 
+    /// Nothing that a guest writes to any port may panic or hang; seeds are fixed.
+    #[test]
+    fn random_port_access_does_no_harm() {
+        (1..=8).for_each(random_port_access);
+    }
+
+    fn random_port_access(seed: u64) {
+        let (mut board, mut map) = board_with_drives();
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut random = move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        let mut now = 0;
+        for _ in 0..400_000 {
+            let r = random();
+            now += if r & 0xff00 == 0 { r >> 40 } else { r >> 56 };
+            let (first, last, _) = PORTS[(r >> 8) as usize % PORTS.len()];
+            let port = first + (r >> 24) as u16 % (last - first + 1);
+            let width = [Width::Byte, Width::Byte, Width::Word, Width::Dword][(r & 3) as usize];
+            let value = random() as u32;
+            match r >> 2 & 7 {
+                0..=2 => drop(board.port_read(port, width, now, &mut map)),
+                3 => drop(board.mmio_read(GuestPhys(0xa_0000 + (value & 0x1_fffc)), width, now)),
+                4 => board.mmio_write(GuestPhys(0xa_0000 + (value & 0x1_fffc)), width, value, now),
+                5 if board.interrupt_requested() => drop(board.acknowledge()),
+                _ => board.port_write(port, width, value, now, &mut map),
+            }
+            board.advance(now, &mut map);
+            if r & 0xfff == 0 {
+                board.screen();
+            }
+            assert!(board.next_event().is_none_or(|at| at > now), "an event in the past would never end");
+        }
+    }
+
     #[test]
     fn unclaimed_ports_read_ones_and_are_counted() {
         let (mut board, mut map) = board();
