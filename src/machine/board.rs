@@ -186,6 +186,7 @@ impl Board {
             if let Some(device) = self.device(chip) {
                 device.reset();
             }
+            self.settle(chip, 0, map);
         }
         self.reset_requested = false;
         self.pci.take_pam_changed();
@@ -276,8 +277,8 @@ impl Board {
             }
             Chip::I8042 => self.settle_keyboard(map),
             Chip::Cmos => self.pic.set_line(8, self.cmos.irq()),
-            Chip::Com1 => self.pic.set_line(4, self.com[0].irq()),
-            Chip::Com2 => self.pic.set_line(3, self.com[1].irq()),
+            Chip::Com1 => self.settle_serial(0, 4),
+            Chip::Com2 => self.settle_serial(1, 3),
             Chip::Ata0 => self.pic.set_line(14, self.ata[0].irq()),
             Chip::Ata1 => self.pic.set_line(15, self.ata[1].irq()),
             Chip::Fdc => self.settle_floppy(now, map),
@@ -299,6 +300,14 @@ impl Board {
         if let Some(open) = self.debug.take_a20() {
             self.set_a20(open, map);
         }
+    }
+
+    fn settle_serial(&mut self, com: usize, irq: u8) {
+        let port = &mut self.com[com];
+        if port.take_dropped() {
+            self.pic.set_line(irq, false);
+        }
+        self.pic.set_line(irq, port.irq());
     }
 
     fn settle_pci(&mut self, map: &mut PhysMap) {
@@ -515,6 +524,23 @@ mod tests {
         assert!(board.interrupt_requested());
         assert_eq!(board.acknowledge(), 8);
         assert!(!board.interrupt_requested());
+    }
+
+    #[test]
+    fn each_byte_written_to_an_idle_serial_port_asks_for_the_next() {
+        let (mut board, mut map) = board();
+        let setup = [(0x20, 0x11), (0x21, 8), (0x21, 4), (0x21, 1), (0x21, 0xef), (0x3fc, 0x0b), (0x3f9, 2)];
+        for (port, value) in setup {
+            board.port_write(port, Width::Byte, value, 0, &mut map);
+        }
+        for now in [1_000_000, 2_000_000] {
+            assert!(board.interrupt_requested());
+            assert_eq!(board.acknowledge(), 0x0c);
+            board.port_write(0x20, Width::Byte, 0x20, now, &mut map);
+            board.advance(now, &mut map);
+            board.port_write(0x3f8, Width::Byte, b'.'.into(), now, &mut map);
+        }
+        assert_eq!(board.take_serial_output(0), b"..");
     }
 
     #[test]
