@@ -180,21 +180,16 @@ impl Channel {
         }
     }
 
+    /// The level of OUT; before a count is loaded that is low in mode 0 only.
     fn out(&self, now: i64) -> bool {
         let n = i64::from(self.count);
-        let Some(t) = self.elapsed(now) else { return self.idle_out(now) };
+        let Some(t) = self.elapsed(now) else { return self.mode != 0 };
         match self.mode {
             0 | 1 => t >= n,
             2 => t % n != n - 1 || n == 1,
             3 => t % n < half_high(self.count),
             _ => t != n,
         }
-    }
-
-    /// OUT before any count: low in mode 0. A count loaded anew keeps the earlier output until its first clock, but
-    /// for mode 0, which drops it at once.
-    fn idle_out(&self, _now: i64) -> bool {
-        self.mode != 0
     }
 
     /// The next cycle after `now` at which OUT rises.
@@ -305,10 +300,10 @@ pub struct Pit {
 }
 
 impl Pit {
-    /// A timer with no counts loaded.
+    /// A timer with no counts loaded; OUT is high.
     pub fn new(clock: Clock) -> Self {
         let channels = [Channel::new(true), Channel::new(true), Channel::new(false)];
-        Self { clock, channels, speaker: 0, rise: None, line: false, edge: false }
+        Self { clock, channels, speaker: 0, rise: None, line: true, edge: false }
     }
 
     fn cycle(&self, now: Ticks) -> i64 {
@@ -318,6 +313,11 @@ impl Pit {
     /// Whether IRQ0 rose since this was last asked.
     pub fn take_edge(&mut self) -> bool {
         std::mem::take(&mut self.edge)
+    }
+
+    /// Whether port 61h lets channel 2 sound the speaker.
+    pub fn speaker_on(&self) -> bool {
+        self.speaker & (P61_SPEAKER | P61_GATE2) == P61_SPEAKER | P61_GATE2
     }
 
     fn schedule(&mut self, cycle: i64) {
@@ -416,13 +416,6 @@ impl Device for Pit {
 
     fn reset(&mut self) {
         *self = Self::new(self.clock);
-    }
-}
-
-impl Pit {
-    /// Whether port 61h lets the speaker sound, and the state of OUT2.
-    pub fn speaker_on(&self) -> bool {
-        self.speaker & (P61_SPEAKER | P61_GATE2) == P61_SPEAKER | P61_GATE2
     }
 }
 

@@ -74,6 +74,8 @@ pub struct Uart {
     shift_done: Option<Ticks>,
     shifting: u8,
     thre_pending: bool,
+    /// The request fell and rose again within one access.
+    dropped: bool,
     output: Vec<u8>,
 }
 
@@ -99,6 +101,7 @@ impl Uart {
             shift_done: None,
             shifting: 0,
             thre_pending: false,
+            dropped: false,
             output: Vec::new(),
         }
     }
@@ -119,6 +122,11 @@ impl Uart {
     /// Whether bytes wait in [`Uart::take_output`].
     pub fn has_output(&self) -> bool {
         !self.output.is_empty()
+    }
+
+    /// Whether the interrupt line was low for an instant since this was last asked, though it may be high now.
+    pub fn take_dropped(&mut self) -> bool {
+        std::mem::take(&mut self.dropped)
     }
 
     /// Bytes of host input not yet received.
@@ -202,6 +210,7 @@ impl Uart {
     }
 
     fn write_thr(&mut self, byte: u8, now: Ticks) {
+        self.dropped |= self.source() == IIR_THRE;
         self.thre_pending = false;
         if !self.looped() {
             self.output.push(byte);

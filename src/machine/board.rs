@@ -186,6 +186,7 @@ impl Board {
             if let Some(device) = self.device(chip) {
                 device.reset();
             }
+            self.settle(chip, 0, map);
         }
         self.reset_requested = false;
         self.pci.take_pam_changed();
@@ -276,8 +277,8 @@ impl Board {
             }
             Chip::I8042 => self.settle_keyboard(map),
             Chip::Cmos => self.pic.set_line(8, self.cmos.irq()),
-            Chip::Com1 => self.pic.set_line(4, self.com[0].irq()),
-            Chip::Com2 => self.pic.set_line(3, self.com[1].irq()),
+            Chip::Com1 => self.settle_serial(0, 4),
+            Chip::Com2 => self.settle_serial(1, 3),
             Chip::Ata0 => self.pic.set_line(14, self.ata[0].irq()),
             Chip::Ata1 => self.pic.set_line(15, self.ata[1].irq()),
             Chip::Fdc => self.settle_floppy(now, map),
@@ -299,6 +300,14 @@ impl Board {
         if let Some(open) = self.debug.take_a20() {
             self.set_a20(open, map);
         }
+    }
+
+    fn settle_serial(&mut self, com: usize, irq: u8) {
+        let port = &mut self.com[com];
+        if port.take_dropped() {
+            self.pic.set_line(irq, false);
+        }
+        self.pic.set_line(irq, port.irq());
     }
 
     fn settle_pci(&mut self, map: &mut PhysMap) {
@@ -523,6 +532,23 @@ mod tests {
     }
 
     #[test]
+    fn each_byte_written_to_an_idle_serial_port_asks_for_the_next() {
+        let (mut board, mut map) = board();
+        let setup = [(0x20, 0x11), (0x21, 8), (0x21, 4), (0x21, 1), (0x21, 0xef), (0x3fc, 0x0b), (0x3f9, 2)];
+        for (port, value) in setup {
+            board.port_write(port, Width::Byte, value, 0, &mut map);
+        }
+        for now in [1_000_000, 2_000_000] {
+            assert!(board.interrupt_requested());
+            assert_eq!(board.acknowledge(), 0x0c);
+            board.port_write(0x20, Width::Byte, 0x20, now, &mut map);
+            board.advance(now, &mut map);
+            board.port_write(0x3f8, Width::Byte, b'.'.into(), now, &mut map);
+        }
+        assert_eq!(board.take_serial_output(0), b"..");
+    }
+
+    #[test]
     fn either_a20_switch_moves_the_gate() {
         let (mut board, mut map) = board();
         board.port_write(0x92, Width::Byte, 0, 0, &mut map);
@@ -631,6 +657,44 @@ mod tests {
         assert_eq!(board.port_read(0x60, Width::Byte, 1_000_000, &mut map), 0x2d);
         assert_eq!(board.port_read(0x3f8, Width::Byte, 1_000_000, &mut map), b'y'.into());
         assert_eq!(board.take_serial_output(0), b"z");
+    }
+
+    /// Nothing that a guest writes to any port may panic or hang; seeds are fixed.
+    #[test]
+    fn random_port_access_does_no_harm() {
+        (1..=8).for_each(random_port_access);
+    }
+
+    fn random_port_access(seed: u64) {
+        let (mut board, mut map) = board_with_drives();
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut random = move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        let mut now = 0;
+        for _ in 0..400_000 {
+            let r = random();
+            now += if r & 0xff00 == 0 { r >> 40 } else { r >> 56 };
+            let (first, last, _) = PORTS[(r >> 8) as usize % PORTS.len()];
+            let port = first + (r >> 24) as u16 % (last - first + 1);
+            let width = [Width::Byte, Width::Byte, Width::Word, Width::Dword][(r & 3) as usize];
+            let value = random() as u32;
+            match r >> 2 & 7 {
+                0..=2 => drop(board.port_read(port, width, now, &mut map)),
+                3 => drop(board.mmio_read(GuestPhys(0xa_0000 + (value & 0x1_fffc)), width, now)),
+                4 => board.mmio_write(GuestPhys(0xa_0000 + (value & 0x1_fffc)), width, value, now),
+                5 if board.interrupt_requested() => drop(board.acknowledge()),
+                _ => board.port_write(port, width, value, now, &mut map),
+            }
+            board.advance(now, &mut map);
+            if r & 0xfff == 0 {
+                board.screen();
+            }
+            assert!(board.next_event().is_none_or(|at| at > now), "an event in the past would never end");
+        }
     }
 
     #[test]
