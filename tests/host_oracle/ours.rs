@@ -19,6 +19,8 @@ pub fn subject() -> Option<Box<dyn Subject>> {
 const TABLES: u32 = 0x12000;
 /// The LDT within it.
 const LDT: u32 = TABLES + 0x800;
+/// The TSS within it.
+const TSS: u32 = TABLES + 0xc00;
 /// Descriptors by selector.
 const DESCRIPTORS: [(u16, u64); 5] = [
     (0x08, 0x00cf_9b00_0000_ffff),
@@ -44,6 +46,9 @@ impl Ours {
                 background[at..at + 8].copy_from_slice(&bits.to_le_bytes());
             }
         }
+        // The task-state segment's I/O map would begin beyond its limit: there is none.
+        let map_base = (TSS + 0x66) as usize;
+        background[map_base..map_base + 2].copy_from_slice(&0x68u16.to_le_bytes());
         Self { world: World { memory: background.clone() }, background }
     }
 }
@@ -54,7 +59,7 @@ fn start(case: &Case) -> Cpu {
     cpu.cr0 = Cr0::PE | Cr0::PG | Cr0::ET | Cr0::NE | Cr0::WP | Cr0::MP | Cr0::AM;
     cpu.gdtr = TableReg { base: TABLES, limit: 0x7f };
     cpu.ldtr = Segment::system(0x50, LDT, 0x17, 0x82);
-    cpu.tr = Segment::system(0x40, TABLES + 0xc00, 0x67, 0x8b);
+    cpu.tr = Segment::system(0x40, TSS, 0x67, 0x8b);
     let (code, data) = match case.mode {
         Mode::Code32 => (CS32, FLAT),
         Mode::Code16 => (CS16, DATA16),
