@@ -653,7 +653,10 @@ fn branch_value(g: &mut Gen) -> u32 {
     if g.size == 16 {
         return to | g.rng.next() & 0xffff_0000;
     }
-    if g.code16() && g.rng.one_in(8) { to | 1 << (16 + g.rng.below(16)) } else { to }
+    if g.code16() && g.rng.one_in(8) {
+        return to | 1 << (16 + g.rng.below(16));
+    }
+    to
 }
 
 /// A branch with a relative displacement of 8 bits or of the operand size.
@@ -668,6 +671,7 @@ fn relative(g: &mut Gen, opcode: &[u8], width: u32) {
     let mut rel = to.wrapping_sub(g.case.eip + start + g.size / 8);
     if g.size == 32 && g.code16() && g.rng.one_in(8) {
         rel ^= 0x10_0000; // beyond the segment's limit
+        g.safe_stack();
     }
     let size = g.size;
     g.imm(rel, size);
@@ -677,6 +681,9 @@ fn relative(g: &mut Gen, opcode: &[u8], width: u32) {
 fn indirect(g: &mut Gen, digit: u8, memory: bool) {
     g.stack(8, 0);
     let to = branch_value(g);
+    if g.size == 32 && to > 0xffff {
+        g.safe_stack();
+    }
     g.op(memory, &[0xff]);
     if memory {
         // Mostly in plain data: a pointer read from elsewhere would lead nowhere.

@@ -295,6 +295,14 @@ impl Gen<'_> {
         at
     }
 
+    /// Puts the stack where no push faults: for cases that fault for another reason, since processors differ in
+    /// which of two faults comes first.
+    pub fn safe_stack(&mut self) {
+        let at = STACK.start + 0xa00;
+        self.pin(ESP, at);
+        self.window(at - 16, at + 16);
+    }
+
     /// An address to branch to, with a landing there.
     pub fn landing(&mut self) -> u32 {
         let at = CODE.start + 0x1000 + self.rng.below(0xf00);

@@ -1,6 +1,7 @@
 //! Results that the manuals fix beyond doubt: they show that the harness itself loads, runs and reads back rightly.
 
 use super::case::*;
+use super::compare::{Verdict, compare};
 
 /// Runs `code` with the given EAX, EBX, ECX and flags on a plain stack.
 fn run(cpu: &mut dyn Subject, mode: Mode, code: &[u8], [eax, ebx, ecx]: [u32; 3], eflags: u32) -> Outcome {
@@ -66,4 +67,24 @@ pub fn check(cpu: &mut dyn Subject, sixteen: bool) {
             "a word across the segment's end"
         );
     }
+}
+
+/// Checks that the comparison sees a difference in every part of an outcome, and keeps undefined flags apart.
+pub fn check_comparison() {
+    let case = Case { undefined: 0x10, ..Case::default() };
+    let host = Outcome { memory: vec![1], eflags: 2, ..Outcome::default() };
+    let fault = Fault { vector: 14, error: 6, cr2: DATA.start };
+    let wrong = [
+        Outcome { regs: [0, 0, 0, 0, 0, 0, 0, 1], ..host.clone() },
+        Outcome { eip: 1, ..host.clone() },
+        Outcome { eflags: 3, ..host.clone() },
+        Outcome { segs: [0, 1, 0], ..host.clone() },
+        Outcome { fault: Some(fault), ..host.clone() },
+        Outcome { memory: vec![2], ..host.clone() },
+    ];
+    for ours in wrong {
+        assert!(!compare(&case, &host, &ours).agrees, "{ours:?}");
+    }
+    let loose = Outcome { eflags: 0x12, ..host.clone() };
+    assert_eq!(compare(&case, &host, &loose), Verdict { agrees: true, undefined: 0x10 });
 }

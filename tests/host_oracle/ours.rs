@@ -1,186 +1,81 @@
-//! The side that is judged by the host's processor: this crate's semantics over a small flat memory.
+//! The side that is judged by the host's processor: our decoder and semantics over the machine that `case.rs`
+//! describes, as an [`Env`] of a few pages. Software interrupts are delivered through real gates to CPL 0, where the
+//! frame they pushed is taken back.
 
 use super::case::*;
-use subring::addr::{Linear, PAGE_OFFSET, PAGE_SIZE};
+use subring::addr::{Linear, PAGE_SIZE};
 use subring::bus::Width;
-use subring::cpu::fault::pf;
-use subring::cpu::segment::Descriptor;
-use subring::cpu::{Cpu, Cr0, Eflags, Fault as Raised, Segment, TableReg, Word};
-use subring::decode::{Decoded, SegReg, decode};
+use subring::cpu::segment::attr;
+use subring::cpu::{Cpu, Cr0, Eflags, Fault as Raised, Segment, TableReg, Word, gpr};
+use subring::decode::{Decoded, Rep, SegReg, decode};
 use subring::exec::Env;
 use subring::exec::ops::bind;
 
-/// The subject under test.
-pub fn subject() -> Option<Box<dyn Subject>> {
-    Some(Box::new(Ours::new()))
+/// Where the supervisor's pages lie: the descriptor tables, the task-state segment, the stack of CPL 0.
+const GDT: u32 = 0x1_2000;
+const LDT: u32 = 0x1_2100;
+const TSS: u32 = 0x1_2200;
+const IDT: u32 = 0x1_3000;
+const RING0_STACK: u32 = 0x1_5000;
+const END: u32 = 0x1_5000;
+/// A gate's offset names its vector.
+const GATES: u32 = 0x8000_0000;
+
+/// Memory with the page rights of `case.rs`, and ports that user mode never reaches.
+struct Pages {
+    bytes: Vec<u8>,
 }
 
-/// A page that only the supervisor sees: the descriptor tables.
-const TABLES: u32 = 0x12000;
-/// The LDT within it.
-const LDT: u32 = TABLES + 0x800;
-/// The TSS within it.
-const TSS: u32 = TABLES + 0xc00;
-/// Descriptors by selector.
-const DESCRIPTORS: [(u16, u64); 5] = [
-    (0x08, 0x00cf_9b00_0000_ffff),
-    (0x18, 0x00cf_9300_0000_ffff),
-    (CS32, 0x00cf_fb00_0000_ffff),
-    (FLAT, 0x00cf_f300_0000_ffff),
-    (0x10, 0x00af_9b00_0000_ffff),
-];
-const LOCAL_DESCRIPTORS: [(u16, u64); 2] = [(CS16, 0x0000_fb00_0000_ffff), (DATA16, 0x0000_f300_0000_ffff)];
-
-struct Ours {
-    world: World,
-    background: Vec<u8>,
-}
-
-impl Ours {
-    fn new() -> Self {
-        let mut background: Vec<u8> = (0..TABLES + PAGE_SIZE).map(background).collect();
-        background[TABLES as usize..].fill(0);
-        for (tables, list) in [(TABLES, &DESCRIPTORS[..]), (LDT, &LOCAL_DESCRIPTORS[..])] {
-            for &(selector, bits) in list {
-                let at = (tables + u32::from(selector & 0xfff8)) as usize;
-                background[at..at + 8].copy_from_slice(&bits.to_le_bytes());
-            }
-        }
-        // The task-state segment's I/O map would begin beyond its limit: there is none.
-        let map_base = (TSS + 0x66) as usize;
-        background[map_base..map_base + 2].copy_from_slice(&0x68u16.to_le_bytes());
-        Self { world: World { memory: background.clone() }, background }
-    }
-}
-
-/// The processor as `case` starts it.
-fn start(case: &Case) -> Cpu {
-    let mut cpu = Cpu::new();
-    cpu.cr0 = Cr0::PE | Cr0::PG | Cr0::ET | Cr0::NE | Cr0::WP | Cr0::MP | Cr0::AM;
-    cpu.gdtr = TableReg { base: TABLES, limit: 0x7f };
-    cpu.ldtr = Segment::system(0x50, LDT, 0x17, 0x82);
-    cpu.tr = Segment::system(0x40, TSS, 0x67, 0x8b);
-    let (code, data) = match case.mode {
-        Mode::Code32 => (CS32, FLAT),
-        Mode::Code16 => (CS16, DATA16),
-    };
-    for (s, selector) in
-        [(SegReg::Cs, code), (SegReg::Ds, data), (SegReg::Es, data), (SegReg::Ss, data), (SegReg::Gs, FLAT)]
-    {
-        cpu.set_seg(s, segment(selector));
-    }
-    cpu.set_seg(SegReg::Fs, Segment::null(0));
-    cpu.set_cpl(3);
-    cpu.regs[..8].copy_from_slice(&case.regs);
-    cpu.set_eflags(Eflags::from_bits_truncate(case.eflags) | Eflags::IF);
-    cpu.eip = case.eip;
-    cpu.deadline = u64::MAX;
-    cpu
-}
-
-fn segment(selector: u16) -> Segment {
-    let known = DESCRIPTORS.iter().chain(&LOCAL_DESCRIPTORS).find(|d| d.0 == selector);
-    known.map_or(Segment::null(selector), |d| Descriptor(d.1).load(selector))
-}
-
-/// Executes the instruction, and leaves EIP as a run loop would.
-fn step(cpu: &mut Cpu, world: &mut World, case: &Case) -> Result<(), Raised> {
-    let insn = match decode(&case.code, case.mode == Mode::Code32) {
-        Decoded::Insn(insn) => insn,
-        _ => return Err(Raised::GP0),
-    };
-    cpu.eip = case.eip.wrapping_add(u32::from(insn.len));
-    let result = bind::<World>(&insn)(cpu, world, &insn);
-    if result.is_err() {
-        cpu.eip = case.eip;
-    }
-    result
-}
-
-impl Subject for Ours {
-    fn run(&mut self, case: &Case, out: &mut Outcome) {
-        for w in &case.windows {
-            self.world
-                .bytes_mut(w.addr, w.len)
-                .copy_from_slice(&case.memory[w.at as usize..(w.at + w.len) as usize]);
-        }
-        let mut cpu = start(case);
-        let result = step(&mut cpu, &mut self.world, case);
-        out.regs.copy_from_slice(&cpu.regs[..8]);
-        out.eip = cpu.eip;
-        out.eflags = cpu.eflags().bits();
-        out.segs = [SegReg::Ds, SegReg::Es, SegReg::Ss].map(|s| cpu.seg(s).selector.0);
-        out.fault = result.err().map(|f| Fault {
-            vector: f.vector(),
-            error: f.code().unwrap_or(0).into(),
-            cr2: f.address().unwrap_or(0),
-        });
-        out.memory.resize(case.memory.len(), 0);
-        for w in &case.windows {
-            out.memory[w.at as usize..(w.at + w.len) as usize]
-                .copy_from_slice(self.world.bytes_mut(w.addr, w.len));
-        }
-        for range in WRITABLE.into_iter().chain([CODE]) {
-            let range = range.start as usize..range.end as usize;
-            self.world.memory[range.clone()].copy_from_slice(&self.background[range]);
-        }
-    }
-}
-
-/// The little machine's memory and its page protection; it has no ports.
-struct World {
-    memory: Vec<u8>,
-}
-
-impl World {
-    fn bytes_mut(&mut self, at: u32, len: u32) -> &mut [u8] {
-        &mut self.memory[at as usize..(at + len) as usize]
-    }
-
-    /// The fault of an access to one byte's page.
-    fn check_page(at: u32, user: bool, write: bool) -> Result<(), Raised> {
-        let readable = READ_ONLY.contains(&at) || CODE.contains(&at);
-        let writable = CODE.contains(&at) || WRITABLE.iter().any(|r| r.contains(&at));
-        let tables = (TABLES..TABLES + PAGE_SIZE).contains(&at);
-        let present = readable || writable || tables;
-        if (if write { writable } else { readable || writable }) || (tables && !user) {
-            return Ok(());
-        }
-        let code = if present { pf::PRESENT } else { 0 }
-            | if user { pf::USER } else { 0 }
-            | if write { pf::WRITE } else { 0 };
-        Err(Raised::page(at, code))
-    }
-
-    fn check(at: u32, len: u32, user: bool, write: bool) -> Result<(), Raised> {
-        Self::check_page(at, user, write)?;
-        let last = at.wrapping_add(len - 1);
-        if last & !PAGE_OFFSET != at & !PAGE_OFFSET {
-            Self::check_page(last & !PAGE_OFFSET, user, write)?;
+impl Pages {
+    /// The fault, if any, of an access to `len` bytes.
+    fn check(&self, at: u32, len: u32, user: bool, write: bool) -> Result<(), Raised> {
+        let mut next = at;
+        while next.wrapping_sub(at) < len {
+            self.check_page(next, user, write)?;
+            next = (next | (PAGE_SIZE - 1)).wrapping_add(1);
         }
         Ok(())
     }
+
+    fn check_page(&self, at: u32, user: bool, write: bool) -> Result<(), Raised> {
+        let code = u16::from(user) << 2 | u16::from(write) << 1;
+        let writable = CODE.contains(&at) || WRITABLE.iter().any(|r| r.contains(&at));
+        let supervisor = (GDT..END).contains(&at);
+        match () {
+            _ if writable || (READ_ONLY.contains(&at) && !write) || (supervisor && !user) => Ok(()),
+            _ if READ_ONLY.contains(&at) || supervisor => Err(Raised::page(at, code | 1)),
+            _ => Err(Raised::page(at, code)),
+        }
+    }
+
+    fn put(&mut self, at: u32, bytes: &[u8]) {
+        self.bytes[at as usize..at as usize + bytes.len()].copy_from_slice(bytes);
+    }
+
+    fn dword(&self, at: u32) -> u32 {
+        u32::read(&self.bytes, at as usize).unwrap_or(0)
+    }
 }
 
-impl Env for World {
+impl Env for Pages {
     fn load<W: Word>(&mut self, _: &Cpu, at: Linear, user: bool) -> Result<W, Raised> {
-        Self::check(at.0, W::BYTES, user, false)?;
-        Ok(W::read(&self.memory, at.0 as usize).expect("the check holds it inside"))
+        self.check(at.0, size_of::<W>() as u32, user, false)?;
+        Ok(W::read(&self.bytes, at.0 as usize).unwrap_or(W::from_u32(0)))
     }
 
     fn load_for_update<W: Word>(&mut self, _: &Cpu, at: Linear, user: bool) -> Result<W, Raised> {
-        Self::check(at.0, W::BYTES, user, true)?;
-        Ok(W::read(&self.memory, at.0 as usize).expect("the check holds it inside"))
+        self.check(at.0, size_of::<W>() as u32, user, true)?;
+        Ok(W::read(&self.bytes, at.0 as usize).unwrap_or(W::from_u32(0)))
     }
 
     fn store<W: Word>(&mut self, _: &Cpu, at: Linear, value: W, user: bool) -> Result<(), Raised> {
-        Self::check(at.0, W::BYTES, user, true)?;
-        assert!(value.write(&mut self.memory, at.0 as usize), "the check holds it inside");
+        self.check(at.0, size_of::<W>() as u32, user, true)?;
+        value.write(&mut self.bytes, at.0 as usize);
         Ok(())
     }
 
     fn probe(&mut self, _: &Cpu, at: Linear, len: u32, user: bool, write: bool) -> Result<(), Raised> {
-        Self::check(at.0, len, user, write)
+        self.check(at.0, len, user, write)
     }
 
     fn port_in(&mut self, _: &Cpu, _: u16, width: Width) -> u32 {
@@ -192,4 +87,148 @@ impl Env for World {
     fn flush_tlb(&mut self, _: bool) {}
 
     fn invalidate_page(&mut self, _: Linear) {}
+}
+
+/// A code or data descriptor with base 0.
+fn descriptor(limit: u32, attr: u16) -> u64 {
+    let limit = if attr & attr::GRANULAR != 0 { limit >> 12 } else { limit };
+    u64::from(limit & 0xffff)
+        | u64::from(attr & 0xff) << 40
+        | u64::from(limit >> 16) << 48
+        | u64::from(attr >> 8) << 52
+}
+
+const FLAT_CODE: u16 = attr::GRANULAR | attr::BIG | 0xfb;
+const FLAT_DATA: u16 = attr::GRANULAR | attr::BIG | 0xf3;
+
+/// Our interpreter on the machine of `case.rs`.
+pub struct Ours {
+    start: Cpu,
+    pages: Pages,
+    background: Vec<u8>,
+}
+
+impl Ours {
+    fn new() -> Self {
+        let mut pages = Pages { bytes: (0..TOP).map(background).collect() };
+        pages.bytes.resize(END as usize, 0);
+        let ring0 = |attr: u16| descriptor(!0, attr & !0x60);
+        let gdt =
+            [0, 0, ring0(FLAT_CODE), ring0(FLAT_DATA), descriptor(!0, FLAT_CODE), descriptor(!0, FLAT_DATA)];
+        for (i, entry) in gdt.iter().enumerate() {
+            pages.put(GDT + 8 * i as u32, &entry.to_le_bytes());
+        }
+        pages.put(LDT + 8, &descriptor(0xffff, 0xfb).to_le_bytes());
+        pages.put(LDT + 16, &descriptor(0xffff, 0xf3).to_le_bytes());
+        pages.put(TSS + 4, &RING0_STACK.to_le_bytes());
+        pages.put(TSS + 8, &0x18u32.to_le_bytes());
+        pages.put(TSS + 0x66, &0x68u16.to_le_bytes());
+        for vector in 0..256u32 {
+            let target = GATES + vector;
+            let kind: u32 = if matches!(vector, 3 | 4) { 0xee00 } else { 0x8e00 };
+            pages.put(IDT + 8 * vector, &(0x10_0000 | target & 0xffff).to_le_bytes());
+            pages.put(IDT + 8 * vector + 4, &(target & 0xffff_0000 | kind).to_le_bytes());
+        }
+        let background = pages.bytes.clone();
+        Ours { start: start_state(), pages, background }
+    }
+
+    /// Decodes and executes the instruction until it is complete or faults.
+    fn execute(&mut self, cpu: &mut Cpu, case: &Case) -> Result<(), Raised> {
+        let decoded = match decode(&case.code, case.mode == Mode::Code32) {
+            Decoded::Insn(insn) => insn,
+            Decoded::Truncated | Decoded::TooLong => return Err(Raised::GP0),
+        };
+        let handler = bind::<Pages>(&decoded);
+        loop {
+            let at = cpu.eip;
+            cpu.eip = at.wrapping_add(decoded.len.into());
+            if let Err(fault) = handler(cpu, &mut self.pages, &decoded) {
+                cpu.eip = at;
+                return Err(fault);
+            }
+            if decoded.rep == Rep::Once || cpu.eip != at {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes back a software interrupt's frame from the stack of CPL 0.
+    fn unwind(&self, cpu: &Cpu, out: &mut Outcome) {
+        let sp = cpu.regs[gpr::ESP];
+        out.fault = Some(Fault { vector: cpu.eip as u8, error: 0, cr2: 0 });
+        out.eip = self.pages.dword(sp);
+        out.eflags = self.pages.dword(sp + 8);
+        out.regs[gpr::ESP] = self.pages.dword(sp + 12);
+        out.segs[2] = self.pages.dword(sp + 16) as u16;
+    }
+}
+
+/// The processor in user mode, as 32-bit cases find it.
+fn start_state() -> Cpu {
+    let mut cpu = Cpu::new();
+    cpu.cr0 = Cr0::PE | Cr0::PG | Cr0::WP | Cr0::AM | Cr0::NE | Cr0::ET;
+    cpu.gdtr = TableReg { base: GDT, limit: 0x2f };
+    cpu.idtr = TableReg { base: IDT, limit: 0x7ff };
+    cpu.ldtr = Segment::system(0x38, LDT, 0x17, 0x82);
+    cpu.tr = Segment::system(0x40, TSS, 0x67, 0x8b);
+    cpu.set_cpl(3);
+    cpu.deadline = u64::MAX;
+    cpu
+}
+
+/// Loads the segment registers as `mode` wants them.
+fn load_segments(cpu: &mut Cpu, mode: Mode) {
+    let flat = Segment::with(FLAT, 0, !0, FLAT_DATA);
+    let (code, data) = match mode {
+        Mode::Code32 => (Segment::with(CS32, 0, !0, FLAT_CODE), flat),
+        Mode::Code16 => (Segment::with(CS16, 0, 0xffff, 0xfb), Segment::with(DATA16, 0, 0xffff, 0xf3)),
+    };
+    cpu.set_seg(SegReg::Cs, code);
+    for s in [SegReg::Ds, SegReg::Es, SegReg::Ss] {
+        cpu.set_seg(s, data);
+    }
+    cpu.set_seg(SegReg::Fs, Segment::null(0));
+    cpu.set_seg(SegReg::Gs, flat);
+}
+
+impl Subject for Ours {
+    fn run(&mut self, case: &Case, out: &mut Outcome) {
+        for w in &case.windows {
+            self.pages.put(w.addr, &case.memory[w.at as usize..(w.at + w.len) as usize]);
+        }
+        let mut cpu = self.start.clone();
+        load_segments(&mut cpu, case.mode);
+        cpu.regs[..8].copy_from_slice(&case.regs);
+        cpu.eip = case.eip;
+        cpu.set_eflags(Eflags::from_bits_truncate(case.eflags));
+        let result = self.execute(&mut cpu, case);
+        out.regs.copy_from_slice(&cpu.regs[..8]);
+        out.eip = cpu.eip;
+        out.eflags = cpu.eflags().bits();
+        out.segs = [SegReg::Ds, SegReg::Es, SegReg::Ss].map(|s| cpu.seg(s).selector.0);
+        out.fault = result.err().map(|f| Fault {
+            vector: f.vector(),
+            error: f.code().unwrap_or(0).into(),
+            cr2: f.address().unwrap_or(0),
+        });
+        if cpu.cpl == 0 {
+            self.unwind(&cpu, out);
+        }
+        out.memory.resize(case.memory.len(), 0);
+        for w in &case.windows {
+            let range = w.addr as usize..(w.addr + w.len) as usize;
+            out.memory[w.at as usize..(w.at + w.len) as usize].copy_from_slice(&self.pages.bytes[range]);
+        }
+        // Windows may overlap: all are read before any is cleared.
+        for w in &case.windows {
+            let range = w.addr as usize..(w.addr + w.len) as usize;
+            self.pages.bytes[range.clone()].copy_from_slice(&self.background[range]);
+        }
+    }
+}
+
+/// The subject under test.
+pub fn subject() -> Option<Box<dyn Subject>> {
+    Some(Box::new(Ours::new()))
 }

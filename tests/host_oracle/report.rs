@@ -87,6 +87,7 @@ pub fn run_shard(shard: &str, filters: &[String]) -> ExitCode {
         println!("NO16 {why}");
     }
     known::check(&mut host, no_sixteen.is_none());
+    known::check_comparison();
     let mut subject = ours::subject();
     if subject.is_none() {
         println!("SELF");

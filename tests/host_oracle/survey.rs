@@ -71,6 +71,9 @@ const RULES: &[Rule] = &[
     ("high==0", |s| s.high() == 0),
     ("parity(high)", |s| parity(s.high())),
     ("high:result==0", |s| s.high() == 0 && s.result() == 0),
+    ("msb(dest&source)", |s| s.msb(s.dest() & s.source())),
+    ("dest&source==0", |s| s.dest() & s.source() == 0),
+    ("parity(dest&source)", |s| parity(s.dest() & s.source())),
     ("msb(source)", |s| s.msb(s.source())),
     ("source==0", |s| s.source() == 0),
     ("parity(source)", |s| parity(s.source())),
@@ -225,10 +228,8 @@ fn subjects() -> Vec<Surveyed> {
                 g[3] = 1u32 << (r.next() & 15);
                 g[3] |= r.next() & r.next();
             });
-            push(&format!("{name} eax,ebx"), size, &[0x0f, op, 0xc3], "source==0", |_, g| {
-                g[3] &= 0xffff_0000
-            });
-            push(&format!("{name} eax,ebx"), size, &[0x0f, op, 0xc3], "source==0 all 32", |_, g| g[3] = 0);
+
+            push(&format!("{name} eax,ebx"), size, &[0x0f, op, 0xc3], "source==0", |_, g| g[3] = 0);
         }
     }
     for (code, name) in [
