@@ -5,7 +5,8 @@ pub mod env;
 pub mod operand;
 pub mod ops;
 pub mod stack;
-#[cfg(test)]
-pub(crate) mod testing;
 
 pub use env::{Env, Handler};
+
+#[cfg(test)]
+pub(crate) mod testing;

@@ -108,10 +108,7 @@ pub(crate) fn step(cpu: &mut Cpu, world: &mut World, code: &[u8]) -> Result<(), 
     cpu.eip = start.wrapping_add(u32::from(i.len));
     let result = ops::bind::<World>(&i)(cpu, world, &i);
     match result {
-        Ok(()) => {
-            cpu.now += 1;
-            cpu.retired += 1;
-        }
+        Ok(()) => cpu.now += 1,
         Err(_) => cpu.eip = start,
     }
     result
