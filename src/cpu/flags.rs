@@ -48,7 +48,7 @@ bitflags! {
         const ARITHMETIC = Self::CF.bits() | Self::PF.bits() | Self::AF.bits() | Self::ZF.bits()
             | Self::SF.bits() | Self::OF.bits();
         /// Every flag that this processor has (no VIF and VIP: CPUID does not report VME).
-        const ALL = 0x0025_7fd7;
+        const ALL = 0x0027_7fd7;
     }
 }
 

@@ -12,3 +12,6 @@ pub mod stack;
 pub mod task;
 
 pub use env::{Env, Handler};
+
+#[cfg(test)]
+pub(crate) mod testing;

@@ -150,3 +150,35 @@ fn bound<E: Env, W: Word>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fa
     let index = cpu.get::<W>(i.dst_reg).s() as i32;
     if (lower..=upper).contains(&index) { Ok(()) } else { Err(Fault::BR) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::gpr::ESP;
+    use crate::exec::testing::{World, flat, real, step};
+
+    #[test]
+    fn a_16_bit_branch_wraps_within_64_kib() {
+        let (mut cpu, mut world) = (real(), World::new());
+        assert_eq!(step(&mut cpu, &mut world, &[0xe9, 0x00, 0xff]), Ok(()));
+        assert_eq!(cpu.eip, 0x0003);
+        cpu.eip = 0xfff0;
+        assert_eq!(step(&mut cpu, &mut world, &[0xeb, 0x7e]), Ok(()));
+        assert_eq!(cpu.eip, 0x0070);
+    }
+
+    #[test]
+    fn a_target_outside_cs_commits_nothing() {
+        let (mut cpu, mut world) = (flat(0), World::new());
+        cpu.segs[SegReg::Cs as usize].limit = 0xffff;
+        world.put(0x8000, &[0, 0, 1, 0]);
+        for code in [&[0xe8, 0, 0, 1, 0][..], &[0xc3], &[0xc2, 4, 0], &[0xe9, 0, 0, 1, 0]] {
+            assert_eq!(step(&mut cpu, &mut world, code), Err(Fault::GP0));
+            assert_eq!((cpu.eip, cpu.regs[ESP]), (0x100, 0x8000));
+        }
+        cpu.regs[ECX] = 2;
+        cpu.eip = 0xfff0;
+        assert_eq!(step(&mut cpu, &mut world, &[0xe2, 0x7f]), Err(Fault::GP0));
+        assert_eq!(cpu.regs[ECX], 2);
+    }
+}

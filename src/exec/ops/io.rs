@@ -71,3 +71,62 @@ fn output<E: Env, W: Word>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), F
     env.port_out(cpu, port, W::WIDTH, cpu.get::<W>(EAX as u8).u());
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::{Eflags, Segment};
+    use crate::exec::testing::{World, flat, real, step, v86};
+
+    const OUT_DX_AL: &[u8] = &[0xee];
+    const OUT_DX_AX: &[u8] = &[0x66, 0xef];
+
+    /// A TSS at 5000h that ends after the map's byte for ports 3F8h-3FFh and the closing byte.
+    fn with_tss(mut cpu: Cpu) -> (Cpu, World) {
+        let mut world = World::new();
+        world.put(0x5066, &[0x68, 0]);
+        world.put(0x5068, &[0xff; 0x81]);
+        world.put(0x5068 + 0x7f, &[0b0000_1111]);
+        cpu.tr = Segment::system(0x40, 0x5000, 0x68 + 0x80, 0x8b);
+        (cpu, world)
+    }
+
+    fn out(cpu: &mut Cpu, world: &mut World, port: u32, code: &[u8]) -> Result<(), Fault> {
+        cpu.regs[EDX] = port;
+        step(cpu, world, code)
+    }
+
+    #[test]
+    fn iopl_opens_all_ports_in_protected_mode() {
+        let (mut cpu, mut world) = with_tss(flat(3));
+        cpu.set_eflags(Eflags::IOPL);
+        assert_eq!(out(&mut cpu, &mut world, 0x20, OUT_DX_AL), Ok(()));
+        assert_eq!(out(&mut real(), &mut world, 0x20, OUT_DX_AL), Ok(()));
+        assert_eq!(world.written.len(), 2);
+    }
+
+    #[test]
+    fn the_bit_map_opens_single_ports() {
+        let (mut cpu, mut world) = with_tss(flat(3));
+        assert_eq!(out(&mut cpu, &mut world, 0x3fc, OUT_DX_AL), Ok(()));
+        assert_eq!(out(&mut cpu, &mut world, 0x3fb, OUT_DX_AL), Err(Fault::GP0));
+        assert_eq!(out(&mut cpu, &mut world, 0x3fe, OUT_DX_AX), Ok(()));
+        assert_eq!(out(&mut cpu, &mut world, 0x3ff, OUT_DX_AX), Err(Fault::GP0));
+        assert_eq!(out(&mut cpu, &mut world, 0x400, OUT_DX_AL), Err(Fault::GP0));
+        assert_eq!(world.written, [(0x3fc, 0), (0x3fe, 0)]);
+    }
+
+    #[test]
+    fn the_bit_map_alone_counts_in_v86_mode() {
+        let (mut cpu, mut world) = with_tss(v86(3));
+        assert_eq!(out(&mut cpu, &mut world, 0x20, OUT_DX_AL), Err(Fault::GP0));
+        assert_eq!(out(&mut cpu, &mut world, 0x3fc, OUT_DX_AL), Ok(()));
+    }
+
+    #[test]
+    fn a_16_bit_tss_has_no_map() {
+        let (mut cpu, mut world) = with_tss(flat(3));
+        cpu.tr.attr = 0x83;
+        assert_eq!(out(&mut cpu, &mut world, 0x3fc, OUT_DX_AL), Err(Fault::GP0));
+    }
+}

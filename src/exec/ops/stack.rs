@@ -144,3 +144,93 @@ fn leave<E: Env, W: Word>(cpu: &mut Cpu, env: &mut E, _: &Insn) -> Result<(), Fa
     cpu.set(EBP as u8, outer);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::Segment;
+    use crate::exec::testing::{World, flat, real, step, v86};
+
+    const PUSHF: &[u8] = &[0x9c];
+    const POPF: &[u8] = &[0x9d];
+
+    fn popf(mut cpu: Cpu, code: &[u8], image: u32) -> Cpu {
+        let mut world = World::new();
+        world.put(cpu.sp(), &image.to_le_bytes());
+        assert_eq!(step(&mut cpu, &mut world, code), Ok(()));
+        cpu
+    }
+
+    #[test]
+    fn in_v86_mode_pushf_and_popf_need_iopl_3() {
+        for iopl in 0..3 {
+            let (mut cpu, mut world) = (v86(iopl), World::new());
+            assert_eq!(step(&mut cpu, &mut world, PUSHF), Err(Fault::GP0));
+            assert_eq!(step(&mut cpu, &mut world, POPF), Err(Fault::GP0));
+            assert_eq!((cpu.eip, cpu.sp()), (0x100, 0x8000));
+        }
+        let (mut cpu, mut world) = (v86(3), World::new());
+        assert_eq!(step(&mut cpu, &mut world, &[0x66, 0x9c]), Ok(()));
+        assert_eq!((world.word(0x7ffc), world.word(0x7ffe)), (0x3202, 0));
+        let cpu = popf(v86(3), POPF, 0);
+        assert_eq!(cpu.eflags(), Eflags::VM | Eflags::IOPL | Eflags::FIXED);
+    }
+
+    #[test]
+    fn popf_changes_if_by_iopl_and_iopl_at_ring_0_alone() {
+        let everything = 0x0027_7fd7;
+        let cpu = popf(flat(0), POPF, everything);
+        assert_eq!(cpu.eflags(), Eflags::ALL - (Eflags::VM | Eflags::RF));
+        let cpu = popf(flat(3), POPF, everything);
+        assert_eq!(cpu.eflags(), Eflags::ALL - (Eflags::VM | Eflags::RF | Eflags::IF | Eflags::IOPL));
+        let mut ring1 = flat(1);
+        ring1.set_eflags(Eflags::from_bits_truncate(1 << 12));
+        let cpu = popf(ring1, POPF, 0x200);
+        assert_eq!((cpu.eflags().contains(Eflags::IF), cpu.iopl()), (true, 1));
+        let cpu = popf(real(), POPF, 0xffff);
+        assert_eq!(cpu.eflags().bits(), 0x7fd7);
+    }
+
+    #[test]
+    fn a_16_bit_popf_keeps_the_upper_flags() {
+        let mut cpu = flat(0);
+        cpu.set_eflags(Eflags::ID | Eflags::AC | Eflags::RF);
+        let cpu = popf(cpu, &[0x66, 0x9d], 0);
+        assert_eq!(cpu.eflags(), Eflags::ID | Eflags::AC | Eflags::FIXED);
+    }
+
+    #[test]
+    fn a_16_bit_stack_wraps_and_keeps_the_upper_half() {
+        let (mut cpu, mut world) = (real(), World::new());
+        cpu.regs[ESP] = 0xaaaa_0000;
+        assert_eq!(step(&mut cpu, &mut world, &[0x50]), Ok(()));
+        assert_eq!(cpu.regs[ESP], 0xaaaa_fffe);
+        cpu.regs[ESP] = 0xaaaa_0001;
+        assert_eq!(step(&mut cpu, &mut world, &[0x50]), Err(Fault::SS0));
+        assert_eq!(cpu.regs[ESP], 0xaaaa_0001);
+    }
+
+    #[test]
+    fn enter_nests_with_a_32_bit_operand_on_a_16_bit_stack() {
+        let (mut cpu, mut world) = (real(), World::new());
+        cpu.regs[EBP] = 0x1111_9000;
+        world.put(0x8ffc, &0x1234_5678u32.to_le_bytes());
+        assert_eq!(step(&mut cpu, &mut world, &[0x66, 0xc8, 0x10, 0x00, 0x02]), Ok(()));
+        assert_eq!((cpu.regs[EBP], cpu.regs[ESP]), (0x7ffc, 0x7fe4));
+        assert_eq!(
+            world.memory[0x7ff4..0x8000],
+            [0xfc, 0x7f, 0, 0, 0x78, 0x56, 0x34, 0x12, 0, 0x90, 0x11, 0x11]
+        );
+        assert_eq!(step(&mut cpu, &mut world, &[0x66, 0xc9]), Ok(()));
+        assert_eq!((cpu.regs[EBP], cpu.regs[ESP]), (0x1111_9000, 0x8000));
+    }
+
+    #[test]
+    fn an_expand_down_stack_ends_at_its_limit() {
+        let (mut cpu, mut world) = (flat(0), World::new());
+        cpu.set_seg(SegReg::Ss, Segment::with(8, 0, 0x7fff, 0xc97));
+        assert_eq!(step(&mut cpu, &mut world, &[0x50]), Err(Fault::SS0));
+        cpu.regs[ESP] = 0x8004;
+        assert_eq!(step(&mut cpu, &mut world, &[0x50]), Ok(()));
+    }
+}

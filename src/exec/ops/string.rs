@@ -191,3 +191,80 @@ impl Step for OutsOp {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exec::testing::{World, flat, step};
+
+    const REP_MOVSB: &[u8] = &[0xf3, 0xa4];
+    const REP_STOSB: &[u8] = &[0xf3, 0xaa];
+
+    fn copying(count: u32) -> (Cpu, World) {
+        let (mut cpu, mut world) = (flat(0), World::new());
+        (cpu.regs[ECX], cpu.regs[ESI], cpu.regs[EDI]) = (count, 0x1000, 0x2ff0);
+        world.put(0x1000, &[7; 0x100]);
+        (cpu, world)
+    }
+
+    #[test]
+    fn each_iteration_is_one_tick() {
+        let (mut cpu, mut world) = copying(16);
+        assert_eq!(step(&mut cpu, &mut world, REP_MOVSB), Ok(()));
+        assert_eq!((cpu.now, cpu.eip, cpu.regs[ECX]), (16, 0x102, 0));
+        assert_eq!(step(&mut cpu, &mut world, REP_MOVSB), Ok(()));
+        assert_eq!((cpu.now, cpu.eip), (17, 0x104));
+    }
+
+    #[test]
+    fn the_deadline_interrupts_between_iterations() {
+        let (mut cpu, mut world) = copying(16);
+        cpu.deadline = 10;
+        assert_eq!(step(&mut cpu, &mut world, REP_MOVSB), Ok(()));
+        assert_eq!((cpu.now, cpu.eip, cpu.regs[ECX], cpu.regs[EDI]), (10, 0x100, 6, 0x2ffa));
+        // Past the deadline it still gets on.
+        assert_eq!(step(&mut cpu, &mut world, REP_MOVSB), Ok(()));
+        assert_eq!((cpu.now, cpu.eip, cpu.regs[ECX]), (11, 0x100, 5));
+    }
+
+    #[test]
+    fn a_single_stepped_rep_traps_after_each_iteration() {
+        let (mut cpu, mut world) = copying(2);
+        cpu.set_eflags(Eflags::TF);
+        assert_eq!(step(&mut cpu, &mut world, REP_MOVSB), Ok(()));
+        assert_eq!((cpu.eip, cpu.regs[ECX]), (0x100, 1));
+        assert_eq!(step(&mut cpu, &mut world, REP_MOVSB), Ok(()));
+        assert_eq!((cpu.eip, cpu.regs[ECX], cpu.now), (0x102, 0, 2));
+    }
+
+    #[test]
+    fn a_fault_keeps_the_iterations_before_it() {
+        let (mut cpu, mut world) = copying(32);
+        world.absent = Some(0x3000);
+        assert_eq!(step(&mut cpu, &mut world, REP_STOSB).err().and_then(Fault::address), Some(0x3000));
+        assert_eq!((cpu.eip, cpu.regs[ECX], cpu.regs[EDI], cpu.now), (0x100, 16, 0x3000, 16));
+    }
+
+    #[test]
+    fn a_compare_ends_on_the_flag_within_its_budget() {
+        let (mut cpu, mut world) = copying(16);
+        cpu.regs[EDI] = 0x1000;
+        world.put(0x1005, &[8]);
+        cpu.regs[EAX] = 7;
+        cpu.deadline = 6;
+        assert_eq!(step(&mut cpu, &mut world, &[0xf3, 0xae]), Ok(()));
+        assert_eq!((cpu.eip, cpu.regs[ECX], cpu.regs[EDI], cpu.now), (0x102, 10, 0x1006, 6));
+    }
+
+    #[test]
+    fn ins_reads_no_port_that_it_cannot_store() {
+        let (mut cpu, mut world) = copying(1);
+        world.absent = Some(0x3000);
+        cpu.regs[EDI] = 0x2ffe;
+        assert!(step(&mut cpu, &mut world, &[0x6d]).is_err());
+        assert_eq!(world.port_reads, 0);
+        cpu.regs[EDI] = 0x2ffc;
+        assert_eq!(step(&mut cpu, &mut world, &[0x6d]), Ok(()));
+        assert_eq!((world.port_reads, world.word(0x2ffe)), (1, 0x5a5a));
+    }
+}
