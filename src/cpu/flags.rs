@@ -155,7 +155,7 @@ impl LazyFlags {
     /// Parity of the low byte is even.
     #[inline(always)]
     pub fn pf(self) -> bool {
-        ((self.result ^ (self.aux >> PARITY_SHIFT)) as u8).count_ones() % 2 == 0
+        ((self.result ^ (self.aux >> PARITY_SHIFT)) as u8).count_ones().is_multiple_of(2)
     }
     /// Carry out of bit 3.
     #[inline(always)]

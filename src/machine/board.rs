@@ -655,7 +655,7 @@ mod tests {
         board.port_write(0x3f8, Width::Byte, b'z'.into(), 0, &mut map);
         run(&mut board, 1_000_000, &mut map);
         assert_eq!(board.port_read(0x60, Width::Byte, 1_000_000, &mut map), 0x2d);
-        assert_eq!(board.port_read(0x3f8, Width::Byte, 1_000_000, &mut map), b'y'.into());
+        assert_eq!(board.port_read(0x3f8, Width::Byte, 1_000_000, &mut map), u32::from(b'y'));
         assert_eq!(board.take_serial_output(0), b"z");
     }
 

@@ -31,7 +31,7 @@ impl Ram {
     /// # Errors
     /// [`Error::Usage`] for a size out of range, [`Error::Host`] when the host cannot map it.
     pub fn new(size: u32) -> Result<Self> {
-        if size % PAGE_SIZE != 0 || !(0x1_0000..=Self::MAX).contains(&size) {
+        if !size.is_multiple_of(PAGE_SIZE) || !(0x1_0000..=Self::MAX).contains(&size) {
             return Err(Error::Usage(format!(
                 "a memory size of {size} bytes cannot be built: give a multiple of 4 KiB from 64K to 3G"
             )));
