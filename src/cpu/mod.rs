@@ -16,6 +16,7 @@ pub use word::Word;
 use crate::bus::Ticks;
 use crate::decode::SegReg;
 use bitflags::bitflags;
+use std::cell::Cell;
 
 /// Register numbers of the general registers.
 #[allow(missing_docs, reason = "the constants are the registers' names")]
@@ -133,6 +134,9 @@ pub struct Cpu {
     pub now: Ticks,
     /// Ticks skipped while halted.
     pub idle: Ticks,
+    /// Set by what makes the rest of the running trace wrong to run: a taken branch in its middle, a store into
+    /// decoded code.
+    pub leave: Cell<bool>,
     /// The tick at which the run loop must look up; REP instructions stop there.
     pub deadline: Ticks,
 }
@@ -174,6 +178,7 @@ impl Cpu {
             msrs: Msrs::default(),
             now: 0,
             idle: 0,
+            leave: Cell::new(false),
             deadline: 0,
         };
         cpu.regs[gpr::EDX] = crate::cpu::control::SIGNATURE;

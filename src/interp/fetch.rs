@@ -24,11 +24,10 @@ pub trait CodeEnv: Env {
     fn mark_code(&mut self, at: GuestPhys, len: u32) -> bool;
     /// The generation of the page of `at`.
     fn generation(&self, at: GuestPhys) -> u32;
-    /// Whether decoded code has gone stale.
-    fn code_changed(&self) -> bool;
-    /// Clears [`CodeEnv::code_changed`].
+    /// Forgets that decoded code has gone stale. Until then [`CodeEnv::wants_attention`] holds; what made it stale has
+    /// set [`Cpu::leave`].
     fn clear_code_changed(&mut self);
-    /// Whether any of code_changed, chips touched, interrupt requested holds.
+    /// Whether any of code gone stale, chips touched, interrupt requested holds.
     fn wants_attention(&self) -> bool;
     /// Whether a chip was spoken to since this was last asked.
     fn take_chips_touched(&mut self) -> bool;
@@ -73,9 +72,8 @@ impl<E: CodeEnv> Interp<E> {
         let key = Key::new(phys, cpu.code32());
         if let Some(trace) = self.cache.find(key, env.generation(phys)) {
             let limit = cpu.seg(SegReg::Cs).limit;
-            if trace.crossing.is_none() && u64::from(cpu.eip) + u64::from(trace.bytes) <= u64::from(limit) + 1
-            {
-                return Ok(*trace);
+            if !trace.crosses() && u64::from(cpu.eip) + u64::from(trace.bytes) <= u64::from(limit) + 1 {
+                return Ok(trace);
             }
         }
         self.trace_slow(cpu, env, phys, key)
@@ -104,9 +102,9 @@ impl<E: CodeEnv> Interp<E> {
     #[cold]
     #[inline(never)]
     fn trace_slow(&mut self, cpu: &Cpu, env: &mut E, phys: GuestPhys, key: Key) -> Result<Trace, Fault> {
-        if let Some(trace) = self.cache.find(key, env.generation(phys)).copied() {
+        if let Some(trace) = self.cache.find(key, env.generation(phys)) {
             let in_limit = check_limit(cpu, u32::from(trace.bytes)).is_ok();
-            match trace.crossing {
+            match self.cache.crossing(trace) {
                 None if in_limit => return Ok(trace),
                 Some(c) if in_limit && self.still_crosses(cpu, env, c)? => return Ok(trace),
                 _ => {}
@@ -154,7 +152,9 @@ impl<E: CodeEnv> Interp<E> {
         }
         // What cannot be watched is kept under a generation that is never asked for again.
         let generation = if cached { env.generation(phys) } else { env.generation(phys).wrapping_sub(1) };
-        Ok(self.cache.insert(key, generation, used as u16, None, insns.into_iter().map(bind)))
+        let near = insns.last().is_some_and(|last| last.is_near_branch() || !last.ends_trace());
+        let bound = insns.into_iter().map(bind);
+        Ok(self.cache.insert((key, generation), used as u16, near, None, bound))
     }
 
     /// A single instruction whose tail lies in the next page.
@@ -178,13 +178,14 @@ impl<E: CodeEnv> Interp<E> {
         let cached = env.mark_code(phys, head as u32) & env.mark_code(next, tail);
         let generation = if cached { env.generation(phys) } else { env.generation(phys).wrapping_sub(1) };
         let crossing = Some(Crossing { frame: next, generation: env.generation(next) });
-        Ok(self.cache.insert(key, generation, u16::from(insn.len), crossing, [bind(insn)]))
+        // It depends on a second page, so it is looked up each time.
+        Ok(self.cache.insert((key, generation), u16::from(insn.len), false, crossing, [bind(insn)]))
     }
 
     /// The instruction at CS:EIP alone.
     pub(super) fn one(&mut self, cpu: &Cpu, env: &mut E) -> Result<Bound<E>, Fault> {
         let trace = self.trace(cpu, env)?;
-        Ok(self.cache.insns(&trace)[0])
+        Ok(self.cache.insns(trace)[0])
     }
 }
 

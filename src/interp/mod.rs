@@ -94,7 +94,7 @@ impl<E: CodeEnv> Interp<E> {
                 Ok(trace) => trace,
                 Err(fault) => return Stop::Fault(fault),
             };
-            if let Err(fault) = self.run_trace(cpu, env, &trace) {
+            if let Err(fault) = self.run_trace(cpu, env, trace) {
                 return Stop::Fault(fault);
             }
         }
@@ -115,23 +115,37 @@ impl<E: CodeEnv> Interp<E> {
         None
     }
 
+    /// Runs a trace, again and again while it branches back to its own start and nothing is up.
     #[inline(always)]
-    fn run_trace(&mut self, cpu: &mut Cpu, env: &mut E, trace: &Trace) -> Result<(), Fault> {
+    fn run_trace(&mut self, cpu: &mut Cpu, env: &mut E, trace: Trace) -> Result<(), Fault> {
         let insns = self.cache.insns(trace);
-        let left = (cpu.deadline - cpu.now).min(insns.len() as u64) as usize;
-        for bound in &insns[..left] {
-            cpu.eip = cpu.eip.wrapping_add(u32::from(bound.insn.len));
-            if let Err(fault) = (bound.run)(cpu, env, &bound.insn) {
-                restore_eip(cpu, &bound.insn);
-                return Err(fault);
-            }
-            cpu.now += 1;
-            if env.code_changed() {
-                break;
+        let start = cpu.eip;
+        loop {
+            let left = (cpu.deadline - cpu.now).min(insns.len() as u64) as usize;
+            run_insns(cpu, env, &insns[..left])?;
+            let again = cpu.eip == start && trace.near && cpu.now < cpu.deadline;
+            if !again || env.wants_attention() {
+                return Ok(());
             }
         }
-        Ok(())
     }
+}
+
+#[inline(always)]
+fn run_insns<E>(cpu: &mut Cpu, env: &mut E, insns: &[Bound<E>]) -> Result<(), Fault> {
+    cpu.leave.set(false);
+    for bound in insns {
+        cpu.eip = cpu.eip.wrapping_add(u32::from(bound.insn.len));
+        if let Err(fault) = (bound.run)(cpu, env, &bound.insn) {
+            restore_eip(cpu, &bound.insn);
+            return Err(fault);
+        }
+        cpu.now += 1;
+        if cpu.leave.get() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Something in the environment is up: stale code, an interrupt, a chip that was spoken to.

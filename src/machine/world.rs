@@ -155,6 +155,10 @@ impl World {
         }
         let mut mapping = walk(cpu, &mut self.map, at, access)?;
         mapping.frame = self.map.gated(mapping.frame);
+        if self.map.ram.code_changed() {
+            // An accessed or dirty bit went into a page table that lies among code.
+            cpu.leave.set(true);
+        }
         let direct = self.direct(mapping.frame);
         self.tlb.fill(at, &mapping, cpu.cr0.contains(Cr0::WP), direct);
         Ok(GuestPhys(mapping.frame.0 | at.page_offset()))
@@ -181,7 +185,12 @@ impl World {
 
     fn write_phys(&mut self, cpu: &Cpu, at: GuestPhys, width: Width, value: u32) {
         match self.map.backing(at).write {
-            Target::Ram => self.map.ram.write(at, &value.to_le_bytes()[..width.bytes() as usize]),
+            Target::Ram => {
+                self.map.ram.write(at, &value.to_le_bytes()[..width.bytes() as usize]);
+                if self.map.ram.code_changed() {
+                    cpu.leave.set(true);
+                }
+            }
             Target::Chip => self.board.mmio_write(at, width, value & width.mask(), cpu.now),
             Target::Rom | Target::Open => {}
         }
@@ -393,11 +402,6 @@ impl CodeEnv for World {
     #[inline(always)]
     fn generation(&self, at: GuestPhys) -> u32 {
         self.map.ram.generation(at)
-    }
-
-    #[inline(always)]
-    fn code_changed(&self) -> bool {
-        self.map.ram.code_changed()
     }
 
     fn clear_code_changed(&mut self) {
