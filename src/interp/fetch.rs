@@ -41,19 +41,17 @@ pub trait CodeEnv: Env {
     fn map_epoch(&self) -> u32;
 }
 
-/// The page that code was last fetched from: a one-entry instruction TLB.
+/// A page that code was fetched from: a one-entry instruction TLB.
 pub(super) struct Page {
     linear: u32,
     frame: u32,
     epoch: u32,
-    map_epoch: u32,
-    user: bool,
 }
 
 impl Default for Page {
     fn default() -> Self {
         // A tag that no page has.
-        Self { linear: 1, frame: 0, epoch: 0, map_epoch: 0, user: false }
+        Self { linear: 1, frame: 0, epoch: 0 }
     }
 }
 
@@ -62,13 +60,11 @@ impl<E: CodeEnv> Interp<E> {
     #[inline(always)]
     pub(super) fn trace(&mut self, cpu: &Cpu, env: &mut E) -> Result<Trace, Fault> {
         let at = cpu.linear_eip();
-        let page = &self.page;
-        let same =
-            page.linear == at & !PAGE_OFFSET && page.epoch == env.fetch_epoch() && page.user == cpu.user;
-        if !same {
+        let page = &self.pages[usize::from(cpu.user)];
+        if page.linear != at & !PAGE_OFFSET || page.epoch != env.fetch_epoch() {
             self.turn_page(cpu, env, Linear(at))?;
         }
-        let phys = GuestPhys(self.page.frame | (at & PAGE_OFFSET));
+        let phys = GuestPhys(self.pages[usize::from(cpu.user)].frame | (at & PAGE_OFFSET));
         let key = Key::new(phys, cpu.code32());
         if let Some(trace) = self.cache.find(key, env.generation(phys)) {
             let limit = cpu.seg(SegReg::Cs).limit;
@@ -85,16 +81,12 @@ impl<E: CodeEnv> Interp<E> {
         // A fetch beyond the segment faults before it is translated.
         check_limit(cpu, 1)?;
         let frame = env.fetch_address(cpu, at)?.page();
-        if self.page.map_epoch != env.map_epoch() {
+        if self.map_epoch != env.map_epoch() {
+            self.map_epoch = env.map_epoch();
             self.cache.flush();
         }
-        self.page = Page {
-            linear: at.page().0,
-            frame: frame.0,
-            epoch: env.fetch_epoch(),
-            map_epoch: env.map_epoch(),
-            user: cpu.user,
-        };
+        self.pages[usize::from(cpu.user)] =
+            Page { linear: at.page().0, frame: frame.0, epoch: env.fetch_epoch() };
         Ok(())
     }
 

@@ -72,7 +72,9 @@ impl TableMemory for PhysMap {
 
     fn write_entry(&mut self, at: GuestPhys, value: u32) {
         let at = self.gated(at);
-        self.write(at, &value.to_le_bytes());
+        if self.backing(at).write == Target::Ram {
+            self.ram.write(at, &value.to_le_bytes());
+        }
     }
 }
 
