@@ -13,7 +13,7 @@ pub use flags::{Eflags, LazyFlags};
 pub use segment::{Segment, Selector};
 pub use word::Word;
 
-use crate::bus::Ticks;
+use crate::clock::Ticks;
 use crate::decode::SegReg;
 use bitflags::bitflags;
 use std::cell::Cell;

@@ -1,6 +1,6 @@
 //! The decoded instruction: one flat, small struct for every form.
 
-use crate::bus::Width;
+use crate::width::Width;
 
 /// What an instruction does, apart from where its operands are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
