@@ -106,7 +106,8 @@ pub struct Cpu {
     pub activity: Activity,
     /// A REP instruction stopped between iterations and EIP names it again.
     pub mid_string: bool,
-    /// A task switch was committed: a fault that follows belongs to the new task, whose EIP stays as it is.
+    /// A task switch was committed and is not complete: a fault now belongs to the new task, whose EIP stays as it
+    /// is.
     pub switched_task: bool,
     /// NMIs are blocked until the next IRET.
     pub nmi_blocked: bool,

@@ -84,6 +84,8 @@ pub fn raise<E: Env>(
             cpu.refresh();
             return Ok(());
         };
+        // EIP is the new task's if one was entered; there is no instruction here to put it back for.
+        cpu.switched_task = false;
         if let Event::Exception(f) = current
             && f.is(Vector::Df)
         {
