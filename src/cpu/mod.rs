@@ -62,6 +62,8 @@ bitflags! {
         const DEBUG_TRAP = 32;
         /// EFLAGS.RF is set: the next instruction's code breakpoints are ignored.
         const RESUME = 64;
+        /// No maskable interrupt now: a shadow, or a debug trap that goes first (SDM vol. 3, table 6-2).
+        const HOLDS_INTERRUPTS = Self::STI_SHADOW.bits() | Self::SS_SHADOW.bits() | Self::DEBUG_TRAP.bits();
     }
 }
 

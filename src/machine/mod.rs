@@ -189,7 +189,7 @@ impl Machine {
 
     /// Takes a requested interrupt, if the processor is open to it.
     fn interrupt(&mut self) -> Option<TripleFault> {
-        let shadowed = self.cpu.special.intersects(Special::STI_SHADOW | Special::SS_SHADOW);
+        let shadowed = self.cpu.special.intersects(Special::HOLDS_INTERRUPTS);
         let open = self.cpu.system_flags.contains(Eflags::IF) && !shadowed;
         if !open || !self.world.board.interrupt_requested() {
             return None;
