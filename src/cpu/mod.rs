@@ -107,6 +107,8 @@ pub struct Cpu {
     pub activity: Activity,
     /// A REP instruction stopped between iterations and EIP names it again.
     pub mid_string: bool,
+    /// The arithmetic flags from before that REP instruction.
+    pub string_flags: LazyFlags,
     /// A task switch was committed and is not complete: a fault now belongs to the new task, whose EIP stays as it
     /// is.
     pub switched_task: bool,
@@ -163,6 +165,7 @@ impl Cpu {
             debug_pending: 0,
             activity: Activity::Running,
             mid_string: false,
+            string_flags: LazyFlags::default(),
             switched_task: false,
             nmi_blocked: false,
             cr0: Cr0::RESET,

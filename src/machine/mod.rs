@@ -148,6 +148,10 @@ impl Machine {
 
     /// Runs to the first of `limits`.
     pub fn run(&mut self, limits: Limits) -> Outcome {
+        if self.cpu.activity == Activity::Shutdown {
+            // Only a reset ends a shutdown.
+            return Outcome::HaltedForever;
+        }
         let mut rested = self.cpu.activity != Activity::Running;
         loop {
             if let Some(outcome) = self.look_up(&limits) {

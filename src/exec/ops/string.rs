@@ -57,9 +57,16 @@ fn repeated<E: Env, W: Word, O: Step>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> R
     }
     let budget = if cpu.special.is_empty() { cpu.deadline.saturating_sub(cpu.now).max(1) } else { 1 };
     let mut done = 0;
+    if !cpu.mid_string {
+        cpu.string_flags = cpu.lazy;
+    }
     cpu.mid_string = false;
     loop {
         if let Err(fault) = O::step::<W, E>(cpu, env, i) {
+            if O::COMPARES {
+                // A fault gives the flags back as they were before the instruction (SDM vol. 2, REP).
+                cpu.lazy = cpu.string_flags;
+            }
             // The caller counts nothing for a call that faults.
             cpu.now += done;
             return Err(fault);
