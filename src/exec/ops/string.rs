@@ -67,6 +67,9 @@ fn repeated<E: Env, W: Word, O: Step>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> R
     let one = O::PORTS || !cpu.special.is_empty();
     let budget = if one { 1 } else { cpu.deadline.saturating_sub(cpu.now).max(1) };
     let mut done = 0;
+    if !cpu.mid_string {
+        cpu.string_flags = cpu.lazy;
+    }
     cpu.mid_string = false;
     loop {
         if !O::COMPARES && budget - done > 1 {
@@ -77,6 +80,10 @@ fn repeated<E: Env, W: Word, O: Step>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> R
             advance(cpu, ECX, (run as u32).wrapping_neg(), i.addr_mask);
         }
         if let Err(fault) = O::step::<W, E>(cpu, env, i) {
+            if O::COMPARES {
+                // A fault gives the flags back as they were before the instruction (SDM vol. 2, REP).
+                cpu.lazy = cpu.string_flags;
+            }
             // The caller counts nothing for a call that faults.
             cpu.now += done;
             return Err(fault);
