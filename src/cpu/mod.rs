@@ -13,9 +13,10 @@ pub use flags::{Eflags, LazyFlags};
 pub use segment::{Segment, Selector};
 pub use word::Word;
 
-use crate::bus::Ticks;
+use crate::clock::Ticks;
 use crate::decode::SegReg;
 use bitflags::bitflags;
+use std::cell::Cell;
 
 /// Register numbers of the general registers.
 #[allow(missing_docs, reason = "the constants are the registers' names")]
@@ -105,7 +106,8 @@ pub struct Cpu {
     pub activity: Activity,
     /// A REP instruction stopped between iterations and EIP names it again.
     pub mid_string: bool,
-    /// A task switch was committed: a fault that follows belongs to the new task, whose EIP stays as it is.
+    /// A task switch was committed and is not complete: a fault now belongs to the new task, whose EIP stays as it
+    /// is.
     pub switched_task: bool,
     /// NMIs are blocked until the next IRET.
     pub nmi_blocked: bool,
@@ -133,6 +135,9 @@ pub struct Cpu {
     pub now: Ticks,
     /// Ticks skipped while halted.
     pub idle: Ticks,
+    /// Set by what makes the rest of the running trace wrong to run: a taken branch in its middle, a store into
+    /// decoded code.
+    pub leave: Cell<bool>,
     /// The tick at which the run loop must look up; REP instructions stop there.
     pub deadline: Ticks,
 }
@@ -174,6 +179,7 @@ impl Cpu {
             msrs: Msrs::default(),
             now: 0,
             idle: 0,
+            leave: Cell::new(false),
             deadline: 0,
         };
         cpu.regs[gpr::EDX] = crate::cpu::control::SIGNATURE;

@@ -346,10 +346,15 @@ fn data_segment<E: Env>(cpu: &Cpu, env: &mut E, selector: u16) -> Result<Segment
     Ok(mark_accessed(cpu, env, found)?.load(selector))
 }
 
-/// The new task's EIP must lie within its code segment; checked last, in the new task.
+/// The new task's EIP must lie within its code segment; checked last, in the new task. With this the switch is
+/// complete.
 ///
 /// # Errors
 /// #GP(0).
-pub fn check_entry(cpu: &Cpu) -> Result<(), Fault> {
-    if cpu.eip > cpu.seg(SegReg::Cs).limit { Err(Fault::GP0) } else { Ok(()) }
+pub fn check_entry(cpu: &mut Cpu) -> Result<(), Fault> {
+    if cpu.eip > cpu.seg(SegReg::Cs).limit {
+        return Err(Fault::GP0);
+    }
+    cpu.switched_task = false;
+    Ok(())
 }
