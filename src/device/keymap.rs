@@ -6,7 +6,7 @@
 use crate::error::{Error, Result};
 
 /// A key going down or up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct KeyEvent {
     /// The make code in scan code set 1, bit 7 clear.
     pub code: u8,

@@ -5,7 +5,7 @@
 pub type Ticks = u64;
 
 /// Converts between ticks and the frequencies that chips run at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Clock {
     hz: u64,
 }
