@@ -3,7 +3,8 @@
 //! A repeated string instruction can be interrupted between iterations: each iteration commits registers and
 //! memory, and until the count is used up EIP names the instruction itself. One call does as many iterations as
 //! there are ticks before the deadline (each is one tick), but at least one; with anything pending in
-//! [`Cpu::special`], single-stepping above all, exactly one.
+//! [`Cpu::special`], single-stepping above all, exactly one. An iteration that asks to leave ([`Cpu::leave`]) is the
+//! last of its call too: it spoke to a chip, which may want an interrupt now, or it overwrote code, perhaps its own.
 
 use super::io::check_port;
 use crate::cpu::gpr::{EAX, ECX, EDI, EDX, ESI};
@@ -58,6 +59,7 @@ fn repeated<E: Env, W: Word, O: Step>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> R
     let budget = if cpu.special.is_empty() { cpu.deadline.saturating_sub(cpu.now).max(1) } else { 1 };
     let mut done = 0;
     cpu.mid_string = false;
+    cpu.leave.set(false);
     loop {
         if let Err(fault) = O::step::<W, E>(cpu, env, i) {
             // The caller counts nothing for a call that faults.
@@ -69,7 +71,7 @@ fn repeated<E: Env, W: Word, O: Step>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> R
         if cpu.regs[ECX] & i.addr_mask == 0 || (O::COMPARES && cpu.lazy.zf() != (i.rep == Rep::While)) {
             break;
         }
-        if done >= budget {
+        if done >= budget || cpu.leave.get() {
             cpu.eip = cpu.eip.wrapping_sub(u32::from(i.len));
             cpu.mid_string = true;
             break;
