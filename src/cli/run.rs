@@ -80,11 +80,7 @@ pub struct Run {
 
     /// Type on the keyboard: steps `@1.5s:text<Enter>` (at a time), `@+2s:text` (after the step before),
     /// `@"grub>":text` (once the screen shows a text)
-    ///
-    /// Times are guest time. Keys with names: <Enter> <Esc> <Tab> <Backspace> <Space> <Up> <Down> <Left> <Right>
-    /// <Home> <End> <PgUp> <PgDn> <Ins> <Del> <F1> to <F12>; <C-x> <A-x> <S-x> hold Ctrl, Alt, Shift;
-    /// <lt> types `<` and <at> types `@`. Repeatable: the steps follow each other.
-    #[arg(long, value_name = "STRING", value_parser = keys::parse, allow_hyphen_values = true)]
+    #[arg(long, value_name = "STRING", value_parser = keys::parse, allow_hyphen_values = true, long_help = keys::HELP)]
     pub keys: Vec<Vec<KeyStep>>,
     /// Show the VGA text screen live in the terminal; stdin then is the keyboard, not the serial port
     #[arg(long, value_enum, default_value_t = Display::None)]

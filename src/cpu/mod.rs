@@ -63,6 +63,8 @@ bitflags! {
         const DEBUG_TRAP = 32;
         /// EFLAGS.RF is set: the next instruction's code breakpoints are ignored.
         const RESUME = 64;
+        /// No maskable interrupt now: a shadow, or a debug trap that goes first (SDM vol. 3, table 6-2).
+        const HOLDS_INTERRUPTS = Self::STI_SHADOW.bits() | Self::SS_SHADOW.bits() | Self::DEBUG_TRAP.bits();
     }
 }
 
@@ -106,6 +108,8 @@ pub struct Cpu {
     pub activity: Activity,
     /// A REP instruction stopped between iterations and EIP names it again.
     pub mid_string: bool,
+    /// The arithmetic flags from before that REP instruction.
+    pub string_flags: LazyFlags,
     /// A task switch was committed and is not complete: a fault now belongs to the new task, whose EIP stays as it
     /// is.
     pub switched_task: bool,
@@ -166,6 +170,7 @@ impl Cpu {
             debug_pending: 0,
             activity: Activity::Running,
             mid_string: false,
+            string_flags: LazyFlags::default(),
             switched_task: false,
             nmi_blocked: false,
             cr0: Cr0::RESET,

@@ -156,6 +156,10 @@ impl Machine {
 
     /// Runs to the first of `limits`.
     pub fn run(&mut self, limits: Limits) -> Outcome {
+        if self.cpu.activity == Activity::Shutdown {
+            // Only a reset ends a shutdown.
+            return Outcome::HaltedForever;
+        }
         let mut rested = self.cpu.activity != Activity::Running;
         loop {
             if let Some(triple) = self.shutdown {
@@ -200,7 +204,7 @@ impl Machine {
 
     /// Takes a requested interrupt, if the processor is open to it.
     fn interrupt(&mut self) -> Option<TripleFault> {
-        let shadowed = self.cpu.special.intersects(Special::STI_SHADOW | Special::SS_SHADOW);
+        let shadowed = self.cpu.special.intersects(Special::HOLDS_INTERRUPTS);
         let open = self.cpu.system_flags.contains(Eflags::IF) && !shadowed;
         if !open || !self.world.board.interrupt_requested() {
             return None;

@@ -363,6 +363,38 @@ impl Env for World {
         self.tlb.invalidate(at);
     }
 
+    fn move_run(&mut self, cpu: &Cpu, from: Linear, to: Linear, bytes: u32, step: u32) -> bool {
+        let from = self.tlb.fast(from, bytes, Class::new(cpu.user, false));
+        let to = self.tlb.fast(to, bytes, Class::new(cpu.user, true));
+        let (Some(from), Some(to), bytes) = (from, to, bytes as usize) else { return false };
+        let ram = self.map.ram.bytes_unmarked_mut();
+        if from + bytes > ram.len() || to + bytes > ram.len() {
+            return false;
+        }
+        if to > from && to < from + bytes {
+            // Overlapping upwards: what was just written is read again, a pattern repeats.
+            let step = step as usize;
+            for n in (0..bytes).step_by(step) {
+                ram.copy_within(from + n..from + n + step, to + n);
+            }
+        } else {
+            ram.copy_within(from..from + bytes, to);
+        }
+        true
+    }
+
+    fn fill_run<W: Word>(&mut self, cpu: &Cpu, to: Linear, bytes: u32, value: W) -> bool {
+        let Some(to) = self.tlb.fast(to, bytes, Class::new(cpu.user, true)) else { return false };
+        let Some(ram) = self.map.ram.bytes_unmarked_mut().get_mut(to..to + bytes as usize) else {
+            return false;
+        };
+        let pattern = value.u().to_le_bytes();
+        for item in ram.chunks_exact_mut(W::BYTES as usize) {
+            item.copy_from_slice(&pattern[..W::BYTES as usize]);
+        }
+        true
+    }
+
     fn took_software_interrupt(&mut self, vector: u8) {
         self.software_interrupts[usize::from(vector)] += 1;
     }

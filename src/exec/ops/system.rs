@@ -224,10 +224,11 @@ fn invalidate_caches<E: Env>(cpu: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), F
 
 // INVLPG m
 fn invlpg<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
-    privileged(cpu)?;
+    // The register form is no instruction, whatever the privilege.
     if i.dst != Place::Mem {
         return Err(Fault::UD);
     }
+    privileged(cpu)?;
     env.invalidate_page(Linear(cpu.seg(i.seg).base.wrapping_add(ea(cpu, i))));
     Ok(())
 }
