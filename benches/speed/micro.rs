@@ -143,7 +143,7 @@ fn tlb_fill(b: &mut Bencher<'_>) {
 fn paged(code: &[u8]) -> Machine {
     const PRESENT_WRITABLE: u32 = 3;
     let entries = |first: u32| -> Vec<u8> {
-        (0..4096).flat_map(|n| (first + 4096 * n | PRESENT_WRITABLE).to_le_bytes()).collect()
+        (0..4096).flat_map(|n| ((first + 4096 * n) | PRESENT_WRITABLE).to_le_bytes()).collect()
     };
     let code = [
         &[0xb8, 0x00, 0x30, 0x00, 0x00][..],   // mov eax, DIRECTORY
