@@ -67,6 +67,7 @@ fn start(machine: &mut Machine, plan: &Plan) {
     match plan.entry {
         Entry::Real { cs, ip } => machine.start_real(cs, ip),
         Entry::Flat { eip, eax, ebx, esp } => machine.start_flat(eip, eax, ebx, esp),
+        Entry::Linux { eip, esi, gdt } => machine.start_linux(eip, esi, gdt),
         Entry::Firmware => {}
     }
 }

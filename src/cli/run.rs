@@ -30,9 +30,12 @@ pub struct Run {
     #[arg(required_unless_present_any = ["disk", "floppy", "bios"])]
     pub guest: Option<PathBuf>,
 
-    /// The command line of a Multiboot kernel, after its name
+    /// The command line of a Multiboot kernel (after its name) or of a Linux kernel
     #[arg(long, value_name = "STRING", allow_hyphen_values = true)]
     pub append: Option<String>,
+    /// The initial RAM disk of a Linux kernel
+    #[arg(long, value_name = "FILE")]
+    pub initrd: Option<PathBuf>,
     /// A boot module of a Multiboot kernel, with its arguments after a comma (repeatable)
     #[arg(long, value_name = "FILE[,ARGS]")]
     pub module: Vec<String>,
@@ -174,6 +177,7 @@ impl Run {
         Self {
             guest: Some(name.into()),
             append: None,
+            initrd: None,
             module: Vec::new(),
             format: FormatArg::Auto,
             at: None,
@@ -332,9 +336,14 @@ impl Run {
 
     fn plan(&self, source: Option<&Source>) -> Result<Plan> {
         let Some(source) = source else {
-            if self.append.is_some() || !self.module.is_empty() || self.at.is_some() || self.mode.is_some() {
+            if self.append.is_some()
+                || self.initrd.is_some()
+                || !self.module.is_empty()
+                || self.at.is_some()
+                || self.mode.is_some()
+            {
                 return Err(Error::Usage(
-                    "--append, --module, --at and --mode need a GUEST that is a kernel".into(),
+                    "--append, --initrd, --module, --at and --mode need a GUEST that is a kernel".into(),
                 ));
             }
             return Ok(Plan::firmware());
@@ -342,6 +351,7 @@ impl Run {
         let around = Around {
             mem: self.mem,
             cmdline: self.append.clone().or_else(|| source.cmdline.clone()),
+            initrd: self.initrd.as_deref().map(|path| self.read_for_memory(path)).transpose()?,
             modules: self.module.iter().map(|m| self.module_of(m)).collect::<Result<_>>()?,
             at: self.at,
             mode: self.mode.map(|m| if m == ModeArg::Real { Mode::Real } else { Mode::Flat }),
@@ -359,18 +369,24 @@ impl Run {
     fn module_of(&self, text: &str) -> Result<Module> {
         let (file, args) = text.split_once(',').map_or((text, None), |(f, a)| (f, Some(a)));
         let path = Path::new(file);
+        let bytes = self.read_for_memory(path)?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let string = args.map_or(name.clone().into_owned(), |args| format!("{name} {args}"));
+        Ok(Module { string, bytes })
+    }
+
+    /// Reads a file that is handed to the guest whole.
+    fn read_for_memory(&self, path: &Path) -> Result<Vec<u8>> {
         let (mut opened, size) = open(path)?;
         if size > u64::from(self.mem) {
             return Err(Error::image(
                 path,
-                format!("a module of {size} bytes does not fit into memory: give a larger --mem"),
+                format!("{size} bytes do not fit into memory: give a larger --mem"),
             ));
         }
         let mut bytes = Vec::new();
         read_up_to(&mut opened, path, u64::from(self.mem), &mut bytes)?;
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let string = args.map_or(name.clone().into_owned(), |args| format!("{name} {args}"));
-        Ok(Module { string, bytes })
+        Ok(bytes)
     }
 
     fn spec(&self, plan: Plan, source: Option<&Source>) -> Result<Spec> {

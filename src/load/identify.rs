@@ -1,6 +1,6 @@
 //! What a file is, by its first 64 KiB. What cannot run is named, with what to do instead.
 
-use super::{Format, Guest, disk, elf, multiboot};
+use super::{Format, Guest, bzimage, disk, elf, multiboot};
 use crate::error::{Error, Result};
 use std::path::Path;
 
@@ -31,6 +31,9 @@ fn auto(path: &Path, head: &[u8], size: u64) -> Result<Guest> {
     if let Some(reason) = refusal(head) {
         return Err(Error::image(path, reason));
     }
+    if bzimage::is_linux(head) {
+        return Ok(Guest::Linux);
+    }
     if disk::is_floppy_size(size) && !elf::is_elf(head) {
         return Ok(Guest::Floppy);
     }
@@ -52,11 +55,6 @@ fn auto(path: &Path, head: &[u8], size: u64) -> Result<Guest> {
 /// Why a recognised file cannot run, if that is so.
 fn refusal(head: &[u8]) -> Option<&'static str> {
     let at = |offset: usize, magic: &[u8]| head.get(offset..).is_some_and(|h| h.starts_with(magic));
-    if at(0x202, b"HdrS") && disk::has_signature(head) {
-        return Some(
-            "it is a Linux boot protocol image (bzImage), which is not loaded directly yet: put it on a disk image with a boot loader",
-        );
-    }
     if at(0, &[0x1f, 0x8b]) {
         return Some("it is compressed with gzip: unpack it first, as in `zcat FILE > kernel`");
     }

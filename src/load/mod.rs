@@ -4,10 +4,12 @@
 //! where and in which state the processor starts. Nothing here touches a machine: `cli` reads the files,
 //! `machine` carries the plan out. Every field of an image is taken as hostile.
 
+pub mod bzimage;
 pub mod disk;
 pub mod elf;
 pub mod flat;
 mod identify;
+mod memory_map;
 pub mod multiboot;
 
 use crate::addr::GuestPhys;
@@ -50,6 +52,15 @@ pub enum Entry {
         /// Top of a small stack in low memory.
         esp: u32,
     },
+    /// As `Flat`, with the segments that the Linux boot protocol asks for.
+    Linux {
+        /// The first instruction.
+        eip: u32,
+        /// ESI: the boot parameters.
+        esi: u32,
+        /// The global descriptor table that CS (10h) and the data segments (18h) come from.
+        gdt: u32,
+    },
     /// The reset vector: firmware runs and boots the disk.
     Firmware,
 }
@@ -74,6 +85,8 @@ pub enum Guest {
     Elf,
     /// A Multiboot 1 kernel; its header is at this offset.
     Multiboot(usize),
+    /// A Linux kernel, as its boot protocol has it.
+    Linux,
     /// A hard disk image.
     Disk,
     /// A floppy image.
@@ -121,8 +134,10 @@ pub struct Module {
 pub struct Around {
     /// Bytes of RAM.
     pub mem: u32,
-    /// The command line, for Multiboot.
+    /// The command line, for Multiboot and Linux.
     pub cmdline: Option<String>,
+    /// The initial RAM disk, for Linux.
+    pub initrd: Option<Vec<u8>>,
     /// The modules, for Multiboot.
     pub modules: Vec<Module>,
     /// Where a flat binary goes.
@@ -150,6 +165,7 @@ pub fn plan(path: &Path, bytes: &[u8], guest: Guest, around: &Around) -> Result<
         Guest::Flat => flat::plan(path, bytes, around),
         Guest::Elf => elf::plan(path, bytes, around),
         Guest::Multiboot(at) => multiboot::plan(path, bytes, at, around),
+        Guest::Linux => bzimage::plan(path, bytes, around),
         Guest::Disk | Guest::Floppy => Ok(Plan::firmware()),
     }
 }
@@ -161,8 +177,11 @@ fn check_options(guest: Guest, around: &Around) -> Result<()> {
     let refuse = |option: &str, for_what: &str| {
         Err(Error::Usage(format!("{option} is for {for_what}, and this guest is {what}")))
     };
-    if around.cmdline.is_some() && !multiboot {
-        return refuse("--append", "a Multiboot kernel");
+    if around.cmdline.is_some() && !multiboot && guest != Guest::Linux {
+        return refuse("--append", "a Multiboot or Linux kernel");
+    }
+    if around.initrd.is_some() && guest != Guest::Linux {
+        return refuse("--initrd", "a Linux kernel");
     }
     if !around.modules.is_empty() && !multiboot {
         return refuse("--module", "a Multiboot kernel");
@@ -183,6 +202,7 @@ impl Guest {
             Self::Flat => "a flat binary",
             Self::Elf => "an ELF executable",
             Self::Multiboot(_) => "a Multiboot kernel",
+            Self::Linux => "a Linux kernel",
             Self::Disk => "a hard disk image",
             Self::Floppy => "a floppy image",
         }

@@ -2,7 +2,7 @@
 
 use super::Machine;
 use crate::addr::GuestPhys;
-use crate::cpu::{Cr0, Eflags, Segment, gpr};
+use crate::cpu::{Cr0, Eflags, Segment, TableReg, gpr};
 use crate::decode::SegReg;
 
 impl Machine {
@@ -18,6 +18,19 @@ impl Machine {
         }
         self.cpu.eip = u32::from(ip);
         self.cpu.regs[gpr::ESP] = 0xfffe;
+    }
+
+    /// As [`Machine::start_flat`], with CS 10h and data segments 18h from a table at `gdt`, and ESI as given (Linux
+    /// boot protocol, 32-bit entry).
+    pub fn start_linux(&mut self, eip: u32, esi: u32, gdt: u32) {
+        self.start_flat(eip, 0, 0, 0);
+        let cpu = &mut self.cpu;
+        cpu.gdtr = TableReg { base: gdt, limit: 0x1f };
+        for s in SegReg::ALL {
+            cpu.set_seg(s, Segment::with(0x18, 0, !0, 0xc93));
+        }
+        cpu.set_seg(SegReg::Cs, Segment::with(0x10, 0, !0, 0xc9b));
+        cpu.regs[gpr::ESI] = esi;
     }
 
     /// Starts in 32-bit protected mode with flat segments, paging and interrupts off (the state of Multiboot 1, 3.2).

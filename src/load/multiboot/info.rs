@@ -2,6 +2,7 @@
 //! structure, the module list, the memory map, the strings.
 
 use super::{Around, Placed};
+use crate::load::memory_map::{HIGH, LOW_END, memory_map};
 
 /// What the machine's own loader calls itself.
 const LOADER_NAME: &str = concat!("subring ", env!("CARGO_PKG_VERSION"));
@@ -9,15 +10,6 @@ const LOADER_NAME: &str = concat!("subring ", env!("CARGO_PKG_VERSION"));
 const SIZE: usize = 72;
 /// First hard disk, no partition.
 const FIRST_DISK: u32 = 0x80ff_ffff;
-/// End of usable low memory; the firmware's data area follows.
-const LOW_END: u32 = 0x9_fc00;
-/// End of the memory below the VGA window.
-const LOW_ALL: u32 = 0xa_0000;
-const BIOS: u32 = 0xf_0000;
-const HIGH: u32 = 0x10_0000;
-/// The ROM below 4 GiB.
-const TOP_ROM: u32 = 0xfffc_0000;
-
 /// Bits of the `flags` field: which fields hold.
 mod has {
     pub(super) const MEM: u32 = 1;
@@ -26,14 +18,6 @@ mod has {
     pub(super) const MODS: u32 = 1 << 3;
     pub(super) const MMAP: u32 = 1 << 6;
     pub(super) const LOADER_NAME: u32 = 1 << 9;
-}
-
-/// A range of the memory map, as function E820 of INT 15h gives it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Range {
-    base: u32,
-    len: u32,
-    usable: bool,
 }
 
 /// The block, before its address is known.
@@ -112,33 +96,4 @@ pub(super) fn build(cmdline: &str, modules: &[Placed<'_>], around: &Around) -> I
         info.string(list + 16 * i + 8, &m.module.string);
     }
     info
-}
-
-/// The memory map of a machine with `mem` bytes.
-pub(super) fn memory_map(mem: u32) -> Vec<Range> {
-    let range = |base, end: u32, usable| Range { base, len: end - base, usable };
-    let mut map = vec![range(0, mem.min(LOW_END), true)];
-    if mem >= LOW_ALL {
-        map.push(range(LOW_END, LOW_ALL, false));
-    }
-    map.push(range(BIOS, HIGH, false));
-    if mem > HIGH {
-        map.push(range(HIGH, mem, true));
-    }
-    map.push(Range { base: TOP_ROM, len: TOP_ROM.wrapping_neg(), usable: false });
-    map
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_memory_map_leaves_out_what_is_not_there() {
-        assert_eq!(memory_map(0x1_0000)[0], Range { base: 0, len: 0x1_0000, usable: true });
-        let map = memory_map(32 << 20);
-        assert_eq!(map.len(), 5);
-        assert_eq!(map[3], Range { base: HIGH, len: 31 << 20, usable: true });
-        assert_eq!(map[4].len, 0x4_0000);
-    }
 }
