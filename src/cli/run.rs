@@ -1,9 +1,10 @@
 //! `subring run`: boots a guest and shows its console.
 
+use super::builtin::{self, Builtin};
 use super::keys::{self, KeyStep};
-use super::session::{self, Build, Drive, End, Spec, Trace, TraceFilter, Wishes};
+use super::session::{self, Build, Drive, End, Medium, Spec, Trace, TraceFilter, Wishes};
 use super::terminal::{Console, Setup};
-use super::{args, builtin, out, report, screen};
+use super::{args, out, report, screen};
 use crate::bus::Clock;
 use crate::error::{Error, Result};
 use crate::load::{self, Around, Format, Guest, Mode, Module, Plan};
@@ -165,7 +166,7 @@ struct Source {
     path: PathBuf,
     bytes: Vec<u8>,
     kind: Guest,
-    cmdline: Option<String>,
+    builtin: Option<&'static Builtin>,
 }
 
 impl Run {
@@ -279,8 +280,7 @@ impl Run {
         if let Some(b) = path.to_str().and_then(builtin::find) {
             let head = &b.bytes[..b.bytes.len().min(load::HEAD)];
             let kind = load::identify(path, head, b.bytes.len() as u64, self.format())?;
-            let cmdline = b.cmdline.map(str::to_owned);
-            return Ok(Some(Source { path: path.clone(), bytes: b.bytes.to_vec(), kind, cmdline }));
+            return Ok(Some(Source { path: path.clone(), bytes: b.bytes.to_vec(), kind, builtin: Some(b) }));
         }
         if path.components().count() == 1 && !path.exists() {
             return Err(Error::image(
@@ -296,7 +296,7 @@ impl Run {
             self.check_size(path, kind, size)?;
             read_up_to(&mut file, path, MAX_KERNEL, &mut bytes)?;
         }
-        Ok(Some(Source { path: path.clone(), bytes, kind, cmdline: None }))
+        Ok(Some(Source { path: path.clone(), bytes, kind, builtin: None }))
     }
 
     /// Refuses a file too large for what it is, before it is read.
@@ -341,7 +341,7 @@ impl Run {
         };
         let around = Around {
             mem: self.mem,
-            cmdline: self.append.clone().or_else(|| source.cmdline.clone()),
+            cmdline: self.append.clone().or_else(|| source.builtin?.cmdline.map(str::to_owned)),
             modules: self.module.iter().map(|m| self.module_of(m)).collect::<Result<_>>()?,
             at: self.at,
             mode: self.mode.map(|m| if m == ModeArg::Real { Mode::Real } else { Mode::Flat }),
@@ -374,9 +374,8 @@ impl Run {
     }
 
     fn spec(&self, plan: Plan, source: Option<&Source>) -> Result<Spec> {
-        let guest = |kind| source.filter(|s| s.kind == kind).map(|s| &s.path);
-        let disks: Vec<&PathBuf> = guest(Guest::Disk).into_iter().chain(&self.disk).collect();
-        let floppies: Vec<&PathBuf> = guest(Guest::Floppy).into_iter().chain(&self.floppy).collect();
+        let disks = self.drives(source, Guest::Disk, &self.disk, load::disk::check)?;
+        let floppies = self.drives(source, Guest::Floppy, &self.floppy, load::disk::check_floppy)?;
         if disks.len() > MAX_DISKS || floppies.len() > MAX_FLOPPIES {
             return Err(Error::Usage(format!(
                 "the machine takes {MAX_DISKS} disks and {MAX_FLOPPIES} floppies at most"
@@ -388,14 +387,34 @@ impl Run {
             epoch: self.epoch,
             bios: self.bios.as_deref().map(rom).transpose()?,
             vga_bios: self.vgabios.as_deref().map(rom).transpose()?,
-            disks: disks.into_iter().map(|p| self.drive_of(p, load::disk::check)).collect::<Result<_>>()?,
-            floppies: floppies
-                .into_iter()
-                .map(|p| self.drive_of(p, load::disk::check_floppy))
-                .collect::<Result<_>>()?,
+            disks,
+            floppies,
             trace: self.trace.map(|what| self.trace_to(what)).transpose()?,
             plan,
         })
+    }
+
+    /// The guest, if it is one of this `kind`, then the images of the options.
+    fn drives(
+        &self,
+        source: Option<&Source>,
+        kind: Guest,
+        paths: &[PathBuf],
+        check: impl Fn(&Path, u64) -> Result<()>,
+    ) -> Result<Vec<Drive>> {
+        let mut drives = Vec::new();
+        if let Some(s) = source.filter(|s| s.kind == kind) {
+            drives.push(match s.builtin {
+                Some(b) => {
+                    Drive { path: s.path.clone(), medium: Medium::Memory(b.bytes.to_vec()), snapshot: false }
+                }
+                None => self.drive_of(&s.path, &check)?,
+            });
+        }
+        for path in paths {
+            drives.push(self.drive_of(path, &check)?);
+        }
+        Ok(drives)
     }
 
     fn drive_of(&self, path: &Path, check: impl Fn(&Path, u64) -> Result<()>) -> Result<Drive> {
@@ -413,7 +432,7 @@ impl Run {
                 Error::file("open", path, e)
             }
         })?;
-        Ok(Drive { path: path.to_owned(), file, size, snapshot: self.snapshot })
+        Ok(Drive { path: path.to_owned(), medium: Medium::File(file), snapshot: self.snapshot })
     }
 
     fn trace_to(&self, what: TraceFilter) -> Result<Trace> {
