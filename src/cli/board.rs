@@ -69,6 +69,9 @@ fn start(machine: &mut Machine, plan: &Plan) {
     for (at, bytes) in &plan.writes {
         machine.store(*at, bytes);
     }
+    if plan.entry != Entry::Firmware {
+        machine.chips_as_after_post();
+    }
     match plan.entry {
         Entry::Real { cs, ip } => machine.start_real(cs, ip),
         Entry::Flat { eip, eax, ebx, esp } => machine.start_flat(eip, eax, ebx, esp),
