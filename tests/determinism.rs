@@ -152,18 +152,13 @@ fn builtin_machine(guest: &Builtin) -> Machine {
 #[test]
 fn built_in_guests_run_alike_however_they_are_run() {
     for guest in builtin::ALL {
-        assert_the_same(
-            guest.name,
-            &|| builtin_machine(guest),
-            &[1, 1000, 77_777, 200_000, 500_001, 1_000_000],
-            20_011,
-        );
+        assert_the_same(guest.name, &|| builtin_machine(guest), &[1, 1000, 77_777, 300_001], 20_011);
     }
 }
 
 #[test]
 fn random_machines_run_alike_however_they_are_run() {
-    seed::each(150, 24_000, |data| {
+    seed::each(60, 24_000, |data| {
         let cuts = [u64::from(data[0]) + 1, 2000, 6007];
         assert_the_same("a random machine", &|| machine::machine(&mut Bytes::new(data)), &cuts, 97);
     });
@@ -221,13 +216,8 @@ fn a_handler_that_cannot_start_does_not_stop_time() {
 fn a_triple_fault_lasts_until_the_reset() {
     let mut m = flat(&[0x0f, 0x0b]);
     m.cpu.idtr.limit = 0;
-    let first = m.run(Limits::until(100));
-    assert!(matches!(first, Outcome::TripleFault(_)));
-    assert_eq!(m.run(Limits::until(1000)), first);
+    assert!(matches!(m.run(Limits::until(100)), Outcome::TripleFault(_)));
+    assert_eq!(m.run(Limits::until(1000)), Outcome::HaltedForever);
     m.reset();
-    assert_eq!(
-        m.run(Limits::until(1000)),
-        Outcome::Reached,
-        "open memory, #UD for ever or not, until the limit"
-    );
+    assert_eq!(m.run(Limits::until(1000)), Outcome::Reached, "it runs what the reset vector has");
 }
