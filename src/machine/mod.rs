@@ -95,8 +95,6 @@ pub struct Machine {
     /// When the last event was delivered. No two share a tick: an event right after another one, with no
     /// instruction in between, takes a tick of its own, so that a handler which cannot even start does not stop time.
     delivered: Option<Ticks>,
-    /// Why the processor is shut down, until the next reset.
-    shutdown: Option<TripleFault>,
 }
 
 impl Machine {
@@ -124,7 +122,6 @@ impl Machine {
             interp: Interp::default(),
             clock,
             delivered: None,
-            shutdown: None,
         })
     }
 
@@ -148,7 +145,6 @@ impl Machine {
     pub fn reset(&mut self) {
         let (now, idle) = (self.cpu.now, self.cpu.idle);
         self.cpu = Cpu { now, idle, ..Cpu::new() };
-        self.shutdown = None;
         self.world.board.reset(&mut self.world.map);
         self.world.settle();
         self.world.tlb.flush(true);
@@ -162,9 +158,6 @@ impl Machine {
         }
         let mut rested = self.cpu.activity != Activity::Running;
         loop {
-            if let Some(triple) = self.shutdown {
-                return Outcome::TripleFault(triple);
-            }
             if let Some(outcome) = self.look_up(&limits) {
                 return outcome;
             }
@@ -264,7 +257,6 @@ impl Machine {
             self.report(event, cs, eip);
         }
         self.world.clear_break_hits();
-        self.shutdown = result.err();
         result
     }
 
