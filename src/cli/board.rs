@@ -135,6 +135,9 @@ impl Pc for Bare {
     fn take_debugcon(&mut self) -> Vec<u8> {
         self.machine.world.board.take_debug_console()
     }
+    fn take_bioscon(&mut self) -> Vec<u8> {
+        self.machine.world.board.take_bios_console()
+    }
 
     fn key(&mut self, event: keys::KeyEvent) {
         let key =

@@ -85,6 +85,10 @@ pub fn raise<E: Env>(
             cpu.refresh();
             return Ok(());
         };
+        // CR2 tells of the page fault met last, also where it becomes a double fault.
+        if let Some(at) = next.address() {
+            cpu.cr2 = at;
+        }
         // EIP is the new task's if one was entered; there is no instruction here to put it back for.
         cpu.switched_task = false;
         if let Event::Exception(f) = current

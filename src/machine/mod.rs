@@ -92,6 +92,11 @@ pub struct Machine {
     pub counts: Counts,
     interp: Interp<World>,
     clock: Clock,
+    /// When the last event was delivered. No two share a tick: an event right after another one, with no
+    /// instruction in between, takes a tick of its own, so that a handler which cannot even start does not stop time.
+    delivered: Option<Ticks>,
+    /// Why the processor is shut down, until the next reset.
+    shutdown: Option<TripleFault>,
 }
 
 impl Machine {
@@ -118,6 +123,8 @@ impl Machine {
             counts: Counts { exceptions: [0; 32], interrupts: BTreeMap::new(), unbuilt: BTreeMap::new() },
             interp: Interp::default(),
             clock,
+            delivered: None,
+            shutdown: None,
         })
     }
 
@@ -141,6 +148,7 @@ impl Machine {
     pub fn reset(&mut self) {
         let (now, idle) = (self.cpu.now, self.cpu.idle);
         self.cpu = Cpu { now, idle, ..Cpu::new() };
+        self.shutdown = None;
         self.world.board.reset(&mut self.world.map);
         self.world.settle();
         self.world.tlb.flush(true);
@@ -154,6 +162,9 @@ impl Machine {
         }
         let mut rested = self.cpu.activity != Activity::Running;
         loop {
+            if let Some(triple) = self.shutdown {
+                return Outcome::TripleFault(triple);
+            }
             if let Some(outcome) = self.look_up(&limits) {
                 return outcome;
             }
@@ -214,7 +225,7 @@ impl Machine {
         if limits.at_halt && !skip_at_once {
             return Some(Outcome::Idle(Some(next)));
         }
-        let to = next.min(limits.ticks).max(self.cpu.now);
+        let to = next.max(self.cpu.now + 1).min(limits.ticks);
         self.cpu.idle += to - self.cpu.now;
         self.cpu.now = to;
         None
@@ -223,7 +234,8 @@ impl Machine {
     /// The tick up to which nothing outside the processor happens by itself.
     fn horizon(&self, limits: &Limits) -> Ticks {
         let budget = limits.retired - self.cpu.retired();
-        let next = self.world.board.next_event().unwrap_or(Ticks::MAX);
+        // A chip faster than the clock gets one look in each tick.
+        let next = self.world.board.next_event().unwrap_or(Ticks::MAX).max(self.cpu.now + 1);
         limits.ticks.min(next).min(self.cpu.now.saturating_add(budget))
     }
 
@@ -240,6 +252,10 @@ impl Machine {
         if event == Event::Exception(Fault::UD) {
             self.note_unbuilt();
         }
+        if self.delivered == Some(self.cpu.now) {
+            self.cpu.now += 1;
+        }
+        self.delivered = Some(self.cpu.now);
         let mut tried = Vec::new();
         let result = raise(&mut self.cpu, &mut self.world, event, |cpu, event| {
             tried.push((event, cpu.seg(SegReg::Cs).selector.0, cpu.eip));
@@ -248,6 +264,7 @@ impl Machine {
             self.report(event, cs, eip);
         }
         self.world.clear_break_hits();
+        self.shutdown = result.err();
         result
     }
 

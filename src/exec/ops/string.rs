@@ -3,7 +3,8 @@
 //! A repeated string instruction can be interrupted between iterations: each iteration commits registers and
 //! memory, and until the count is used up EIP names the instruction itself. One call does as many iterations as
 //! there are ticks before the deadline (each is one tick), but at least one; with anything pending in
-//! [`Cpu::special`], single-stepping above all, exactly one.
+//! [`Cpu::special`], single-stepping above all, exactly one. An iteration that asks to leave ([`Cpu::leave`]) is the
+//! last of its call too: it spoke to a chip, which may want an interrupt now, or it overwrote code, perhaps its own.
 
 use super::io::check_port;
 use crate::addr::{Linear, PAGE_SIZE};
@@ -71,6 +72,7 @@ fn repeated<E: Env, W: Word, O: Step>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> R
         cpu.string_flags = cpu.lazy;
     }
     cpu.mid_string = false;
+    cpu.leave.set(false);
     loop {
         if !O::COMPARES && budget - done > 1 {
             // The last iteration is left to the careful way below.
@@ -93,7 +95,7 @@ fn repeated<E: Env, W: Word, O: Step>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> R
         if cpu.regs[ECX] & i.addr_mask == 0 || (O::COMPARES && cpu.lazy.zf() != (i.rep == Rep::While)) {
             break;
         }
-        if done >= budget {
+        if done >= budget || cpu.leave.get() {
             cpu.eip = cpu.eip.wrapping_sub(u32::from(i.len));
             cpu.mid_string = true;
             break;
