@@ -81,7 +81,7 @@ pub struct Run {
 
     /// Type on the keyboard: steps `@1.5s:text<Enter>` (at a time), `@+2s:text` (after the step before),
     /// `@"grub>":text` (once the screen shows a text)
-    #[arg(long, value_name = "STRING", value_parser = keys::parse, allow_hyphen_values = true)]
+    #[arg(long, value_name = "STRING", value_parser = keys::parse, allow_hyphen_values = true, long_help = keys::HELP)]
     pub keys: Vec<Vec<KeyStep>>,
     /// Show the VGA text screen live in the terminal; stdin then is the keyboard, not the serial port
     #[arg(long, value_enum, default_value_t = Display::None)]
