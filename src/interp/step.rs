@@ -3,6 +3,7 @@
 use super::{CodeEnv, Interp, restore_eip, unfinished};
 use crate::cpu::control::{DR6_BS, Dr7, Watch};
 use crate::cpu::{Cpu, Eflags, Fault, Shadow, Special};
+use crate::decode::Op;
 
 impl<E: CodeEnv> Interp<E> {
     /// Runs the instruction at CS:EIP. The order is the manual's: code breakpoints, fetch, execution, then the traps
@@ -32,13 +33,13 @@ impl<E: CodeEnv> Interp<E> {
         cpu.now += 1;
         cpu.debug_pending |= env.take_break_hits();
         // RF lasts for one instruction; one that loads EFLAGS has set it for the next.
-        let loads_flags = matches!(insn.op, crate::decode::Op::Iret);
+        let loads_flags = matches!(insn.op, Op::Iret);
         if resume && !loads_flags && !unfinished(cpu, &insn, start) {
             cpu.system_flags -= Eflags::RF;
         }
         cpu.refresh();
         self.tell_careful(cpu, env);
-        due_traps(cpu, stepping)
+        due_traps(cpu, stepping && !entered_handler(cpu, insn.op))
     }
 
     /// Passes on to the environment whether data accesses must be looked at one by one.
@@ -65,6 +66,12 @@ fn code_breakpoints(cpu: &Cpu) -> Result<(), Fault> {
         (bits, true) => Err(Fault::debug(bits)),
         _ => Ok(()),
     }
+}
+
+/// Whether a software interrupt has been taken: it clears TF, and the single step is lost with it (SDM vol. 3,
+/// 17.3.1.4).
+fn entered_handler(cpu: &Cpu, op: Op) -> bool {
+    matches!(op, Op::Int | Op::Int3 | Op::Into | Op::Int1) && !cpu.system_flags.contains(Eflags::TF)
 }
 
 /// The traps due after an instruction. A load of SS holds them off by one instruction, and a single step is lost.
