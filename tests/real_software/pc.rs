@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use subring::cli::board::build;
 use subring::cli::keys::{self, Typist};
-use subring::cli::session::{Drive, Limits, Outcome, Pc, Spec};
+use subring::cli::session::{Drive, Limits, Medium, Outcome, Pc, Spec};
 use subring::load::{self, Around, Plan};
 
 /// What a machine has.
@@ -151,8 +151,7 @@ impl Lab {
 
 fn drive(path: &Path) -> Drive {
     let file = File::open(path).unwrap();
-    let size = file.metadata().unwrap().len();
-    Drive { path: path.to_owned(), file, size, snapshot: true }
+    Drive { path: path.to_owned(), medium: Medium::File(file), snapshot: true }
 }
 
 fn plan(kernel: &Path, mem: u32) -> Plan {
