@@ -172,7 +172,9 @@ const SPIN: &[u8] = &[0xeb, 0xfe];
 
 #[test]
 fn each_way_of_ending_has_its_status() {
-    let cases: [(&str, &[u8], &[&str], i32, &str); 8] = [
+    /// Name, code, options, exit status, what is said.
+    type Case = (&'static str, &'static [u8], &'static [&'static str], i32, &'static str);
+    let cases: [Case; 8] = [
         ("exit", &[0xb0, 3, 0xe6, 0xf4], &[], 3, "ended with status 3"),
         ("exit255", &[0xb0, 0xff, 0xe6, 0xf4], &[], 255, "ended with status 255"),
         ("triple", &[0x0f, 0x0b], &[], 120, "triple fault: #UD at 0008:00100000"),
