@@ -69,6 +69,9 @@ fn start(machine: &mut Machine, plan: &Plan) {
     for (at, bytes) in &plan.writes {
         machine.store(*at, bytes);
     }
+    if plan.entry != Entry::Firmware {
+        machine.chips_as_after_post();
+    }
     match plan.entry {
         Entry::Real { cs, ip } => machine.start_real(cs, ip),
         Entry::Flat { eip, eax, ebx, esp } => machine.start_flat(eip, eax, ebx, esp),
@@ -139,6 +142,9 @@ impl Pc for Bare {
     }
     fn take_debugcon(&mut self) -> Vec<u8> {
         self.machine.world.board.take_debug_console()
+    }
+    fn take_bioscon(&mut self) -> Vec<u8> {
+        self.machine.world.board.take_bios_console()
     }
 
     fn key(&mut self, event: KeyEvent) {

@@ -92,6 +92,9 @@ pub struct Run {
     /// Where port 0xE9 (the debug console) goes; `-` is standard output
     #[arg(long, value_name = "FILE")]
     pub debugcon: Option<PathBuf>,
+    /// Where port 0x402 (SeaBIOS's log) goes; `-` is standard output
+    #[arg(long, value_name = "FILE")]
+    pub bioscon: Option<PathBuf>,
 
     /// Trace events to standard error: a comma-separated list of insn, fault, int, port, mem
     #[arg(long, value_name = "FILTER", value_parser = trace_filter)]
@@ -190,6 +193,7 @@ impl Run {
             display: Display::None,
             dump_screen: false,
             debugcon: None,
+            bioscon: None,
             trace: None,
             trace_file: None,
             stats: false,
@@ -260,8 +264,12 @@ impl Run {
         if self.display == Display::Vga && self.json {
             return usage("--display vga and --json both want standard output: give one of them");
         }
-        if self.json && self.debugcon.as_deref() == Some(Path::new("-")) {
+        let to_stdout = |to: &Option<PathBuf>| to.as_deref() == Some(Path::new("-"));
+        if self.json && to_stdout(&self.debugcon) {
             return usage("--debugcon - and --json both want standard output: give a file to --debugcon");
+        }
+        if self.json && to_stdout(&self.bioscon) {
+            return usage("--bioscon - and --json both want standard output: give a file to --bioscon");
         }
         Ok(())
     }
@@ -436,18 +444,14 @@ impl Run {
     }
 
     fn setup(&self) -> Result<Setup> {
-        let debugcon: Option<Box<dyn Write>> = match &self.debugcon {
-            Some(path) if path == Path::new("-") => Some(Box::new(std::io::stdout())),
-            Some(path) => Some(Box::new(create(path)?)),
-            None => None,
-        };
         let live = self.display == Display::Vga;
         Ok(Setup {
             input: !(self.no_input || self.json && std::io::stdin().is_terminal()),
             stream: !self.json && !live,
             keep: self.json || live,
             live,
-            debugcon,
+            debugcon: self.debugcon.as_deref().map(sink).transpose()?,
+            bioscon: self.bioscon.as_deref().map(sink).transpose()?,
         })
     }
 }
@@ -469,6 +473,11 @@ fn read_up_to(file: &mut File, path: &Path, limit: u64, bytes: &mut Vec<u8>) -> 
     let left = limit.saturating_sub(bytes.len() as u64);
     file.take(left).read_to_end(bytes).map_err(|e| Error::file("read", path, e))?;
     Ok(())
+}
+
+/// Where a debug console goes: a file, or standard output for `-`.
+fn sink(path: &Path) -> Result<Box<dyn Write>> {
+    if path == Path::new("-") { Ok(Box::new(std::io::stdout())) } else { Ok(Box::new(create(path)?)) }
 }
 
 fn create(path: &Path) -> Result<File> {

@@ -179,6 +179,8 @@ pub trait Pc {
     fn take_serial_output(&mut self) -> Vec<u8>;
     /// What port 0xE9 got since this was last asked.
     fn take_debugcon(&mut self) -> Vec<u8>;
+    /// What port 0x402, the BIOS's debug console, got since this was last asked.
+    fn take_bioscon(&mut self) -> Vec<u8>;
     /// A key goes down or up.
     fn key(&mut self, event: KeyEvent);
     /// The text screen; none in a graphics mode.
@@ -403,9 +405,10 @@ impl<'a> Session<'a> {
     /// Shows what the guest put out. False when nobody looks any more.
     fn show(&mut self, at_once: bool) -> Result<bool> {
         let debug = self.pc.take_debugcon();
+        let bios = self.pc.take_bioscon();
         let serial = self.pc.take_serial_output();
         let pc = &*self.pc;
-        self.console.show(&serial, &debug, at_once, || pc.screen())
+        self.console.show(&serial, &debug, &bios, at_once, || pc.screen())
     }
 
     fn ended(&mut self, outcome: Outcome) -> Result<Option<Ending>> {
@@ -506,6 +509,9 @@ mod tests {
         fn take_debugcon(&mut self) -> Vec<u8> {
             Vec::new()
         }
+        fn take_bioscon(&mut self) -> Vec<u8> {
+            Vec::new()
+        }
         fn key(&mut self, event: KeyEvent) {
             let mut m = self.0.borrow_mut();
             let now = m.now;
@@ -531,7 +537,8 @@ mod tests {
 
     fn drive_mock(mock: Mock, wishes: Wishes) -> (End, Shared) {
         let mut pc = Shared(Rc::new(RefCell::new(mock)));
-        let setup = Setup { input: false, stream: false, keep: true, live: false, debugcon: None };
+        let setup =
+            Setup { input: false, stream: false, keep: true, live: false, debugcon: None, bioscon: None };
         let mut console = Console::open_with(setup).unwrap();
         (drive(&mut pc, &mut console, &wishes).unwrap(), pc)
     }

@@ -38,6 +38,7 @@ const MULTIPLE_MAX: u8 = 16;
 const NO_ERROR: u8 = 1;
 
 /// A drive: its medium and what commands set.
+#[derive(Hash)]
 struct Drive {
     disk: Box<dyn Disk>,
     /// Heads and sectors per track, as INITIALIZE DEVICE PARAMETERS has them.
@@ -101,7 +102,7 @@ fn text(words: &mut [u16], s: &str) {
 }
 
 /// What the drive does once its latency is over, or with the data it gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Work {
     /// Fill the buffer with the next block.
     Read,
@@ -116,7 +117,7 @@ enum Work {
 }
 
 /// A data transfer in progress.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Hash)]
 struct Transfer {
     lba: u32,
     left: u32,
@@ -125,6 +126,7 @@ struct Transfer {
 }
 
 /// One channel.
+#[derive(Hash)]
 pub struct Ata {
     clock: Clock,
     drives: [Option<Drive>; 2],

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::hash::{Hash, Hasher};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -30,6 +31,13 @@ pub trait Disk: Send {
     /// Whether the medium is write protected.
     fn read_only(&self) -> bool {
         false
+    }
+}
+
+/// By its size: the content is the host's, and no part of a chip's state.
+impl Hash for dyn Disk {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.sectors().hash(state);
     }
 }
 

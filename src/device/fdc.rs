@@ -71,7 +71,7 @@ fn medium(sectors: u64) -> (Geometry, u8) {
 }
 
 /// A drive.
-#[derive(Default)]
+#[derive(Default, Hash)]
 struct Drive {
     disk: Option<Box<dyn Disk>>,
     geometry: Geometry,
@@ -106,7 +106,7 @@ impl Drive {
 }
 
 /// A sector's identification: cylinder, head, record and size code.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Id {
     c: u8,
     h: u8,
@@ -115,11 +115,11 @@ struct Id {
 }
 
 /// How a data command failed: ST1 and ST2.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 struct Failure(u8, u8);
 
 /// What happens when the current delay ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Work {
     ResetDone,
     SeekDone,
@@ -127,6 +127,7 @@ enum Work {
 }
 
 /// The controller and its drives.
+#[derive(Hash)]
 pub struct Fdc {
     clock: Clock,
     drives: [Drive; 2],

@@ -72,7 +72,7 @@ fn set2(code: u8) -> u8 {
 }
 
 /// The keyboard.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Keyboard {
     queue: VecDeque<u8>,
     scanning: bool,
@@ -157,7 +157,7 @@ impl Keyboard {
 }
 
 /// The mouse: it answers a driver's probe and never moves.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Mouse {
     queue: VecDeque<u8>,
     reporting: bool,
@@ -224,7 +224,7 @@ impl Mouse {
 }
 
 /// Who put the byte into the output buffer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum From {
     Controller,
     Keyboard,
@@ -232,7 +232,7 @@ enum From {
 }
 
 /// The controller with both devices.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct I8042 {
     clock: Clock,
     /// The command byte.

@@ -5,7 +5,7 @@
 //! [`super::i8042`] turns it into the set that the guest chose.
 
 /// A key going down or up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct KeyEvent {
     /// The make code in scan code set 1, bit 7 clear.
     pub code: u8,

@@ -174,7 +174,7 @@ fn attend<E: CodeEnv>(cpu: &mut Cpu, env: &mut E) -> Option<Stop> {
     if env.take_chips_touched() {
         return Some(Stop::Exit(Exit::Chips));
     }
-    let shadowed = cpu.special.intersects(Special::STI_SHADOW | Special::SS_SHADOW);
+    let shadowed = cpu.special.intersects(Special::HOLDS_INTERRUPTS);
     if env.interrupt_requested() && cpu.system_flags.contains(Eflags::IF) && !shadowed {
         return Some(Stop::Exit(Exit::Interrupt));
     }

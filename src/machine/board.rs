@@ -24,6 +24,7 @@ use crate::device::uart::Uart;
 use crate::device::vga_text::{Screen, Vga};
 use crate::error::Error;
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 
 /// What answers at a port. The first [`TIMED`] of them act by themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -421,6 +422,13 @@ impl Board {
     #[inline]
     pub fn exit_code(&self) -> Option<u8> {
         self.debug.exit().map(|value| value as u8)
+    }
+
+    /// Hashes the state of every chip.
+    pub fn hash_state(&self, h: &mut impl Hasher) {
+        (&self.pic, &self.pit, &self.i8042, &self.cmos, &self.com, &self.ata).hash(h);
+        (&self.fdc, &self.dma, &self.vga, &self.pci, &self.fw_cfg, &self.debug).hash(h);
+        (self.reset_requested, self.next).hash(h);
     }
 
     /// The first trouble that the host made with a disk or floppy image, once.

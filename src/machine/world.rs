@@ -342,6 +342,7 @@ impl Env for World {
         let value = self.board.port_read(port, width, cpu.now, &mut self.map);
         self.settle();
         self.chips_touched = true;
+        cpu.leave.set(true);
         self.tell_port(cpu, port, width, value, false);
         value
     }
@@ -350,6 +351,7 @@ impl Env for World {
         self.board.port_write(port, width, value, cpu.now, &mut self.map);
         self.settle();
         self.chips_touched = true;
+        cpu.leave.set(true);
         self.tell_port(cpu, port, width, value, true);
     }
 

@@ -3,7 +3,8 @@
 //! A repeated string instruction can be interrupted between iterations: each iteration commits registers and
 //! memory, and until the count is used up EIP names the instruction itself. One call does as many iterations as
 //! there are ticks before the deadline (each is one tick), but at least one; with anything pending in
-//! [`Cpu::special`], single-stepping above all, exactly one.
+//! [`Cpu::special`], single-stepping above all, exactly one. An iteration that asks to leave ([`Cpu::leave`]) is the
+//! last of its call too: it spoke to a chip, which may want an interrupt now, or it overwrote code, perhaps its own.
 
 use super::io::check_port;
 use crate::addr::{Linear, PAGE_SIZE};
@@ -67,7 +68,11 @@ fn repeated<E: Env, W: Word, O: Step>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> R
     let one = O::PORTS || !cpu.special.is_empty();
     let budget = if one { 1 } else { cpu.deadline.saturating_sub(cpu.now).max(1) };
     let mut done = 0;
+    if !cpu.mid_string {
+        cpu.string_flags = cpu.lazy;
+    }
     cpu.mid_string = false;
+    cpu.leave.set(false);
     loop {
         if !O::COMPARES && budget - done > 1 {
             // The last iteration is left to the careful way below.
@@ -77,6 +82,10 @@ fn repeated<E: Env, W: Word, O: Step>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> R
             advance(cpu, ECX, (run as u32).wrapping_neg(), i.addr_mask);
         }
         if let Err(fault) = O::step::<W, E>(cpu, env, i) {
+            if O::COMPARES {
+                // A fault gives the flags back as they were before the instruction (SDM vol. 2, REP).
+                cpu.lazy = cpu.string_flags;
+            }
             // The caller counts nothing for a call that faults.
             cpu.now += done;
             return Err(fault);
@@ -86,7 +95,7 @@ fn repeated<E: Env, W: Word, O: Step>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> R
         if cpu.regs[ECX] & i.addr_mask == 0 || (O::COMPARES && cpu.lazy.zf() != (i.rep == Rep::While)) {
             break;
         }
-        if done >= budget {
+        if done >= budget || cpu.leave.get() {
             cpu.eip = cpu.eip.wrapping_sub(u32::from(i.len));
             cpu.mid_string = true;
             break;

@@ -104,14 +104,13 @@ fn table_to_memory<E: Env>(cpu: &Cpu, env: &mut E, i: &Insn, t: TableReg) -> Res
     use crate::exec::operand::writable;
     let at = ea(cpu, i);
     let upper = at.wrapping_add(2) & i.addr_mask;
-    let base = if i.width == Width::Word { t.base & 0xff_ffff } else { t.base };
     let linear = writable(cpu, i.seg, upper, 4)?;
     env.probe(cpu, linear, 4, cpu.user, true)?;
     store(cpu, env, i.seg, at, t.limit)?;
-    store(cpu, env, i.seg, upper, base)
+    store(cpu, env, i.seg, upper, t.base)
 }
 
-// SGDT m
+// SGDT m: all 32 bits of base, also with a 16-bit operand size (unlike LGDT)
 fn sgdt<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     table_to_memory(cpu, env, i, cpu.gdtr)
 }
@@ -224,10 +223,11 @@ fn invalidate_caches<E: Env>(cpu: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), F
 
 // INVLPG m
 fn invlpg<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
-    privileged(cpu)?;
+    // The register form is no instruction, whatever the privilege.
     if i.dst != Place::Mem {
         return Err(Fault::UD);
     }
+    privileged(cpu)?;
     env.invalidate_page(Linear(cpu.seg(i.seg).base.wrapping_add(ea(cpu, i))));
     Ok(())
 }

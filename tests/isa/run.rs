@@ -1,0 +1,232 @@
+//! Running a case on the real machine, twice: on the fast path, and observed one instruction at a time.
+
+use crate::base;
+use crate::expect::{Expected, exception_name, work_out};
+use crate::layout::{RAM, STRICT};
+use crate::memory::Memory;
+use crate::state::{self, State};
+use crate::text::Case;
+use std::cell::RefCell;
+use std::fmt::Write;
+use std::rc::Rc;
+use subring::addr::GuestPhys;
+use subring::bus::Width;
+use subring::cpu::Cpu;
+use subring::decode::{Decoded, decode, disassemble};
+use subring::event::{Event, Sink};
+use subring::exec::Env;
+use subring::machine::board::BoardConfig;
+use subring::machine::{Config, Limits, Machine, Outcome, Wants, Watcher};
+
+/// What was delivered, in the words of the cases.
+#[derive(Clone, Default)]
+struct Seen(Rc<RefCell<Vec<String>>>);
+
+impl Sink for Seen {
+    fn record(&mut self, _: u64, event: &Event<'_>) {
+        match *event {
+            Event::Fault { vector, code, .. } => self.0.borrow_mut().push(exception_name(vector, code)),
+            Event::Interrupt { vector, .. } => self.0.borrow_mut().push(format!("irq({vector:#x})")),
+            _ => {}
+        }
+    }
+}
+
+/// A case, ready to run.
+struct Prepared {
+    memory: Memory,
+    state: State,
+    /// Instructions to run, delivered events not counted.
+    steps: u64,
+    /// The first instruction's end.
+    next: u32,
+    /// A hardware interrupt that is requested from the start.
+    irq: Option<u8>,
+}
+
+/// The machine after a run.
+struct Ran {
+    machine: Machine,
+    events: Vec<String>,
+    outcome: Outcome,
+}
+
+/// Runs `case`; the failure is a text of several lines.
+pub fn check(case: &Case) -> Result<(), String> {
+    let prepared = prepare(case)?;
+    let expected = work_out(&prepared.state, &prepared.memory, prepared.next, &case.output)?;
+    let fast = run(&prepared, false)?;
+    let mut wrong = compare(&expected, &prepared, &fast);
+    let observed = run(&prepared, true)?;
+    agree(&fast, &observed, &mut wrong);
+    if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+}
+
+fn prepare(case: &Case) -> Result<Prepared, String> {
+    let (mut memory, mut s) = base::build(&case.env)?;
+    let (mut tokens, mut stack_directives) = (Vec::new(), Vec::new());
+    for piece in case.setup.iter().chain(&case.input) {
+        if piece.starts_with("stack") {
+            stack_directives.push(piece);
+        } else if !memory.directive(piece, &state::context(&s))? {
+            tokens.extend(piece.split_whitespace());
+        }
+    }
+    let mut steps = None;
+    let mut irq = None;
+    for (name, value) in tokens.iter().filter_map(|t| t.split_once('=')) {
+        match name {
+            "steps" => steps = Some(u64::from(crate::layout::number(value)?)),
+            "irq" => irq = Some(crate::layout::number(value)? as u8),
+            _ => {}
+        }
+    }
+    tokens.retain(|t| !t.starts_with("steps=") && !t.starts_with("irq="));
+    state::assign(&mut s, &memory, &tokens)?;
+    for piece in stack_directives {
+        memory.directive(piece, &state::context(&s))?;
+    }
+    let listing = assembly(&case.code, s["cs.attr"] & 0x400 != 0, s["eip"]);
+    let text = listing.iter().map(|(_, t)| t.as_str()).collect::<Vec<_>>().join("; ");
+    if text != case.assembly {
+        return Err(format!("disassembly: expected `{}`, got `{text}`", case.assembly));
+    }
+    memory.put(s["cs.base"].wrapping_add(s["eip"]), &case.code);
+    let first = listing.first().map_or(0, |(len, _)| *len);
+    let (len, count) = match steps {
+        Some(n) => (listing.iter().take(n as usize).map(|(l, _)| l).sum(), n),
+        None if listing.len() > 1 => (case.code.len(), listing.len() as u64),
+        None => (first, 1),
+    };
+    let next = s["eip"].wrapping_add(len as u32);
+    Ok(Prepared { memory, state: s, steps: count, next, irq })
+}
+
+/// Length and text of each instruction.
+fn assembly(code: &[u8], code32: bool, eip: u32) -> Vec<(usize, String)> {
+    let mut listing = Vec::new();
+    let mut at = 0;
+    while at < code.len() {
+        let len = match decode(&code[at..], code32) {
+            Decoded::Insn(insn) => usize::from(insn.len),
+            Decoded::Truncated | Decoded::TooLong => code.len() - at,
+        };
+        listing.push((len, disassemble(&code[at..], code32, eip.wrapping_add(at as u32))));
+        at += len;
+    }
+    listing
+}
+
+fn run(p: &Prepared, observed: bool) -> Result<Ran, String> {
+    let board = BoardConfig { ram_size: RAM, ..BoardConfig::default() };
+    let config = Config { ram_size: RAM, board, bios: None, vga_bios: None };
+    let mut machine = Machine::new(config).map_err(|e| e.to_string())?;
+    machine.store(GuestPhys(0), &p.memory.low);
+    for (&at, &byte) in &p.memory.high {
+        machine.store(GuestPhys(at), &[byte]);
+    }
+    if let Some(vector) = p.irq {
+        request_interrupt(&mut machine, vector);
+    }
+    state::write(&p.state, &mut machine.cpu);
+    machine.world.tlb.flush(true);
+    let seen = Seen::default();
+    let all = Wants { insn: true, fault: true, interrupt: true, port: true, memory: true };
+    let wants = if observed { all } else { Wants { fault: true, interrupt: true, ..Wants::default() } };
+    machine.watch(Some(Watcher { wants, sink: Box::new(seen.clone()) }));
+    let end = machine.cpu.retired() + p.steps;
+    let outcome = machine.run(Limits::instructions(end));
+    let events = seen.0.take();
+    Ok(Ran { machine, events, outcome })
+}
+
+/// Programs the interrupt controller so that its line 0 gives `vector` (a multiple of 8), and the timer so that the
+/// line is raised before the first instruction.
+fn request_interrupt(machine: &mut Machine, vector: u8) {
+    let cpu = Cpu::new();
+    let writes = [
+        (0x20, 0x11),
+        (0x21, vector),
+        (0x21, 4),
+        (0x21, 1),
+        (0x21, 0xfe),
+        (0x43, 0x30),
+        (0x40, 4),
+        (0x40, 0),
+    ];
+    for (port, value) in writes {
+        machine.world.port_out(&cpu, port, Width::Byte, u32::from(value));
+    }
+    machine.cpu.now = 1_000_000;
+    machine.cpu.idle = 1_000_000;
+}
+
+/// What differs from what was expected, one line each.
+fn compare(expected: &Expected, p: &Prepared, got: &Ran) -> String {
+    let mut wrong = String::new();
+    if got.events != expected.events {
+        let list = |v: &[String]| if v.is_empty() { "none".to_owned() } else { v.join(" ") };
+        line(&mut wrong, "exceptions", &list(&expected.events), &list(&got.events));
+    }
+    let shut_down = matches!(got.outcome, Outcome::TripleFault(_));
+    if shut_down != expected.shutdown {
+        line(&mut wrong, "shutdown", &expected.shutdown.to_string(), &shut_down.to_string());
+    }
+    let state = state::read(&got.machine.cpu);
+    for (name, value) in &state {
+        let want = expected.state[name];
+        if *value != want {
+            line(&mut wrong, name, &format!("{want:#x}"), &format!("{value:#x}"));
+        }
+    }
+    compare_memory(expected, p, got, &mut wrong);
+    wrong
+}
+
+fn line(wrong: &mut String, what: &str, expected: &str, got: &str) {
+    let _ = writeln!(wrong, "    {what:<12} expected {expected}, got {got}");
+}
+
+fn compare_memory(expected: &Expected, p: &Prepared, got: &Ran, wrong: &mut String) {
+    let mut low = vec![0; STRICT as usize];
+    got.machine.world.map.read(GuestPhys(0), &mut low);
+    let mut places: Vec<u32> = Vec::new();
+    if low != expected.memory.low {
+        places.extend(
+            (0..STRICT).filter(|&a| low[a as usize] != expected.memory.low[a as usize]).map(|a| a & !3),
+        );
+    }
+    for &at in expected.memory.high.keys().chain(p.memory.high.keys()) {
+        let mut byte = [0];
+        got.machine.world.map.read(GuestPhys(at), &mut byte);
+        if u64::from(byte[0]) != expected.memory.get(at, 1) {
+            places.push(at & !3);
+        }
+    }
+    places.dedup();
+    for at in places.into_iter().take(12) {
+        let mut bytes = [0; 4];
+        got.machine.world.map.read(GuestPhys(at), &mut bytes);
+        let (want, value) = (expected.memory.get(at, 4), u32::from_le_bytes(bytes));
+        line(wrong, &format!("mem {at:#x}"), &format!("{want:#010x}"), &format!("{value:#010x}"));
+    }
+}
+
+/// Both ways through the interpreter must end in the same state.
+fn agree(fast: &Ran, observed: &Ran, wrong: &mut String) {
+    if fast.events != observed.events {
+        line(wrong, "observed", &fast.events.join(" "), &observed.events.join(" "));
+    }
+    if fast.outcome != observed.outcome {
+        line(wrong, "observed", &format!("{:?}", fast.outcome), &format!("{:?}", observed.outcome));
+    }
+    if fast.machine.cpu != observed.machine.cpu {
+        let (a, b) = (state::read(&fast.machine.cpu), state::read(&observed.machine.cpu));
+        let names = a.keys().filter(|n| a[*n] != b[*n]).cloned().collect::<Vec<_>>().join(" ");
+        line(wrong, "observed", "the fast path's state", &format!("another one: {names} (or hidden state)"));
+    }
+    let low = |ran: &Ran| ran.machine.world.map.ram.bytes()[..STRICT as usize].to_vec();
+    if low(fast) != low(observed) {
+        line(wrong, "observed", "the fast path's memory", "another one");
+    }
+}
