@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use subring::cli::board::build;
 use subring::cli::keys::{self, Typist};
-use subring::cli::session::{Drive, Medium, Limits, Outcome, Pc, Spec};
+use subring::cli::session::{Drive, Limits, Medium, Outcome, Pc, Spec};
 use subring::load::{self, Around, Plan};
 
 /// What a machine has.
