@@ -13,9 +13,10 @@ pub use flags::{Eflags, LazyFlags};
 pub use segment::{Segment, Selector};
 pub use word::Word;
 
-use crate::bus::Ticks;
+use crate::clock::Ticks;
 use crate::decode::SegReg;
 use bitflags::bitflags;
+use std::cell::Cell;
 
 /// Register numbers of the general registers.
 #[allow(missing_docs, reason = "the constants are the registers' names")]
@@ -62,6 +63,8 @@ bitflags! {
         const DEBUG_TRAP = 32;
         /// EFLAGS.RF is set: the next instruction's code breakpoints are ignored.
         const RESUME = 64;
+        /// No maskable interrupt now: a shadow, or a debug trap that goes first (SDM vol. 3, table 6-2).
+        const HOLDS_INTERRUPTS = Self::STI_SHADOW.bits() | Self::SS_SHADOW.bits() | Self::DEBUG_TRAP.bits();
     }
 }
 
@@ -105,7 +108,10 @@ pub struct Cpu {
     pub activity: Activity,
     /// A REP instruction stopped between iterations and EIP names it again.
     pub mid_string: bool,
-    /// A task switch was committed: a fault that follows belongs to the new task, whose EIP stays as it is.
+    /// The arithmetic flags from before that REP instruction.
+    pub string_flags: LazyFlags,
+    /// A task switch was committed and is not complete: a fault now belongs to the new task, whose EIP stays as it
+    /// is.
     pub switched_task: bool,
     /// NMIs are blocked until the next IRET.
     pub nmi_blocked: bool,
@@ -129,10 +135,14 @@ pub struct Cpu {
     pub tr: Segment,
     /// The model-specific registers.
     pub msrs: Msrs,
-    /// Guest time: retired instructions (each iteration of a REP counts as one) plus [`Cpu::idle`].
+    /// Guest time: retired instructions (each iteration of a REP counts as one; so does an event that is delivered
+    /// right after another one, with no instruction in between) plus [`Cpu::idle`].
     pub now: Ticks,
     /// Ticks skipped while halted.
     pub idle: Ticks,
+    /// Set by what makes the rest of the running trace, or of a REP instruction, wrong to run: a taken branch in its
+    /// middle, a store into decoded code, a port access.
+    pub leave: Cell<bool>,
     /// The tick at which the run loop must look up; REP instructions stop there.
     pub deadline: Ticks,
 }
@@ -160,6 +170,7 @@ impl Cpu {
             debug_pending: 0,
             activity: Activity::Running,
             mid_string: false,
+            string_flags: LazyFlags::default(),
             switched_task: false,
             nmi_blocked: false,
             cr0: Cr0::RESET,
@@ -174,6 +185,7 @@ impl Cpu {
             msrs: Msrs::default(),
             now: 0,
             idle: 0,
+            leave: Cell::new(false),
             deadline: 0,
         };
         cpu.regs[gpr::EDX] = crate::cpu::control::SIGNATURE;
@@ -181,7 +193,7 @@ impl Cpu {
         cpu
     }
 
-    /// Instructions retired; each iteration of a REP counts as one.
+    /// Instructions retired; each iteration of a REP counts as one, and so does an event right after another.
     #[inline(always)]
     pub fn retired(&self) -> u64 {
         self.now - self.idle

@@ -7,6 +7,7 @@ use super::segload::{StackFaults, find, mark_accessed, stack_segment_for};
 use super::task::{self, Switch};
 use crate::addr::Linear;
 use crate::bus::Width;
+use crate::cpu::control::{DR6_BD, DR6_BS};
 use crate::cpu::segment::Descriptor;
 use crate::cpu::{Activity, Cpu, Eflags, Fault, Segment, Selector, Vector, gpr};
 use crate::decode::SegReg;
@@ -84,6 +85,12 @@ pub fn raise<E: Env>(
             cpu.refresh();
             return Ok(());
         };
+        // CR2 tells of the page fault met last, also where it becomes a double fault.
+        if let Some(at) = next.address() {
+            cpu.cr2 = at;
+        }
+        // EIP is the new task's if one was entered; there is no instruction here to put it back for.
+        cpu.switched_task = false;
         if let Event::Exception(f) = current
             && f.is(Vector::Df)
         {
@@ -126,6 +133,8 @@ pub fn deliver<E: Env>(cpu: &mut Cpu, env: &mut E, event: Event) -> Result<(), F
                 cpu.nmi_blocked = true;
             }
             cpu.mid_string = false;
+            // The handler starts with TF clear: no single step is due at its first instruction.
+            cpu.debug_pending &= !DR6_BS;
             if cpu.activity == Activity::Halted {
                 cpu.activity = Activity::Running;
             }
@@ -148,16 +157,18 @@ fn note(cpu: &mut Cpu, event: Event) {
     }
 }
 
-/// The EFLAGS image that is pushed: RF is set for faults, so that a code breakpoint does not hit again on return
-/// (SDM vol. 3, 17.3.1.1).
+/// The EFLAGS image that is pushed: RF is set where the return is to an instruction that has begun (faults, and what
+/// comes between the iterations of a REP), so that a code breakpoint at it does not hit again (SDM vol. 3, 17.3.1.1).
+/// Of the debug exceptions only general detect is such a fault: a code breakpoint comes before its instruction.
 fn pushed_flags(cpu: &Cpu, event: Event) -> Eflags {
     let mut flags = cpu.eflags();
-    let fault = match event {
-        Event::Exception(f) => !f.is(Vector::Db) && !f.is(Vector::Df),
+    let begun = match event {
+        Event::Exception(f) if f.is(Vector::Db) => f.dr6() & DR6_BD != 0 || cpu.mid_string,
+        Event::Exception(f) => !f.is(Vector::Df),
         Event::External(_) | Event::Nmi => cpu.mid_string,
         _ => false,
     };
-    if fault {
+    if begun {
         flags |= Eflags::RF;
     }
     flags
@@ -257,15 +268,13 @@ fn through_gate<E: Env>(cpu: &mut Cpu, env: &mut E, event: Event, gate: Descript
     }
     let width = if gate.kind() >= INTERRUPT_GATE_32 { Width::Dword } else { Width::Word };
     let cpl = if inner { d.dpl() } else { cpu.cpl };
-    let (mut frame, code) = if inner {
-        let (ss, esp) = inner_stack(cpu, env, cpl)?;
-        let code = ss.selector.code();
-        let mut frame = Frame::new(ss, esp, cpl == 3, width);
+    let (ss, esp) =
+        if inner { inner_stack(cpu, env, cpl)? } else { (*cpu.seg(SegReg::Ss), cpu.regs[gpr::ESP]) };
+    let code = if inner { ss.selector.code() } else { 0 };
+    let mut frame = Frame::new(ss, esp, cpl == 3, width);
+    if inner {
         push_outer(cpu, &mut frame);
-        (frame, code)
-    } else {
-        (Frame::current(cpu, width), 0)
-    };
+    }
     frame.push(pushed_flags(cpu, event).bits());
     frame.push(u32::from(cpu.seg(SegReg::Cs).selector.0));
     frame.push(cpu.eip);

@@ -99,12 +99,14 @@ fn tr_is_32bit(cpu: &Cpu) -> bool {
 /// #TS when the TSS is too short, #PF.
 pub fn stack_for<E: Env>(cpu: &Cpu, env: &mut E, cpl: u8) -> Result<(u32, u16), Fault> {
     let level = u32::from(cpl);
-    let (offset, size) = if tr_is_32bit(cpu) { (4 + 8 * level, 8) } else { (2 + 4 * level, 4) };
-    if offset + size - 1 > cpu.tr.limit {
+    let wide = tr_is_32bit(cpu);
+    // ESP and a selector: the upper half of the slot of SS need not be there.
+    let (offset, last) = if wide { (4 + 8 * level, 5) } else { (2 + 4 * level, 3) };
+    if offset + last > cpu.tr.limit {
         return Err(Fault::ts(cpu.tr.selector.code()));
     }
     let at = Linear(cpu.tr.base.wrapping_add(offset));
-    if size == 8 {
+    if wide {
         Ok((env.load(cpu, at, false)?, env.load(cpu, at.offset(4), false)?))
     } else {
         let sp: u16 = env.load(cpu, at, false)?;
@@ -168,22 +170,31 @@ pub fn switch<E: Env>(
     let base = Linear(d.base());
     env.probe(cpu, Linear(cpu.tr.base), old.limit + 1, false, true)?;
     env.probe(cpu, base, new.limit + 1, false, kind == Switch::Call)?;
-    let mut image = read_image(cpu, env, base, tss.is_32bit())?;
+    let left = match kind {
+        Switch::Call => None,
+        _ => Some(find(cpu, env, cpu.tr.selector, Fault::ts(cpu.tr.selector.code()))?.at),
+    };
+    let entered = (kind != Switch::Return).then_some(tss.found.at);
+    for at in [left, entered].into_iter().flatten() {
+        env.probe(cpu, at.offset(4), 4, false, true)?;
+    }
 
     let mut saved = flags;
     if kind == Switch::Return {
         saved -= Eflags::NT;
     }
     save(cpu, env, old, saved)?;
+    // After the old state is saved: a task may return to itself.
+    let mut image = read_image(cpu, env, base, tss.is_32bit())?;
     if kind == Switch::Call {
         env.store(cpu, base, cpu.tr.selector.0, false)?;
         image.eflags |= Eflags::NT.bits();
-    } else {
-        let found = find(cpu, env, cpu.tr.selector, Fault::ts(cpu.tr.selector.code()))?;
-        set_busy(cpu, env, found.at, false)?;
     }
-    if kind != Switch::Return {
-        set_busy(cpu, env, tss.found.at, true)?;
+    if let Some(at) = left {
+        set_busy(cpu, env, at, false)?;
+    }
+    if let Some(at) = entered {
+        set_busy(cpu, env, at, true)?;
     }
     load(cpu, env, &tss, &image)
 }
@@ -258,8 +269,8 @@ fn load<E: Env>(cpu: &mut Cpu, env: &mut E, tss: &Tss, image: &Image) -> Result<
     }
     cpu.regs[..8].copy_from_slice(&image.regs);
     cpu.eip = image.eip;
-    for (n, selector) in image.segs.iter().enumerate() {
-        cpu.segs[n] = Segment::null(*selector);
+    for s in SegReg::ALL {
+        cpu.set_seg(s, Segment::null(image.segs[s as usize]));
     }
     let v86 = image.eflags & Eflags::VM.bits() != 0 && tss.is_32bit();
     let mut flags = Eflags::from_bits_truncate(image.eflags);
@@ -346,10 +357,15 @@ fn data_segment<E: Env>(cpu: &Cpu, env: &mut E, selector: u16) -> Result<Segment
     Ok(mark_accessed(cpu, env, found)?.load(selector))
 }
 
-/// The new task's EIP must lie within its code segment; checked last, in the new task.
+/// The new task's EIP must lie within its code segment; checked last, in the new task. With this the switch is
+/// complete.
 ///
 /// # Errors
 /// #GP(0).
-pub fn check_entry(cpu: &Cpu) -> Result<(), Fault> {
-    if cpu.eip > cpu.seg(SegReg::Cs).limit { Err(Fault::GP0) } else { Ok(()) }
+pub fn check_entry(cpu: &mut Cpu) -> Result<(), Fault> {
+    if cpu.eip > cpu.seg(SegReg::Cs).limit {
+        return Err(Fault::GP0);
+    }
+    cpu.switched_task = false;
+    Ok(())
 }

@@ -6,40 +6,52 @@ use crate::cpu::{Cpu, Eflags, Fault, Shadow, Special};
 use crate::decode::Op;
 
 impl<E: CodeEnv> Interp<E> {
-    /// Runs the instruction at CS:EIP. The order is the manual's: code breakpoints, fetch, execution, then the traps
-    /// that are due: data breakpoints and single step.
+    /// Runs the instruction at CS:EIP. The order is the manual's: traps left over from before (a task's T bit), code
+    /// breakpoints, fetch, execution, then the traps that are due: data breakpoints and single step.
+    ///
+    /// RF is clear while the instruction runs (SDM vol. 3, 17.3.1.1), so that what it saves has it clear and what it
+    /// loads stays. A single step is noted as pending beforehand: an instruction that delivers an event discards it,
+    /// because the handler starts with TF clear (17.3.1.4).
     ///
     /// # Errors
     /// The fault or trap to be delivered.
     pub(crate) fn step(&mut self, cpu: &mut Cpu, env: &mut E) -> Result<(), Fault> {
         self.tell_careful(cpu, env);
+        if cpu.debug_pending != 0 && !cpu.shadow.contains(Shadow::SS) {
+            return due_traps(cpu);
+        }
         code_breakpoints(cpu)?;
         let bound = self.one(cpu, env)?;
         let insn = bound.insn;
 
         let old_shadow = std::mem::take(&mut cpu.shadow);
-        let stepping = cpu.system_flags.contains(Eflags::TF);
-        let resume = cpu.system_flags.contains(Eflags::RF);
+        let resume = cpu.system_flags & Eflags::RF;
+        cpu.system_flags -= resume;
+        if cpu.system_flags.contains(Eflags::TF) {
+            cpu.debug_pending |= DR6_BS;
+        }
         env.take_break_hits();
         let start = cpu.eip;
         cpu.eip = start.wrapping_add(u32::from(insn.len));
         if let Err(fault) = (bound.run)(cpu, env, &insn) {
             restore_eip(cpu, &insn);
+            cpu.debug_pending &= !DR6_BS;
             cpu.shadow = old_shadow;
             cpu.refresh();
             return Err(fault);
         }
-        cpu.switched_task = false;
         cpu.now += 1;
         cpu.debug_pending |= env.take_break_hits();
-        // RF lasts for one instruction; one that loads EFLAGS has set it for the next.
-        let loads_flags = matches!(insn.op, Op::Iret);
-        if resume && !loads_flags && !unfinished(cpu, &insn, start) {
-            cpu.system_flags -= Eflags::RF;
+        // A REP instruction is one instruction: RF lasts for all of it.
+        if unfinished(cpu, &insn, start) {
+            cpu.system_flags |= resume;
+        }
+        if cpu.shadow.contains(Shadow::SS) {
+            cpu.debug_pending &= !DR6_BS;
         }
         cpu.refresh();
         self.tell_careful(cpu, env);
-        due_traps(cpu, stepping && !entered_handler(cpu, insn.op))
+        due_traps(cpu)
     }
 
     /// Passes on to the environment whether data accesses must be looked at one by one.
@@ -68,21 +80,12 @@ fn code_breakpoints(cpu: &Cpu) -> Result<(), Fault> {
     }
 }
 
-/// Whether a software interrupt has been taken: it clears TF, and the single step is lost with it (SDM vol. 3,
-/// 17.3.1.4).
-fn entered_handler(cpu: &Cpu, op: Op) -> bool {
-    matches!(op, Op::Int | Op::Int3 | Op::Into | Op::Int1) && !cpu.system_flags.contains(Eflags::TF)
-}
-
-/// The traps due after an instruction. A load of SS holds them off by one instruction, and a single step is lost.
-fn due_traps(cpu: &mut Cpu, stepping: bool) -> Result<(), Fault> {
-    if cpu.shadow.contains(Shadow::SS) {
+/// The traps due after an instruction. A load of SS holds them off by one instruction; its single step is lost.
+pub(super) fn due_traps(cpu: &mut Cpu) -> Result<(), Fault> {
+    if cpu.debug_pending == 0 || cpu.shadow.contains(Shadow::SS) {
         return Ok(());
     }
-    let mut dr6 = std::mem::take(&mut cpu.debug_pending);
-    if stepping {
-        dr6 |= DR6_BS;
-    }
+    let dr6 = std::mem::take(&mut cpu.debug_pending);
     cpu.refresh();
-    if dr6 == 0 { Ok(()) } else { Err(Fault::debug(dr6)) }
+    Err(Fault::debug(dr6))
 }

@@ -20,7 +20,7 @@ pub mod entry {
     pub const LARGE_FRAME: u32 = 0xffc0_0000;
     /// Bits 12-21 of a 4 MiB PDE: neither PSE-36 nor PAT is reported.
     pub const LARGE_RESERVED: u32 = 0x003f_f000;
-    /// Bit 7 of a PTE: PAT is not reported.
+    /// Bit 7 of a PTE: PAT is not reported. Like the other, it is reserved only with CR4.PSE set (SDM vol. 3, 4.3).
     pub const SMALL_RESERVED: u32 = 1 << 7;
 }
 
@@ -98,7 +98,7 @@ pub fn walk(cpu: &Cpu, mem: &mut impl TableMemory, at: Linear, access: Access) -
     if pte & entry::PRESENT == 0 {
         return Err(page_fault(at, access, 0));
     }
-    if pte & entry::SMALL_RESERVED != 0 {
+    if pte & entry::SMALL_RESERVED != 0 && cpu.cr4.contains(Cr4::PSE) {
         return Err(page_fault(at, access, pf::PRESENT | pf::RESERVED));
     }
     let both = pde & pte;

@@ -11,7 +11,6 @@ use std::fmt::Write;
 use std::rc::Rc;
 use subring::addr::GuestPhys;
 use subring::bus::Width;
-use subring::cpu::Cpu;
 use subring::decode::{Decoded, decode, disassemble};
 use subring::event::{Event, Sink};
 use subring::exec::Env;
@@ -42,6 +41,8 @@ struct Prepared {
     next: u32,
     /// A hardware interrupt that is requested from the start.
     irq: Option<u8>,
+    /// Instructions that run before it is requested; each iteration of a REP counts.
+    irq_after: u64,
 }
 
 /// The machine after a run.
@@ -74,14 +75,16 @@ fn prepare(case: &Case) -> Result<Prepared, String> {
     }
     let mut steps = None;
     let mut irq = None;
+    let mut irq_after = 0;
     for (name, value) in tokens.iter().filter_map(|t| t.split_once('=')) {
         match name {
             "steps" => steps = Some(u64::from(crate::layout::number(value)?)),
             "irq" => irq = Some(crate::layout::number(value)? as u8),
+            "irq_after" => irq_after = u64::from(crate::layout::number(value)?),
             _ => {}
         }
     }
-    tokens.retain(|t| !t.starts_with("steps=") && !t.starts_with("irq="));
+    tokens.retain(|t| !["steps=", "irq=", "irq_after="].iter().any(|name| t.starts_with(name)));
     state::assign(&mut s, &memory, &tokens)?;
     for piece in stack_directives {
         memory.directive(piece, &state::context(&s))?;
@@ -99,7 +102,7 @@ fn prepare(case: &Case) -> Result<Prepared, String> {
         None => (first, 1),
     };
     let next = s["eip"].wrapping_add(len as u32);
-    Ok(Prepared { memory, state: s, steps: count, next, irq })
+    Ok(Prepared { memory, state: s, steps: count, next, irq, irq_after })
 }
 
 /// Length and text of each instruction.
@@ -127,9 +130,6 @@ fn run(p: &Prepared, observed: bool) -> Result<Ran, String> {
     for (&at, &byte) in &p.memory.high {
         machine.store(GuestPhys(at), &[byte]);
     }
-    if let Some(vector) = p.irq {
-        request_interrupt(&mut machine, vector);
-    }
     state::write(&p.state, &mut machine.cpu);
     machine.world.tlb.flush(true);
     let seen = Seen::default();
@@ -137,15 +137,21 @@ fn run(p: &Prepared, observed: bool) -> Result<Ran, String> {
     let wants = if observed { all } else { Wants { fault: true, interrupt: true, ..Wants::default() } };
     machine.watch(Some(Watcher { wants, sink: Box::new(seen.clone()) }));
     let end = machine.cpu.retired() + p.steps;
+    if let Some(vector) = p.irq {
+        if p.irq_after > 0 {
+            machine.run(Limits::instructions(machine.cpu.retired() + p.irq_after));
+        }
+        request_interrupt(&mut machine, vector);
+    }
     let outcome = machine.run(Limits::instructions(end));
     let events = seen.0.take();
     Ok(Ran { machine, events, outcome })
 }
 
 /// Programs the interrupt controller so that its line 0 gives `vector` (a multiple of 8), and the timer so that the
-/// line is raised before the first instruction.
+/// line is raised before the next instruction.
 fn request_interrupt(machine: &mut Machine, vector: u8) {
-    let cpu = Cpu::new();
+    let cpu = machine.cpu.clone();
     let writes = [
         (0x20, 0x11),
         (0x21, vector),
@@ -159,8 +165,8 @@ fn request_interrupt(machine: &mut Machine, vector: u8) {
     for (port, value) in writes {
         machine.world.port_out(&cpu, port, Width::Byte, u32::from(value));
     }
-    machine.cpu.now = 1_000_000;
-    machine.cpu.idle = 1_000_000;
+    machine.cpu.now += 1_000_000;
+    machine.cpu.idle += 1_000_000;
 }
 
 /// What differs from what was expected, one line each.

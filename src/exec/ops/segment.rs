@@ -87,7 +87,8 @@ fn pop<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     Ok(())
 }
 
-// LDS, LES, LSS, LFS, LGS  r, m16:16 or m16:32
+// LDS, LES, LSS, LFS, LGS  r, m16:16 or m16:32. LSS loads the whole stack pointer, so it casts no shadow (SDM vol. 3,
+// 6.8.3).
 fn load_far<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     let at = ea(cpu, i);
     let next = at.wrapping_add(i.width.bytes()) & i.addr_mask;
@@ -100,9 +101,6 @@ fn load_far<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     match i.width {
         Width::Dword => cpu.set(i.dst_reg, offset),
         _ => cpu.set(i.dst_reg, offset as u16),
-    }
-    if i.extra == SegReg::Ss as u8 {
-        cpu.cast_shadow(Shadow::SS);
     }
     Ok(())
 }

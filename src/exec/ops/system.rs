@@ -104,8 +104,11 @@ fn table_to_memory<E: Env>(cpu: &Cpu, env: &mut E, i: &Insn, t: TableReg) -> Res
     use crate::exec::operand::writable;
     let at = ea(cpu, i);
     let upper = at.wrapping_add(2) & i.addr_mask;
-    let linear = writable(cpu, i.seg, upper, 4)?;
-    env.probe(cpu, linear, 4, cpu.user, true)?;
+    // Both parts are checked, the limit first, before either is stored.
+    for (offset, bytes) in [(at, 2), (upper, 4)] {
+        let linear = writable(cpu, i.seg, offset, bytes)?;
+        env.probe(cpu, linear, bytes, cpu.user, true)?;
+    }
     store(cpu, env, i.seg, at, t.limit)?;
     store(cpu, env, i.seg, upper, t.base)
 }
@@ -223,10 +226,11 @@ fn invalidate_caches<E: Env>(cpu: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), F
 
 // INVLPG m
 fn invlpg<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
-    privileged(cpu)?;
+    // The register form is no instruction, whatever the privilege.
     if i.dst != Place::Mem {
         return Err(Fault::UD);
     }
+    privileged(cpu)?;
     env.invalidate_page(Linear(cpu.seg(i.seg).base.wrapping_add(ea(cpu, i))));
     Ok(())
 }
