@@ -284,6 +284,7 @@ fn through_gate<E: Env>(cpu: &mut Cpu, env: &mut E, event: Event, gate: Descript
         frame.push(u32::from(code));
     }
     let eip = if width == Width::Dword { gate.gate_offset() } else { gate.gate_offset() & 0xffff };
+    frame.check_room(code)?;
     if eip > d.limit() {
         return Err(Fault::GP0);
     }

@@ -3,6 +3,7 @@
 use crate::layout::*;
 use crate::memory::{Context, Memory};
 use crate::state::{self, State};
+use std::sync::OnceLock;
 use subring::cpu::Cpu;
 
 /// What follows `env`.
@@ -47,8 +48,8 @@ fn parse(text: &str) -> Result<Env, String> {
 /// Memory and registers at the start.
 pub fn build(text: &str) -> Result<(Memory, State), String> {
     let env = parse(text)?;
-    let mut memory = Memory::new();
-    tables(&mut memory)?;
+    static TABLES: OnceLock<Result<Memory, String>> = OnceLock::new();
+    let memory = TABLES.get_or_init(tables).clone()?;
     let mut s = state::read(&Cpu::new());
     for (name, value) in subring::cpu::gpr::NAMES.iter().zip(REGISTERS) {
         set(&mut s, name, value);
@@ -72,7 +73,8 @@ fn set(s: &mut State, name: &str, value: u32) {
     s.insert(name.to_owned(), value);
 }
 
-fn tables(memory: &mut Memory) -> Result<(), String> {
+fn tables() -> Result<Memory, String> {
+    let mut memory = Memory::new();
     let ctx = Context { stack: 0, gdt: GDT, ldt: LDT, idt: IDT };
     for (selector, words) in BASE_GDT {
         memory.directive(&format!("gdt {selector} = {words}"), &ctx)?;
@@ -83,6 +85,7 @@ fn tables(memory: &mut Memory) -> Result<(), String> {
         memory.put32(4 * u32::from(vector), handler(vector));
         memory.put(handler(vector), &[0xeb, 0xfe]);
     }
+    memory.put(TARGET, &[0xeb, 0xfe]);
     let [esp0, esp1, esp2] = INNER_STACKS;
     memory.directive(
         &format!("tss32 {TSS}: esp0={esp0} ss0=0x10 esp1={esp1} ss1=0x21 esp2={esp2} ss2=0x32 iomap=0x68"),
@@ -92,7 +95,7 @@ fn tables(memory: &mut Memory) -> Result<(), String> {
     for page in 0..1024 {
         memory.put32(PAGE_TABLES + 4 * page, (page << 12) | 0x67);
     }
-    Ok(())
+    Ok(memory)
 }
 
 fn real(s: &mut State, memory: &Memory) {

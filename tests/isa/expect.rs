@@ -79,6 +79,7 @@ pub fn work_out(before: &State, memory: &Memory, next: u32, output: &[String]) -
     }
     if e.shutdown {
         e.state.insert("activity".to_owned(), 2);
+        e.state.insert("eip".to_owned(), before["eip"]);
     }
     e.settle(&assignments, &directives)?;
     Ok(e)

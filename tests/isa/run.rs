@@ -231,7 +231,8 @@ fn agree(fast: &Ran, observed: &Ran, wrong: &mut String) {
         let names = a.keys().filter(|n| a[*n] != b[*n]).cloned().collect::<Vec<_>>().join(" ");
         line(wrong, "observed", "the fast path's state", &format!("another one: {names} (or hidden state)"));
     }
-    if fast.machine.world.map.ram.bytes() != observed.machine.world.map.ram.bytes() {
+    let low = |ran: &Ran| ran.machine.world.map.ram.bytes()[..STRICT as usize].to_vec();
+    if low(fast) != low(observed) {
         line(wrong, "observed", "the fast path's memory", "another one");
     }
 }
