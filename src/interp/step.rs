@@ -3,7 +3,6 @@
 use super::{CodeEnv, Interp, restore_eip, unfinished};
 use crate::cpu::control::{DR6_BS, Dr7, Watch};
 use crate::cpu::{Cpu, Eflags, Fault, Shadow, Special};
-use crate::decode::Op;
 
 impl<E: CodeEnv> Interp<E> {
     /// Runs the instruction at CS:EIP. The order is the manual's: traps left over from before (a task's T bit), code
