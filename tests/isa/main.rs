@@ -78,3 +78,37 @@ fn every_case_ends_as_the_manual_says() {
     assert!(ran > 0, "no case matches {wanted:?}");
     assert!(failures.is_empty(), "{} of {ran} cases failed\n{}", failures.len(), failures.join("\n"));
 }
+
+/// What is wrong with the only case of `text`, in protected mode at CPL 0.
+fn failure(line: &str) -> String {
+    let cases = text::parse("here", &format!("env prot32\ngroup Vol. 2: a\n{line}\n")).expect("a case");
+    run::check(&cases[0]).expect_err("the case is wrong")
+}
+
+#[test]
+fn a_case_that_says_too_little_or_something_wrong_fails() {
+    assert!(failure("40 | inc eax | eax=1 | ").contains("eax          expected 0x1, got 0x2"));
+    assert!(failure("40 | inc eax | eax=1 | eax=3").contains("eax          expected 0x3, got 0x2"));
+    assert!(
+        failure("40 | inc ecx | eax=1 | eax=2").contains("disassembly: expected `inc ecx`, got `inc eax`")
+    );
+    assert!(failure("0f 0b | ud2 | | ").contains("exceptions   expected none, got #UD"));
+    assert!(failure("0f 0b | ud2 | | #GP(0)").contains("exceptions   expected #GP(0x0), got #UD"));
+    assert!(failure("90 | nop | | #UD").contains("exceptions   expected #UD, got none"));
+    assert!(failure("50 | push eax | | esp=stack-4").contains("mem 0xdffc   expected 0x00000000"));
+    assert!(
+        failure("8e d8 | mov ds,eax | eax=0x08 | ds=0x10").contains("ds           expected 0x10, got 0x8")
+    );
+    let fresh = "gdt 0x80 = data32 fresh\n8e d8 | mov ds,eax | eax=0x80 | ds=0x80";
+    assert!(failure(fresh).contains("mem 0x1084"));
+}
+
+#[test]
+fn a_line_that_means_nothing_is_refused() {
+    let parse = |line: &str| text::parse("here", &format!("group a\n{line}\n"));
+    assert!(parse("90 | nop |").is_err_and(|e| e == "here:2: a case has four columns, not 3"));
+    assert!(parse("zz | nop | | ").is_err_and(|e| e == "here:2: `zz` is not a byte"));
+    assert!(text::parse("here", "90 | nop | | ").is_err());
+    assert!(failure("90 | nop | rax=1 | ").contains("there is no register or flag `rax`"));
+    assert!(failure("90 | nop | gdt 0x80 = data64 | ").contains("`data64` is not a kind of descriptor"));
+}
