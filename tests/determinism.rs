@@ -14,6 +14,8 @@ use std::rc::Rc;
 use subring::addr::GuestPhys;
 use subring::bus::Clock;
 use subring::cli::builtin::{self, Builtin};
+use subring::cpu::{Cr0, Eflags, Segment, TableReg, gpr};
+use subring::decode::SegReg;
 use subring::device::disk::{Disk, MemoryDisk};
 use subring::event::{Event, Sink};
 use subring::load::{self, Around, Entry, Format, Guest};
@@ -210,6 +212,27 @@ fn a_handler_that_cannot_start_does_not_stop_time() {
     assert_eq!((m.cpu.retired(), m.counts.exceptions[6]), (1000, 1001));
     assert_eq!(m.run(Limits::until(1500)), Outcome::Reached);
     assert_eq!(m.cpu.now, 1500);
+}
+
+#[test]
+fn an_alignment_fault_that_raises_itself_does_not_stop_time() {
+    // Ring 3 with an unaligned stack and a handler in ring 3: each delivery of #AC pushes, unaligned, in ring 3.
+    let mut m = flat(&[0xff, 0x30]); // PUSH [EAX]
+    m.store(GuestPhys(0x1000 + 17 * 8), &0x0010_ee00_000b_0000_u64.to_le_bytes());
+    m.store(GuestPhys(0x2008), &0x00cf_fb00_0000_ffff_u64.to_le_bytes());
+    m.cpu.idtr = TableReg { base: 0x1000, limit: 0x7ff };
+    m.cpu.gdtr = TableReg { base: 0x2000, limit: 0xff };
+    m.cpu.cr0 |= Cr0::AM;
+    for s in SegReg::ALL {
+        m.cpu.set_seg(s, Segment::with(0x13, 0, !0, 0xcf3));
+    }
+    m.cpu.set_seg(SegReg::Cs, Segment::with(0x0b, 0, !0, 0xcfb));
+    m.cpu.set_cpl(3);
+    m.cpu.set_eflags(Eflags::AC | Eflags::IF);
+    (m.cpu.regs[gpr::ESP], m.cpu.regs[gpr::EAX]) = (0x9_0001, 0x3001);
+    assert_eq!(m.run(Limits::until(100)), Outcome::Reached);
+    assert_eq!((m.cpu.now, m.cpu.eip), (100, 0x10_0000), "it never gets into the handler");
+    assert!(m.counts.exceptions[17] >= 100);
 }
 
 #[test]

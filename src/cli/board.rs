@@ -169,7 +169,11 @@ impl Pc for Bare {
     fn stats(&self) -> Stats {
         let m = &self.machine;
         let by_vector = |counts: &[u64]| {
-            (0u8..).zip(counts).filter(|(_, n)| **n != 0).map(|(v, n)| (v, *n)).collect::<BTreeMap<_, _>>()
+            (0..=u8::MAX)
+                .zip(counts)
+                .filter(|(_, n)| **n != 0)
+                .map(|(v, n)| (v, *n))
+                .collect::<BTreeMap<_, _>>()
         };
         let (traces, flushes) = m.decode_counts();
         let other = [

@@ -1,5 +1,5 @@
-//! Scripted typing: the syntax of `--keys` ([`HELP`] has it whole), and the typist that presses keys at their points
-//! in guest time. Which key types what is [`crate::device::keymap`]'s table.
+//! Scripted typing: the syntax of `--keys`, as its help has it whole, and the typist that presses keys at their
+//! points in guest time. Which key types what is [`crate::device::keymap`]'s table.
 
 use super::args;
 use crate::bus::{Clock, Ticks};

@@ -203,7 +203,8 @@ pub fn from_terminal(bytes: &[u8]) -> Vec<Stroke> {
         }
         // Ctrl with a letter or one of [ \ ] arrives as the low five bits of its code; some have a key of their own.
         let typed = Stroke::of_char((*first).into());
-        let control = || Stroke::of_char((*first | 0x60).into()).map(|s| s.holding(CTRL));
+        let letter = char::from(*first | 0x40).to_ascii_lowercase();
+        let control = || Stroke::of_char(letter).map(|s| s.holding(CTRL));
         out.extend(typed.or_else(|| if *first < 0x20 { control() } else { None }));
         rest = tail;
     }
@@ -251,6 +252,6 @@ mod tests {
         assert_eq!(from_terminal(b"\x1b[A\x1bOP\x1b[24~"), names(&["Up", "F1", "F12"]));
         assert_eq!(from_terminal(b"\x03\r\x7f\x1c"), names(&["C-c", "Enter", "Backspace", "C-\\"]));
         assert_eq!(from_terminal(b"\x1b"), names(&["Esc"]));
-        assert_eq!(from_terminal(b"\xff\x00").len(), 1, "NUL is Ctrl with the key `");
+        assert_eq!(from_terminal(b"\xff\x00").len(), 1, "NUL is Ctrl-@");
     }
 }

@@ -228,9 +228,9 @@ fn tss(m: &mut Machine, data: &mut Bytes) {
             put(38, 0x0020_0020);
             put(42, 0);
         } else {
-            for level in 0..3 {
+            for (level, selectors) in FLAT[..3].iter().enumerate() {
                 put(4 + 8 * level, stack(data));
-                put(8 + 8 * level, u32::from(FLAT[level][1]));
+                put(8 + 8 * level, selectors[1].into());
             }
             put(0, u32::from(data.pick(&[TSS32, 0x90, 0x98, 0])));
             put(0x1c, DIRECTORY);

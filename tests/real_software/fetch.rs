@@ -9,17 +9,17 @@ fn project() -> PathBuf {
 }
 
 /// Where packages lie.
-pub fn cache() -> PathBuf {
+pub(crate) fn cache() -> PathBuf {
     project().join(".cache/debian")
 }
 
 /// A file of the project.
-pub fn own(path: &str) -> PathBuf {
+pub(crate) fn own(path: &str) -> PathBuf {
     project().join(path)
 }
 
 /// Whether all of `packages` are unpacked. If not, says so on standard error past the test harness's capture.
-pub fn have(packages: &[&str]) -> bool {
+pub(crate) fn have(packages: &[&str]) -> bool {
     let script = project().join("tests/real_software/fetch.sh");
     let output = Command::new("sh").arg(script).arg(cache()).args(packages).output();
     let reason = match output {
@@ -37,7 +37,7 @@ pub fn have(packages: &[&str]) -> bool {
 
 /// A file of an unpacked package.
 #[track_caller]
-pub fn file(package: &str, path: &str) -> PathBuf {
+pub(crate) fn file(package: &str, path: &str) -> PathBuf {
     let file = cache().join(package).join(path);
     assert!(file.is_file(), "the package {package} has no {path}");
     file

@@ -13,7 +13,7 @@ fn rescue() -> PathBuf {
 
 /// From power-on to the prompt.
 #[track_caller]
-pub fn to_prompt(parts: Parts) -> Lab {
+pub(crate) fn to_prompt(parts: Parts) -> Lab {
     let mut lab = Lab::new(parts);
     lab.until("will be executed automatically in", 120);
     assert!(lab.lines()[1].starts_with("                       GNU GRUB  version 2."), "{}", lab.text());
@@ -32,7 +32,7 @@ pub fn to_prompt(parts: Parts) -> Lab {
 
 /// Types a command and waits for the next prompt below its echo.
 #[track_caller]
-pub fn command(lab: &mut Lab, text: &str, answer: &str) {
+pub(crate) fn command(lab: &mut Lab, text: &str, answer: &str) {
     lab.keys(text);
     lab.until(&format!("grub> {text}"), 20);
     lab.keys("<Enter>");

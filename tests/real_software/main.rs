@@ -6,7 +6,6 @@
 mod fetch;
 mod grub;
 mod invaders;
-mod memtest;
 mod pc;
 mod seabios;
 mod syslinux;

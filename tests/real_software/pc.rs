@@ -5,23 +5,24 @@ use std::path::{Path, PathBuf};
 use subring::cli::board::build;
 use subring::cli::keys::{self, Typist};
 use subring::cli::session::{Drive, Limits, Medium, Outcome, Pc, Spec};
+use subring::device::keymap::KeyEvent;
 use subring::load::{self, Around, Plan};
 
 /// What a machine has.
 #[derive(Clone)]
-pub struct Parts {
+pub(crate) struct Parts {
     /// Bytes of RAM.
-    pub mem: u32,
+    pub(crate) mem: u32,
     /// Instructions per guest second. A small number makes waiting cheap.
-    pub hz: u64,
+    pub(crate) hz: u64,
     /// SeaBIOS and its VGA BIOS, instead of the built-in BIOS.
-    pub bios: Option<(PathBuf, PathBuf)>,
+    pub(crate) bios: Option<(PathBuf, PathBuf)>,
     /// Hard disk images; what is written to them is thrown away.
-    pub disks: Vec<PathBuf>,
+    pub(crate) disks: Vec<PathBuf>,
     /// Floppy images, likewise.
-    pub floppies: Vec<PathBuf>,
+    pub(crate) floppies: Vec<PathBuf>,
     /// A Multiboot kernel, instead of firmware.
-    pub kernel: Option<PathBuf>,
+    pub(crate) kernel: Option<PathBuf>,
 }
 
 impl Default for Parts {
@@ -31,19 +32,19 @@ impl Default for Parts {
 }
 
 /// A running machine and what it has put out.
-pub struct Lab {
+pub(crate) struct Lab {
     pc: Box<dyn Pc>,
     /// What COM1 sent.
-    pub serial: String,
+    pub(crate) serial: String,
     /// What SeaBIOS wrote to port 402h.
-    pub log: String,
+    pub(crate) log: String,
     /// What was waited for, and the instruction count at which it was there: the transcript.
-    pub marks: Vec<(String, u64)>,
+    pub(crate) marks: Vec<(String, u64)>,
 }
 
 impl Lab {
     /// Powers it on.
-    pub fn new(parts: Parts) -> Self {
+    pub(crate) fn new(parts: Parts) -> Self {
         let drives = |images: Vec<PathBuf>| images.iter().map(|p| drive(p)).collect();
         let spec = Spec {
             mem: parts.mem,
@@ -71,7 +72,7 @@ impl Lab {
 
     /// Runs until the screen shows `text`, for at most `seconds` of guest time.
     #[track_caller]
-    pub fn until(&mut self, text: &str, seconds: u64) {
+    pub(crate) fn until(&mut self, text: &str, seconds: u64) {
         let end = self.pc.now() + seconds * self.pc.clock().hz();
         while !self.shows(text) {
             let outcome = self.slice();
@@ -83,7 +84,7 @@ impl Lab {
 
     /// Runs for some guest time.
     #[track_caller]
-    pub fn wait_ms(&mut self, ms: u64) {
+    pub(crate) fn wait_ms(&mut self, ms: u64) {
         for _ in 0..ms / 10 {
             assert_eq!(self.slice(), Outcome::Reached, "{}", self.text());
         }
@@ -91,7 +92,7 @@ impl Lab {
 
     /// Runs until the machine stops by itself, for at most `seconds`.
     #[track_caller]
-    pub fn until_stop(&mut self, seconds: u64) -> Outcome {
+    pub(crate) fn until_stop(&mut self, seconds: u64) -> Outcome {
         let end = self.pc.now() + seconds * self.pc.clock().hz();
         loop {
             let outcome = self.slice();
@@ -105,7 +106,7 @@ impl Lab {
 
     /// Types, in the notation of `--keys`: one key down or up every 10 ms.
     #[track_caller]
-    pub fn keys(&mut self, script: &str) {
+    pub(crate) fn keys(&mut self, script: &str) {
         let mut typist = Typist::new(keys::parse(script).unwrap(), self.pc.clock());
         while let Some(event) = typist.next(self.pc.now(), true, |_| true) {
             self.pc.key(event);
@@ -113,29 +114,33 @@ impl Lab {
         }
     }
 
+    /// Holds the key with this scan code (set 1, behind E0) down for some guest time.
+    #[track_caller]
+    pub(crate) fn hold(&mut self, code: u8, ms: u64) {
+        self.pc.key(KeyEvent { code, extended: true, down: true });
+        self.wait_ms(ms);
+        self.pc.key(KeyEvent { code, extended: true, down: false });
+        self.wait_ms(50);
+    }
+
     /// The screen's rows.
-    pub fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         self.pc.screen().map(|screen| screen.lines()).unwrap_or_default()
     }
 
     /// The screen as one text.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.lines().join("\n")
     }
 
     /// Whether a row contains `text`.
-    pub fn shows(&self, text: &str) -> bool {
+    pub(crate) fn shows(&self, text: &str) -> bool {
         self.pc.screen().is_some_and(|screen| screen.shows(text))
-    }
-
-    /// Instructions retired.
-    pub fn retired(&self) -> u64 {
-        self.pc.retired()
     }
 
     /// Asserts that each of `lines` is a row of the screen, in this order.
     #[track_caller]
-    pub fn has_rows(&self, lines: &[&str]) {
+    pub(crate) fn has_rows(&self, lines: &[&str]) {
         let screen = self.lines();
         let mut rows = screen.iter();
         for line in lines {
@@ -144,7 +149,7 @@ impl Lab {
     }
 
     /// What two runs must have in common: marks, registers, screen.
-    pub fn end_state(&self) -> (Vec<(String, u64)>, String, String) {
+    pub(crate) fn end_state(&self) -> (Vec<(String, u64)>, String, String) {
         (self.marks.clone(), self.pc.registers(), self.text())
     }
 }
@@ -163,7 +168,7 @@ fn plan(kernel: &Path, mem: u32) -> Plan {
 
 /// Asserts that each of `parts` occurs in `text`, in this order.
 #[track_caller]
-pub fn in_order(text: &str, parts: &[&str]) {
+pub(crate) fn in_order(text: &str, parts: &[&str]) {
     let mut rest = text;
     for part in parts {
         let at = rest.find(part).unwrap_or_else(|| panic!("no `{part}`, or not in order:\n{text}"));

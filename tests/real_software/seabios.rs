@@ -5,8 +5,11 @@ use super::pc::{Lab, Parts, in_order};
 use std::path::PathBuf;
 use subring::cli::session::Outcome;
 
+/// Its threads take turns by the clock: the order of their lines in the log depends on the frequency.
+const HZ: u64 = 10_000_000;
+
 /// SeaBIOS `name` with the VGA BIOS of an ISA adapter.
-pub fn bios(name: &str) -> Option<(PathBuf, PathBuf)> {
+pub(crate) fn bios(name: &str) -> Option<(PathBuf, PathBuf)> {
     let of = |name: &str| file("seabios", &format!("usr/share/seabios/{name}"));
     Some((of(name), of("vgabios-isavga.bin")))
 }
@@ -16,7 +19,7 @@ fn boots_the_disk(name: &str) {
         return;
     }
     let disks = vec![own("guest-programs/boot/boot.img")];
-    let mut lab = Lab::new(Parts { bios: bios(name), disks, ..Parts::default() });
+    let mut lab = Lab::new(Parts { bios: bios(name), disks, hz: HZ, ..Parts::default() });
     assert_eq!(lab.until_stop(30), Outcome::Exit(0), "{}", lab.text());
     in_order(
         &lab.log,
@@ -25,7 +28,7 @@ fn boots_the_disk(name: &str) {
             "Running on QEMU (i440fx)",
             "Found 3 PCI devices (max PCI bus is 00)",
             "PIIX3/PIIX4 init: elcr=00 0c",
-            "CPU Mhz=2\n",
+            "CPU Mhz=10\n",
             "Running option rom at c000:0003",
             "Turning on vga text mode console",
             "ATA controller 1 at 1f0/3f4/0 (irq 14",
@@ -66,7 +69,7 @@ fn it_boots_the_floppy() {
         return;
     }
     let floppies = vec![own("guest-programs/boot/boot.img")];
-    let mut lab = Lab::new(Parts { bios: bios("bios.bin"), floppies, ..Parts::default() });
+    let mut lab = Lab::new(Parts { bios: bios("bios.bin"), floppies, hz: HZ, ..Parts::default() });
     assert_eq!(lab.until_stop(30), Outcome::Exit(0), "{}", lab.text());
     in_order(&lab.log, &["fdc@03f0/floppy@0", "PS2 keyboard initialized", "Booting from Floppy..."]);
     lab.has_rows(&[

@@ -40,7 +40,7 @@ fn boots(bios: Option<(PathBuf, PathBuf)>, name: &str, high_reserved: &str) {
     lab.keys("ls.c32<Enter>");
     lab.until("ldlinux.sys", 30);
     lab.keys("meminfo.c32<Enter>");
-    lab.until(" 4 0000", 30);
+    lab.until(high_reserved, 30);
     lab.has_rows(&[
         "boot: ls.c32",
         "boot: meminfo.c32",
