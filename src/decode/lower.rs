@@ -47,7 +47,7 @@ pub fn decode(bytes: &[u8], code32: bool) -> Decoded {
 /// for more. (If they end, the instruction is undefined and as long as one may be.)
 fn runs_on(bytes: &[u8], code32: bool) -> bool {
     let mut decoder = Decoder::with_ip(bitness(code32), &bytes[1..], 0, OPTIONS);
-    decoder.decode();
+    let _ = decoder.decode();
     decoder.last_error() == DecoderError::NoMoreBytes
 }
 
