@@ -41,6 +41,13 @@ pub enum Error {
 /// `Result` with our [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// By its message: enough to tell two states of a machine apart.
+impl std::hash::Hash for Error {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.to_string().hash(state);
+    }
+}
+
 impl Error {
     /// An I/O failure on a named file.
     pub fn file(action: &'static str, path: impl AsRef<Path>, source: std::io::Error) -> Self {

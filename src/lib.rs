@@ -5,12 +5,12 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`addr`], [`error`] | address newtypes; the host's trouble |
+//! | [`addr`], [`width`], [`clock`], [`error`] | address newtypes; access widths; time; the host's trouble |
 //! | [`event`] | what observers see: instructions, faults, interrupts, ports, memory |
 //! | [`mem`] | guest RAM and its code marks |
 //! | [`decode`] | our instruction form, lowered from iced-x86; the cache of decoded traces |
 //! | [`cpu`] | registers, flags, segments with their hidden parts, control registers, faults |
-//! | [`bus`] | the clock, the physical memory map |
+//! | [`bus`] | the physical memory map |
 //! | [`mmu`] | segmentation checks, the page walker, the TLB |
 //! | [`device`] | one file per chip |
 //! | [`exec`] | the semantics of instructions, over the seam [`exec::env::Env`] |
@@ -22,6 +22,7 @@
 pub mod addr;
 pub mod bus;
 pub mod cli;
+pub mod clock;
 pub mod cpu;
 pub mod decode;
 pub mod device;
@@ -33,3 +34,4 @@ pub mod load;
 pub mod machine;
 pub mod mem;
 pub mod mmu;
+pub mod width;

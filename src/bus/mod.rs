@@ -1,35 +1,7 @@
-//! What connects processor, memory and chips: access widths, the clock, and the physical memory map.
+//! What connects processor, memory and chips: the physical memory map. The units that all of them speak, access
+//! widths and ticks of the clock, lie below and are named from here.
 
-pub mod clock;
 pub mod phys;
 
-pub use clock::{Clock, Ticks};
-
-/// Width of a data access, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum Width {
-    /// 8 bits.
-    Byte = 1,
-    /// 16 bits.
-    Word = 2,
-    /// 32 bits.
-    Dword = 4,
-}
-
-impl Width {
-    /// Bytes in an access of this width.
-    #[inline(always)]
-    pub const fn bytes(self) -> u32 {
-        self as u32
-    }
-    /// All ones in this width.
-    #[inline(always)]
-    pub const fn mask(self) -> u32 {
-        match self {
-            Self::Byte => 0xff,
-            Self::Word => 0xffff,
-            Self::Dword => 0xffff_ffff,
-        }
-    }
-}
+pub use crate::clock::{Clock, Ticks};
+pub use crate::width::Width;

@@ -78,7 +78,8 @@ impl PhysMap {
     /// # Errors
     /// [`Error::Usage`] for an image that is empty, over 16 MiB, or not a multiple of 4 KiB.
     pub fn install_bios(&mut self, image: &[u8]) -> Result<()> {
-        let fits = !image.is_empty() && image.len() <= 16 << 20 && image.len().is_multiple_of(PAGE_SIZE as usize);
+        let fits =
+            !image.is_empty() && image.len() <= 16 << 20 && image.len().is_multiple_of(PAGE_SIZE as usize);
         if !fits {
             return Err(Error::Usage(format!(
                 "a BIOS image of {} bytes cannot be mapped: it must be a multiple of 4 KiB, up to 16 MiB",

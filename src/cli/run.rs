@@ -1,9 +1,10 @@
 //! `subring run`: boots a guest and shows its console.
 
+use super::builtin::{self, Builtin};
 use super::keys::{self, KeyStep};
-use super::session::{self, Build, Drive, End, Spec, Trace, TraceFilter, Wishes};
+use super::session::{self, Build, Drive, End, Medium, Spec, Trace, TraceFilter, Wishes};
 use super::terminal::{Console, Setup};
-use super::{args, builtin, out, report, screen};
+use super::{args, out, report, screen};
 use crate::bus::Clock;
 use crate::error::{Error, Result};
 use crate::load::{self, Around, Format, Guest, Mode, Module, Plan};
@@ -80,11 +81,7 @@ pub struct Run {
 
     /// Type on the keyboard: steps `@1.5s:text<Enter>` (at a time), `@+2s:text` (after the step before),
     /// `@"grub>":text` (once the screen shows a text)
-    ///
-    /// Times are guest time. Keys with names: <Enter> <Esc> <Tab> <Backspace> <Space> <Up> <Down> <Left> <Right>
-    /// <Home> <End> <PgUp> <PgDn> <Ins> <Del> <F1> to <F12>; <C-x> <A-x> <S-x> hold Ctrl, Alt, Shift;
-    /// <lt> types `<` and <at> types `@`. Repeatable: the steps follow each other.
-    #[arg(long, value_name = "STRING", value_parser = keys::parse, allow_hyphen_values = true)]
+    #[arg(long, value_name = "STRING", value_parser = keys::parse, allow_hyphen_values = true, long_help = keys::HELP)]
     pub keys: Vec<Vec<KeyStep>>,
     /// Show the VGA text screen live in the terminal; stdin then is the keyboard, not the serial port
     #[arg(long, value_enum, default_value_t = Display::None)]
@@ -95,6 +92,9 @@ pub struct Run {
     /// Where port 0xE9 (the debug console) goes; `-` is standard output
     #[arg(long, value_name = "FILE")]
     pub debugcon: Option<PathBuf>,
+    /// Where port 0x402 (SeaBIOS's log) goes; `-` is standard output
+    #[arg(long, value_name = "FILE")]
+    pub bioscon: Option<PathBuf>,
 
     /// Trace events to standard error: a comma-separated list of insn, fault, int, port, mem
     #[arg(long, value_name = "FILTER", value_parser = trace_filter)]
@@ -166,7 +166,7 @@ struct Source {
     path: PathBuf,
     bytes: Vec<u8>,
     kind: Guest,
-    cmdline: Option<String>,
+    builtin: Option<&'static Builtin>,
 }
 
 impl Run {
@@ -193,6 +193,7 @@ impl Run {
             display: Display::None,
             dump_screen: false,
             debugcon: None,
+            bioscon: None,
             trace: None,
             trace_file: None,
             stats: false,
@@ -263,8 +264,12 @@ impl Run {
         if self.display == Display::Vga && self.json {
             return usage("--display vga and --json both want standard output: give one of them");
         }
-        if self.json && self.debugcon.as_deref() == Some(Path::new("-")) {
+        let to_stdout = |to: &Option<PathBuf>| to.as_deref() == Some(Path::new("-"));
+        if self.json && to_stdout(&self.debugcon) {
             return usage("--debugcon - and --json both want standard output: give a file to --debugcon");
+        }
+        if self.json && to_stdout(&self.bioscon) {
+            return usage("--bioscon - and --json both want standard output: give a file to --bioscon");
         }
         Ok(())
     }
@@ -275,8 +280,7 @@ impl Run {
         if let Some(b) = path.to_str().and_then(builtin::find) {
             let head = &b.bytes[..b.bytes.len().min(load::HEAD)];
             let kind = load::identify(path, head, b.bytes.len() as u64, self.format())?;
-            let cmdline = b.cmdline.map(str::to_owned);
-            return Ok(Some(Source { path: path.clone(), bytes: b.bytes.to_vec(), kind, cmdline }));
+            return Ok(Some(Source { path: path.clone(), bytes: b.bytes.to_vec(), kind, builtin: Some(b) }));
         }
         if path.components().count() == 1 && !path.exists() {
             return Err(Error::image(
@@ -292,7 +296,7 @@ impl Run {
             self.check_size(path, kind, size)?;
             read_up_to(&mut file, path, MAX_KERNEL, &mut bytes)?;
         }
-        Ok(Some(Source { path: path.clone(), bytes, kind, cmdline: None }))
+        Ok(Some(Source { path: path.clone(), bytes, kind, builtin: None }))
     }
 
     /// Refuses a file too large for what it is, before it is read.
@@ -337,7 +341,7 @@ impl Run {
         };
         let around = Around {
             mem: self.mem,
-            cmdline: self.append.clone().or_else(|| source.cmdline.clone()),
+            cmdline: self.append.clone().or_else(|| source.builtin?.cmdline.map(str::to_owned)),
             modules: self.module.iter().map(|m| self.module_of(m)).collect::<Result<_>>()?,
             at: self.at,
             mode: self.mode.map(|m| if m == ModeArg::Real { Mode::Real } else { Mode::Flat }),
@@ -370,9 +374,8 @@ impl Run {
     }
 
     fn spec(&self, plan: Plan, source: Option<&Source>) -> Result<Spec> {
-        let guest = |kind| source.filter(|s| s.kind == kind).map(|s| &s.path);
-        let disks: Vec<&PathBuf> = guest(Guest::Disk).into_iter().chain(&self.disk).collect();
-        let floppies: Vec<&PathBuf> = guest(Guest::Floppy).into_iter().chain(&self.floppy).collect();
+        let disks = self.drives(source, Guest::Disk, &self.disk, load::disk::check)?;
+        let floppies = self.drives(source, Guest::Floppy, &self.floppy, load::disk::check_floppy)?;
         if disks.len() > MAX_DISKS || floppies.len() > MAX_FLOPPIES {
             return Err(Error::Usage(format!(
                 "the machine takes {MAX_DISKS} disks and {MAX_FLOPPIES} floppies at most"
@@ -384,14 +387,34 @@ impl Run {
             epoch: self.epoch,
             bios: self.bios.as_deref().map(rom).transpose()?,
             vga_bios: self.vgabios.as_deref().map(rom).transpose()?,
-            disks: disks.into_iter().map(|p| self.drive_of(p, load::disk::check)).collect::<Result<_>>()?,
-            floppies: floppies
-                .into_iter()
-                .map(|p| self.drive_of(p, load::disk::check_floppy))
-                .collect::<Result<_>>()?,
+            disks,
+            floppies,
             trace: self.trace.map(|what| self.trace_to(what)).transpose()?,
             plan,
         })
+    }
+
+    /// The guest, if it is one of this `kind`, then the images of the options.
+    fn drives(
+        &self,
+        source: Option<&Source>,
+        kind: Guest,
+        paths: &[PathBuf],
+        check: impl Fn(&Path, u64) -> Result<()>,
+    ) -> Result<Vec<Drive>> {
+        let mut drives = Vec::new();
+        if let Some(s) = source.filter(|s| s.kind == kind) {
+            drives.push(match s.builtin {
+                Some(b) => {
+                    Drive { path: s.path.clone(), medium: Medium::Memory(b.bytes.to_vec()), snapshot: false }
+                }
+                None => self.drive_of(&s.path, &check)?,
+            });
+        }
+        for path in paths {
+            drives.push(self.drive_of(path, &check)?);
+        }
+        Ok(drives)
     }
 
     fn drive_of(&self, path: &Path, check: impl Fn(&Path, u64) -> Result<()>) -> Result<Drive> {
@@ -409,7 +432,7 @@ impl Run {
                 Error::file("open", path, e)
             }
         })?;
-        Ok(Drive { path: path.to_owned(), file, size, snapshot: self.snapshot })
+        Ok(Drive { path: path.to_owned(), medium: Medium::File(file), snapshot: self.snapshot })
     }
 
     fn trace_to(&self, what: TraceFilter) -> Result<Trace> {
@@ -421,18 +444,14 @@ impl Run {
     }
 
     fn setup(&self) -> Result<Setup> {
-        let debugcon: Option<Box<dyn Write>> = match &self.debugcon {
-            Some(path) if path == Path::new("-") => Some(Box::new(std::io::stdout())),
-            Some(path) => Some(Box::new(create(path)?)),
-            None => None,
-        };
         let live = self.display == Display::Vga;
         Ok(Setup {
             input: !(self.no_input || self.json && std::io::stdin().is_terminal()),
             stream: !self.json && !live,
             keep: self.json || live,
             live,
-            debugcon,
+            debugcon: self.debugcon.as_deref().map(sink).transpose()?,
+            bioscon: self.bioscon.as_deref().map(sink).transpose()?,
         })
     }
 }
@@ -454,6 +473,11 @@ fn read_up_to(file: &mut File, path: &Path, limit: u64, bytes: &mut Vec<u8>) -> 
     let left = limit.saturating_sub(bytes.len() as u64);
     file.take(left).read_to_end(bytes).map_err(|e| Error::file("read", path, e))?;
     Ok(())
+}
+
+/// Where a debug console goes: a file, or standard output for `-`.
+fn sink(path: &Path) -> Result<Box<dyn Write>> {
+    if path == Path::new("-") { Ok(Box::new(std::io::stdout())) } else { Ok(Box::new(create(path)?)) }
 }
 
 fn create(path: &Path) -> Result<File> {

@@ -4,10 +4,11 @@
 //! [`Pc`] is all that the command line knows of a machine. What a batch run does depends on guest time alone:
 //! slices end at multiples of 10 ms of guest time, and scripted keys are looked at there and nowhere else.
 
-use super::keys::{KeyEvent, KeyStep, Typist};
+use super::keys::{KeyStep, Typist};
 use super::terminal::{Action, Console};
 use crate::bus::{Clock, Ticks};
-use crate::error::Result;
+use crate::device::keymap::KeyEvent;
+use crate::error::{Error, Result};
 use crate::load::Plan;
 use bitflags::bitflags;
 use serde::Serialize;
@@ -39,17 +40,24 @@ pub struct Spec {
     pub plan: Plan,
 }
 
-/// A disk or floppy image, open.
+/// A disk or floppy image.
 #[derive(Debug)]
 pub struct Drive {
     /// Its name, for messages.
     pub path: PathBuf,
-    /// The file: readable, and writable unless `snapshot`.
-    pub file: File,
-    /// Its size in bytes, a multiple of 512.
-    pub size: u64,
-    /// Whether writes are kept in memory and the file stays as it is.
+    /// Where its bytes are.
+    pub medium: Medium,
+    /// Whether writes are kept in memory and the medium stays as it is.
     pub snapshot: bool,
+}
+
+/// What an image is on the host.
+#[derive(Debug)]
+pub enum Medium {
+    /// A file: readable, and writable unless the drive is a snapshot.
+    File(File),
+    /// The bytes of a built-in guest.
+    Memory(Vec<u8>),
 }
 
 /// Where a trace goes.
@@ -171,6 +179,8 @@ pub trait Pc {
     fn take_serial_output(&mut self) -> Vec<u8>;
     /// What port 0xE9 got since this was last asked.
     fn take_debugcon(&mut self) -> Vec<u8>;
+    /// What port 0x402, the BIOS's debug console, got since this was last asked.
+    fn take_bioscon(&mut self) -> Vec<u8>;
     /// A key goes down or up.
     fn key(&mut self, event: KeyEvent);
     /// The text screen; none in a graphics mode.
@@ -179,6 +189,8 @@ pub trait Pc {
     fn registers(&self) -> String;
     /// What was counted.
     fn stats(&self) -> Stats;
+    /// What went wrong on the host with a disk or floppy image, if something did since this was last asked.
+    fn take_host_error(&mut self) -> Option<Error>;
     /// Writes out what a trace still buffers, and says what went wrong with it.
     ///
     /// # Errors
@@ -283,7 +295,7 @@ const BACKLOG: usize = 64 << 10;
 /// Drives `pc` until its run ends.
 ///
 /// # Errors
-/// [`crate::error::Error`] for host trouble at the console.
+/// [`Error`] for host trouble at the console or with a disk image.
 pub fn drive(pc: &mut dyn Pc, console: &mut Console, wishes: &Wishes) -> Result<End> {
     let start = Instant::now();
     let mut session = Session::new(pc, console, wishes);
@@ -344,6 +356,10 @@ impl<'a> Session<'a> {
             if !self.show(waits)? {
                 return Ok(Ending::OutputClosed);
             }
+            // The guest sees an error of its drive. The run is worth nothing from there on: its user hears why.
+            if let Some(error) = self.pc.take_host_error() {
+                return Err(error);
+            }
             if let Some(ending) = self.ended(outcome)? {
                 return Ok(ending);
             }
@@ -389,9 +405,10 @@ impl<'a> Session<'a> {
     /// Shows what the guest put out. False when nobody looks any more.
     fn show(&mut self, at_once: bool) -> Result<bool> {
         let debug = self.pc.take_debugcon();
+        let bios = self.pc.take_bioscon();
         let serial = self.pc.take_serial_output();
         let pc = &*self.pc;
-        self.console.show(&serial, &debug, at_once, || pc.screen())
+        self.console.show(&serial, &debug, &bios, at_once, || pc.screen())
     }
 
     fn ended(&mut self, outcome: Outcome) -> Result<Option<Ending>> {
@@ -492,6 +509,9 @@ mod tests {
         fn take_debugcon(&mut self) -> Vec<u8> {
             Vec::new()
         }
+        fn take_bioscon(&mut self) -> Vec<u8> {
+            Vec::new()
+        }
         fn key(&mut self, event: KeyEvent) {
             let mut m = self.0.borrow_mut();
             let now = m.now;
@@ -507,6 +527,9 @@ mod tests {
         fn stats(&self) -> Stats {
             Stats::default()
         }
+        fn take_host_error(&mut self) -> Option<Error> {
+            None
+        }
         fn finish_trace(&mut self) -> Result<()> {
             Ok(())
         }
@@ -514,7 +537,8 @@ mod tests {
 
     fn drive_mock(mock: Mock, wishes: Wishes) -> (End, Shared) {
         let mut pc = Shared(Rc::new(RefCell::new(mock)));
-        let setup = Setup { input: false, stream: false, keep: true, live: false, debugcon: None };
+        let setup =
+            Setup { input: false, stream: false, keep: true, live: false, debugcon: None, bioscon: None };
         let mut console = Console::open_with(setup).unwrap();
         (drive(&mut pc, &mut console, &wishes).unwrap(), pc)
     }
@@ -554,7 +578,7 @@ mod tests {
     fn keys_fall_on_the_grid_of_slices() {
         let script = keys::parse("@\"grub>\":a@+50ms:<Enter>").unwrap();
         let (_, pc) = drive_mock(Mock::default(), Wishes { time: Some(200_000), keys: script, ..wishes() });
-        let keys: Vec<(Ticks, u16, bool)> =
+        let keys: Vec<(Ticks, u8, bool)> =
             pc.0.borrow().keys.iter().map(|(t, e)| (*t, e.code, e.down)).collect();
         assert_eq!(
             keys,

@@ -2,9 +2,9 @@
 //!
 //! The terminal is put back on every way out: when the console is closed or dropped, and by a panic hook.
 
-use super::keys::{Key, from_terminal};
 use super::screen::Live;
 use super::session::TextScreen;
+use crate::device::keymap::{Stroke, from_terminal};
 use crate::error::{Error, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::stdio::stdin;
@@ -28,7 +28,7 @@ pub enum Action {
     /// Bytes for the serial port.
     Serial(Vec<u8>),
     /// A key for the keyboard.
-    Key(Key),
+    Key(Stroke),
     /// End the run.
     Leave,
     /// Show the registers.
@@ -49,6 +49,8 @@ pub struct Setup {
     pub live: bool,
     /// Where port 0xE9 goes.
     pub debugcon: Option<Box<dyn Write>>,
+    /// Where port 0x402 goes.
+    pub bioscon: Option<Box<dyn Write>>,
 }
 
 /// The open console.
@@ -186,11 +188,12 @@ impl Console {
     /// reader any more.
     ///
     /// # Errors
-    /// [`Error::Host`] when stdout or the debug console's file cannot be written.
+    /// [`Error::Host`] when stdout or a debug console's file cannot be written.
     pub fn show(
         &mut self,
         serial: &[u8],
         debug: &[u8],
+        bios: &[u8],
         at_once: bool,
         screen: impl FnOnce() -> Option<TextScreen>,
     ) -> Result<bool> {
@@ -198,11 +201,10 @@ impl Console {
             let room = KEPT.saturating_sub(self.kept.len()).min(serial.len());
             self.kept.extend_from_slice(&serial[..room]);
         }
-        if let Some(to) = &mut self.setup.debugcon
-            && !debug.is_empty()
-        {
-            let written = to.write_all(debug).and_then(|()| to.flush());
-            if !delivered(written, "write the debug console's output")? {
+        for (to, bytes) in [(&mut self.setup.debugcon, debug), (&mut self.setup.bioscon, bios)] {
+            let Some(to) = to.as_mut().filter(|_| !bytes.is_empty()) else { continue };
+            let written = to.write_all(bytes).and_then(|()| to.flush());
+            if !delivered(written, "write a debug console's output")? {
                 return Ok(false);
             }
         }
@@ -303,7 +305,8 @@ mod tests {
     use super::*;
 
     fn console(live: bool) -> Console {
-        let setup = Setup { input: false, stream: false, keep: true, live: false, debugcon: None };
+        let setup =
+            Setup { input: false, stream: false, keep: true, live: false, debugcon: None, bioscon: None };
         let mut console = Console::open_with(setup).unwrap();
         console.setup.live = live;
         console.raw = true;
@@ -324,7 +327,7 @@ mod tests {
     #[test]
     fn a_live_screen_takes_keys() {
         let mut c = console(true);
-        assert!(matches!(c.actions(b"a")[..], [Action::Key(Key { code: 0x1e, .. })]));
+        assert_eq!(c.actions(b"a"), [Action::Key(Stroke::of_char('a').unwrap())]);
         c.raw = false;
     }
 }

@@ -106,11 +106,11 @@ impl Dr7 {
     }
     /// Whether any code breakpoint is enabled.
     pub fn any_code(self) -> bool {
-        (0..4).any(|n| self.enabled(n) && self.watch(n) == Watch::Code)
+        self.0 & 0xff != 0 && (0..4).any(|n| self.enabled(n) && self.watch(n) == Watch::Code)
     }
     /// Whether any data or I/O breakpoint is enabled.
     pub fn any_data(self) -> bool {
-        (0..4).any(|n| self.enabled(n) && self.watch(n) != Watch::Code)
+        self.0 & 0xff != 0 && (0..4).any(|n| self.enabled(n) && self.watch(n) != Watch::Code)
     }
 }
 

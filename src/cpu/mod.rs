@@ -13,9 +13,10 @@ pub use flags::{Eflags, LazyFlags};
 pub use segment::{Segment, Selector};
 pub use word::Word;
 
-use crate::bus::Ticks;
+use crate::clock::Ticks;
 use crate::decode::SegReg;
 use bitflags::bitflags;
+use std::cell::Cell;
 
 /// Register numbers of the general registers.
 #[allow(missing_docs, reason = "the constants are the registers' names")]
@@ -134,10 +135,14 @@ pub struct Cpu {
     pub tr: Segment,
     /// The model-specific registers.
     pub msrs: Msrs,
-    /// Guest time: retired instructions (each iteration of a REP counts as one) plus [`Cpu::idle`].
+    /// Guest time: retired instructions (each iteration of a REP counts as one; so does an event that is delivered
+    /// right after another one, with no instruction in between) plus [`Cpu::idle`].
     pub now: Ticks,
     /// Ticks skipped while halted.
     pub idle: Ticks,
+    /// Set by what makes the rest of the running trace, or of a REP instruction, wrong to run: a taken branch in its
+    /// middle, a store into decoded code, a port access.
+    pub leave: Cell<bool>,
     /// The tick at which the run loop must look up; REP instructions stop there.
     pub deadline: Ticks,
 }
@@ -180,6 +185,7 @@ impl Cpu {
             msrs: Msrs::default(),
             now: 0,
             idle: 0,
+            leave: Cell::new(false),
             deadline: 0,
         };
         cpu.regs[gpr::EDX] = crate::cpu::control::SIGNATURE;
@@ -187,7 +193,7 @@ impl Cpu {
         cpu
     }
 
-    /// Instructions retired; each iteration of a REP counts as one.
+    /// Instructions retired; each iteration of a REP counts as one, and so does an event right after another.
     #[inline(always)]
     pub fn retired(&self) -> u64 {
         self.now - self.idle

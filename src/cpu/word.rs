@@ -7,7 +7,7 @@ pub trait Word: Copy + Eq + Ord + std::fmt::Debug + 'static {
     /// Bytes in this width.
     const BYTES: u32;
     /// The width as data.
-    const WIDTH: crate::bus::Width;
+    const WIDTH: crate::width::Width;
     /// All ones in this width, in 32 bits.
     const MASK: u32;
     /// The low bits of `v`.
@@ -30,7 +30,7 @@ macro_rules! word_basics {
     ($t:ty, $signed:ty, $width:ident) => {
         const BITS: u32 = <$t>::BITS;
         const BYTES: u32 = <$t>::BITS / 8;
-        const WIDTH: crate::bus::Width = crate::bus::Width::$width;
+        const WIDTH: crate::width::Width = crate::width::Width::$width;
         const MASK: u32 = <$t>::MAX as u32;
         #[inline(always)]
         fn from_u32(v: u32) -> Self {

@@ -43,21 +43,45 @@ pub struct Crossing {
 /// A trace: where its instructions are, and what it depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct Trace {
-    key: Key,
-    generation: u32,
     start: u32,
-    /// Instructions.
-    pub count: u16,
+    /// One more than the index of its [`Crossing`], or 0.
+    crossing: u32,
     /// Bytes of code, all instructions together.
     pub bytes: u16,
-    /// Set if it crosses into another page.
-    pub crossing: Option<Crossing>,
+    /// Instructions.
+    pub count: u8,
+    /// It ends in a near branch or by falling through: after it, what it depends on still holds.
+    pub near: bool,
 }
+
+impl Trace {
+    /// Whether it is one instruction that crosses into another page.
+    #[inline(always)]
+    pub fn crosses(self) -> bool {
+        self.crossing != 0
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Slot {
+    key: Key,
+    generation: u32,
+    trace: Trace,
+}
+
+/// A key that no code has.
+const NO_KEY: Key = Key(u64::MAX);
+const EMPTY: Slot = Slot {
+    key: NO_KEY,
+    generation: 0,
+    trace: Trace { start: 0, crossing: 0, bytes: 0, count: 0, near: false },
+};
 
 /// The cache.
 pub struct Cache<T> {
-    slots: Vec<Option<Trace>>,
+    slots: Box<[Slot]>,
     arena: Vec<T>,
+    crossings: Vec<Crossing>,
     /// Traces decoded so far.
     pub decoded: u64,
     /// Times that everything was dropped.
@@ -66,33 +90,38 @@ pub struct Cache<T> {
 
 impl<T> Default for Cache<T> {
     fn default() -> Self {
-        Self { slots: vec![None; SLOTS], arena: Vec::new(), decoded: 0, flushes: 0 }
+        let slots = vec![EMPTY; SLOTS].into();
+        Self { slots, arena: Vec::new(), crossings: Vec::new(), decoded: 0, flushes: 0 }
     }
 }
 
 impl<T> Cache<T> {
     /// The trace for `key`, if there is one of this generation.
     #[inline(always)]
-    pub fn find(&self, key: Key, generation: u32) -> Option<&Trace> {
-        match &self.slots[key.slot()] {
-            Some(t) if t.key == key && t.generation == generation => Some(t),
-            _ => None,
-        }
+    pub fn find(&self, key: Key, generation: u32) -> Option<Trace> {
+        let slot = &self.slots[key.slot()];
+        (slot.key == key && slot.generation == generation).then_some(slot.trace)
     }
 
     /// The instructions of `trace`.
     #[inline(always)]
-    pub fn insns(&self, trace: &Trace) -> &[T] {
+    pub fn insns(&self, trace: Trace) -> &[T] {
         let start = trace.start as usize;
         &self.arena[start..start + trace.count as usize]
     }
 
-    /// Adds a trace.
+    /// The second page of `trace`, if it has one.
+    pub fn crossing(&self, trace: Trace) -> Option<Crossing> {
+        let n = (trace.crossing as usize).checked_sub(1)?;
+        self.crossings.get(n).copied()
+    }
+
+    /// Adds a trace of `bytes` bytes of code; `near` as in [`Trace`].
     pub fn insert(
         &mut self,
-        key: Key,
-        generation: u32,
+        (key, generation): (Key, u32),
         bytes: u16,
+        near: bool,
         crossing: Option<Crossing>,
         insns: impl IntoIterator<Item = T>,
     ) -> Trace {
@@ -101,17 +130,20 @@ impl<T> Cache<T> {
         }
         let start = self.arena.len();
         self.arena.extend(insns.into_iter().take(MOST));
-        let count = (self.arena.len() - start) as u16;
-        let trace = Trace { key, generation, start: start as u32, count, bytes, crossing };
-        self.slots[key.slot()] = Some(trace);
+        let count = (self.arena.len() - start) as u8;
+        self.crossings.extend(crossing);
+        let crossing = if crossing.is_some() { self.crossings.len() as u32 } else { 0 };
+        let trace = Trace { start: start as u32, crossing, bytes, count, near };
+        self.slots[key.slot()] = Slot { key, generation, trace };
         self.decoded += 1;
         trace
     }
 
     /// Drops everything.
     pub fn flush(&mut self) {
-        self.slots.fill(None);
+        self.slots.fill(EMPTY);
         self.arena.clear();
+        self.crossings.clear();
         self.flushes += 1;
     }
 }
@@ -124,8 +156,8 @@ mod tests {
     fn a_trace_is_found_for_its_mode_and_generation_only() {
         let mut cache = Cache::default();
         let key = Key::new(GuestPhys(0x1234), true);
-        let trace = cache.insert(key, 7, 3, None, [1, 2, 3]);
-        assert_eq!(cache.insns(&trace), [1, 2, 3]);
+        let trace = cache.insert((key, 7), 3, true, None, [1, 2, 3]);
+        assert_eq!(cache.insns(trace), [1, 2, 3]);
         assert!(cache.find(key, 7).is_some() && cache.find(key, 8).is_none());
         assert!(cache.find(Key::new(GuestPhys(0x1234), false), 7).is_none());
         cache.flush();
@@ -136,7 +168,7 @@ mod tests {
     fn a_full_arena_drops_everything_and_goes_on() {
         let mut cache = Cache::default();
         for n in 0..(ARENA as u32) {
-            cache.insert(Key::new(GuestPhys(n * 64), true), 0, 64, None, 0..MOST);
+            cache.insert((Key::new(GuestPhys(n * 64), true), 0), 64, true, None, 0..MOST);
         }
         assert!(cache.flushes > 0 && cache.arena.len() <= ARENA);
     }

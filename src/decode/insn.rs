@@ -1,6 +1,6 @@
 //! The decoded instruction: one flat, small struct for every form.
 
-use crate::bus::Width;
+use crate::width::Width;
 
 /// What an instruction does, apart from where its operands are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -185,13 +185,20 @@ impl Insn {
         }
     }
 
+    /// Whether this instruction changes EIP only within the code segment, and nothing else that a trace depends on.
+    pub fn is_near_branch(&self) -> bool {
+        use Op::*;
+        matches!(self.op, Jcc | Jmp | JmpInd | Call | CallInd | Ret | Loop | Loope | Loopne | Jcxz)
+    }
+
     /// Whether a trace must end after this instruction: it can change EIP otherwise than by falling through, the
-    /// processor's mode, what is mapped, or when the next event is due.
+    /// processor's mode, what is mapped, or when the next event is due. A trace goes on after a conditional branch;
+    /// if that is taken, it is left there.
     #[rustfmt::skip]
     pub fn ends_trace(&self) -> bool {
         use Op::*;
         match self.op {
-            Jcc | Jmp | Call | JmpInd | CallInd | Ret | Loop | Loope | Loopne | Jcxz
+            Jmp | Call | JmpInd | CallInd | Ret | Loop | Loope | Loopne | Jcxz
             | JmpFar | CallFar | JmpFarMem | CallFarMem | Retf | Iret | Int | Int3 | Into | Int1 | Bound
             | Sysenter | Sysexit | Cli | Sti | Popf | MovToSeg | PopSeg | LoadFar
             | Hlt | Lgdt | Lidt | Lldt | Ltr | Lmsw | Clts | Invd | Wbinvd | Invlpg

@@ -5,7 +5,7 @@
 
 use super::MAX_INSN_LEN;
 use super::insn::{Cond, Insn, NO_REG, Op, Place, Rep, SegReg};
-use crate::bus::Width;
+use crate::width::Width;
 use iced_x86::{
     Code, Decoder, DecoderError, DecoderOptions, Formatter, Instruction, Mnemonic, NasmFormatter, OpKind,
     Register,

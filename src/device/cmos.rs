@@ -64,7 +64,7 @@ pub struct Machine {
 }
 
 /// The clock and its memory.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Cmos {
     clock: Clock,
     index: u8,

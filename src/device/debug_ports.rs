@@ -23,7 +23,7 @@ const A_A20: u8 = 0x02;
 const PRESENT: u8 = 0xe9;
 
 /// These ports' state.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct DebugPorts {
     post: u8,
     post_count: u64,

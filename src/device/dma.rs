@@ -17,7 +17,7 @@ const MODE_DECREMENT: u8 = 0x20;
 const COMMAND_DISABLE: u8 = 0x04;
 
 /// One channel. Address and count are in its unit, bytes or words.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Hash)]
 struct Channel {
     base_address: u16,
     base_count: u16,
@@ -28,7 +28,7 @@ struct Channel {
 }
 
 /// One 8237A.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Controller {
     channels: [Channel; 4],
     command: u8,
@@ -132,7 +132,7 @@ fn set(bits: &mut u8, bit: u8, on: bool) {
 }
 
 /// Both controllers and the page registers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Dma {
     /// Channels 0-3 and 4-7.
     controllers: [Controller; 2],

@@ -26,7 +26,7 @@ const NAME: usize = 56;
 const E820_RAM: u32 = 1;
 
 /// What the firmware is told, apart from the memory size.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct FwCfgConfig {
     /// Files by name, such as `vgaroms/vgabios.bin` or `bootorder`.
     pub files: Vec<(String, Vec<u8>)>,
@@ -35,7 +35,7 @@ pub struct FwCfgConfig {
 }
 
 /// The device: items by key, and a cursor.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct FwCfg {
     items: BTreeMap<u16, Vec<u8>>,
     selected: u16,

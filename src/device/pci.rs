@@ -23,7 +23,7 @@ const ISA_BRIDGE: u8 = 1 << 3;
 const IDE: u8 = 1 << 3 | 1;
 
 /// One function's configuration space, and which of its bits a guest can write.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Function {
     /// Device in bits 7-3, function in 2-0, on bus 0.
     pub devfn: u8,
@@ -60,7 +60,7 @@ impl Function {
 }
 
 /// The configuration mechanism and the functions on bus 0.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Pci {
     address: u32,
     reset_control: u8,

@@ -32,7 +32,7 @@ const OCW3_SMM: u8 = 0x20;
 const OCW3_ESMM: u8 = 0x40;
 
 /// Which initialization word the data port expects next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Expect {
     Icw2,
     Icw3,
@@ -41,7 +41,7 @@ enum Expect {
 }
 
 /// One 8259A.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Chip {
     master: bool,
     /// Levels of the inputs IR0-IR7.
@@ -239,7 +239,7 @@ impl Chip {
 }
 
 /// The master and its slave.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Pic {
     master: Chip,
     slave: Chip,

@@ -28,7 +28,7 @@ const P61_OUT2: u8 = 0x20;
 const REFRESH_CYCLES: u64 = 18;
 
 /// One counter. Times are in cycles of the input clock.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 struct Channel {
     mode: u8,
     bcd: bool,
@@ -288,7 +288,7 @@ fn square_value(n: i64, t: i64) -> i64 {
 }
 
 /// The three channels and port 61h.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Pit {
     clock: Clock,
     channels: [Channel; 3],

@@ -50,7 +50,7 @@ const MSR_RI: u8 = 0x40;
 const MSR_TERI: u8 = 0x04;
 
 /// One serial port.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Uart {
     clock: Clock,
     ier: u8,

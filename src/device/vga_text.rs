@@ -94,7 +94,7 @@ impl Screen {
 }
 
 /// The adapter.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Vga {
     clock: Clock,
     misc: u8,

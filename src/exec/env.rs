@@ -53,6 +53,19 @@ pub trait Env {
     /// Drops the cached translations of the page of `at`.
     fn invalidate_page(&mut self, at: Linear);
 
+    /// Does what MOVS in steps of `step` bytes, upwards, does with `bytes` bytes, if all of it lies in one page at
+    /// either end and neither needs a look; returns whether it did. Never needed, only faster.
+    fn move_run(&mut self, cpu: &Cpu, from: Linear, to: Linear, bytes: u32, step: u32) -> bool {
+        let _ = (cpu, from, to, bytes, step);
+        false
+    }
+
+    /// The same for STOS of `value`.
+    fn fill_run<W: Word>(&mut self, cpu: &Cpu, to: Linear, bytes: u32, value: W) -> bool {
+        let _ = (cpu, to, bytes, value);
+        false
+    }
+
     /// INT n, INT3 or INTO has gone through the gate of `vector`. Observing only.
     fn took_software_interrupt(&mut self, vector: u8) {
         let _ = vector;

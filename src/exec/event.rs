@@ -268,15 +268,13 @@ fn through_gate<E: Env>(cpu: &mut Cpu, env: &mut E, event: Event, gate: Descript
     }
     let width = if gate.kind() >= INTERRUPT_GATE_32 { Width::Dword } else { Width::Word };
     let cpl = if inner { d.dpl() } else { cpu.cpl };
-    let (mut frame, code) = if inner {
-        let (ss, esp) = inner_stack(cpu, env, cpl)?;
-        let code = ss.selector.code();
-        let mut frame = Frame::new(ss, esp, cpl == 3, width);
+    let (ss, esp) =
+        if inner { inner_stack(cpu, env, cpl)? } else { (*cpu.seg(SegReg::Ss), cpu.regs[gpr::ESP]) };
+    let code = if inner { ss.selector.code() } else { 0 };
+    let mut frame = Frame::new(ss, esp, cpl == 3, width);
+    if inner {
         push_outer(cpu, &mut frame);
-        (frame, code)
-    } else {
-        (Frame::current(cpu, width), 0)
-    };
+    }
     frame.push(pushed_flags(cpu, event).bits());
     frame.push(u32::from(cpu.seg(SegReg::Cs).selector.0));
     frame.push(cpu.eip);

@@ -64,6 +64,17 @@ fn check_slow(cpu: &Cpu, seg: SegReg, offset: u32, len: u32, write: bool) -> Res
 /// The segment's or the page's fault.
 #[inline(always)]
 pub fn load<W: Word, E: Env>(cpu: &Cpu, env: &mut E, seg: SegReg, offset: u32) -> Result<W, Fault> {
+    let s = cpu.seg(seg);
+    if u64::from(offset) + u64::from(W::BYTES) > s.read_end {
+        return load_checked(cpu, env, seg, offset);
+    }
+    env.load(cpu, Linear(s.base.wrapping_add(offset)), cpu.user)
+}
+
+// The whole access is out of line where the check is not trivial, so that the caller keeps nothing across a call.
+#[cold]
+#[inline(never)]
+fn load_checked<W: Word, E: Env>(cpu: &Cpu, env: &mut E, seg: SegReg, offset: u32) -> Result<W, Fault> {
     let at = readable(cpu, seg, offset, W::BYTES)?;
     env.load(cpu, at, cpu.user)
 }
@@ -74,6 +85,22 @@ pub fn load<W: Word, E: Env>(cpu: &Cpu, env: &mut E, seg: SegReg, offset: u32) -
 /// The segment's or the page's fault.
 #[inline(always)]
 pub fn store<W: Word, E: Env>(cpu: &Cpu, env: &mut E, seg: SegReg, offset: u32, v: W) -> Result<(), Fault> {
+    let s = cpu.seg(seg);
+    if u64::from(offset) + u64::from(W::BYTES) > s.write_end {
+        return store_checked(cpu, env, seg, offset, v);
+    }
+    env.store(cpu, Linear(s.base.wrapping_add(offset)), v, cpu.user)
+}
+
+#[cold]
+#[inline(never)]
+fn store_checked<W: Word, E: Env>(
+    cpu: &Cpu,
+    env: &mut E,
+    seg: SegReg,
+    offset: u32,
+    v: W,
+) -> Result<(), Fault> {
     let at = writable(cpu, seg, offset, W::BYTES)?;
     env.store(cpu, at, v, cpu.user)
 }

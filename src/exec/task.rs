@@ -269,8 +269,8 @@ fn load<E: Env>(cpu: &mut Cpu, env: &mut E, tss: &Tss, image: &Image) -> Result<
     }
     cpu.regs[..8].copy_from_slice(&image.regs);
     cpu.eip = image.eip;
-    for (n, selector) in image.segs.iter().enumerate() {
-        cpu.segs[n] = Segment::null(*selector);
+    for s in SegReg::ALL {
+        cpu.set_seg(s, Segment::null(image.segs[s as usize]));
     }
     let v86 = image.eflags & Eflags::VM.bits() != 0 && tss.is_32bit();
     let mut flags = Eflags::from_bits_truncate(image.eflags);

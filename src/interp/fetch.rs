@@ -24,11 +24,10 @@ pub trait CodeEnv: Env {
     fn mark_code(&mut self, at: GuestPhys, len: u32) -> bool;
     /// The generation of the page of `at`.
     fn generation(&self, at: GuestPhys) -> u32;
-    /// Whether decoded code has gone stale.
-    fn code_changed(&self) -> bool;
-    /// Clears [`CodeEnv::code_changed`].
+    /// Forgets that decoded code has gone stale. Until then [`CodeEnv::wants_attention`] holds; what made it stale has
+    /// set [`Cpu::leave`].
     fn clear_code_changed(&mut self);
-    /// Whether any of code_changed, chips touched, interrupt requested holds.
+    /// Whether any of code gone stale, chips touched, interrupt requested holds.
     fn wants_attention(&self) -> bool;
     /// Whether a chip was spoken to since this was last asked.
     fn take_chips_touched(&mut self) -> bool;
@@ -42,19 +41,17 @@ pub trait CodeEnv: Env {
     fn map_epoch(&self) -> u32;
 }
 
-/// The page that code was last fetched from: a one-entry instruction TLB.
+/// A page that code was fetched from: a one-entry instruction TLB.
 pub(super) struct Page {
     linear: u32,
     frame: u32,
     epoch: u32,
-    map_epoch: u32,
-    user: bool,
 }
 
 impl Default for Page {
     fn default() -> Self {
         // A tag that no page has.
-        Self { linear: 1, frame: 0, epoch: 0, map_epoch: 0, user: false }
+        Self { linear: 1, frame: 0, epoch: 0 }
     }
 }
 
@@ -63,19 +60,16 @@ impl<E: CodeEnv> Interp<E> {
     #[inline(always)]
     pub(super) fn trace(&mut self, cpu: &Cpu, env: &mut E) -> Result<Trace, Fault> {
         let at = cpu.linear_eip();
-        let page = &self.page;
-        let same =
-            page.linear == at & !PAGE_OFFSET && page.epoch == env.fetch_epoch() && page.user == cpu.user;
-        if !same {
+        let page = &self.pages[usize::from(cpu.user)];
+        if page.linear != at & !PAGE_OFFSET || page.epoch != env.fetch_epoch() {
             self.turn_page(cpu, env, Linear(at))?;
         }
-        let phys = GuestPhys(self.page.frame | (at & PAGE_OFFSET));
+        let phys = GuestPhys(self.pages[usize::from(cpu.user)].frame | (at & PAGE_OFFSET));
         let key = Key::new(phys, cpu.code32());
         if let Some(trace) = self.cache.find(key, env.generation(phys)) {
             let limit = cpu.seg(SegReg::Cs).limit;
-            if trace.crossing.is_none() && u64::from(cpu.eip) + u64::from(trace.bytes) <= u64::from(limit) + 1
-            {
-                return Ok(*trace);
+            if !trace.crosses() && u64::from(cpu.eip) + u64::from(trace.bytes) <= u64::from(limit) + 1 {
+                return Ok(trace);
             }
         }
         self.trace_slow(cpu, env, phys, key)
@@ -87,16 +81,12 @@ impl<E: CodeEnv> Interp<E> {
         // A fetch beyond the segment faults before it is translated.
         check_limit(cpu, 1)?;
         let frame = env.fetch_address(cpu, at)?.page();
-        if self.page.map_epoch != env.map_epoch() {
+        if self.map_epoch != env.map_epoch() {
+            self.map_epoch = env.map_epoch();
             self.cache.flush();
         }
-        self.page = Page {
-            linear: at.page().0,
-            frame: frame.0,
-            epoch: env.fetch_epoch(),
-            map_epoch: env.map_epoch(),
-            user: cpu.user,
-        };
+        self.pages[usize::from(cpu.user)] =
+            Page { linear: at.page().0, frame: frame.0, epoch: env.fetch_epoch() };
         Ok(())
     }
 
@@ -104,9 +94,9 @@ impl<E: CodeEnv> Interp<E> {
     #[cold]
     #[inline(never)]
     fn trace_slow(&mut self, cpu: &Cpu, env: &mut E, phys: GuestPhys, key: Key) -> Result<Trace, Fault> {
-        if let Some(trace) = self.cache.find(key, env.generation(phys)).copied() {
+        if let Some(trace) = self.cache.find(key, env.generation(phys)) {
             let in_limit = check_limit(cpu, u32::from(trace.bytes)).is_ok();
-            match trace.crossing {
+            match self.cache.crossing(trace) {
                 None if in_limit => return Ok(trace),
                 Some(c) if in_limit && self.still_crosses(cpu, env, c)? => return Ok(trace),
                 _ => {}
@@ -154,7 +144,9 @@ impl<E: CodeEnv> Interp<E> {
         }
         // What cannot be watched is kept under a generation that is never asked for again.
         let generation = if cached { env.generation(phys) } else { env.generation(phys).wrapping_sub(1) };
-        Ok(self.cache.insert(key, generation, used as u16, None, insns.into_iter().map(bind)))
+        let near = insns.last().is_some_and(|last| last.is_near_branch() || !last.ends_trace());
+        let bound = insns.into_iter().map(bind);
+        Ok(self.cache.insert((key, generation), used as u16, near, None, bound))
     }
 
     /// A single instruction whose tail lies in the next page.
@@ -178,13 +170,14 @@ impl<E: CodeEnv> Interp<E> {
         let cached = env.mark_code(phys, head as u32) & env.mark_code(next, tail);
         let generation = if cached { env.generation(phys) } else { env.generation(phys).wrapping_sub(1) };
         let crossing = Some(Crossing { frame: next, generation: env.generation(next) });
-        Ok(self.cache.insert(key, generation, u16::from(insn.len), crossing, [bind(insn)]))
+        // It depends on a second page, so it is looked up each time.
+        Ok(self.cache.insert((key, generation), u16::from(insn.len), false, crossing, [bind(insn)]))
     }
 
     /// The instruction at CS:EIP alone.
     pub(super) fn one(&mut self, cpu: &Cpu, env: &mut E) -> Result<Bound<E>, Fault> {
         let trace = self.trace(cpu, env)?;
-        Ok(self.cache.insns(&trace)[0])
+        Ok(self.cache.insns(trace)[0])
     }
 }
 

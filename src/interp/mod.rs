@@ -54,14 +54,17 @@ impl<E> Copy for Bound<E> {}
 /// The interpreter's own state: caches only, so it can be dropped and made anew at any time.
 pub struct Interp<E> {
     cache: Cache<Bound<E>>,
-    page: fetch::Page,
+    /// The page that code was last fetched from, in supervisor and in user mode.
+    pages: [fetch::Page; 2],
+    /// The memory map that the cache was filled under.
+    map_epoch: u32,
     /// What the environment was last told about looking at each data access.
     careful: bool,
 }
 
 impl<E> Default for Interp<E> {
     fn default() -> Self {
-        Self { cache: Cache::default(), page: fetch::Page::default(), careful: false }
+        Self { cache: Cache::default(), pages: Default::default(), map_epoch: 0, careful: false }
     }
 }
 
@@ -74,7 +77,7 @@ impl<E: CodeEnv> Interp<E> {
     /// Forgets all decoded code.
     pub fn forget(&mut self) {
         self.cache.flush();
-        self.page = fetch::Page::default();
+        self.pages = Default::default();
     }
 
     /// Runs until `limit`, a fault, or a reason to look up.
@@ -94,7 +97,7 @@ impl<E: CodeEnv> Interp<E> {
                 Ok(trace) => trace,
                 Err(fault) => return Stop::Fault(fault),
             };
-            if let Err(fault) = self.run_trace(cpu, env, &trace) {
+            if let Err(fault) = self.run_trace(cpu, env, trace) {
                 return Stop::Fault(fault);
             }
         }
@@ -116,23 +119,52 @@ impl<E: CodeEnv> Interp<E> {
         None
     }
 
+    /// Runs a trace, again and again while it branches back to its own start and nothing is up.
     #[inline(always)]
-    fn run_trace(&mut self, cpu: &mut Cpu, env: &mut E, trace: &Trace) -> Result<(), Fault> {
+    fn run_trace(&mut self, cpu: &mut Cpu, env: &mut E, trace: Trace) -> Result<(), Fault> {
         let insns = self.cache.insns(trace);
-        let left = (cpu.deadline - cpu.now).min(insns.len() as u64) as usize;
-        for bound in &insns[..left] {
-            cpu.eip = cpu.eip.wrapping_add(u32::from(bound.insn.len));
-            if let Err(fault) = (bound.run)(cpu, env, &bound.insn) {
-                restore_eip(cpu, &bound.insn);
-                return Err(fault);
-            }
-            cpu.now += 1;
-            if env.code_changed() {
-                break;
+        let start = cpu.eip;
+        loop {
+            let left = (cpu.deadline - cpu.now).min(insns.len() as u64) as usize;
+            run_insns(cpu, env, &insns[..left])?;
+            let again = cpu.eip == start && trace.near && cpu.now < cpu.deadline;
+            if !again || env.wants_attention() {
+                return Ok(());
             }
         }
-        Ok(())
     }
+}
+
+/// Runs instructions of one trace. All but the last leave EIP and time to the loop, which keeps both in registers:
+/// what changes them otherwise ends a trace, or sets `leave`.
+#[inline(always)]
+fn run_insns<E>(cpu: &mut Cpu, env: &mut E, insns: &[Bound<E>]) -> Result<(), Fault> {
+    let Some((last, body)) = insns.split_last() else { return Ok(()) };
+    cpu.leave.set(false);
+    let (mut eip, mut now) = (cpu.eip, cpu.now);
+    for bound in body {
+        eip = eip.wrapping_add(u32::from(bound.insn.len));
+        cpu.eip = eip;
+        execute(cpu, env, bound)?;
+        now += 1;
+        cpu.now = now;
+        if cpu.leave.get() {
+            return Ok(());
+        }
+    }
+    cpu.eip = eip.wrapping_add(u32::from(last.insn.len));
+    execute(cpu, env, last)?;
+    cpu.now += 1;
+    Ok(())
+}
+
+#[inline(always)]
+fn execute<E>(cpu: &mut Cpu, env: &mut E, bound: &Bound<E>) -> Result<(), Fault> {
+    let result = (bound.run)(cpu, env, &bound.insn);
+    if result.is_err() {
+        restore_eip(cpu, &bound.insn);
+    }
+    result
 }
 
 /// Something in the environment is up: stale code, an interrupt, a chip that was spoken to.

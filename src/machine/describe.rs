@@ -3,7 +3,7 @@
 use super::Machine;
 use crate::addr::Linear;
 use crate::cpu::gpr::NAMES;
-use crate::cpu::{Cpu, Eflags, Segment};
+use crate::cpu::{Activity, Cpu, Eflags, Segment};
 use crate::decode::{MAX_INSN_LEN, SegReg, disassemble};
 use crate::exec::event::{Event, TripleFault};
 use std::fmt::Write;
@@ -33,16 +33,21 @@ impl Machine {
         )
     }
 
-    /// A hash of the whole state that the guest can see: processor and memory, at this point in time.
+    /// A hash of the whole state at this point in time: processor, cached translations, memory and chips. Disks
+    /// count by their size.
     pub fn state_hash(&self) -> u64 {
         let mut h = DefaultHasher::new();
         hash_cpu(&self.cpu, &mut h);
+        self.delivered.hash(&mut h);
+        self.world.tlb.entries().for_each(|e| e.hash(&mut h));
         self.world.map.ram.bytes().hash(&mut h);
+        self.world.board.hash_state(&mut h);
         h.finish()
     }
 }
 
 fn hash_cpu(cpu: &Cpu, h: &mut DefaultHasher) {
+    (cpu.shadow.bits(), cpu.debug_pending, cpu.nmi_blocked, cpu.activity == Activity::Running).hash(h);
     (cpu.regs, cpu.eip, cpu.eflags().bits(), cpu.cpl, cpu.now, cpu.idle).hash(h);
     (cpu.cr0.bits(), cpu.cr2, cpu.cr3, cpu.cr4.bits(), cpu.dr).hash(h);
     for s in cpu.segs.iter().chain([&cpu.ldtr, &cpu.tr]) {

@@ -92,6 +92,9 @@ pub struct Machine {
     pub counts: Counts,
     interp: Interp<World>,
     clock: Clock,
+    /// When the last event was delivered. No two share a tick: an event right after another one, with no
+    /// instruction in between, takes a tick of its own, so that a handler which cannot even start does not stop time.
+    delivered: Option<Ticks>,
 }
 
 impl Machine {
@@ -118,6 +121,7 @@ impl Machine {
             counts: Counts { exceptions: [0; 32], interrupts: BTreeMap::new(), unbuilt: BTreeMap::new() },
             interp: Interp::default(),
             clock,
+            delivered: None,
         })
     }
 
@@ -214,7 +218,7 @@ impl Machine {
         if limits.at_halt && !skip_at_once {
             return Some(Outcome::Idle(Some(next)));
         }
-        let to = next.min(limits.ticks).max(self.cpu.now);
+        let to = next.max(self.cpu.now + 1).min(limits.ticks);
         self.cpu.idle += to - self.cpu.now;
         self.cpu.now = to;
         None
@@ -223,7 +227,8 @@ impl Machine {
     /// The tick up to which nothing outside the processor happens by itself.
     fn horizon(&self, limits: &Limits) -> Ticks {
         let budget = limits.retired - self.cpu.retired();
-        let next = self.world.board.next_event().unwrap_or(Ticks::MAX);
+        // A chip faster than the clock gets one look in each tick.
+        let next = self.world.board.next_event().unwrap_or(Ticks::MAX).max(self.cpu.now + 1);
         limits.ticks.min(next).min(self.cpu.now.saturating_add(budget))
     }
 
@@ -240,6 +245,10 @@ impl Machine {
         if event == Event::Exception(Fault::UD) {
             self.note_unbuilt();
         }
+        if self.delivered == Some(self.cpu.now) {
+            self.cpu.now += 1;
+        }
+        self.delivered = Some(self.cpu.now);
         let mut tried = Vec::new();
         let result = raise(&mut self.cpu, &mut self.world, event, |cpu, event| {
             tried.push((event, cpu.seg(SegReg::Cs).selector.0, cpu.eip));

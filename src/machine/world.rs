@@ -72,7 +72,9 @@ impl TableMemory for PhysMap {
 
     fn write_entry(&mut self, at: GuestPhys, value: u32) {
         let at = self.gated(at);
-        self.write(at, &value.to_le_bytes());
+        if self.backing(at).write == Target::Ram {
+            self.ram.write(at, &value.to_le_bytes());
+        }
     }
 }
 
@@ -155,6 +157,10 @@ impl World {
         }
         let mut mapping = walk(cpu, &mut self.map, at, access)?;
         mapping.frame = self.map.gated(mapping.frame);
+        if self.map.ram.code_changed() {
+            // An accessed or dirty bit went into a page table that lies among code.
+            cpu.leave.set(true);
+        }
         let direct = self.direct(mapping.frame);
         self.tlb.fill(at, &mapping, cpu.cr0.contains(Cr0::WP), direct);
         Ok(GuestPhys(mapping.frame.0 | at.page_offset()))
@@ -181,7 +187,12 @@ impl World {
 
     fn write_phys(&mut self, cpu: &Cpu, at: GuestPhys, width: Width, value: u32) {
         match self.map.backing(at).write {
-            Target::Ram => self.map.ram.write(at, &value.to_le_bytes()[..width.bytes() as usize]),
+            Target::Ram => {
+                self.map.ram.write(at, &value.to_le_bytes()[..width.bytes() as usize]);
+                if self.map.ram.code_changed() {
+                    cpu.leave.set(true);
+                }
+            }
             Target::Chip => self.board.mmio_write(at, width, value & width.mask(), cpu.now),
             Target::Rom | Target::Open => {}
         }
@@ -331,6 +342,7 @@ impl Env for World {
         let value = self.board.port_read(port, width, cpu.now, &mut self.map);
         self.settle();
         self.chips_touched = true;
+        cpu.leave.set(true);
         self.tell_port(cpu, port, width, value, false);
         value
     }
@@ -339,6 +351,7 @@ impl Env for World {
         self.board.port_write(port, width, value, cpu.now, &mut self.map);
         self.settle();
         self.chips_touched = true;
+        cpu.leave.set(true);
         self.tell_port(cpu, port, width, value, true);
     }
 
@@ -348,6 +361,38 @@ impl Env for World {
 
     fn invalidate_page(&mut self, at: Linear) {
         self.tlb.invalidate(at);
+    }
+
+    fn move_run(&mut self, cpu: &Cpu, from: Linear, to: Linear, bytes: u32, step: u32) -> bool {
+        let from = self.tlb.fast(from, bytes, Class::new(cpu.user, false));
+        let to = self.tlb.fast(to, bytes, Class::new(cpu.user, true));
+        let (Some(from), Some(to), bytes) = (from, to, bytes as usize) else { return false };
+        let ram = self.map.ram.bytes_unmarked_mut();
+        if from + bytes > ram.len() || to + bytes > ram.len() {
+            return false;
+        }
+        if to > from && to < from + bytes {
+            // Overlapping upwards: what was just written is read again, a pattern repeats.
+            let step = step as usize;
+            for n in (0..bytes).step_by(step) {
+                ram.copy_within(from + n..from + n + step, to + n);
+            }
+        } else {
+            ram.copy_within(from..from + bytes, to);
+        }
+        true
+    }
+
+    fn fill_run<W: Word>(&mut self, cpu: &Cpu, to: Linear, bytes: u32, value: W) -> bool {
+        let Some(to) = self.tlb.fast(to, bytes, Class::new(cpu.user, true)) else { return false };
+        let Some(ram) = self.map.ram.bytes_unmarked_mut().get_mut(to..to + bytes as usize) else {
+            return false;
+        };
+        let pattern = value.u().to_le_bytes();
+        for item in ram.chunks_exact_mut(W::BYTES as usize) {
+            item.copy_from_slice(&pattern[..W::BYTES as usize]);
+        }
+        true
     }
 
     fn took_software_interrupt(&mut self, vector: u8) {
@@ -393,11 +438,6 @@ impl CodeEnv for World {
     #[inline(always)]
     fn generation(&self, at: GuestPhys) -> u32 {
         self.map.ram.generation(at)
-    }
-
-    #[inline(always)]
-    fn code_changed(&self) -> bool {
-        self.map.ram.code_changed()
     }
 
     fn clear_code_changed(&mut self) {

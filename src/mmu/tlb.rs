@@ -36,6 +36,7 @@ impl From<Access> for Class {
 }
 
 #[derive(Clone, Copy)]
+#[repr(align(32))]
 struct Entry {
     fast: [u32; 4],
     page: u32,

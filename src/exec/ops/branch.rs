@@ -54,6 +54,8 @@ fn relative<W: Word>(cpu: &Cpu, i: &Insn) -> Result<u32, Fault> {
 fn jcc<E: Env, W: Word, const C: usize>(cpu: &mut Cpu, _: &mut E, i: &Insn) -> Result<(), Fault> {
     if cpu.lazy.holds(Cond::ALL[C]) {
         cpu.eip = relative::<W>(cpu, i)?;
+        // What follows in the trace is the other way.
+        cpu.leave.set(true);
     }
     Ok(())
 }

@@ -3,9 +3,11 @@
 //! A repeated string instruction can be interrupted between iterations: each iteration commits registers and
 //! memory, and until the count is used up EIP names the instruction itself. One call does as many iterations as
 //! there are ticks before the deadline (each is one tick), but at least one; with anything pending in
-//! [`Cpu::special`], single-stepping above all, exactly one.
+//! [`Cpu::special`], single-stepping above all, exactly one. An iteration that asks to leave ([`Cpu::leave`]) is the
+//! last of its call too: it spoke to a chip, which may want an interrupt now, or it overwrote code, perhaps its own.
 
 use super::io::check_port;
+use crate::addr::{Linear, PAGE_SIZE};
 use crate::cpu::gpr::{EAX, ECX, EDI, EDX, ESI};
 use crate::cpu::{Cpu, Eflags, Fault, LazyFlags, Word};
 use crate::decode::{Insn, Op, Rep, SegReg};
@@ -16,7 +18,15 @@ use crate::exec::{Env, Handler};
 trait Step {
     /// Whether REPE and REPNE look at ZF.
     const COMPARES: bool = false;
+    /// Whether it speaks to a chip, which may want attention after each iteration.
+    const PORTS: bool = false;
     fn step<W: Word, E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault>;
+    /// Does up to `most` iterations at once where nothing can go wrong with any; returns how many it did.
+    #[inline(always)]
+    fn run<W: Word, E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn, most: u64) -> u64 {
+        let _ = (cpu, env, i, most);
+        0
+    }
 }
 
 struct MovsOp;
@@ -55,13 +65,22 @@ fn repeated<E: Env, W: Word, O: Step>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> R
     if cpu.regs[ECX] & i.addr_mask == 0 {
         return Ok(());
     }
-    let budget = if cpu.special.is_empty() { cpu.deadline.saturating_sub(cpu.now).max(1) } else { 1 };
+    let one = O::PORTS || !cpu.special.is_empty();
+    let budget = if one { 1 } else { cpu.deadline.saturating_sub(cpu.now).max(1) };
     let mut done = 0;
     if !cpu.mid_string {
         cpu.string_flags = cpu.lazy;
     }
     cpu.mid_string = false;
+    cpu.leave.set(false);
     loop {
+        if !O::COMPARES && budget - done > 1 {
+            // The last iteration is left to the careful way below.
+            let most = (budget - done).min(u64::from(cpu.regs[ECX] & i.addr_mask)) - 1;
+            let run = O::run::<W, E>(cpu, env, i, most);
+            done += run;
+            advance(cpu, ECX, (run as u32).wrapping_neg(), i.addr_mask);
+        }
         if let Err(fault) = O::step::<W, E>(cpu, env, i) {
             if O::COMPARES {
                 // A fault gives the flags back as they were before the instruction (SDM vol. 2, REP).
@@ -76,7 +95,7 @@ fn repeated<E: Env, W: Word, O: Step>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> R
         if cpu.regs[ECX] & i.addr_mask == 0 || (O::COMPARES && cpu.lazy.zf() != (i.rep == Rep::While)) {
             break;
         }
-        if done >= budget {
+        if done >= budget || cpu.leave.get() {
             cpu.eip = cpu.eip.wrapping_sub(u32::from(i.len));
             cpu.mid_string = true;
             break;
@@ -97,7 +116,7 @@ fn advance(cpu: &mut Cpu, reg: usize, by: u32, mask: u32) {
 /// What an index register moves by.
 #[inline(always)]
 fn stride<W: Word>(cpu: &Cpu) -> u32 {
-    if cpu.system_flags.contains(Eflags::DF) { W::BYTES.wrapping_neg() } else { W::BYTES }
+    if backwards(cpu) { W::BYTES.wrapping_neg() } else { W::BYTES }
 }
 
 impl Step for MovsOp {
@@ -110,6 +129,46 @@ impl Step for MovsOp {
         advance(cpu, ESI, by, i.addr_mask);
         advance(cpu, EDI, by, i.addr_mask);
         Ok(())
+    }
+
+    #[inline(always)]
+    fn run<W: Word, E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn, most: u64) -> u64 {
+        let (source, target) = (cpu.seg(i.seg), cpu.seg(SegReg::Es));
+        let from = Stretch::new(source.base, source.read_end, cpu.regs[ESI] & i.addr_mask, i.addr_mask);
+        let to = Stretch::new(target.base, target.write_end, cpu.regs[EDI] & i.addr_mask, i.addr_mask);
+        let n = from.items::<W>().min(to.items::<W>()).min(most) as u32;
+        let bytes = n * W::BYTES;
+        if n < 2 || backwards(cpu) || !env.move_run(cpu, from.at, to.at, bytes, W::BYTES) {
+            return 0;
+        }
+        advance(cpu, ESI, bytes, i.addr_mask);
+        advance(cpu, EDI, bytes, i.addr_mask);
+        u64::from(n)
+    }
+}
+
+fn backwards(cpu: &Cpu) -> bool {
+    cpu.system_flags.contains(Eflags::DF)
+}
+
+/// What can be walked upwards from an offset without leaving the page, the segment or the address size.
+struct Stretch {
+    at: Linear,
+    bytes: u64,
+}
+
+impl Stretch {
+    #[inline(always)]
+    fn new(base: u32, end: u64, offset: u32, mask: u32) -> Self {
+        let at = Linear(base.wrapping_add(offset));
+        let in_page = u64::from(PAGE_SIZE - at.page_offset());
+        let in_segment = end.min(u64::from(mask) + 1).saturating_sub(u64::from(offset));
+        Self { at, bytes: in_page.min(in_segment) }
+    }
+
+    #[inline(always)]
+    fn items<W: Word>(&self) -> u64 {
+        self.bytes / u64::from(W::BYTES)
     }
 }
 
@@ -167,9 +226,23 @@ impl Step for StosOp {
         advance(cpu, EDI, by, i.addr_mask);
         Ok(())
     }
+
+    #[inline(always)]
+    fn run<W: Word, E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn, most: u64) -> u64 {
+        let target = cpu.seg(SegReg::Es);
+        let to = Stretch::new(target.base, target.write_end, cpu.regs[EDI] & i.addr_mask, i.addr_mask);
+        let n = to.items::<W>().min(most) as u32;
+        let bytes = n * W::BYTES;
+        if n < 2 || backwards(cpu) || !env.fill_run(cpu, to.at, bytes, cpu.get::<W>(EAX as u8)) {
+            return 0;
+        }
+        advance(cpu, EDI, bytes, i.addr_mask);
+        u64::from(n)
+    }
 }
 
 impl Step for InsOp {
+    const PORTS: bool = true;
     // INS: ES:[EDI] := port DX. The destination is checked first: reading a port can have effects.
     #[inline(always)]
     fn step<W: Word, E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
@@ -186,6 +259,7 @@ impl Step for InsOp {
 }
 
 impl Step for OutsOp {
+    const PORTS: bool = true;
     // OUTS: port DX := seg:[ESI]
     #[inline(always)]
     fn step<W: Word, E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {

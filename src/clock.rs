@@ -5,7 +5,7 @@
 pub type Ticks = u64;
 
 /// Converts between ticks and the frequencies that chips run at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Clock {
     hz: u64,
 }
@@ -26,18 +26,23 @@ impl Clock {
 
     /// Cycles of an oscillator of `freq` Hz completed at `now`.
     pub fn cycles(self, now: Ticks, freq: u64) -> u64 {
-        (u128::from(now) * u128::from(freq) / u128::from(self.hz)) as u64
+        saturated(u128::from(now) * u128::from(freq) / u128::from(self.hz))
     }
 
     /// The first tick at which [`Clock::cycles`] of `freq` reaches `cycles`.
     pub fn ticks_at(self, cycles: u64, freq: u64) -> Ticks {
-        (u128::from(cycles) * u128::from(self.hz)).div_ceil(u128::from(freq)) as u64
+        saturated((u128::from(cycles) * u128::from(self.hz)).div_ceil(u128::from(freq)))
     }
 
     /// Ticks in `us` microseconds, rounded up.
     pub fn micros(self, us: u64) -> Ticks {
         self.ticks_at(us, 1_000_000)
     }
+}
+
+/// The end of time, for what lies beyond it.
+fn saturated(n: u128) -> u64 {
+    n.min(u128::from(u64::MAX)) as u64
 }
 
 impl Default for Clock {
@@ -49,6 +54,12 @@ impl Default for Clock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn time_ends_and_does_not_wrap() {
+        assert_eq!(Clock::new(100_000_000_000).micros(u64::MAX), u64::MAX);
+        assert_eq!(Clock::new(1000).cycles(u64::MAX, 1_193_182), u64::MAX);
+    }
 
     #[test]
     fn ticks_at_is_the_first_tick_of_a_cycle() {

@@ -1,0 +1,97 @@
+//! Machines with a guest in them, for the other files: the bench guest at work, and small guests of a few instructions.
+
+use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput, measurement::WallTime};
+use std::hint::black_box;
+use std::path::Path;
+use subring::addr::GuestPhys;
+use subring::bus::Clock;
+use subring::cli::builtin;
+use subring::device::fw_cfg::FwCfgConfig;
+use subring::load::{self, Around, Entry, Plan};
+use subring::machine::board::BoardConfig;
+use subring::machine::{Config, Limits, Machine, Outcome};
+
+/// Memory of every machine here.
+pub(crate) const RAM: u32 = 16 << 20;
+/// Where the stack of the small guests begins.
+const STACK: u32 = 0x1000;
+/// Instructions of one measured step, about a round of the bench guest.
+const STEP: u64 = 1_000_000;
+/// Instructions before the measuring: more than any workload's preparation takes.
+const PREPARATION: u64 = 5_000_000;
+/// So many that no sample reaches the end, and their loop counts fit into 32 bits.
+const ROUNDS: u32 = 17_000;
+
+/// A machine without disks.
+pub(crate) fn machine(bios: Option<&[u8]>) -> Machine {
+    let board = BoardConfig {
+        clock: Clock::default(),
+        ram_size: RAM,
+        epoch: 0,
+        disks: [const { None }; 4],
+        floppies: [const { None }; 2],
+        boot_order: 0,
+        firmware: bios.is_some(),
+        fw_cfg: FwCfgConfig::default(),
+    };
+    let config = Config { ram_size: RAM, board, bios: bios.map(<[u8]>::to_vec), vga_bios: None };
+    Machine::new(config).expect("memory for the machine")
+}
+
+/// How the bench guest is loaded, with its command line.
+pub(crate) fn plan(cmdline: &str) -> Plan {
+    let guest = builtin::find("bench").expect("a built-in guest");
+    let path = Path::new(guest.name);
+    let kind =
+        load::identify(path, guest.bytes, guest.bytes.len() as u64, load::Format::Auto).expect("a kernel");
+    let around = Around { mem: RAM, cmdline: Some(cmdline.into()), ..Around::default() };
+    load::plan(path, guest.bytes, kind, &around).expect("a kernel that fits")
+}
+
+/// A machine at the first instruction of `plan`.
+pub(crate) fn loaded(plan: &Plan) -> Machine {
+    let mut machine = machine(None);
+    for (at, bytes) in &plan.writes {
+        machine.store(*at, bytes);
+    }
+    let Entry::Flat { eip, eax, ebx, esp } = plan.entry else { panic!("the bench guest is a kernel") };
+    machine.start_flat(eip, eax, ebx, esp);
+    machine
+}
+
+/// A machine without firmware at `eip`, with `writes` in its memory.
+pub(crate) fn small(eip: u32, writes: &[(u32, &[u8])]) -> Machine {
+    let mut machine = machine(None);
+    for (at, bytes) in writes {
+        machine.store(GuestPhys(*at), bytes);
+    }
+    machine.start_flat(eip, 0, 0, STACK);
+    machine
+}
+
+/// Runs `instructions` more; the guest must still be at it then.
+pub(crate) fn advance(machine: &mut Machine, instructions: u64) {
+    let outcome = machine.run(Limits::instructions(machine.cpu.retired() + instructions));
+    assert_eq!(black_box(outcome), Outcome::Reached, "the guest ended while it was measured");
+}
+
+/// Measures one workload of the bench guest, in guest instructions a second. Each sample has a machine of its own, whose
+/// preparation does not count.
+fn workload(group: &mut BenchmarkGroup<'_, WallTime>, name: &str) {
+    group.throughput(Throughput::Elements(STEP));
+    group.bench_function(name, |b| {
+        let mut machine = loaded(&plan(&format!("{name}={ROUNDS}")));
+        advance(&mut machine, PREPARATION);
+        b.iter(|| advance(&mut machine, STEP));
+    });
+}
+
+/// Measures the workloads of one family.
+pub(crate) fn workloads(criterion: &mut Criterion, family: &str, names: &[&str]) {
+    let mut group = criterion.benchmark_group(family);
+    group.sampling_mode(SamplingMode::Flat);
+    for name in names {
+        workload(&mut group, name);
+    }
+    group.finish();
+}

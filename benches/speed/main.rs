@@ -1,0 +1,29 @@
+//! Speed benches: `cargo bench`. How to run and read them: benches/README.md.
+//!
+//! The workloads are those of guest-programs/bench, one file per family; [`micro`] holds the steps that they are made of.
+
+mod compute;
+mod control;
+mod guest;
+mod memory;
+mod micro;
+
+mod system;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use std::time::Duration;
+
+/// Short, since a guest's speed varies little; the whole takes about two minutes.
+fn settings() -> Criterion {
+    Criterion::default()
+        .sample_size(30)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2))
+}
+
+criterion_group!(
+    name = benches;
+    config = settings();
+    targets = compute::benches, memory::benches, control::benches, system::benches, micro::benches
+);
+criterion_main!(benches);

@@ -1,0 +1,219 @@
+//! Tests of the board: wiring, ports, and the chips together.
+
+use super::*;
+use crate::bus::phys::Target;
+use crate::device::disk::{MemoryDisk, SECTOR};
+use crate::device::keymap::Stroke;
+use crate::mem::Ram;
+
+fn board() -> (Board, PhysMap) {
+    let ram = Ram::new(4 << 20).unwrap();
+    let config = BoardConfig { ram_size: 4 << 20, ..BoardConfig::default() };
+    (Board::new(config), PhysMap::new(ram))
+}
+
+#[test]
+fn the_timer_interrupts_through_the_controller() {
+    let (mut board, mut map) = board();
+    let writes =
+        [(0x20, 0x11), (0x21, 8), (0x21, 4), (0x21, 1), (0x21, 0xfe), (0x43, 0x34), (0x40, 0), (0x40, 1)];
+    for (port, value) in writes {
+        board.port_write(port, Width::Byte, value, 0, &mut map);
+    }
+    while board.interrupt_requested() {
+        board.acknowledge();
+        board.port_write(0x20, Width::Byte, 0x20, 0, &mut map);
+    }
+    let due = board.next_event().unwrap();
+    board.advance(due, &mut map);
+    assert!(board.interrupt_requested());
+    assert_eq!(board.acknowledge(), 8);
+    assert!(!board.interrupt_requested());
+}
+
+#[test]
+fn each_byte_written_to_an_idle_serial_port_asks_for_the_next() {
+    let (mut board, mut map) = board();
+    let setup = [(0x20, 0x11), (0x21, 8), (0x21, 4), (0x21, 1), (0x21, 0xef), (0x3fc, 0x0b), (0x3f9, 2)];
+    for (port, value) in setup {
+        board.port_write(port, Width::Byte, value, 0, &mut map);
+    }
+    for now in [1_000_000, 2_000_000] {
+        assert!(board.interrupt_requested());
+        assert_eq!(board.acknowledge(), 0x0c);
+        board.port_write(0x20, Width::Byte, 0x20, now, &mut map);
+        board.advance(now, &mut map);
+        board.port_write(0x3f8, Width::Byte, b'.'.into(), now, &mut map);
+    }
+    assert_eq!(board.take_serial_output(0), b"..");
+}
+
+#[test]
+fn either_a20_switch_moves_the_gate() {
+    let (mut board, mut map) = board();
+    board.port_write(0x92, Width::Byte, 0, 0, &mut map);
+    assert_eq!(map.gated(GuestPhys(0x10_0000)), GuestPhys(0));
+    board.port_write(0x64, Width::Byte, 0xdf, 0, &mut map);
+    assert_eq!(map.gated(GuestPhys(0x10_0000)), GuestPhys(0x10_0000));
+    assert_eq!(board.port_read(0x92, Width::Byte, 0, &mut map), 2);
+}
+
+/// A board whose disk's and floppy's first sectors hold `d` and `f`.
+fn board_with_drives() -> (Board, PhysMap) {
+    let disk = |byte, sectors| -> Option<Box<dyn Disk>> {
+        Some(Box::new(MemoryDisk::new(vec![byte; sectors * SECTOR])))
+    };
+    let config = BoardConfig {
+        ram_size: 4 << 20,
+        disks: [disk(b'd', 2016), None, None, None],
+        floppies: [disk(b'f', 2880), None],
+        firmware: true,
+        ..BoardConfig::default()
+    };
+    let mut map = PhysMap::new(Ram::new(4 << 20).unwrap());
+    let mut board = Board::new(config);
+    board.reset(&mut map);
+    (board, map)
+}
+
+/// Runs all events up to `until`.
+fn run(board: &mut Board, until: Ticks, map: &mut PhysMap) {
+    while let Some(at) = board.next_event().filter(|&at| at <= until) {
+        board.advance(at, map);
+    }
+}
+
+#[test]
+fn a_disk_sector_comes_through_the_data_port_with_irq_14() {
+    let (mut board, mut map) = board_with_drives();
+    for (port, value) in [(0xa0, 0x11), (0xa1, 0x70), (0xa1, 2), (0xa1, 1), (0xa1, 0xbf)] {
+        board.port_write(port, Width::Byte, value, 0, &mut map);
+    }
+    for (port, value) in [(0x1f2, 1), (0x1f3, 0), (0x1f4, 0), (0x1f5, 0), (0x1f6, 0xe0), (0x1f7, 0x20)] {
+        board.port_write(port, Width::Byte, value, 0, &mut map);
+    }
+    run(&mut board, 1_000_000, &mut map);
+    board.port_write(0xa0, Width::Byte, 0x0a, 0, &mut map);
+    assert_eq!(board.port_read(0xa0, Width::Byte, 1_000_000, &mut map) & 0x40, 0x40);
+    assert_eq!(board.port_read(0x1f0, Width::Dword, 1_000_000, &mut map), 0x6464_6464);
+}
+
+#[test]
+fn a_floppy_sector_comes_by_dma() {
+    let (mut board, mut map) = board_with_drives();
+    let dma = [(0x0b, 0x46), (0x0c, 0), (4, 0), (4, 0x7c), (5, 0xff), (5, 1), (0x81, 0), (0x0a, 2)];
+    let read = [0x46, 0, 0, 0, 1, 2, 18, 0x1b, 0xff].map(|b| (0x3f5, b));
+    for (port, value) in dma.into_iter().chain([(0x3f2, 0x1c)]).chain(read) {
+        board.port_write(port, Width::Byte, value, 0, &mut map);
+    }
+    run(&mut board, 10_000_000, &mut map);
+    let mut got = [0; 2];
+    map.read(GuestPhys(0x7dff), &mut got);
+    assert_eq!(got, [b'f', 0]);
+    assert_eq!(board.port_read(0x3f5, Width::Byte, 10_000_000, &mut map), 0);
+}
+
+#[test]
+fn the_screen_shows_what_is_written_in_the_window() {
+    let (mut board, _) = board();
+    board.mmio_write(GuestPhys(0xb_8000), Width::Dword, 0x0769_0748, 0);
+    assert_eq!(board.mmio_read(GuestPhys(0xb_8002), Width::Word, 0), 0x0769);
+    assert_eq!(board.screen().unwrap().lines()[0], "Hi");
+}
+
+#[test]
+fn the_firmware_region_is_rom_after_reset_until_pam_opens_it() {
+    let (mut board, mut map) = board_with_drives();
+    assert_eq!(map.backing(GuestPhys(0xf_0000)).read, Target::Rom);
+    board.port_write(0xcf8, Width::Dword, 0x8000_0058, 0, &mut map);
+    board.port_write(0xcfd, Width::Byte, 0x30, 0, &mut map);
+    assert_eq!(map.backing(GuestPhys(0xf_0000)).read, Target::Ram);
+    board.port_write(0xcf9, Width::Byte, 6, 0, &mut map);
+    assert!(board.reset_requested());
+    board.reset(&mut map);
+    assert!(!board.reset_requested());
+    assert_eq!(map.backing(GuestPhys(0xf_0000)).read, Target::Rom);
+}
+
+#[test]
+fn cmos_tells_of_the_drives() {
+    let (mut board, mut map) = board_with_drives();
+    let mut cmos = |index| {
+        board.port_write(0x70, Width::Byte, index, 0, &mut map);
+        board.port_read(0x71, Width::Byte, 0, &mut map)
+    };
+    assert_eq!([0x10, 0x12, 0x1b, 0x1d, 0x23, 0x3d].map(&mut cmos), [0x40, 0xf0, 2, 16, 63, 0x21]);
+}
+
+#[test]
+fn typed_keys_interrupt_and_serial_bytes_go_both_ways() {
+    let (mut board, mut map) = board();
+    board.port_write(0x64, Width::Byte, 0x60, 0, &mut map);
+    board.port_write(0x60, Width::Byte, 0x41, 0, &mut map);
+    board.key(&Stroke::of_char('x').unwrap().events(), 0);
+    board.serial_input(0, b"y", 0);
+    board.port_write(0x3f8, Width::Byte, b'z'.into(), 0, &mut map);
+    run(&mut board, 1_000_000, &mut map);
+    assert_eq!(board.port_read(0x60, Width::Byte, 1_000_000, &mut map), 0x2d);
+    assert_eq!(board.port_read(0x3f8, Width::Byte, 1_000_000, &mut map), u32::from(b'y'));
+    assert_eq!(board.take_serial_output(0), b"z");
+}
+
+/// Nothing that a guest writes to any port may panic or hang; seeds are fixed.
+#[test]
+fn random_port_access_does_no_harm() {
+    (1..=8).for_each(random_port_access);
+}
+
+fn random_port_access(seed: u64) {
+    let (mut board, mut map) = board_with_drives();
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut random = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let mut now = 0;
+    for _ in 0..400_000 {
+        let r = random();
+        now += if r & 0xff00 == 0 { r >> 40 } else { r >> 56 };
+        let (first, last, _) = PORTS[(r >> 8) as usize % PORTS.len()];
+        let port = first + (r >> 24) as u16 % (last - first + 1);
+        let width = [Width::Byte, Width::Byte, Width::Word, Width::Dword][(r & 3) as usize];
+        let value = random() as u32;
+        match r >> 2 & 7 {
+            0..=2 => drop(board.port_read(port, width, now, &mut map)),
+            3 => drop(board.mmio_read(GuestPhys(0xa_0000 + (value & 0x1_fffc)), width, now)),
+            4 => board.mmio_write(GuestPhys(0xa_0000 + (value & 0x1_fffc)), width, value, now),
+            5 if board.interrupt_requested() => drop(board.acknowledge()),
+            _ => board.port_write(port, width, value, now, &mut map),
+        }
+        board.advance(now, &mut map);
+        if r & 0xfff == 0 {
+            board.screen();
+        }
+        assert!(board.next_event().is_none_or(|at| at > now), "an event in the past would never end");
+    }
+}
+
+#[test]
+fn unclaimed_ports_read_ones_and_are_counted() {
+    let (mut board, mut map) = board();
+    assert_eq!(board.port_read(0x1234, Width::Dword, 0, &mut map), 0xffff_ffff);
+    assert_eq!(board.unclaimed_ports().len(), 4);
+}
+
+#[test]
+fn wide_accesses_reach_neighbouring_ports() {
+    let (mut board, mut map) = board();
+    board.port_write(0x70, Width::Word, 0x0015 | 0x5a00, 0, &mut map);
+    assert_eq!(board.port_read(0x71, Width::Byte, 0, &mut map), 0x5a);
+}
+
+#[test]
+fn the_exit_port_ends_with_the_low_byte() {
+    let (mut board, mut map) = board();
+    board.port_write(0xf4, Width::Dword, 0x1_0003, 0, &mut map);
+    assert_eq!(board.exit_code(), Some(3));
+}
