@@ -34,25 +34,45 @@ fn cases(path: &Path) -> Result<Vec<text::Case>, String> {
     text::parse(&name, &std::fs::read_to_string(path).expect("a readable file"))
 }
 
+/// Runs every `n`th case from the `first` on; what failed, by place in `cases`.
+fn run_share(cases: &[text::Case], first: usize, n: usize) -> Vec<(usize, String)> {
+    let mut failures = Vec::new();
+    for (index, case) in cases.iter().enumerate().skip(first).step_by(n) {
+        if let Err(what) = run::check(case) {
+            let head = format!("{}: {}\n  {}", case.place, case.group, case.assembly);
+            failures.push((index, format!("{head}\n{}", what.trim_end())));
+        }
+    }
+    failures
+}
+
+/// Runs all cases, dealt out to the host's processors.
+fn run_all(cases: &[text::Case]) -> Vec<String> {
+    let n = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let mut failures: Vec<(usize, String)> = std::thread::scope(|scope| {
+        let shares: Vec<_> = (0..n).map(|first| scope.spawn(move || run_share(cases, first, n))).collect();
+        shares.into_iter().flat_map(|s| s.join().expect("no case panics")).collect()
+    });
+    failures.sort();
+    failures.into_iter().map(|(_, what)| what).collect()
+}
+
 #[test]
 fn every_case_ends_as_the_manual_says() {
     let wanted = std::env::var("SUBRING_ISA").unwrap_or_default();
     let (mut ran, mut failures) = (0, Vec::new());
     for path in files() {
-        let before = ran;
+        let mut count = 0;
         match cases(&path) {
-            Ok(cases) => {
-                for case in cases.iter().filter(|c| c.place.contains(&wanted)) {
-                    ran += 1;
-                    if let Err(what) = run::check(case) {
-                        let head = format!("{}: {}\n  {}", case.place, case.group, case.assembly);
-                        failures.push(format!("{head}\n{}", what.trim_end()));
-                    }
-                }
+            Ok(mut cases) => {
+                cases.retain(|c| c.place.contains(&wanted));
+                count = cases.len();
+                failures.extend(run_all(&cases));
             }
             Err(e) => failures.push(e),
         }
-        println!("{:>5} cases  {}", ran - before, path.display());
+        println!("{count:>5} cases  {}", path.display());
+        ran += count;
     }
     println!("{ran:>5} cases  in all, each run twice");
     assert!(ran > 0, "no case matches {wanted:?}");

@@ -144,6 +144,8 @@ fn run(p: &Prepared, observed: bool) -> Result<Ran, String> {
         request_interrupt(&mut machine, vector);
     }
     let outcome = machine.run(Limits::instructions(end));
+    // The run loop's own note, no part of the processor's state.
+    machine.cpu.leave.set(false);
     let events = seen.0.take();
     Ok(Ran { machine, events, outcome })
 }
@@ -219,6 +221,14 @@ fn compare_memory(expected: &Expected, p: &Prepared, got: &Ran, wrong: &mut Stri
     }
 }
 
+/// Where two texts part.
+fn first_difference(a: &str, b: &str) -> String {
+    let same = a.bytes().zip(b.bytes()).take_while(|(x, y)| x == y).count();
+    let from = same.saturating_sub(40);
+    let excerpt = |text: &str| text.get(from..text.len().min(same + 40)).unwrap_or_default().to_owned();
+    format!("`{}`, not `{}`", excerpt(b), excerpt(a))
+}
+
 fn low(ran: &Ran) -> &[u8] {
     &ran.machine.world.map.ram.bytes()[..STRICT as usize]
 }
@@ -233,8 +243,11 @@ fn agree(fast: &Ran, observed: &Ran, wrong: &mut String) {
     }
     if fast.machine.cpu != observed.machine.cpu {
         let (a, b) = (state::read(&fast.machine.cpu), state::read(&observed.machine.cpu));
-        let names = a.keys().filter(|n| a[*n] != b[*n]).cloned().collect::<Vec<_>>().join(" ");
-        line(wrong, "observed", "the fast path's state", &format!("another one: {names} (or hidden state)"));
+        let names: Vec<_> = a.keys().filter(|n| a[*n] != b[*n]).cloned().collect();
+        let hidden =
+            || first_difference(&format!("{:?}", fast.machine.cpu), &format!("{:?}", observed.machine.cpu));
+        let what = if names.is_empty() { hidden() } else { names.join(" ") };
+        line(wrong, "observed", "the fast path's state", &format!("another one: {what}"));
     }
     if low(fast) != low(observed) {
         line(wrong, "observed", "the fast path's memory", "another one");
