@@ -541,6 +541,7 @@ fn unreadable_and_write_protected_disks_are_refused() {
     assert_eq!(subring(&["run", &path, "--snapshot"]).status.code(), Some(0));
     rights(0);
     refused(&["run", &path], 1, "cannot open");
+}
 
 #[test]
 fn a_dump_shows_registers_and_memory_at_the_end() {
