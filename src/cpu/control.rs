@@ -45,6 +45,8 @@ bitflags! {
         const PGE = 1 << 7;
         /// RDPMC at any privilege.
         const PCE = 1 << 8;
+        /// The system saves by FXSAVE. Without SSE there is nothing that it changes.
+        const OSFXSR = 1 << 9;
     }
 }
 

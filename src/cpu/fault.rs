@@ -76,6 +76,8 @@ impl Fault {
     pub const GP0: Self = Self::gp(0);
     /// Stack fault, error code 0.
     pub const SS0: Self = Self::ss(0);
+    /// x87 floating-point error.
+    pub const MF: Self = Self::build(Vector::Mf, None, 0);
     /// Alignment check.
     pub const AC: Self = Self::build(Vector::Ac, Some(0), 0);
 

@@ -4,12 +4,14 @@
 pub mod control;
 pub mod fault;
 pub mod flags;
+pub mod fpu;
 pub mod segment;
 pub mod word;
 
 pub use control::{Cr0, Cr4, Dr7, Msrs, TableReg};
 pub use fault::{Fault, Vector};
 pub use flags::{Eflags, LazyFlags};
+pub use fpu::{F80, Fpu};
 pub use segment::{Segment, Selector};
 pub use word::Word;
 
@@ -135,6 +137,8 @@ pub struct Cpu {
     pub tr: Segment,
     /// The model-specific registers.
     pub msrs: Msrs,
+    /// The x87.
+    pub fpu: Fpu,
     /// Guest time: retired instructions (each iteration of a REP counts as one; so does an event that is delivered
     /// right after another one, with no instruction in between) plus [`Cpu::idle`].
     pub now: Ticks,
@@ -183,6 +187,7 @@ impl Cpu {
             ldtr: Segment::system(0, 0, 0xffff, 0x82),
             tr: Segment::system(0, 0, 0xffff, 0x8b),
             msrs: Msrs::default(),
+            fpu: Fpu::new(),
             now: 0,
             idle: 0,
             leave: Cell::new(false),

@@ -1,5 +1,6 @@
 //! The decoded instruction: one flat, small struct for every form.
 
+use super::x87::{FpuMem, FpuOp};
 use crate::width::Width;
 
 /// What an instruction does, apart from where its operands are.
@@ -33,11 +34,11 @@ pub enum Op {
     MovFromSeg, MovToSeg, PushSeg, PopSeg, LoadFar, Arpl, Lar, Lsl, Verr, Verw,
     // system
     Hlt, Lgdt, Lidt, Sgdt, Sidt, Lldt, Ltr, Sldt, Str, Lmsw, Smsw, Clts, Invd, Wbinvd, Invlpg,
-    MovFromCr, MovToCr, MovFromDr, MovToDr, Cpuid, Rdtsc, Rdpmc, Rdmsr, Wrmsr, Wait,
+    MovFromCr, MovToCr, MovFromDr, MovToDr, Cpuid, Rdtsc, Rdpmc, Rdmsr, Wrmsr,
     // io
     In, Out,
-    /// An x87 instruction: #NM by CR0.EM and CR0.TS, else not built.
-    Esc,
+    /// An x87 instruction, WAIT, FXSAVE, FXRSTOR; [`Insn::fpu`] says which.
+    Fpu,
     /// UD0, UD1, UD2, and encodings that the manual leaves undefined.
     Ud,
     /// Defined on later processors, not built here: #UD, counted and named.
@@ -145,9 +146,14 @@ pub struct Insn {
     pub lock: bool,
     /// Width of the source where it differs: MOVZX, MOVSX.
     pub src_width: Width,
-    /// The count of a shift by CL is in CL (then `src` is `Reg`); ENTER's level; unused elsewhere.
+    /// The count of a shift by CL is in CL (then `src` is `Reg`); ENTER's level; how often an x87 instruction pops;
+    /// unused elsewhere.
     pub extra: u8,
-    /// A far pointer's selector.
+    /// Which x87 operation it is.
+    pub fpu: FpuOp,
+    /// The format of an x87 operation's memory operand.
+    pub fpu_mem: FpuMem,
+    /// A far pointer's selector; an x87 instruction's opcode as FOP holds it.
     pub selector: u16,
     /// And-mask of effective addresses: FFFF or FFFFFFFF.
     pub addr_mask: u32,
@@ -178,6 +184,8 @@ impl Insn {
             lock: false,
             src_width: Width::Dword,
             extra: 0,
+            fpu: FpuOp::Undefined,
+            fpu_mem: FpuMem::None,
             selector: 0,
             addr_mask: !0,
             disp: 0,
@@ -203,7 +211,7 @@ impl Insn {
             | Sysenter | Sysexit | Cli | Sti | Popf | MovToSeg | PopSeg | LoadFar
             | Hlt | Lgdt | Lidt | Lldt | Ltr | Lmsw | Clts | Invd | Wbinvd | Invlpg
             | MovToCr | MovFromDr | MovToDr | Cpuid | Rdtsc | Rdpmc | Rdmsr | Wrmsr
-            | In | Out | Ins | Outs | Ud | Unbuilt | Esc => true,
+            | In | Out | Ins | Outs | Ud | Unbuilt => true,
             Movs | Cmps | Scas | Lods | Stos => self.rep != Rep::Once,
             _ => false,
         }

@@ -5,9 +5,10 @@
 
 use super::MAX_INSN_LEN;
 use super::insn::{Cond, Insn, NO_REG, Op, Place, Rep, SegReg};
+use super::x87::{FpuMem, FpuOp};
 use crate::width::Width;
 use iced_x86::{
-    Code, Decoder, DecoderError, DecoderOptions, Formatter, Instruction, Mnemonic, NasmFormatter, OpKind,
+    Code, Decoder, DecoderError, DecoderOptions, Formatter, Instruction, MemorySize, Mnemonic, NasmFormatter, OpKind,
     Register,
 };
 
@@ -38,7 +39,7 @@ pub fn decode(bytes: &[u8], code32: bool) -> Decoded {
         DecoderError::None => {}
         DecoderError::NoMoreBytes if !whole => return Decoded::Truncated,
         _ if whole && raw.len() == MAX_INSN_LEN && runs_on(bytes, code32) => return Decoded::TooLong,
-        _ => return Decoded::Insn(Insn::bare(Op::Ud, raw.len().max(1) as u8)),
+        _ => return Decoded::Insn(undefined(&raw, bytes)),
     }
     Decoded::Insn(lower(&raw, bytes, code32))
 }
@@ -49,6 +50,13 @@ fn runs_on(bytes: &[u8], code32: bool) -> bool {
     let mut decoder = Decoder::with_ip(bitness(code32), &bytes[1..], 0, OPTIONS);
     let _ = decoder.decode();
     decoder.last_error() == DecoderError::NoMoreBytes
+}
+
+/// What iced calls invalid: #UD, but for the x87 escapes, where #NM goes before it.
+fn undefined(raw: &Instruction, bytes: &[u8]) -> Insn {
+    let (opcode, locked) = (escape(bytes), bytes.iter().take_while(|b| is_prefix(**b)).any(|&b| b == 0xf0));
+    let op = if opcode.is_some() && !locked { Op::Fpu } else { Op::Ud };
+    Insn::bare(op, raw.len().max(1) as u8)
 }
 
 /// The assembly text (NASM syntax) of the instruction at the start of `bytes`, at address `eip`.
@@ -88,7 +96,7 @@ fn prefixes(bytes: &[u8]) -> Prefixes {
         match b {
             0x66 => p.operand = true,
             0x67 => p.address = true,
-            0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 | 0xf0 | 0xf2 | 0xf3 => {}
+            b if is_prefix(*b) => {}
             _ => break,
         }
     }
@@ -108,6 +116,9 @@ fn lower(raw: &Instruction, bytes: &[u8], code32: bool) -> Insn {
     insn.src_width = insn.width;
     place_operands(raw, &mut insn);
     adjust(raw, &mut insn);
+    if op == Op::Fpu {
+        adjust_x87(raw, bytes, &mut insn);
+    }
     insn
 }
 
@@ -313,6 +324,14 @@ fn operation(raw: &Instruction) -> (Op, Cond) {
         M::Setge => (Op::Setcc, Cond::Ge),
         M::Setle => (Op::Setcc, Cond::Le),
         M::Setg => (Op::Setcc, Cond::G),
+        M::Fcmovb => (Op::Fpu, Cond::B),
+        M::Fcmove => (Op::Fpu, Cond::E),
+        M::Fcmovbe => (Op::Fpu, Cond::Be),
+        M::Fcmovu => (Op::Fpu, Cond::P),
+        M::Fcmovnb => (Op::Fpu, Cond::Ae),
+        M::Fcmovne => (Op::Fpu, Cond::Ne),
+        M::Fcmovnbe => (Op::Fpu, Cond::A),
+        M::Fcmovnu => (Op::Fpu, Cond::Np),
         M::Cmovo => (Op::Cmov, Cond::O),
         M::Cmovno => (Op::Cmov, Cond::No),
         M::Cmovb => (Op::Cmov, Cond::B),
@@ -382,9 +401,9 @@ fn unconditional(raw: &Instruction) -> Op {
         M::Lldt => Lldt, M::Ltr => Ltr, M::Sldt => Sldt, M::Str => Str, M::Lmsw => Lmsw, M::Smsw => Smsw,
         M::Clts => Clts, M::Invd => Invd, M::Wbinvd => Wbinvd, M::Invlpg => Invlpg,
         M::Cpuid => Cpuid, M::Rdtsc => Rdtsc, M::Rdpmc => Rdpmc, M::Rdmsr => Rdmsr, M::Wrmsr => Wrmsr,
-        M::Wait => Wait, M::In => In, M::Out => Out,
+        M::In => In, M::Out => Out,
         M::Ud0 | M::Ud1 | M::Ud2 => Ud,
-        _ if is_x87(raw) => Esc,
+        _ if x87(raw).0 != FpuOp::Undefined => Fpu,
         _ => Unbuilt,
     }
 }
@@ -393,11 +412,80 @@ fn is_string(raw: &Instruction) -> bool {
     matches!(raw.code(), Code::Movsd_m32_m32 | Code::Cmpsd_m32_m32)
 }
 
-/// An instruction whose opcode byte is D8-DF: all of iced's x87 mnemonics begin with F, and no other does but
-/// the ones named here.
-fn is_x87(raw: &Instruction) -> bool {
-    let name = format!("{:?}", raw.mnemonic());
-    name.starts_with('F') && !["Fxsave", "Fxrstor", "Fxsave64", "Fxrstor64", "Femms"].contains(&name.as_str())
+/// The x87 operation, and how often it pops.
+#[rustfmt::skip]
+fn x87(raw: &Instruction) -> (FpuOp, u8) {
+    use FpuOp::*;
+    use Mnemonic as M;
+    match raw.mnemonic() {
+        M::Fld | M::Fild | M::Fbld => (Fld, 0),
+        M::Fst | M::Fist => (Fst, 0),
+        M::Fstp | M::Fistp | M::Fbstp | M::Fstpnce => (Fst, 1),
+        M::Fxch => (Fxch, 0),
+        M::Fcmovb | M::Fcmove | M::Fcmovbe | M::Fcmovu | M::Fcmovnb | M::Fcmovne | M::Fcmovnbe | M::Fcmovnu
+            => (Fcmov, 0),
+        M::Fld1 => (Fld1, 0), M::Fldl2t => (Fldl2t, 0), M::Fldl2e => (Fldl2e, 0), M::Fldpi => (Fldpi, 0),
+        M::Fldlg2 => (Fldlg2, 0), M::Fldln2 => (Fldln2, 0), M::Fldz => (Fldz, 0),
+        M::Fadd | M::Fiadd => (Fadd, 0), M::Faddp => (Fadd, 1),
+        M::Fmul | M::Fimul => (Fmul, 0), M::Fmulp => (Fmul, 1),
+        M::Fsub | M::Fisub => (Fsub, 0), M::Fsubp => (Fsub, 1),
+        M::Fsubr | M::Fisubr => (Fsubr, 0), M::Fsubrp => (Fsubr, 1),
+        M::Fdiv | M::Fidiv => (Fdiv, 0), M::Fdivp => (Fdiv, 1),
+        M::Fdivr | M::Fidivr => (Fdivr, 0), M::Fdivrp => (Fdivr, 1),
+        M::Fchs => (Fchs, 0), M::Fabs => (Fabs, 0), M::Fsqrt => (Fsqrt, 0), M::Frndint => (Frndint, 0),
+        M::Fscale => (Fscale, 0), M::Fxtract => (Fxtract, 0), M::Fprem => (Fprem, 0), M::Fprem1 => (Fprem1, 0),
+        M::Fcom | M::Ficom => (Fcom, 0), M::Fcomp | M::Ficomp => (Fcom, 1), M::Fcompp => (Fcom, 2),
+        M::Fucom => (Fucom, 0), M::Fucomp => (Fucom, 1), M::Fucompp => (Fucom, 2),
+        M::Fcomi => (Fcomi, 0), M::Fcomip => (Fcomi, 1), M::Fucomi => (Fucomi, 0), M::Fucomip => (Fucomi, 1),
+        M::Ftst => (Ftst, 0), M::Fxam => (Fxam, 0),
+        M::F2xm1 => (F2xm1, 0), M::Fyl2x => (Fyl2x, 0), M::Fyl2xp1 => (Fyl2xp1, 0),
+        M::Fptan => (Fptan, 0), M::Fpatan => (Fpatan, 0),
+        M::Fsin => (Fsin, 0), M::Fcos => (Fcos, 0), M::Fsincos => (Fsincos, 0),
+        M::Fincstp => (Fincstp, 0), M::Fdecstp => (Fdecstp, 0), M::Ffree => (Ffree, 0), M::Ffreep => (Ffree, 1),
+        M::Fnop => (Fnop, 0), M::Wait => (Wait, 0),
+        M::Fninit => (Fninit, 0), M::Fnclex => (Fnclex, 0), M::Fldcw => (Fldcw, 0), M::Fnstcw => (Fnstcw, 0),
+        M::Fnstsw => (Fnstsw, 0), M::Fnstenv => (Fnstenv, 0), M::Fldenv => (Fldenv, 0),
+        M::Fnsave => (Fnsave, 0), M::Frstor => (Frstor, 0), M::Fxsave => (Fxsave, 0), M::Fxrstor => (Fxrstor, 0),
+        M::Fneni | M::Fndisi | M::Fnsetpm => (Obsolete, 0),
+        _ => (Undefined, 0),
+    }
+}
+
+fn x87_memory(raw: &Instruction) -> FpuMem {
+    if raw.op_count() == 0 || raw.op0_kind() != OpKind::Memory {
+        return FpuMem::None;
+    }
+    match raw.memory_size() {
+        MemorySize::Int16 => FpuMem::Int16,
+        MemorySize::Int32 => FpuMem::Int32,
+        MemorySize::Int64 => FpuMem::Int64,
+        MemorySize::Float32 => FpuMem::Real32,
+        MemorySize::Float64 => FpuMem::Real64,
+        MemorySize::Float80 => FpuMem::Real80,
+        MemorySize::Bcd => FpuMem::Bcd,
+        _ => FpuMem::None,
+    }
+}
+
+fn adjust_x87(raw: &Instruction, bytes: &[u8], insn: &mut Insn) {
+    (insn.fpu, insn.extra) = x87(raw);
+    insn.fpu_mem = x87_memory(raw);
+    insn.selector = escape(bytes).unwrap_or(0);
+    // FCOMPP and FUCOMPP do not name their operand.
+    if matches!(insn.fpu, FpuOp::Fcom | FpuOp::Fucom) && raw.op_count() == 0 {
+        insn.src_reg = 1;
+    }
+}
+
+/// The opcode as FOP holds it, of an instruction whose opcode byte is D8-DF.
+fn escape(bytes: &[u8]) -> Option<u16> {
+    let at = bytes.iter().position(|b| !is_prefix(*b))?;
+    let (first, second) = (*bytes.get(at)?, *bytes.get(at + 1)?);
+    (first & 0xf8 == 0xd8).then_some(u16::from(first & 7) << 8 | u16::from(second))
+}
+
+fn is_prefix(b: u8) -> bool {
+    matches!(b, 0x66 | 0x67 | 0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 | 0xf0 | 0xf2 | 0xf3)
 }
 
 fn jumps(raw: &Instruction, near: Op, indirect: Op, far: Op, far_memory: Op) -> Op {
@@ -496,10 +584,29 @@ mod tests {
     #[test]
     fn later_instructions_are_unbuilt() {
         assert_eq!(insn(&[0x0f, 0x28, 0xc1], true).op, Op::Unbuilt); // movaps
-        assert_eq!(insn(&[0xd9, 0xe8], true).op, Op::Esc); // fld1
         assert_eq!(insn(&[0x0f, 0x0b], true).op, Op::Ud);
         assert_eq!(insn(&[0x0f, 0x1f, 0x00], true).op, Op::Nop);
         assert_eq!(insn(&[0xf3, 0x0f, 0xbc, 0xc1], true).op, Op::Bsf);
+    }
+
+    #[test]
+    fn x87_forms_are_told_by_operand_and_pops() {
+        let x = |bytes: &[u8]| {
+            let i = insn(bytes, true);
+            assert_eq!(i.op, Op::Fpu);
+            (i.fpu, i.fpu_mem, i.extra, i.dst_reg, i.src_reg)
+        };
+        assert_eq!(x(&[0xd9, 0xe8]), (FpuOp::Fld1, FpuMem::None, 0, 0, 0));
+        assert_eq!(x(&[0xdc, 0xeb]), (FpuOp::Fsub, FpuMem::None, 0, 3, 0)); // fsub st3,st0
+        assert_eq!(x(&[0xde, 0xc2]), (FpuOp::Fadd, FpuMem::None, 1, 2, 0)); // faddp st2,st0
+        assert_eq!(x(&[0xd8, 0xd5]), (FpuOp::Fcom, FpuMem::None, 0, 0, 5)); // fcom st0,st5
+        assert_eq!(x(&[0xde, 0xd9]), (FpuOp::Fcom, FpuMem::None, 2, 0, 1)); // fcompp
+        assert_eq!(x(&[0xd9, 0xc3]), (FpuOp::Fld, FpuMem::None, 0, 3, 0)); // fld st3
+        assert_eq!(x(&[0xdf, 0x30]), (FpuOp::Fst, FpuMem::Bcd, 1, 0, 0)); // fbstp [eax]
+        assert_eq!(x(&[0xde, 0x00]), (FpuOp::Fadd, FpuMem::Int16, 0, 0, 0)); // fiadd word [eax]
+        assert_eq!(insn(&[0x66, 0xdc, 0x00], true).selector, 0x400);
+        assert_eq!(x(&[0xd9, 0xd1]).0, FpuOp::Undefined);
+        assert_eq!(insn(&[0xf0, 0xd9, 0xe8], true).op, Op::Ud);
     }
 
     #[test]

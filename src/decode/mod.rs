@@ -6,9 +6,11 @@
 pub mod cache;
 pub mod insn;
 pub mod lower;
+pub mod x87;
 
 pub use insn::{Cond, Insn, Op, Place, Rep, SegReg};
 pub use lower::{Decoded, decode, disassemble};
+pub use x87::{FpuMem, FpuOp};
 
 /// The longest instruction that IA-32 allows, in bytes (SDM vol. 2, 2.3.11).
 pub const MAX_INSN_LEN: usize = 15;

@@ -131,8 +131,8 @@ impl Cmos {
         self.memory[0x10] = a << 4 | b & 0xf;
         let drives = u8::from(a != 0) + u8::from(b != 0);
         let floppies = if drives == 0 { 0 } else { 1 | (drives - 1) << 6 };
-        // A pointing device, a display with its own BIOS, and no FPU.
-        self.memory[0x14] = 0x04 | floppies;
+        // A pointing device, a display with its own BIOS, and an FPU.
+        self.memory[0x14] = 0x06 | floppies;
         let type_of = |d: usize| if machine.disks[d].is_some() { 0xf } else { 0u8 };
         self.memory[0x12] = type_of(0) << 4 | type_of(1);
         for (slot, disk) in machine.disks.iter().take(2).enumerate() {

@@ -14,6 +14,7 @@ pub mod fdc;
 pub mod fw_cfg;
 pub mod i8042;
 pub mod keymap;
+pub mod numeric;
 pub mod pci;
 pub mod pic;
 pub mod pit;

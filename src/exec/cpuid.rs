@@ -2,13 +2,15 @@
 //!
 //! The signature is that of family 6, model 3, stepping 3: the first one that software takes SYSENTER from (SDM vol.
 //! 2, SYSENTER: before signature 633H the SEP bit is not to be believed). The feature bits are those of a Pentium
-//! Pro of this board: no x87, no APIC, no MMX, no PAE, no MTRR, no machine check.
+//! Pro of this board: no APIC, no MMX, no PAE, no MTRR, no machine check; FXSAVE, which came with the next signature,
+//! is there because kernels save by it.
 
 use crate::cpu::control::SIGNATURE;
 
 /// Feature bits in EDX of leaf 1.
 #[allow(missing_docs, reason = "the manual's names")]
 pub mod feature {
+    pub const FPU: u32 = 1 << 0;
     pub const DE: u32 = 1 << 2;
     pub const PSE: u32 = 1 << 3;
     pub const TSC: u32 = 1 << 4;
@@ -17,16 +19,19 @@ pub mod feature {
     pub const SEP: u32 = 1 << 11;
     pub const PGE: u32 = 1 << 13;
     pub const CMOV: u32 = 1 << 15;
+    pub const FXSR: u32 = 1 << 24;
 }
 
-const FEATURES: u32 = feature::DE
+const FEATURES: u32 = feature::FPU
+    | feature::DE
     | feature::PSE
     | feature::TSC
     | feature::MSR
     | feature::CX8
     | feature::SEP
     | feature::PGE
-    | feature::CMOV;
+    | feature::CMOV
+    | feature::FXSR;
 
 const HIGHEST_LEAF: u32 = 1;
 

@@ -66,6 +66,13 @@ pub trait Env {
         false
     }
 
+    /// FERR#, the x87's error line to the board, is driven or released. Returns IGNNE#: whether the board tells the
+    /// processor to go on in spite of the error.
+    fn numeric_error(&mut self, cpu: &Cpu, asserted: bool) -> bool {
+        let _ = (cpu, asserted);
+        false
+    }
+
     /// INT n, INT3 or INTO has gone through the gate of `vector`. Observing only.
     fn took_software_interrupt(&mut self, vector: u8) {
         let _ = vector;

@@ -4,6 +4,7 @@
 pub mod cpuid;
 pub mod env;
 pub mod event;
+pub mod fpu;
 pub mod frame;
 pub mod operand;
 pub mod ops;

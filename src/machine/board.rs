@@ -17,6 +17,7 @@ use crate::device::fdc::Fdc;
 use crate::device::fw_cfg::{FwCfg, FwCfgConfig};
 use crate::device::i8042::I8042;
 use crate::device::keymap::KeyEvent;
+use crate::device::numeric::{self, Numeric};
 use crate::device::pci::Pci;
 use crate::device::pic::Pic;
 use crate::device::pit::Pit;
@@ -44,6 +45,7 @@ enum Chip {
     Pci,
     FwCfg,
     Debug,
+    Numeric,
     None,
 }
 
@@ -67,6 +69,7 @@ const PORTS: &[(u16, u16, Chip)] = &[
     (0x0a0, 0x0a1, Chip::Pic),
     (0x0c0, 0x0df, Chip::Dma),
     (0x0e9, 0x0e9, Chip::Debug),
+    (numeric::CLEAR, numeric::RESET, Chip::Numeric),
     (0x0f4, 0x0f4, Chip::Debug),
     (0x170, 0x177, Chip::Ata1),
     (0x1f0, 0x1f7, Chip::Ata0),
@@ -145,6 +148,7 @@ pub struct Board {
     pci: Pci,
     fw_cfg: FwCfg,
     debug: DebugPorts,
+    numeric: Numeric,
     reset_requested: bool,
     /// Per port: what answers there.
     route: Box<[Chip; 0x1_0000]>,
@@ -188,6 +192,7 @@ impl Board {
             pci: Pci::new(config.firmware),
             fw_cfg: FwCfg::new(config.ram_size, config.fw_cfg),
             debug: DebugPorts::new(),
+            numeric: Numeric::default(),
             reset_requested: false,
             route: routes(),
             due: [NEVER; TIMED.len()],
@@ -205,6 +210,8 @@ impl Board {
         self.pci.reset();
         self.fw_cfg.reset();
         self.debug.reset();
+        self.numeric.reset();
+        self.pic.set_line(13, false);
         for chip in TIMED {
             if let Some(device) = self.device(chip) {
                 device.reset();
@@ -283,6 +290,7 @@ impl Board {
             Chip::Com1 => &mut self.com[0],
             Chip::Com2 => &mut self.com[1],
             Chip::Debug => &mut self.debug,
+            Chip::Numeric => &mut self.numeric,
         })
     }
 
@@ -292,6 +300,7 @@ impl Board {
             Chip::None | Chip::Pic | Chip::Dma | Chip::Vga | Chip::FwCfg => return,
             Chip::Debug => return self.settle_control(map),
             Chip::Pci => return self.settle_pci(map),
+            Chip::Numeric => return self.pic.set_line(13, self.numeric.irq()),
             Chip::Pit => {
                 if self.pit.take_edge() {
                     self.pic.pulse(0);
@@ -401,6 +410,13 @@ impl Board {
         }
     }
 
+    /// The processor's FERR# line; returns IGNNE#.
+    pub fn numeric_error(&mut self, asserted: bool) -> bool {
+        self.numeric.set_ferr(asserted);
+        self.pic.set_line(13, self.numeric.irq());
+        self.numeric.ignne()
+    }
+
     /// The interrupt controller's INT line.
     #[inline(always)]
     pub fn interrupt_requested(&self) -> bool {
@@ -427,7 +443,7 @@ impl Board {
     /// Hashes the state of every chip.
     pub fn hash_state(&self, h: &mut impl Hasher) {
         (&self.pic, &self.pit, &self.i8042, &self.cmos, &self.com, &self.ata).hash(h);
-        (&self.fdc, &self.dma, &self.vga, &self.pci, &self.fw_cfg, &self.debug).hash(h);
+        (&self.fdc, &self.dma, &self.vga, &self.pci, &self.fw_cfg, &self.debug, &self.numeric).hash(h);
         (self.reset_requested, self.next).hash(h);
     }
 

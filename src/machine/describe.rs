@@ -55,6 +55,7 @@ fn hash_cpu(cpu: &Cpu, h: &mut DefaultHasher) {
     }
     (cpu.gdtr.base, cpu.gdtr.limit, cpu.idtr.base, cpu.idtr.limit).hash(h);
     (cpu.msrs.tsc_offset, cpu.msrs.sysenter_cs, cpu.msrs.sysenter_esp, cpu.msrs.sysenter_eip).hash(h);
+    cpu.fpu.hash(h);
 }
 
 fn registers(cpu: &Cpu) -> String {

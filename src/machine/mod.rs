@@ -290,7 +290,7 @@ impl Machine {
         let bytes = self.world.peek(&self.cpu, Linear(self.cpu.linear_eip()), MAX_INSN_LEN);
         let code32 = self.cpu.code32();
         if let Decoded::Insn(insn) = decode(&bytes, code32)
-            && matches!(insn.op, Op::Unbuilt | Op::Esc)
+            && insn.op == Op::Unbuilt
         {
             *self.counts.unbuilt.entry(lower::mnemonic(&bytes, code32)).or_default() += 1;
         }

@@ -395,6 +395,13 @@ impl Env for World {
         true
     }
 
+    fn numeric_error(&mut self, _: &Cpu, asserted: bool) -> bool {
+        let ignored = self.board.numeric_error(asserted);
+        self.settle();
+        self.chips_touched = true;
+        ignored
+    }
+
     fn took_software_interrupt(&mut self, vector: u8) {
         self.software_interrupts[usize::from(vector)] += 1;
     }

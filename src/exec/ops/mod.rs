@@ -7,6 +7,7 @@ pub mod branch;
 pub mod data;
 pub mod far;
 pub mod flag;
+pub mod fpu;
 pub mod io;
 pub mod muldiv;
 pub mod segment;
@@ -30,7 +31,7 @@ pub fn bind<E: Env>(i: &Insn) -> Handler<E> {
             => far::bind(i),
         MovFromSeg | MovToSeg | PushSeg | PopSeg | LoadFar | Arpl | Lar | Lsl | Verr | Verw => segment::bind(i),
         Cli | Sti | Hlt | Lgdt | Lidt | Sgdt | Sidt | Lldt | Ltr | Sldt | Str | Lmsw | Smsw | Clts | Invd | Wbinvd
-        | Invlpg | MovFromCr | MovToCr | MovFromDr | MovToDr | Cpuid | Rdtsc | Rdpmc | Rdmsr | Wrmsr | Wait | Esc
+        | Invlpg | MovFromCr | MovToCr | MovFromDr | MovToDr | Cpuid | Rdtsc | Rdpmc | Rdmsr | Wrmsr
             => system::bind(i),
         Mov | Movzx | Movsx | Lea | Xchg | Bswap | Cmov | Setcc | Xlat | Lahf | Sahf | Cbw | Cwd | Salc | Nop
             => data::bind(i),
@@ -42,6 +43,7 @@ pub fn bind<E: Env>(i: &Insn) -> Handler<E> {
         Push | Pop | Pusha | Popa | Pushf | Popf | Enter | Leave => stack::bind(i),
         Jcc | Jmp | Call | JmpInd | CallInd | Ret | Loop | Loope | Loopne | Jcxz | Bound => branch::bind(i),
         In | Out => io::bind(i),
+        Fpu => fpu::bind(i),
         _ => undefined,
     }
 }

@@ -39,9 +39,7 @@ pub fn bind<E: Env>(i: &Insn) -> Handler<E> {
         Op::Rdtsc     => rdtsc,
         Op::Rdpmc     => rdpmc,
         Op::Rdmsr     => rdmsr,
-        Op::Wrmsr     => wrmsr,
-        Op::Wait      => wait,
-        _             => esc,
+        _             => wrmsr,
     }
 }
 
@@ -404,14 +402,4 @@ fn wrmsr<E: Env>(cpu: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), Fault> {
         _ => return Err(Fault::GP0),
     }
     Ok(())
-}
-
-// WAIT
-fn wait<E: Env>(cpu: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), Fault> {
-    if cpu.cr0.contains(Cr0::MP | Cr0::TS) { Err(Fault::NM) } else { Ok(()) }
-}
-
-// x87 escapes: #NM as CR0 says, else there is no x87: #UD
-fn esc<E: Env>(cpu: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), Fault> {
-    if cpu.cr0.intersects(Cr0::EM | Cr0::TS) { Err(Fault::NM) } else { Err(Fault::UD) }
 }

@@ -1,0 +1,161 @@
+//! Arithmetic on the stack (SDM vol. 1, 8.3.5).
+
+use super::memory::number;
+use super::{accept, begin, commit, indefinite, note, operand, overflows, rules, stack_fault, underflows};
+use crate::cpu::fpu::status::{C0, C1, C2, C3, CODES};
+use crate::cpu::{Cpu, F80, Fault, Fpu};
+use crate::decode::{FpuOp, Insn, Place};
+use crate::exec::fpu::{Control, Operand, Outcome, arith, exponent};
+use crate::exec::{Env, Handler};
+
+/// The function that executes `i`.
+pub(super) fn bind<E: Env>(i: &Insn) -> Handler<E> {
+    match i.fpu {
+        FpuOp::Fchs | FpuOp::Fabs => set_sign,
+        FpuOp::Fsqrt | FpuOp::Frndint => unary,
+        FpuOp::Fscale => fscale,
+        FpuOp::Fxtract => fxtract,
+        FpuOp::Fprem | FpuOp::Fprem1 => fprem,
+        _ if i.dst == Place::Mem => memory,
+        _ => registers,
+    }
+}
+
+/// What the instruction does to its destination (first) and source.
+fn operation(op: FpuOp) -> fn(&Operand, &Operand, &Control) -> Outcome {
+    match op {
+        FpuOp::Fmul => arith::mul,
+        FpuOp::Fsub => arith::sub,
+        FpuOp::Fsubr => arith::subr,
+        FpuOp::Fdiv => arith::div,
+        FpuOp::Fdivr => arith::divr,
+        _ => arith::add,
+    }
+}
+
+// FADD m32, m64; FIADD m16, m32; likewise FMUL, FSUB, FSUBR, FDIV, FDIVR
+fn memory<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+    if !begin(cpu, env, i)? {
+        return Ok(());
+    }
+    let source = number(cpu, env, i)?;
+    note(cpu, i);
+    let fpu = &mut cpu.fpu;
+    if !underflows(fpu, &[0], indefinite(0, 0)) {
+        let outcome = operation(i.fpu)(&operand(fpu, 0), &source, &rules(fpu));
+        commit(fpu, 0, &outcome, 0);
+    }
+    Ok(())
+}
+
+// FADD ST(0), ST(i); FADD ST(i), ST(0); FADDP ST(i), ST(0); likewise the others
+fn registers<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+    if !begin(cpu, env, i)? {
+        return Ok(());
+    }
+    note(cpu, i);
+    let fpu = &mut cpu.fpu;
+    if !underflows(fpu, &[i.dst_reg, i.src_reg], indefinite(i.dst_reg, i.extra)) {
+        let (a, b) = (operand(fpu, i.dst_reg), operand(fpu, i.src_reg));
+        let outcome = operation(i.fpu)(&a, &b, &rules(fpu));
+        commit(fpu, i.dst_reg, &outcome, i.extra);
+    }
+    Ok(())
+}
+
+// FCHS, FABS: of anything
+fn set_sign<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+    if !begin(cpu, env, i)? {
+        return Ok(());
+    }
+    note(cpu, i);
+    let fpu = &mut cpu.fpu;
+    if !underflows(fpu, &[0], indefinite(0, 0)) {
+        let x = fpu.st(0);
+        let negative = i.fpu == FpuOp::Fchs && !x.negative();
+        commit(fpu, 0, &Outcome::exact(x.with_sign(negative)), 0);
+    }
+    Ok(())
+}
+
+// FSQRT, FRNDINT
+fn unary<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+    if !begin(cpu, env, i)? {
+        return Ok(());
+    }
+    note(cpu, i);
+    let fpu = &mut cpu.fpu;
+    if !underflows(fpu, &[0], indefinite(0, 0)) {
+        let (x, c) = (operand(fpu, 0), rules(fpu));
+        let outcome =
+            if i.fpu == FpuOp::Fsqrt { arith::sqrt(&x, &c) } else { exponent::round_to_integer(&x, &c) };
+        commit(fpu, 0, &outcome, 0);
+    }
+    Ok(())
+}
+
+// FSCALE
+fn fscale<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+    if !begin(cpu, env, i)? {
+        return Ok(());
+    }
+    note(cpu, i);
+    let fpu = &mut cpu.fpu;
+    if !underflows(fpu, &[0, 1], indefinite(0, 0)) {
+        let outcome = exponent::scale(&operand(fpu, 0), &operand(fpu, 1), &rules(fpu));
+        commit(fpu, 0, &outcome, 0);
+    }
+    Ok(())
+}
+
+/// Two results: one over ST(0), the other pushed.
+pub(super) fn commit_two(fpu: &mut Fpu, under: &Outcome, pushed: F80) {
+    if accept(fpu, under) {
+        fpu.set_st(0, under.value);
+        fpu.push(pushed);
+    }
+}
+
+/// The stack faults of what leaves two results.
+pub(super) fn cannot_leave_two(fpu: &mut Fpu) -> bool {
+    let both = |fpu: &mut Fpu| {
+        fpu.set_st(0, F80::INDEFINITE);
+        fpu.push(F80::INDEFINITE);
+    };
+    underflows(fpu, &[0], both) || overflows(fpu, both)
+}
+
+// FXTRACT: the exponent, and the significand on top of it
+fn fxtract<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+    if !begin(cpu, env, i)? {
+        return Ok(());
+    }
+    note(cpu, i);
+    let fpu = &mut cpu.fpu;
+    if !cannot_leave_two(fpu) {
+        let (exponent, significand) = exponent::extract(&operand(fpu, 0));
+        commit_two(fpu, &exponent, significand);
+    }
+    Ok(())
+}
+
+// FPREM, FPREM1: C2 says that the remainder is partial; else C0, C3, C1 are bits 2, 1, 0 of the quotient
+fn fprem<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+    if !begin(cpu, env, i)? {
+        return Ok(());
+    }
+    note(cpu, i);
+    let fpu = &mut cpu.fpu;
+    if [0, 1].iter().any(|&n| fpu.is_empty(n)) {
+        stack_fault(fpu, 0, indefinite(0, 0));
+        return Ok(());
+    }
+    let r = exponent::remainder(&operand(fpu, 0), &operand(fpu, 1), i.fpu == FpuOp::Fprem1, &rules(fpu));
+    if accept(fpu, &r.result) {
+        fpu.set_st(0, r.result.value);
+        let bits = [(4, C0), (2, C3), (1, C1)];
+        let codes = bits.iter().filter(|(bit, _)| r.quotient & bit != 0).fold(0, |codes, b| codes | b.1);
+        fpu.set_codes(CODES, codes | if r.complete { 0 } else { C2 });
+    }
+    Ok(())
+}
