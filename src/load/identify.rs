@@ -28,11 +28,12 @@ pub fn identify(path: &Path, head: &[u8], size: u64, format: Format) -> Result<G
 }
 
 fn auto(path: &Path, head: &[u8], size: u64) -> Result<Guest> {
-    if let Some(reason) = refusal(head) {
-        return Err(Error::image(path, reason));
-    }
+    // A kernel with an EFI stub looks like a PE file too.
     if bzimage::is_linux(head) {
         return Ok(Guest::Linux);
+    }
+    if let Some(reason) = refusal(head) {
+        return Err(Error::image(path, reason));
     }
     if disk::is_floppy_size(size) && !elf::is_elf(head) {
         return Ok(Guest::Floppy);

@@ -107,6 +107,7 @@ pub fn chip_name(port: u16) -> &'static str {
         Chip::Vga => "VGA",
         Chip::Pci => "PCI",
         Chip::FwCfg => "fw_cfg",
+        Chip::Numeric => "x87 error latch",
         Chip::Debug => "debug ports",
         Chip::None => "nothing",
     }
