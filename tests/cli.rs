@@ -52,6 +52,8 @@ fn help_documents_flags_and_statuses() {
         "--snapshot",
         "--keys",
         "--trace",
+        "--dump-state",
+        "--dump-memory",
         "0xF4",
         "121",
         "Ctrl-A X",
@@ -84,12 +86,16 @@ fn bad_options_are_status_2() {
         ("--keys", "@soon:x", "a text goes in quotes"),
         ("--time", "1 fortnight", "duration"),
         ("--display", "sdl", "invalid value"),
+        ("--dump-memory", "0x1000:16", "like 0x100000:64K=memory.bin"),
+        ("--dump-memory", "0xfffff000:8K=x", "beyond 4 GiB"),
+        ("--dump-memory", "0:0=x", "a length like"),
     ] {
         refused(&["run", "x", option, value], 2, words);
     }
     refused(&["run", "x", "--trace-file", "f"], 2, "--trace");
     refused(&["run", "x", "--display", "vga"], 2, "terminal");
     refused(&["run", "x", "--json", "--debugcon", "-"], 2, "standard output");
+    refused(&["run", "x", "--json", "--dump-state", "-"], 2, "standard output");
     refused(&["run", "--bios", "b", "--append", "x"], 2, "need a GUEST");
 }
 
@@ -115,6 +121,8 @@ fn missing_and_odd_files_are_status_1() {
     refused(&["run", &flat, "--disk", &flat], 1, "512-byte sectors");
     refused(&["run", &flat, "--floppy", root], 1, "directory");
     refused(&["run", &flat, "--bios", &dir.file("rom", b"")], 1, "firmware image");
+    refused(&["run", &flat, "--dump-state", "/no/such/dir/s"], 1, "cannot create");
+    refused(&["run", &flat, "--dump-memory", "0:1=/no/such/dir/m"], 1, "cannot create");
     refused(&["run", &flat, "--trace", "int", "--trace-file", "/no/such/dir/t"], 1, "cannot create");
 }
 
@@ -533,4 +541,23 @@ fn unreadable_and_write_protected_disks_are_refused() {
     assert_eq!(subring(&["run", &path, "--snapshot"]).status.code(), Some(0));
     rights(0);
     refused(&["run", &path], 1, "cannot open");
+}
+
+#[test]
+fn a_dump_shows_registers_and_memory_at_the_end() {
+    let dir = Scratch::new("dump");
+    // mov eax, 0x12345678; mov [0x2000], eax; push 0; popf; hlt
+    let code = [0xb8, 0x78, 0x56, 0x34, 0x12, 0xa3, 0, 0x20, 0, 0, 0x6a, 0, 0x9d, 0xf4];
+    let flat = dir.file("dump.bin", &code);
+    let memory = dir.0.join("memory");
+    let range = format!("0x1ffe:8={}", memory.display());
+    let output = subring(&["run", &flat, "--dump-state", "-", "--dump-memory", &range]);
+    assert_eq!(output.status.code(), Some(121));
+    let state: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(state["registers"]["eax"], "0x12345678");
+    assert_eq!(state["registers"]["eip"], "0x0010000e");
+    assert_eq!(state["registers"]["eflags"], "0x00000002");
+    assert_eq!(state["segments"]["cs"]["limit"], "0xffffffff");
+    assert_eq!((&state["retired"], &state["cpl"]), (&5.into(), &0.into()));
+    assert_eq!(std::fs::read(&memory).unwrap(), [0, 0, 0x78, 0x56, 0x34, 0x12, 0, 0]);
 }

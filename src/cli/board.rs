@@ -1,7 +1,9 @@
 //! Hooks [`crate::machine`] up to [`super::session::Pc`].
 
+use super::dump::State;
 use super::session::{Drive, Limits, Medium, Outcome, Pc, Spec, Stats, TextScreen, Trace, TraceFilter};
 use super::trace::TraceWriter;
+use crate::addr::GuestPhys;
 use crate::bus::{Clock, Ticks};
 use crate::device::cp437;
 use crate::device::disk::{Disk, FileDisk, MemoryDisk, Snapshot};
@@ -164,6 +166,13 @@ impl Pc for Bare {
 
     fn registers(&self) -> String {
         self.machine.registers()
+    }
+
+    fn state(&self) -> State {
+        State::from(&self.machine.cpu)
+    }
+    fn read_memory(&self, at: u32, buf: &mut [u8]) {
+        self.machine.world.map.read(GuestPhys(at), buf);
     }
 
     fn stats(&self) -> Stats {

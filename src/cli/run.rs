@@ -4,7 +4,7 @@ use super::builtin::{self, Builtin};
 use super::keys::{self, KeyStep};
 use super::session::{self, Build, Drive, End, Medium, Spec, Trace, TraceFilter, Wishes};
 use super::terminal::{Console, Setup};
-use super::{args, out, report, screen};
+use super::{args, create, dump, out, report, screen};
 use crate::bus::Clock;
 use crate::error::{Error, Result};
 use crate::load::{self, Around, Format, Guest, Mode, Module, Plan};
@@ -108,6 +108,13 @@ pub struct Run {
     /// Print one JSON object about the run, and nothing else, on standard output
     #[arg(long)]
     pub json: bool,
+    /// Write the processor's state at the end as JSON: registers, segments with their hidden parts, tables;
+    /// `-` is standard output
+    #[arg(long, value_name = "FILE")]
+    pub dump_state: Option<PathBuf>,
+    /// Write LEN bytes of physical memory from START at the end: `0x100000:64K=FILE` (repeatable)
+    #[arg(long, value_name = "START:LEN=FILE", value_parser = dump::range)]
+    pub dump_memory: Vec<dump::Range>,
 
     /// Leave stdin alone.
     #[arg(skip)]
@@ -198,6 +205,8 @@ impl Run {
             trace_file: None,
             stats: false,
             json: false,
+            dump_state: None,
+            dump_memory: Vec::new(),
             no_input: true,
         }
     }
@@ -239,12 +248,14 @@ impl Run {
                 eprintln!("subring: note: {note}");
             }
         }
+        let dumps = dump::Files::create(self.dump_state.as_deref(), &self.dump_memory)?;
         let spec = self.spec(plan, source.as_ref())?;
         let mut pc = build(spec)?;
         let mut console = Console::open_with(self.setup()?)?;
         let wishes = Wishes { budget: self.budget, time: self.time, keys: self.keys.concat() };
         let mut end = session::drive(&mut *pc, &mut console, &wishes)?;
         end.notes = notes;
+        dumps.write(&*pc)?;
         Ok(end)
     }
 
@@ -267,6 +278,9 @@ impl Run {
         let to_stdout = |to: &Option<PathBuf>| to.as_deref() == Some(Path::new("-"));
         if self.json && to_stdout(&self.debugcon) {
             return usage("--debugcon - and --json both want standard output: give a file to --debugcon");
+        }
+        if self.json && to_stdout(&self.dump_state) {
+            return usage("--dump-state - and --json both want standard output: give a file to --dump-state");
         }
         if self.json && to_stdout(&self.bioscon) {
             return usage("--bioscon - and --json both want standard output: give a file to --bioscon");
@@ -478,10 +492,6 @@ fn read_up_to(file: &mut File, path: &Path, limit: u64, bytes: &mut Vec<u8>) -> 
 /// Where a debug console goes: a file, or standard output for `-`.
 fn sink(path: &Path) -> Result<Box<dyn Write>> {
     if path == Path::new("-") { Ok(Box::new(std::io::stdout())) } else { Ok(Box::new(create(path)?)) }
-}
-
-fn create(path: &Path) -> Result<File> {
-    File::create(path).map_err(|e| Error::file("create", path, e))
 }
 
 /// A firmware image.

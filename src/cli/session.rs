@@ -4,6 +4,7 @@
 //! [`Pc`] is all that the command line knows of a machine. What a batch run does depends on guest time alone:
 //! slices end at multiples of 10 ms of guest time, and scripted keys are looked at there and nowhere else.
 
+use super::dump::State;
 use super::keys::{KeyStep, Typist};
 use super::terminal::{Action, Console};
 use crate::bus::{Clock, Ticks};
@@ -187,6 +188,10 @@ pub trait Pc {
     fn screen(&self) -> Option<TextScreen>;
     /// The processor's registers, as lines of text.
     fn registers(&self) -> String;
+    /// The processor's state, for a dump.
+    fn state(&self) -> State;
+    /// Reads physical memory, as the processor would; ones where no memory is.
+    fn read_memory(&self, at: u32, buf: &mut [u8]);
     /// What was counted.
     fn stats(&self) -> Stats;
     /// What went wrong on the host with a disk or floppy image, if something did since this was last asked.
@@ -523,6 +528,12 @@ mod tests {
         }
         fn registers(&self) -> String {
             String::new()
+        }
+        fn state(&self) -> State {
+            State::default()
+        }
+        fn read_memory(&self, _: u32, buf: &mut [u8]) {
+            buf.fill(0);
         }
         fn stats(&self) -> Stats {
             Stats::default()
