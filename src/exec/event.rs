@@ -73,7 +73,7 @@ const SERIAL: u32 = 4;
 ///
 /// Faults of other kinds are handled one after the other, and that need not end: #AC for an unaligned stack of a
 /// handler in ring 3 raises #AC again. Real processors then loop in their microcode, deaf to interrupts; here the
-/// fault comes back after [`SERIAL`] tries, to be delivered when time has moved on.
+/// fault comes back after `SERIAL` tries, to be delivered when time has moved on.
 ///
 /// # Errors
 /// [`TripleFault`]; the processor is in shutdown then.

@@ -3,7 +3,7 @@
 
 use super::bytes::Bytes;
 use subring::addr::GuestPhys;
-use subring::bus::Clock;
+use subring::bus::{Clock, Width};
 use subring::cpu::{Cr0, Cr4, Eflags, Segment, gpr};
 use subring::decode::SegReg;
 use subring::device::disk::{Disk, MemoryDisk};
@@ -62,8 +62,38 @@ pub(crate) fn machine(data: &mut Bytes) -> Machine {
     page_tables(&mut m, data);
     mode(&mut m, data);
     registers(&mut m, data);
+    if data.chance(160) {
+        interrupts(&mut m, data);
+    }
     code(&mut m, data);
     m
+}
+
+/// Interrupt controllers and timer as an operating system sets them up, the timer fast.
+fn interrupts(m: &mut Machine, data: &mut Bytes) {
+    let mode = mostly(data, 0x01, &[0x03]);
+    let divisor = data.pick(&[2, 3, 9, 40]);
+    let setup = [
+        (0x20, 0x11),
+        (0x21, 0x20),
+        (0x21, 0x04),
+        (0x21, mode),
+        (0xa0, 0x11),
+        (0xa1, 0x28),
+        (0xa1, 0x02),
+        (0xa1, mode),
+        (0x21, 0x00),
+        (0xa1, 0x00),
+        (0x43, 0x34),
+        (0x40, divisor),
+        (0x40, 0),
+        (0x3fc, 0x0b),
+        (0x3f9, 0x03),
+    ];
+    for (port, value) in setup {
+        m.world.board.port_write(port, Width::Byte, value, 0, &mut m.world.map);
+    }
+    m.world.settle();
 }
 
 fn config(data: &mut Bytes) -> Config {
@@ -97,6 +127,11 @@ fn entry(data: &mut Bytes) -> u32 {
         240..248 => u32::from(data.u16()),
         _ => data.u32(),
     }
+}
+
+/// `usual`, or seldom one of `others`.
+fn mostly<T: Copy>(data: &mut Bytes, usual: T, others: &[T]) -> T {
+    if data.chance(232) { usual } else { data.pick(others) }
 }
 
 /// Real mode's interrupt vectors.
@@ -184,7 +219,7 @@ fn gdt(m: &mut Machine, data: &mut Bytes) {
     store(m, GDT, &table);
     store(m, LDT, &local);
     m.cpu.gdtr.base = GDT;
-    m.cpu.gdtr.limit = data.pick(&[0x1ff, 0x1ff, 0x1ff, 0x9f, 0xffff, 0x7, 0x1fe]);
+    m.cpu.gdtr.limit = mostly(data, 0x1ff, &[0x9f, 0xffff, 0x7, 0x1fe]);
 }
 
 fn store(m: &mut Machine, at: u32, table: &[u64]) {
@@ -195,24 +230,23 @@ fn store(m: &mut Machine, at: u32, table: &[u64]) {
 fn idt(m: &mut Machine, data: &mut Bytes) {
     let mut table = Vec::new();
     for _ in 0..256 {
-        let sensible = data.u8();
-        table.push(match sensible {
-            0..150 => gate(0x08, entry(data), data.pick(&[0x8e, 0x8f, 0xee, 0xef])),
-            150..170 => gate(0x18, entry(data), data.pick(&[0x86, 0x87, 0xe6, 0xe7])),
-            170..190 => gate(data.pick(&[0x90, 0x98, TSS32]), 0, 0xe5),
-            190..230 => gate(any_selector(data), entry(data), data.pick(&[0x8e, 0xee, 0x0e, 0xe6])),
+        table.push(match data.u8() {
+            0..210 => gate(0x08, entry(data), data.pick(&[0x8e, 0x8f, 0xee, 0xef])),
+            210..220 => gate(0x18, entry(data), data.pick(&[0x86, 0x87, 0xe6, 0xe7])),
+            220..230 => gate(data.pick(&[0x90, 0x98, TSS32]), 0, 0xe5),
+            230..248 => gate(any_selector(data), entry(data), data.pick(&[0x8e, 0xee, 0x0e, 0xe6])),
             _ => random_descriptor(data),
         });
     }
     store(m, IDT, &table);
-    m.cpu.idtr.base = data.pick(&[IDT, IDT, IDT, IDT, 0, 0xffff_fffc]);
-    m.cpu.idtr.limit = data.pick(&[0x7ff, 0x7ff, 0x7ff, 0x7ff, 0x77, 0, 0xffff, 0x6b]);
+    m.cpu.idtr.base = mostly(data, IDT, &[0, 0xffff_fffc]);
+    m.cpu.idtr.limit = mostly(data, 0x7ff, &[0x77, 0, 0xffff, 0x6b]);
 }
 
 fn stack(data: &mut Bytes) -> u32 {
     match data.u8() {
-        0..200 => STACKS + u32::from(data.u16() & 0x3fff),
-        200..230 => data.pick(&[0, 1, 2, 3, 5, 0xffff, 0x1_0001, 0xffff_fffe]),
+        0..232 => STACKS + u32::from(data.u16() & 0x3ffc),
+        232..244 => data.pick(&[0, 1, 2, 3, 5, 0xffff, 0x1_0001, 0xffff_fffe]),
         _ => data.u32(),
     }
 }
@@ -250,20 +284,16 @@ fn tss(m: &mut Machine, data: &mut Bytes) {
     // The I/O permission bitmap, most ports allowed.
     let bitmap: Vec<u8> = (0..0x200).map(|_| if data.chance(30) { data.u8() } else { 0 }).collect();
     m.store(GuestPhys(TSS + 0x68), &bitmap);
-    m.cpu.tr = Segment::system(
-        TSS32,
-        TSS,
-        data.pick(&[0x2067, 0x2067, 0x67, 0x20, 0, !0]),
-        data.pick(&[0x8b, 0x8b, 0x8b, 0x83]),
-    );
+    m.cpu.tr =
+        Segment::system(TSS32, TSS, mostly(data, 0x2067, &[0x67, 0x20, 0, !0]), mostly(data, 0x8b, &[0x83]));
 }
 
 /// The first 4 MiB page by page, the rest in random ways.
 fn page_tables(m: &mut Machine, data: &mut Bytes) {
     let mut table = Vec::new();
     for n in 0..1024u32 {
-        let flags = if n < 32 && data.chance(250) { 0x07 } else { u32::from(data.u16() & 0x1e7) | 1 };
-        let page = if data.chance(250) { n } else { u32::from(data.u16()) };
+        let flags = if n < 64 && data.chance(252) { 0x07 } else { u32::from(data.u16() & 0x1e7) | 1 };
+        let page = if n < 64 || data.chance(200) { n } else { u32::from(data.u16()) };
         table.extend((page << 12 | flags).to_le_bytes());
     }
     let mut directory = (TABLE | 0x67).to_le_bytes().to_vec();
@@ -279,7 +309,7 @@ fn page_tables(m: &mut Machine, data: &mut Bytes) {
     }
     m.store(GuestPhys(TABLE), &table);
     m.store(GuestPhys(DIRECTORY), &directory);
-    m.cpu.cr3 = data.pick(&[DIRECTORY, DIRECTORY, DIRECTORY, DIRECTORY | 0x18, 0xffff_f000]);
+    m.cpu.cr3 = mostly(data, DIRECTORY, &[DIRECTORY | 0x18, 0xffff_f000]);
 }
 
 /// Real, protected at a ring and width, or virtual-8086 mode; paging on or off; control bits.
@@ -287,7 +317,7 @@ fn mode(m: &mut Machine, data: &mut Bytes) {
     let real = data.chance(64);
     m.start_real(0, 0);
     let flags = Eflags::from_bits_truncate(data.u32() & !(Eflags::VM.bits()));
-    let flags = if data.chance(200) { flags - (Eflags::TF | Eflags::NT | Eflags::RF) } else { flags };
+    let flags = if data.chance(220) { flags - (Eflags::TF | Eflags::NT | Eflags::RF) } else { flags };
     let cpu = &mut m.cpu;
     cpu.cr0 |= Cr0::from_bits_truncate(data.u32()) & (Cr0::WP | Cr0::AM | Cr0::NE | Cr0::MP);
     if data.chance(30) {
@@ -295,6 +325,7 @@ fn mode(m: &mut Machine, data: &mut Bytes) {
     }
     cpu.cr4 = Cr4::from_bits_truncate(data.u32());
     if real {
+        cpu.idtr.base = mostly(data, 0, &[IDT]);
         cpu.set_eflags(flags);
     } else {
         cpu.cr0 |= Cr0::PE;

@@ -7,8 +7,8 @@ use subring::cli::session::Outcome;
 
 /// Row of the ship's nose.
 const NOSE: usize = 23;
-const LEFT: u16 = 0xe04b;
-const RIGHT: u16 = 0xe04d;
+const LEFT: u8 = 0x4b;
+const RIGHT: u8 = 0x4d;
 
 fn start() -> Lab {
     let kernel = Some(file("grub-invaders", "boot/invaders.exec"));

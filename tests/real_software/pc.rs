@@ -3,8 +3,9 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use subring::cli::board::build;
-use subring::cli::keys::{self, KeyEvent, Typist};
-use subring::cli::session::{Drive, Limits, Outcome, Pc, Spec};
+use subring::cli::keys::{self, Typist};
+use subring::cli::session::{Drive, Limits, Medium, Outcome, Pc, Spec};
+use subring::device::keymap::KeyEvent;
 use subring::load::{self, Around, Plan};
 
 /// What a machine has.
@@ -113,12 +114,12 @@ impl Lab {
         }
     }
 
-    /// Holds the key with this scan code (set 1) down for some guest time.
+    /// Holds the key with this scan code (set 1, behind E0) down for some guest time.
     #[track_caller]
-    pub(crate) fn hold(&mut self, code: u16, ms: u64) {
-        self.pc.key(KeyEvent { code, down: true });
+    pub(crate) fn hold(&mut self, code: u8, ms: u64) {
+        self.pc.key(KeyEvent { code, extended: true, down: true });
         self.wait_ms(ms);
-        self.pc.key(KeyEvent { code, down: false });
+        self.pc.key(KeyEvent { code, extended: true, down: false });
         self.wait_ms(50);
     }
 
@@ -155,8 +156,7 @@ impl Lab {
 
 fn drive(path: &Path) -> Drive {
     let file = File::open(path).unwrap();
-    let size = file.metadata().unwrap().len();
-    Drive { path: path.to_owned(), file, size, snapshot: true }
+    Drive { path: path.to_owned(), medium: Medium::File(file), snapshot: true }
 }
 
 fn plan(kernel: &Path, mem: u32) -> Plan {

@@ -109,8 +109,9 @@ fn table_to_memory<E: Env>(cpu: &Cpu, env: &mut E, i: &Insn, t: TableReg) -> Res
         let linear = writable(cpu, i.seg, offset, bytes)?;
         env.probe(cpu, linear, bytes, cpu.user, true)?;
     }
-    store(cpu, env, i.seg, at, t.limit)?;
-    store(cpu, env, i.seg, upper, t.base)
+    // The base has the stricter alignment.
+    store(cpu, env, i.seg, upper, t.base)?;
+    store(cpu, env, i.seg, at, t.limit)
 }
 
 // SGDT m: all 32 bits of base, also with a 16-bit operand size (unlike LGDT)
