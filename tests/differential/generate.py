@@ -131,7 +131,7 @@ class Program:
         return raw(rng.getrandbits(32), rng.getrandbits(20), rng.getrandbits(8), rng.getrandbits(4) & 0xD)
 
     def landing(self, rng):
-        return rng.choice([LANDING, LANDING, LANDING - CASES, RETURNS, RETURNS - CASES, 0x10]) + rng.randrange(64)
+        return rng.choice([LANDING, LANDING, LANDING - CASES, RETURNS, RETURNS - CASES, LANDING - CASES]) + rng.randrange(64)
 
     def any_selector(self, rng):
         pick = rng.random()
