@@ -33,10 +33,11 @@ fn series(first: Wide, mut next: impl FnMut(Wide, u32) -> Wide) -> Wide {
     let (mut sum, mut term) = (first, first);
     for k in 1..200 {
         term = next(term, k);
+        // The first that does not count still says on which side of the sum the exact value is.
+        sum = sum.plus(term);
         if term.is_zero() || term.exp < sum.exp - 130 {
             break;
         }
-        sum = sum.plus(term);
     }
     sum
 }
@@ -83,12 +84,7 @@ fn cosine_of((quadrant, r): (u32, Wide)) -> Wide {
 }
 
 /// What sine, cosine and tangent have in common: `None` if the operand is out of range (C2).
-fn of_angle(
-    x: &Operand,
-    zero: F80,
-    c: &Control,
-    f: impl FnOnce((u32, Wide)) -> Wide,
-) -> Option<Outcome> {
+fn of_angle(x: &Operand, zero: F80, c: &Control, f: impl FnOnce((u32, Wide)) -> Wide) -> Option<Outcome> {
     if let Some(nan) = nan(x) {
         return Some(nan);
     }
