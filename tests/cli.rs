@@ -1,4 +1,4 @@
-//! The program as a user meets it: help, bad input, exit statuses.
+//! The program as a user meets it: help, bad input, exit statuses, and every option on real guests.
 
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
@@ -52,6 +52,8 @@ fn help_documents_flags_and_statuses() {
         "--snapshot",
         "--keys",
         "--trace",
+        "--dump-state",
+        "--dump-memory",
         "0xF4",
         "121",
         "Ctrl-A X",
@@ -84,12 +86,16 @@ fn bad_options_are_status_2() {
         ("--keys", "@soon:x", "a text goes in quotes"),
         ("--time", "1 fortnight", "duration"),
         ("--display", "sdl", "invalid value"),
+        ("--dump-memory", "0x1000:16", "like 0x100000:64K=memory.bin"),
+        ("--dump-memory", "0xfffff000:8K=x", "beyond 4 GiB"),
+        ("--dump-memory", "0:0=x", "a length like"),
     ] {
         refused(&["run", "x", option, value], 2, words);
     }
     refused(&["run", "x", "--trace-file", "f"], 2, "--trace");
     refused(&["run", "x", "--display", "vga"], 2, "terminal");
     refused(&["run", "x", "--json", "--debugcon", "-"], 2, "standard output");
+    refused(&["run", "x", "--json", "--dump-state", "-"], 2, "standard output");
     refused(&["run", "--bios", "b", "--append", "x"], 2, "need a GUEST");
 }
 
@@ -115,6 +121,8 @@ fn missing_and_odd_files_are_status_1() {
     refused(&["run", &flat, "--disk", &flat], 1, "512-byte sectors");
     refused(&["run", &flat, "--floppy", root], 1, "directory");
     refused(&["run", &flat, "--bios", &dir.file("rom", b"")], 1, "firmware image");
+    refused(&["run", &flat, "--dump-state", "/no/such/dir/s"], 1, "cannot create");
+    refused(&["run", &flat, "--dump-memory", "0:1=/no/such/dir/m"], 1, "cannot create");
     refused(&["run", &flat, "--trace", "int", "--trace-file", "/no/such/dir/t"], 1, "cannot create");
 }
 
@@ -140,4 +148,416 @@ fn a_closed_pipe_ends_help_quietly() {
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+// ---- Runs of real guests -------------------------------------------------------------------------------------------
+
+/// Runs a flat binary in protected mode, with these options.
+fn flat(name: &str, code: &[u8], options: &[&str]) -> Output {
+    let dir = Scratch::new(name);
+    let file = dir.file("flat.bin", code);
+    subring(&[&["run", file.as_str()], options].concat())
+}
+
+/// A disk of `sectors` whose boot sector is `code`.
+fn disk(code: &[u8], sectors: usize) -> Vec<u8> {
+    let mut image = vec![0; sectors * 512];
+    image[..code.len()].copy_from_slice(code);
+    image[510..512].copy_from_slice(&[0x55, 0xaa]);
+    image
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The object that `--json` prints.
+fn json(output: &Output) -> serde_json::Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", text(&output.stdout)))
+}
+
+const SPIN: &[u8] = &[0xeb, 0xfe];
+
+#[test]
+fn each_way_of_ending_has_its_status() {
+    /// Name, code, options, exit status, what is said.
+    type Case = (&'static str, &'static [u8], &'static [&'static str], i32, &'static str);
+    let cases: [Case; 8] = [
+        ("exit", &[0xb0, 3, 0xe6, 0xf4], &[], 3, "ended with status 3"),
+        ("exit255", &[0xb0, 0xff, 0xe6, 0xf4], &[], 255, "ended with status 255"),
+        ("triple", &[0x0f, 0x0b], &[], 120, "triple fault: #UD at 0008:00100000"),
+        ("halted", &[0xfa, 0xf4], &[], 121, "halted for ever"),
+        ("reset", &[0xb0, 0xfe, 0xe6, 0x64, 0xeb, 0xfe], &[], 122, "asked for a reset"),
+        ("budget", SPIN, &["--budget", "12345"], 124, "after 12,345 instructions"),
+        ("nothing", SPIN, &["--budget", "0"], 124, "after 0 instructions"),
+        ("time", SPIN, &["--time", "3ms", "--hz", "1M"], 124, "after 3,000 instructions"),
+    ];
+    for (name, code, options, status, words) in cases {
+        let output = flat(name, code, options);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{name}: {said}");
+        assert!(said.contains(words), "{name}: {said}");
+        assert!(output.stdout.is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn json_says_how_it_ended_and_repeats_to_the_byte() {
+    let run = || flat("json", &[0x0f, 0x0b], &["--json"]);
+    let (one, two) = (json(&run()), json(&run()));
+    assert_eq!(one["outcome"]["kind"], "triple-fault");
+    assert_eq!((one["status"].as_u64(), one["retired"].as_u64()), (Some(120), Some(0)));
+    assert!(one["registers"].as_str().unwrap().contains("eip 00100000"));
+    assert_eq!(one["stats"], two["stats"]);
+
+    let (a, b) = (subring(&["run", "rings", "--json"]), subring(&["run", "rings", "--json"]));
+    assert_eq!(a.stdout, b.stdout);
+    assert!(a.stderr.is_empty(), "{}", text(&a.stderr));
+    let object = json(&a);
+    assert_eq!((object["status"].as_u64(), &object["outcome"]["kind"]), (Some(0), &"exit".into()));
+    assert_eq!(object["stats"]["exceptions"]["13"], 5, "five #GP, by its transcript");
+    let serial = object["serial"].as_str().unwrap();
+    assert!(serial.contains("Good: all tasks ended"), "{serial}");
+}
+
+#[test]
+fn built_in_guests_print_their_transcripts() {
+    for name in ["rings", "rings-clean", "sensitive", "smc"] {
+        let folder = name.trim_end_matches("-clean");
+        let file = if name == folder { "expected.txt" } else { "expected-clean.txt" };
+        let path = format!("{}/guest-programs/{folder}/{file}", env!("CARGO_MANIFEST_DIR"));
+        let output = subring(&["run", name]);
+        assert_eq!(output.status.code(), Some(0), "{name}: {}", text(&output.stderr));
+        assert_eq!(text(&output.stdout), text(&std::fs::read(path).unwrap()), "{name}");
+    }
+}
+
+#[test]
+fn every_guest_of_the_list_runs() {
+    let list = text(&subring(&["guests"]).stdout);
+    let names: Vec<&str> = list.lines().filter_map(|l| l.split_whitespace().next()).collect();
+    assert!(names.len() >= 9, "{list}");
+    for name in names {
+        // The benches run for long; their start is enough here.
+        let output = subring(&["run", name, "--budget", "100M"]);
+        let status = output.status.code();
+        let fine = status == Some(0) || name == "bench" && status == Some(124);
+        assert!(fine, "{name}: {status:?} {}", text(&output.stderr));
+        assert!(!output.stdout.is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn alone_it_runs_two_guests_and_counts() {
+    let output = subring(&[]);
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let words =
+        ["Hello from ring 0", "Good: all tasks ended", "instructions", "#PF 73", "timer", "subring guests"];
+    for word in words {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    assert!(output.stderr.is_empty());
+}
+
+#[test]
+fn a_multiboot_kernel_gets_its_command_line_and_modules() {
+    let dir = Scratch::new("module");
+    let module = dir.file("module.txt", b"content");
+    let output = subring(&["run", "hello", "--append", "colour=blue", "--module", &format!("{module},x y")]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("hello colour=blue"), "{}", text(&output.stdout));
+}
+
+#[test]
+fn the_boot_sector_runs_as_disk_and_as_floppy() {
+    let output = subring(&["run", "boot", "--json"]);
+    let object = json(&output);
+    let (serial, screen) = (object["serial"].as_str().unwrap(), object["screen"].to_string());
+    for shown in [serial, &screen] {
+        assert!(shown.contains("boot: drive 80") && shown.contains("boot: all is well"), "{shown}");
+    }
+
+    let dir = Scratch::new("floppy");
+    let image = format!("{}/guest-programs/boot/boot.img", env!("CARGO_MANIFEST_DIR"));
+    let mut bytes = std::fs::read(image).unwrap();
+    bytes.resize(1_474_560, 0);
+    let floppy = dir.file("floppy.img", &bytes);
+    for options in [&["run", "--floppy", &floppy][..], &["run", &floppy]] {
+        let output = subring(options);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        assert!(text(&output.stdout).contains("boot: drive 00"), "{}", text(&output.stdout));
+    }
+    let output = subring(&["run", "boot", "--dump-screen"]);
+    assert_eq!(text(&output.stdout).matches("boot: all is well").count(), 2, "serial port and screen");
+}
+
+/// MOV AX,0301h; MOV CX,2; MOV DX,80h; XOR BX,BX; MOV ES,BX; MOV BX,7C00h; INT 13h; MOV AL,AH; OUT F4h,AL:
+/// writes the boot sector over the next one, and ends with the status of INT 13h.
+#[rustfmt::skip]
+const COPIES_ITSELF: &[u8] = &[
+    0xb8, 0x01, 0x03, 0xb9, 0x02, 0x00, 0xba, 0x80, 0x00, 0x31, 0xdb, 0x8e, 0xc3,
+    0xbb, 0x00, 0x7c, 0xcd, 0x13, 0x88, 0xe0, 0xe6, 0xf4,
+];
+
+#[test]
+fn a_guest_writes_to_its_disk_unless_it_is_a_snapshot() {
+    let dir = Scratch::new("snapshot");
+    let image = disk(COPIES_ITSELF, 16);
+    let path = dir.file("disk.img", &image);
+    let output = subring(&["run", &path, "--snapshot"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(std::fs::read(&path).unwrap() == image, "a snapshot leaves the file alone");
+    let output = subring(&["run", "--disk", &path]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let after = std::fs::read(&path).unwrap();
+    assert!(after[512..1024] == image[..512], "the sector was written");
+    assert!(after[1024..] == image[1024..] && after.len() == image.len());
+}
+
+/// Prints "K>" by INT 10h AH=0Eh, waits for a key by INT 16h AH=0, and ends with its ASCII code.
+#[rustfmt::skip]
+const WAITS_FOR_A_KEY: &[u8] = &[
+    0xb8, b'K', 0x0e, 0xcd, 0x10, 0xb8, b'>', 0x0e, 0xcd, 0x10,
+    0xb4, 0x00, 0xcd, 0x16, 0xe6, 0xf4,
+];
+
+#[test]
+fn scripted_keys_reach_the_guest() {
+    let dir = Scratch::new("keys");
+    let path = dir.file("disk.img", &disk(WAITS_FOR_A_KEY, 16));
+    for (script, status) in [
+        ("@\"K>\":q", i32::from(b'q')),
+        ("@\"K>\":<Ctrl-c>", 3),
+        ("@2s:Q", i32::from(b'Q')),
+        ("@1s:<Shift-a>", i32::from(b'A')),
+        ("@\"never shown\":q", 124),
+    ] {
+        let output = subring(&["run", &path, "--keys", script, "--time", "10s"]);
+        assert_eq!(output.status.code(), Some(status), "{script}: {}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn the_debug_console_goes_where_it_is_told() {
+    let code = [0xb0, b'!', 0xe6, 0xe9, 0xb0, 0, 0xe6, 0xf4];
+    assert_eq!(flat("e9", &code, &["--debugcon", "-"]).stdout, b"!");
+    let dir = Scratch::new("e9file");
+    let log = dir.0.join("log").to_str().unwrap().to_owned();
+    assert!(flat("e9b", &code, &["--debugcon", &log]).stdout.is_empty());
+    assert_eq!(std::fs::read(log).unwrap(), b"!");
+}
+
+#[test]
+fn traces_have_a_line_per_event() {
+    let dir = Scratch::new("trace");
+    let file = dir.0.join("trace").to_str().unwrap().to_owned();
+    let kinds = |options: &[&str]| {
+        let output = subring(&[options, &["--trace-file", &file]].concat());
+        let trace = std::fs::read_to_string(&file).unwrap();
+        let count =
+            |kind: &str| trace.lines().filter(|l| l.split_whitespace().nth(1) == Some(kind)).count() as u64;
+        (output, ["insn", "fault", "int", "port", "mem"].map(count), trace)
+    };
+    let (output, [insn, fault, int, port, mem], trace) =
+        kinds(&["run", "hello", "--trace", "insn,port,mem", "--budget", "5000"]);
+    assert_eq!(output.status.code(), Some(124));
+    assert_eq!(insn, 5000, "one per instruction of the budget");
+    assert!(fault == 0 && int == 0 && port > 10 && mem > 10, "{fault} {int} {port} {mem}");
+    assert!(trace.contains("port  03f8 <- "), "the first character");
+
+    let (output, [insn, fault, int, port, mem], trace) =
+        kinds(&["run", "rings", "--trace", "fault, int", "--json"]);
+    let stats = &json(&output)["stats"];
+    let sum =
+        |what: &str| stats[what].as_object().unwrap().values().map(|v| v.as_u64().unwrap()).sum::<u64>();
+    assert_eq!((fault, int), (sum("exceptions"), sum("interrupts")));
+    assert_eq!((insn, port, mem), (0, 0, 0));
+    assert!(trace.contains("#PF") && trace.contains("vector 20"), "{trace}");
+    let plain = json(&subring(&["run", "rings", "--json"]));
+    assert_eq!(json(&output)["retired"], plain["retired"], "looking on changes nothing");
+
+    let output = flat("trace-stderr", SPIN, &["--trace", "insn", "--budget", "3"]);
+    assert_eq!(text(&output.stderr).matches(" insn ").count(), 3, "{}", text(&output.stderr));
+}
+
+#[test]
+fn stats_name_exceptions_chips_and_ports() {
+    let output = subring(&["run", "rings", "--stats"]);
+    let said = text(&output.stderr);
+    for word in ["#PF 73", "INT n", "COM1", "interrupt controller", "0x3fd", "traces decoded", "TLB fills"] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    // XORPS XMM0,XMM0: the machine has no SSE, and says so at the end.
+    let said = text(&flat("unbuilt", &[0x0f, 0x57, 0xc0], &["--stats"]).stderr);
+    assert!(said.contains("xorps raised #UD 1 times"), "{said}");
+}
+
+/// MOV AL,'R'; OUT E9h,AL; then reads the second sector for ever.
+#[rustfmt::skip]
+const READS_FOR_EVER: &[u8] = &[
+    0xb0, b'R', 0xe6, 0xe9, 0x31, 0xdb, 0x8e, 0xc3,
+    0xb8, 0x01, 0x02, 0xb9, 0x02, 0x00, 0xba, 0x80, 0x00, 0xbb, 0x00, 0x80, 0xcd, 0x13, 0xeb, 0xf0,
+];
+
+#[test]
+fn a_disk_that_vanishes_ends_the_run_with_a_sentence() {
+    use std::io::Read;
+    let dir = Scratch::new("vanish");
+    let path = dir.file("disk.img", &disk(READS_FOR_EVER, 16));
+    let mut child = Command::new(env!("CARGO_BIN_EXE_subring"))
+        .args(["run", &path, "--debugcon", "-", "--time", "1000s"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ready = [0];
+    child.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
+    std::fs::write(&path, b"").unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("disk.img: the image became shorter than it was"), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+}
+
+#[test]
+fn a_live_screen_is_drawn_on_a_terminal() {
+    let command = format!("{} run boot --display vga --time 1s", env!("CARGO_BIN_EXE_subring"));
+    let terminal = Command::new("script").args(["-qec", &command, "/dev/null"]).stdin(Stdio::null()).output();
+    let Ok(output) = terminal else {
+        eprintln!("SKIPPED: no `script` to make a terminal");
+        return;
+    };
+    let said = text(&output.stdout);
+    assert!(said.contains("\x1b[?1049h") && said.contains("\x1b[?1049l"), "the alternate screen: {said:?}");
+    assert!(said.contains("boot: all is well"), "{said:?}");
+}
+
+#[test]
+fn a_reader_that_leaves_ends_a_run_quietly() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_subring"))
+        .args(["run", "rings"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(output.stderr.is_empty(), "{}", text(&output.stderr));
+}
+
+// ---- Bad images ----------------------------------------------------------------------------------------------------
+
+/// An ELF32 executable with one segment: `at` file offset 84, `filesz` and `memsz` bytes.
+fn elf(entry: u32, at: u32, filesz: u32, memsz: u32) -> Vec<u8> {
+    let mut f = b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+    f.extend([2u16, 3].iter().flat_map(|v| v.to_le_bytes()));
+    f.extend([1, entry, 52, 0, 0].iter().flat_map(|v: &u32| v.to_le_bytes()));
+    f.extend([52u16, 32, 1, 40, 0, 0].iter().flat_map(|v| v.to_le_bytes()));
+    f.extend([1, 84, at, at, filesz, memsz, 7, 4096].iter().flat_map(|v: &u32| v.to_le_bytes()));
+    f.extend([0xb0, 7, 0xe6, 0xf4]);
+    f
+}
+
+#[test]
+fn absurd_elf_files_are_refused_in_a_sentence() {
+    let dir = Scratch::new("elf");
+    let good = elf(0x10_0000, 0x10_0000, 4, 4);
+    let output = subring(&["run", &dir.file("good", &good)]);
+    assert_eq!(output.status.code(), Some(7), "{}", text(&output.stderr));
+
+    let changed = |at: usize, bytes: &[u8]| {
+        let mut f = good.clone();
+        f[at..at + bytes.len()].copy_from_slice(bytes);
+        f
+    };
+    let cases: [(&str, Vec<u8>, &str); 12] = [
+        ("cut", good[..60].to_vec(), "program headers"),
+        ("class64", changed(4, &[2]), "64-bit"),
+        ("big-endian", changed(5, &[2]), "big-endian"),
+        ("machine", changed(18, &[40]), "another processor"),
+        ("object", changed(16, &[1]), "object file"),
+        ("no-segments", changed(44, &[0, 0]), "no program headers"),
+        ("many-segments", changed(44, &[0xff, 0xff]), "beyond the end"),
+        ("far-headers", changed(28, &[0xf0, 0xff, 0xff, 0xff]), "beyond the end"),
+        ("entry", elf(0xdead_0000, 0x10_0000, 4, 4), "in none of its segments"),
+        ("filesz", elf(0x10_0000, 0x10_0000, 400, 4), "more bytes in the file"),
+        ("huge", elf(0x10_0000, 0x10_0000, 4, 0xffff_0000), "4 GiB"),
+        ("beyond", elf(0x7000_0000, 0x7000_0000, 4, 4), "do not fit"),
+    ];
+    for (name, bytes, words) in cases {
+        refused(&["run", &dir.file(name, &bytes)], 1, words);
+    }
+    refused(&["run", &dir.file("vga", &elf(0xb_8000, 0xb_8000, 4, 4))], 1, "VGA window");
+    for cut in 1..good.len() {
+        let output = subring(&["run", &dir.file("prefix", &good[..cut]), "--budget", "10"]);
+        assert!(!text(&output.stderr).contains("panicked"), "cut at {cut}");
+    }
+}
+
+#[test]
+fn a_multiboot_header_out_of_reach_is_named() {
+    let dir = Scratch::new("far-header");
+    let mut bytes = vec![0x90; 16384];
+    let header = [0x1bad_b002u32, 0, 0u32.wrapping_sub(0x1bad_b002)];
+    for (i, word) in header.iter().enumerate() {
+        bytes[12288 + 4 * i..][..4].copy_from_slice(&word.to_le_bytes());
+    }
+    refused(&["run", &dir.file("kernel", &bytes)], 1, "out of reach: it must be in the first 8 KiB");
+}
+
+#[test]
+fn options_that_do_not_go_together_are_refused() {
+    let dir = Scratch::new("conflicts");
+    let image = dir.file("disk.img", &disk(SPIN, 16));
+    refused(&["run", "boot", "--append", "x"], 2, "--append is for a Multiboot kernel");
+    refused(&["run", "boot", "--module", &image], 2, "--module is for a Multiboot kernel");
+    refused(&["run", "--disk", &image, "--at", "0x1000"], 2, "need a GUEST");
+    refused(&["run", "hello", "--format", "elf", "--append", "x"], 2, "--append");
+    refused(&["run", "hello", "--mem", "64K"], 1, "give at least --mem");
+    let odd = dir.file("odd.rom", &[0; 5000]);
+    refused(&["run", "boot", "--bios", &odd], 2, "multiple of 4 KiB");
+    refused(&["run", "boot", "--vgabios", &dir.0.join("none").to_string_lossy()], 1, "cannot open");
+    refused(&["run", "boot", "--budget", "-1"], 2, "unexpected argument");
+}
+
+#[cfg(unix)]
+#[test]
+fn unreadable_and_write_protected_disks_are_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = Scratch::new("rights");
+    let path = dir.file("disk.img", &disk(&[0xb0, 0, 0xe6, 0xf4], 16));
+    let rights = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+    rights(0o400);
+    if std::fs::OpenOptions::new().write(true).open(&path).is_ok() {
+        eprintln!("SKIPPED: this user may write to any file");
+        return;
+    }
+    refused(&["run", &path], 1, "give --snapshot");
+    assert_eq!(subring(&["run", &path, "--snapshot"]).status.code(), Some(0));
+    rights(0);
+    refused(&["run", &path], 1, "cannot open");
+}
+
+#[test]
+fn a_dump_shows_registers_and_memory_at_the_end() {
+    let dir = Scratch::new("dump");
+    // mov eax, 0x12345678; mov [0x2000], eax; push 0; popf; hlt
+    let code = [0xb8, 0x78, 0x56, 0x34, 0x12, 0xa3, 0, 0x20, 0, 0, 0x6a, 0, 0x9d, 0xf4];
+    let flat = dir.file("dump.bin", &code);
+    let memory = dir.0.join("memory");
+    let range = format!("0x1ffe:8={}", memory.display());
+    let output = subring(&["run", &flat, "--dump-state", "-", "--dump-memory", &range]);
+    assert_eq!(output.status.code(), Some(121));
+    let state: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(state["registers"]["eax"], "0x12345678");
+    assert_eq!(state["registers"]["eip"], "0x0010000e");
+    assert_eq!(state["registers"]["eflags"], "0x00000002");
+    assert_eq!(state["segments"]["cs"]["limit"], "0xffffffff");
+    assert_eq!((&state["retired"], &state["cpl"]), (&5.into(), &0.into()));
+    assert_eq!(std::fs::read(&memory).unwrap(), [0, 0, 0x78, 0x56, 0x34, 0x12, 0, 0]);
 }

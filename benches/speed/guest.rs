@@ -1,6 +1,6 @@
 //! Machines with a guest in them, for the other files: the bench guest at work, and small guests of a few instructions.
 
-use criterion::{BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
+use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput, measurement::WallTime};
 use std::hint::black_box;
 use std::path::Path;
 use subring::addr::GuestPhys;
@@ -18,8 +18,8 @@ const STACK: u32 = 0x1000;
 /// Instructions of one measured step, about a round of the bench guest.
 const STEP: u64 = 1_000_000;
 /// Instructions before the measuring: more than any workload's preparation takes.
-const PREPARATION: u64 = 10_000_000;
-/// So many that no measuring reaches the end, and their loop counts fit into 32 bits.
+const PREPARATION: u64 = 5_000_000;
+/// So many that no sample reaches the end, and their loop counts fit into 32 bits.
 const ROUNDS: u32 = 17_000;
 
 /// A machine without disks.
@@ -75,7 +75,8 @@ pub(crate) fn advance(machine: &mut Machine, instructions: u64) {
     assert_eq!(black_box(outcome), Outcome::Reached, "the guest ended while it was measured");
 }
 
-/// Measures one workload of the bench guest, in guest instructions a second; its preparation does not count.
+/// Measures one workload of the bench guest, in guest instructions a second. Each sample has a machine of its own, whose
+/// preparation does not count.
 fn workload(group: &mut BenchmarkGroup<'_, WallTime>, name: &str) {
     group.throughput(Throughput::Elements(STEP));
     group.bench_function(name, |b| {
@@ -88,6 +89,7 @@ fn workload(group: &mut BenchmarkGroup<'_, WallTime>, name: &str) {
 /// Measures the workloads of one family.
 pub(crate) fn workloads(criterion: &mut Criterion, family: &str, names: &[&str]) {
     let mut group = criterion.benchmark_group(family);
+    group.sampling_mode(SamplingMode::Flat);
     for name in names {
         workload(&mut group, name);
     }

@@ -76,6 +76,30 @@ pub fn address(text: &str) -> Result<u32, String> {
         .ok_or_else(|| "give an address like 0x7c00, below 4 GiB".into())
 }
 
+/// A length in bytes, not 0: `4096`, `0x1000`, `4K`, `1M` (powers of 1024).
+///
+/// # Errors
+/// A sentence.
+pub fn length(text: &str) -> Result<u32, String> {
+    let bytes = match number(text) {
+        Some(n) => Some(n),
+        None => {
+            let (n, suffix) = split(text)?;
+            let shift = match suffix.to_ascii_uppercase().as_str() {
+                "K" => 10,
+                "M" => 20,
+                "G" => 30,
+                _ => return Err(format!("the suffix `{suffix}` is none of K, M, G")),
+            };
+            n.checked_mul(1 << shift)
+        }
+    };
+    bytes
+        .and_then(|n| u32::try_from(n).ok())
+        .filter(|&n| n != 0)
+        .ok_or_else(|| "give a length like 4096, 0x1000 or 64K, below 4 GiB".into())
+}
+
 /// A duration in microseconds: `2`, `1.5s`, `300ms`, `50us`, `2m`.
 ///
 /// # Errors

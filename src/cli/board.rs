@@ -1,11 +1,12 @@
 //! Hooks [`crate::machine`] up to [`super::session::Pc`].
 
-use super::keys;
-use super::session::{Drive, Limits, Outcome, Pc, Spec, Stats, TextScreen, Trace, TraceFilter};
+use super::dump::State;
+use super::session::{Drive, Limits, Medium, Outcome, Pc, Spec, Stats, TextScreen, Trace, TraceFilter};
 use super::trace::TraceWriter;
+use crate::addr::GuestPhys;
 use crate::bus::{Clock, Ticks};
 use crate::device::cp437;
-use crate::device::disk::{Disk, FileDisk, Snapshot};
+use crate::device::disk::{Disk, FileDisk, MemoryDisk, Snapshot};
 use crate::device::fw_cfg::FwCfgConfig;
 use crate::device::keymap::KeyEvent;
 use crate::error::{Error, Result};
@@ -48,21 +49,30 @@ pub fn build(spec: Spec) -> Result<Box<dyn Pc>> {
 fn drives<const N: usize>(drives: Vec<Drive>) -> Result<[Option<Box<dyn Disk>>; N]> {
     let mut out = [const { None }; N];
     for (slot, drive) in out.iter_mut().zip(drives) {
-        let path = drive.path;
-        let file = FileDisk::new(drive.file, drive.snapshot).map_err(|e| Error::file("read", &path, e))?;
-        *slot = Some(if drive.snapshot {
-            Box::new(Snapshot::new(Box::new(file))) as Box<dyn Disk>
-        } else {
-            Box::new(file)
-        });
+        let snapshot = drive.snapshot;
+        let disk = medium(drive)?;
+        *slot = Some(if snapshot { Box::new(Snapshot::new(disk)) } else { disk });
     }
     Ok(out)
+}
+
+fn medium(drive: Drive) -> Result<Box<dyn Disk>> {
+    Ok(match drive.medium {
+        Medium::Memory(bytes) => Box::new(MemoryDisk::new(bytes)),
+        Medium::File(file) => {
+            let disk = FileDisk::new(file, &drive.path, drive.snapshot);
+            Box::new(disk.map_err(|e| Error::file("read", &drive.path, e))?)
+        }
+    })
 }
 
 /// Stores the image and sets the processor up for it.
 fn start(machine: &mut Machine, plan: &Plan) {
     for (at, bytes) in &plan.writes {
         machine.store(*at, bytes);
+    }
+    if plan.entry != Entry::Firmware {
+        machine.chips_as_after_post();
     }
     match plan.entry {
         Entry::Real { cs, ip } => machine.start_real(cs, ip),
@@ -139,11 +149,9 @@ impl Pc for Bare {
         self.machine.world.board.take_bios_console()
     }
 
-    fn key(&mut self, event: keys::KeyEvent) {
-        let key =
-            KeyEvent { code: (event.code & 0x7f) as u8, extended: event.code >> 8 == 0xe0, down: event.down };
+    fn key(&mut self, event: KeyEvent) {
         let now = self.machine.cpu.now;
-        self.machine.world.board.key(&[key], now);
+        self.machine.world.board.key(&[event], now);
         self.machine.world.settle();
     }
 
@@ -160,10 +168,21 @@ impl Pc for Bare {
         self.machine.registers()
     }
 
+    fn state(&self) -> State {
+        State::from(&self.machine.cpu)
+    }
+    fn read_memory(&self, at: u32, buf: &mut [u8]) {
+        self.machine.world.map.read(GuestPhys(at), buf);
+    }
+
     fn stats(&self) -> Stats {
         let m = &self.machine;
         let by_vector = |counts: &[u64]| {
-            (0u8..).zip(counts).filter(|(_, n)| **n != 0).map(|(v, n)| (v, *n)).collect::<BTreeMap<_, _>>()
+            (0..=u8::MAX)
+                .zip(counts)
+                .filter(|(_, n)| **n != 0)
+                .map(|(v, n)| (v, *n))
+                .collect::<BTreeMap<_, _>>()
         };
         let (traces, flushes) = m.decode_counts();
         let other = [
@@ -185,6 +204,10 @@ impl Pc for Bare {
             unbuilt: m.counts.unbuilt.clone(),
             other: other.into_iter().map(|(name, n)| (name.to_owned(), n)).collect(),
         }
+    }
+
+    fn take_host_error(&mut self) -> Option<Error> {
+        self.machine.world.board.take_host_error()
     }
 
     fn finish_trace(&mut self) -> Result<()> {

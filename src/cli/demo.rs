@@ -11,7 +11,7 @@ pub(super) fn run(build: &Build) -> Result<u8> {
     for b in builtin::DEMO.iter().filter_map(|name| builtin::find(name)) {
         out(format!("── {}: {}\n", b.name, b.about).as_bytes())?;
         let end = Run::builtin(b.name).drive(build)?;
-        out(format!("── {}\n{}\n", end.ending.sentence(), report::table(&end)).as_bytes())?;
+        out(format!("── {}\n{}\n", end.ending.sentence(), report::summary(&end)).as_bytes())?;
         if status == 0 {
             status = end.ending.status();
         }

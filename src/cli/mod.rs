@@ -5,6 +5,7 @@ pub mod args;
 pub mod board;
 pub mod builtin;
 mod demo;
+pub mod dump;
 mod guests;
 pub mod keys;
 pub mod report;
@@ -78,6 +79,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>, build: &session::Build) ->
 /// Whether output went to a reader that had left.
 fn is_closed_pipe(e: &Error) -> bool {
     matches!(e, Error::Host { source, .. } if source.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// Creates a file of the user's, or says why not.
+pub(crate) fn create(path: &std::path::Path) -> crate::error::Result<std::fs::File> {
+    std::fs::File::create(path).map_err(|e| Error::file("create", path, e))
 }
 
 /// Writes to stdout and flushes; a failure says so.

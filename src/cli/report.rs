@@ -2,14 +2,12 @@
 
 use super::screen;
 use super::session::{End, Ending, Stats};
+use crate::cpu::fault::vector_name;
+use crate::machine::board::chip_name;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// The names of the exceptions (SDM vol. 3, table 6-1).
-const EXCEPTIONS: [&str; 20] = [
-    "#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD", "#NM", "#DF", "", "#TS", "#NP", "#SS", "#GP", "#PF", "",
-    "#MF", "#AC", "#MC", "#XM",
-];
 /// Ports shown in a table; all are in the JSON object.
 const PORTS_SHOWN: usize = 12;
 
@@ -32,8 +30,8 @@ pub fn line(end: &End) -> String {
     format!("{} after {} instructions (exit status {status})", end.ending.sentence(), grouped(end.retired))
 }
 
-/// The counts of a run. Host time stands apart: it is measured, all else is exact and repeats.
-pub fn table(end: &End) -> String {
+/// The counts of a run in short. Host time stands apart: it is measured, all else is exact and repeats.
+pub fn summary(end: &End) -> String {
     let mut out = String::new();
     let seconds = end.host.as_secs_f64();
     let guest = end.ticks as f64 / end.hz as f64;
@@ -41,40 +39,53 @@ pub fn table(end: &End) -> String {
     row(&mut out, "instructions", &grouped(end.retired));
     row(&mut out, "guest time", &format!("{guest:.6} s"));
     row(&mut out, "host time", &format!("{seconds:.3} s ({mips:.0} million instructions per second)"));
-    let Stats { exceptions, interrupts, software, ports, unbuilt, other } = &end.stats;
-    for (name, counts) in [("exceptions", exceptions), ("interrupts", interrupts), ("INT n", software)] {
-        let cells: Vec<String> = counts
-            .iter()
-            .map(|(&v, &n)| {
-                let exception =
-                    if name == "exceptions" { EXCEPTIONS.get(usize::from(v)).copied() } else { None };
-                match exception.filter(|e| !e.is_empty()) {
-                    Some(e) => format!("{e} {}", grouped(n)),
-                    None => format!("{v:#04x} {}", grouped(n)),
-                }
-            })
-            .collect();
-        row(&mut out, name, if cells.is_empty() { "none".into() } else { cells.join(", ") }.as_str());
-    }
-    let mut busiest: Vec<_> = ports.iter().map(|(&p, &(r, w))| (p, r, w)).collect();
-    busiest.sort_by_key(|&(p, r, w)| (std::cmp::Reverse(r.saturating_add(w)), p));
-    let more = busiest.len().saturating_sub(PORTS_SHOWN);
-    let mut cells: Vec<String> = busiest
-        .iter()
-        .take(PORTS_SHOWN)
-        .map(|&(p, r, w)| format!("{p:#x} {}r {}w", grouped(r), grouped(w)))
-        .collect();
-    if more > 0 {
-        cells.push(format!("{more} more"));
-    }
-    row(&mut out, "ports", if cells.is_empty() { "none".into() } else { cells.join(", ") }.as_str());
-    for (name, &n) in other {
-        row(&mut out, name, &grouped(n));
-    }
+    let Stats { exceptions, interrupts, software, ports, unbuilt, .. } = &end.stats;
+    let exception = |(&v, &n): (&u8, &u64)| format!("{} {}", vector_name(v), grouped(n));
+    let vector = |(&v, &n): (&u8, &u64)| format!("{v:#04x} {}", grouped(n));
+    row(&mut out, "exceptions", &list(exceptions.iter().map(exception)));
+    row(&mut out, "interrupts", &list(interrupts.iter().map(vector)));
+    row(&mut out, "INT n", &list(software.iter().map(vector)));
+    row(&mut out, "port accesses", &list(by_chip(ports, end.retired)));
     for (name, &n) in unbuilt {
         row(&mut out, "not built", &format!("{name} raised #UD {} times", grouped(n)));
     }
     out
+}
+
+/// All counts of a run: the summary, the busiest ports, and what the machine did behind the scenes.
+pub fn table(end: &End) -> String {
+    let mut out = summary(end);
+    let mut busiest: Vec<_> = end.stats.ports.iter().map(|(&p, &(r, w))| (p, r, w)).collect();
+    busiest.sort_by_key(|&(p, r, w)| (std::cmp::Reverse(r.saturating_add(w)), p));
+    let more = busiest.len().saturating_sub(PORTS_SHOWN);
+    let shown = busiest.iter().take(PORTS_SHOWN);
+    let cells = shown.map(|&(p, r, w)| format!("{p:#x} {}r {}w", grouped(r), grouped(w)));
+    row(&mut out, "ports", &list(cells.chain((more > 0).then(|| format!("{more} more")))));
+    for (name, &n) in &end.stats.other {
+        row(&mut out, name, &grouped(n));
+    }
+    out
+}
+
+/// Port accesses per chip, the busiest first, with their share of all instructions where it is a percent or more.
+fn by_chip(ports: &BTreeMap<u16, (u64, u64)>, retired: u64) -> Vec<String> {
+    let mut chips: BTreeMap<&str, u64> = BTreeMap::new();
+    for (&port, &(reads, writes)) in ports {
+        *chips.entry(chip_name(port)).or_default() += reads + writes;
+    }
+    let mut chips: Vec<_> = chips.into_iter().collect();
+    chips.sort_by_key(|&(name, n)| (std::cmp::Reverse(n), name));
+    let cell = |(name, n): (&str, u64)| match 100 * n / retired.max(1) {
+        0 => format!("{name} {}", grouped(n)),
+        share => format!("{name} {} ({share}% of instructions)", grouped(n)),
+    };
+    chips.into_iter().map(cell).collect()
+}
+
+/// Cells with commas between them.
+fn list(cells: impl IntoIterator<Item = String>) -> String {
+    let cells: Vec<String> = cells.into_iter().collect();
+    if cells.is_empty() { "none".into() } else { cells.join(", ") }
 }
 
 fn row(out: &mut String, name: &str, value: &str) {

@@ -1,9 +1,10 @@
 //! `subring run`: boots a guest and shows its console.
 
+use super::builtin::{self, Builtin};
 use super::keys::{self, KeyStep};
-use super::session::{self, Build, Drive, End, Spec, Trace, TraceFilter, Wishes};
+use super::session::{self, Build, Drive, End, Medium, Spec, Trace, TraceFilter, Wishes};
 use super::terminal::{Console, Setup};
-use super::{args, builtin, out, report, screen};
+use super::{args, create, dump, out, report, screen};
 use crate::bus::Clock;
 use crate::error::{Error, Result};
 use crate::load::{self, Around, Format, Guest, Mode, Module, Plan};
@@ -80,7 +81,7 @@ pub struct Run {
 
     /// Type on the keyboard: steps `@1.5s:text<Enter>` (at a time), `@+2s:text` (after the step before),
     /// `@"grub>":text` (once the screen shows a text)
-    #[arg(long, value_name = "STRING", value_parser = keys::parse, allow_hyphen_values = true)]
+    #[arg(long, value_name = "STRING", value_parser = keys::parse, allow_hyphen_values = true, long_help = keys::HELP)]
     pub keys: Vec<Vec<KeyStep>>,
     /// Show the VGA text screen live in the terminal; stdin then is the keyboard, not the serial port
     #[arg(long, value_enum, default_value_t = Display::None)]
@@ -107,6 +108,13 @@ pub struct Run {
     /// Print one JSON object about the run, and nothing else, on standard output
     #[arg(long)]
     pub json: bool,
+    /// Write the processor's state at the end as JSON: registers, segments with their hidden parts, tables;
+    /// `-` is standard output
+    #[arg(long, value_name = "FILE")]
+    pub dump_state: Option<PathBuf>,
+    /// Write LEN bytes of physical memory from START at the end: `0x100000:64K=FILE` (repeatable)
+    #[arg(long, value_name = "START:LEN=FILE", value_parser = dump::range)]
+    pub dump_memory: Vec<dump::Range>,
 
     /// Leave stdin alone.
     #[arg(skip)]
@@ -165,7 +173,7 @@ struct Source {
     path: PathBuf,
     bytes: Vec<u8>,
     kind: Guest,
-    cmdline: Option<String>,
+    builtin: Option<&'static Builtin>,
 }
 
 impl Run {
@@ -197,6 +205,8 @@ impl Run {
             trace_file: None,
             stats: false,
             json: false,
+            dump_state: None,
+            dump_memory: Vec::new(),
             no_input: true,
         }
     }
@@ -238,12 +248,14 @@ impl Run {
                 eprintln!("subring: note: {note}");
             }
         }
+        let dumps = dump::Files::create(self.dump_state.as_deref(), &self.dump_memory)?;
         let spec = self.spec(plan, source.as_ref())?;
         let mut pc = build(spec)?;
         let mut console = Console::open_with(self.setup()?)?;
         let wishes = Wishes { budget: self.budget, time: self.time, keys: self.keys.concat() };
         let mut end = session::drive(&mut *pc, &mut console, &wishes)?;
         end.notes = notes;
+        dumps.write(&*pc)?;
         Ok(end)
     }
 
@@ -267,6 +279,9 @@ impl Run {
         if self.json && to_stdout(&self.debugcon) {
             return usage("--debugcon - and --json both want standard output: give a file to --debugcon");
         }
+        if self.json && to_stdout(&self.dump_state) {
+            return usage("--dump-state - and --json both want standard output: give a file to --dump-state");
+        }
         if self.json && to_stdout(&self.bioscon) {
             return usage("--bioscon - and --json both want standard output: give a file to --bioscon");
         }
@@ -279,8 +294,7 @@ impl Run {
         if let Some(b) = path.to_str().and_then(builtin::find) {
             let head = &b.bytes[..b.bytes.len().min(load::HEAD)];
             let kind = load::identify(path, head, b.bytes.len() as u64, self.format())?;
-            let cmdline = b.cmdline.map(str::to_owned);
-            return Ok(Some(Source { path: path.clone(), bytes: b.bytes.to_vec(), kind, cmdline }));
+            return Ok(Some(Source { path: path.clone(), bytes: b.bytes.to_vec(), kind, builtin: Some(b) }));
         }
         if path.components().count() == 1 && !path.exists() {
             return Err(Error::image(
@@ -296,7 +310,7 @@ impl Run {
             self.check_size(path, kind, size)?;
             read_up_to(&mut file, path, MAX_KERNEL, &mut bytes)?;
         }
-        Ok(Some(Source { path: path.clone(), bytes, kind, cmdline: None }))
+        Ok(Some(Source { path: path.clone(), bytes, kind, builtin: None }))
     }
 
     /// Refuses a file too large for what it is, before it is read.
@@ -341,7 +355,7 @@ impl Run {
         };
         let around = Around {
             mem: self.mem,
-            cmdline: self.append.clone().or_else(|| source.cmdline.clone()),
+            cmdline: self.append.clone().or_else(|| source.builtin?.cmdline.map(str::to_owned)),
             modules: self.module.iter().map(|m| self.module_of(m)).collect::<Result<_>>()?,
             at: self.at,
             mode: self.mode.map(|m| if m == ModeArg::Real { Mode::Real } else { Mode::Flat }),
@@ -374,9 +388,8 @@ impl Run {
     }
 
     fn spec(&self, plan: Plan, source: Option<&Source>) -> Result<Spec> {
-        let guest = |kind| source.filter(|s| s.kind == kind).map(|s| &s.path);
-        let disks: Vec<&PathBuf> = guest(Guest::Disk).into_iter().chain(&self.disk).collect();
-        let floppies: Vec<&PathBuf> = guest(Guest::Floppy).into_iter().chain(&self.floppy).collect();
+        let disks = self.drives(source, Guest::Disk, &self.disk, load::disk::check)?;
+        let floppies = self.drives(source, Guest::Floppy, &self.floppy, load::disk::check_floppy)?;
         if disks.len() > MAX_DISKS || floppies.len() > MAX_FLOPPIES {
             return Err(Error::Usage(format!(
                 "the machine takes {MAX_DISKS} disks and {MAX_FLOPPIES} floppies at most"
@@ -388,14 +401,34 @@ impl Run {
             epoch: self.epoch,
             bios: self.bios.as_deref().map(rom).transpose()?,
             vga_bios: self.vgabios.as_deref().map(rom).transpose()?,
-            disks: disks.into_iter().map(|p| self.drive_of(p, load::disk::check)).collect::<Result<_>>()?,
-            floppies: floppies
-                .into_iter()
-                .map(|p| self.drive_of(p, load::disk::check_floppy))
-                .collect::<Result<_>>()?,
+            disks,
+            floppies,
             trace: self.trace.map(|what| self.trace_to(what)).transpose()?,
             plan,
         })
+    }
+
+    /// The guest, if it is one of this `kind`, then the images of the options.
+    fn drives(
+        &self,
+        source: Option<&Source>,
+        kind: Guest,
+        paths: &[PathBuf],
+        check: impl Fn(&Path, u64) -> Result<()>,
+    ) -> Result<Vec<Drive>> {
+        let mut drives = Vec::new();
+        if let Some(s) = source.filter(|s| s.kind == kind) {
+            drives.push(match s.builtin {
+                Some(b) => {
+                    Drive { path: s.path.clone(), medium: Medium::Memory(b.bytes.to_vec()), snapshot: false }
+                }
+                None => self.drive_of(&s.path, &check)?,
+            });
+        }
+        for path in paths {
+            drives.push(self.drive_of(path, &check)?);
+        }
+        Ok(drives)
     }
 
     fn drive_of(&self, path: &Path, check: impl Fn(&Path, u64) -> Result<()>) -> Result<Drive> {
@@ -413,7 +446,7 @@ impl Run {
                 Error::file("open", path, e)
             }
         })?;
-        Ok(Drive { path: path.to_owned(), file, size, snapshot: self.snapshot })
+        Ok(Drive { path: path.to_owned(), medium: Medium::File(file), snapshot: self.snapshot })
     }
 
     fn trace_to(&self, what: TraceFilter) -> Result<Trace> {
@@ -459,10 +492,6 @@ fn read_up_to(file: &mut File, path: &Path, limit: u64, bytes: &mut Vec<u8>) -> 
 /// Where a debug console goes: a file, or standard output for `-`.
 fn sink(path: &Path) -> Result<Box<dyn Write>> {
     if path == Path::new("-") { Ok(Box::new(std::io::stdout())) } else { Ok(Box::new(create(path)?)) }
-}
-
-fn create(path: &Path) -> Result<File> {
-    File::create(path).map_err(|e| Error::file("create", path, e))
 }
 
 /// A firmware image.

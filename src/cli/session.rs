@@ -4,10 +4,12 @@
 //! [`Pc`] is all that the command line knows of a machine. What a batch run does depends on guest time alone:
 //! slices end at multiples of 10 ms of guest time, and scripted keys are looked at there and nowhere else.
 
-use super::keys::{KeyEvent, KeyStep, Typist};
+use super::dump::State;
+use super::keys::{KeyStep, Typist};
 use super::terminal::{Action, Console};
 use crate::bus::{Clock, Ticks};
-use crate::error::Result;
+use crate::device::keymap::KeyEvent;
+use crate::error::{Error, Result};
 use crate::load::Plan;
 use bitflags::bitflags;
 use serde::Serialize;
@@ -39,17 +41,24 @@ pub struct Spec {
     pub plan: Plan,
 }
 
-/// A disk or floppy image, open.
+/// A disk or floppy image.
 #[derive(Debug)]
 pub struct Drive {
     /// Its name, for messages.
     pub path: PathBuf,
-    /// The file: readable, and writable unless `snapshot`.
-    pub file: File,
-    /// Its size in bytes, a multiple of 512.
-    pub size: u64,
-    /// Whether writes are kept in memory and the file stays as it is.
+    /// Where its bytes are.
+    pub medium: Medium,
+    /// Whether writes are kept in memory and the medium stays as it is.
     pub snapshot: bool,
+}
+
+/// What an image is on the host.
+#[derive(Debug)]
+pub enum Medium {
+    /// A file: readable, and writable unless the drive is a snapshot.
+    File(File),
+    /// The bytes of a built-in guest.
+    Memory(Vec<u8>),
 }
 
 /// Where a trace goes.
@@ -179,8 +188,14 @@ pub trait Pc {
     fn screen(&self) -> Option<TextScreen>;
     /// The processor's registers, as lines of text.
     fn registers(&self) -> String;
+    /// The processor's state, for a dump.
+    fn state(&self) -> State;
+    /// Reads physical memory, as the processor would; ones where no memory is.
+    fn read_memory(&self, at: u32, buf: &mut [u8]);
     /// What was counted.
     fn stats(&self) -> Stats;
+    /// What went wrong on the host with a disk or floppy image, if something did since this was last asked.
+    fn take_host_error(&mut self) -> Option<Error>;
     /// Writes out what a trace still buffers, and says what went wrong with it.
     ///
     /// # Errors
@@ -285,7 +300,7 @@ const BACKLOG: usize = 64 << 10;
 /// Drives `pc` until its run ends.
 ///
 /// # Errors
-/// [`crate::error::Error`] for host trouble at the console.
+/// [`Error`] for host trouble at the console or with a disk image.
 pub fn drive(pc: &mut dyn Pc, console: &mut Console, wishes: &Wishes) -> Result<End> {
     let start = Instant::now();
     let mut session = Session::new(pc, console, wishes);
@@ -345,6 +360,10 @@ impl<'a> Session<'a> {
             let waits = matches!(outcome, Outcome::Idle(_));
             if !self.show(waits)? {
                 return Ok(Ending::OutputClosed);
+            }
+            // The guest sees an error of its drive. The run is worth nothing from there on: its user hears why.
+            if let Some(error) = self.pc.take_host_error() {
+                return Err(error);
             }
             if let Some(ending) = self.ended(outcome)? {
                 return Ok(ending);
@@ -510,8 +529,17 @@ mod tests {
         fn registers(&self) -> String {
             String::new()
         }
+        fn state(&self) -> State {
+            State::default()
+        }
+        fn read_memory(&self, _: u32, buf: &mut [u8]) {
+            buf.fill(0);
+        }
         fn stats(&self) -> Stats {
             Stats::default()
+        }
+        fn take_host_error(&mut self) -> Option<Error> {
+            None
         }
         fn finish_trace(&mut self) -> Result<()> {
             Ok(())
@@ -561,7 +589,7 @@ mod tests {
     fn keys_fall_on_the_grid_of_slices() {
         let script = keys::parse("@\"grub>\":a@+50ms:<Enter>").unwrap();
         let (_, pc) = drive_mock(Mock::default(), Wishes { time: Some(200_000), keys: script, ..wishes() });
-        let keys: Vec<(Ticks, u16, bool)> =
+        let keys: Vec<(Ticks, u8, bool)> =
             pc.0.borrow().keys.iter().map(|(t, e)| (*t, e.code, e.down)).collect();
         assert_eq!(
             keys,

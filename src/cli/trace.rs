@@ -59,7 +59,8 @@ fn describe(line: &mut String, now: u64, event: &Event<'_>) -> std::fmt::Result 
     write!(line, "{now:>12} ")?;
     match *event {
         Event::Insn { cs, eip, bytes, code32 } => {
-            writeln!(line, "insn  {cs:04x}:{eip:08x}  {}", disassemble(bytes, code32, eip))
+            let text = if bytes.is_empty() { "(not mapped)".into() } else { disassemble(bytes, code32, eip) };
+            writeln!(line, "insn  {cs:04x}:{eip:08x}  {text}")
         }
         Event::Fault { vector, code, address, cs, eip } => {
             write!(line, "fault {cs:04x}:{eip:08x}  {}", crate::cpu::fault::vector_name(vector))?;

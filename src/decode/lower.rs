@@ -38,11 +38,18 @@ pub fn decode(bytes: &[u8], code32: bool) -> Decoded {
     match decoder.last_error() {
         DecoderError::None => {}
         DecoderError::NoMoreBytes if !whole => return Decoded::Truncated,
-        // iced calls both "invalid"; what has used up all fifteen bytes is too long.
-        _ if whole && raw.len() == MAX_INSN_LEN => return Decoded::TooLong,
+        _ if whole && raw.len() == MAX_INSN_LEN && runs_on(bytes, code32) => return Decoded::TooLong,
         _ => return Decoded::Insn(undefined(&raw, bytes)),
     }
     Decoded::Insn(lower(&raw, bytes, code32))
+}
+
+/// Whether fifteen bytes that iced-x86 calls invalid do not end within them: without the first prefix they still ask
+/// for more. (If they end, the instruction is undefined and as long as one may be.)
+fn runs_on(bytes: &[u8], code32: bool) -> bool {
+    let mut decoder = Decoder::with_ip(bitness(code32), &bytes[1..], 0, OPTIONS);
+    let _ = decoder.decode();
+    decoder.last_error() == DecoderError::NoMoreBytes
 }
 
 /// What iced calls invalid: #UD, but for the x87 escapes, where #NM goes before it.

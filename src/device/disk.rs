@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::hash::{Hash, Hasher};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 
 /// Bytes in a sector.
 pub const SECTOR: usize = 512;
@@ -93,18 +94,35 @@ impl Disk for MemoryDisk {
 #[derive(Debug)]
 pub struct FileDisk {
     file: File,
+    path: PathBuf,
     sectors: u64,
     read_only: bool,
 }
 
 impl FileDisk {
-    /// The medium in `file`, whose size counts from now on.
+    /// The medium in `file`, whose size counts from now on. Errors name it by `path`.
     ///
     /// # Errors
     /// When the host does not tell the size.
-    pub fn new(mut file: File, read_only: bool) -> io::Result<Self> {
+    pub fn new(mut file: File, path: &Path, read_only: bool) -> io::Result<Self> {
         let bytes = file.seek(SeekFrom::End(0))?;
-        Ok(Self { file, sectors: bytes.div_ceil(SECTOR as u64), read_only })
+        Ok(Self { file, path: path.to_owned(), sectors: bytes.div_ceil(SECTOR as u64), read_only })
+    }
+
+    /// An error that says which file it is about: a machine has several.
+    fn named(&self, e: io::Error) -> io::Error {
+        io::Error::new(e.kind(), format!("{}: {e}", self.path.display()))
+    }
+
+    fn read_sectors(&mut self, lba: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.file.seek(SeekFrom::Start(lba * SECTOR as u64))?;
+        let got = self.fill(buf)?;
+        let last_sector = lba + (buf.len() / SECTOR) as u64 == self.sectors && buf.len() - got < SECTOR;
+        if got < buf.len() && !last_sector {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the image became shorter than it was"));
+        }
+        buf[got..].fill(0);
+        Ok(())
     }
 
     /// Reads until `buf` is full or the file ends.
@@ -128,22 +146,15 @@ impl Disk for FileDisk {
     }
     fn read(&mut self, lba: u64, buf: &mut [u8]) -> io::Result<()> {
         check_range(self, lba, buf.len())?;
-        self.file.seek(SeekFrom::Start(lba * SECTOR as u64))?;
-        let got = self.fill(buf)?;
-        let last_sector = lba + (buf.len() / SECTOR) as u64 == self.sectors && buf.len() - got < SECTOR;
-        if got < buf.len() && !last_sector {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the image became shorter than it was"));
-        }
-        buf[got..].fill(0);
-        Ok(())
+        self.read_sectors(lba, buf).map_err(|e| self.named(e))
     }
     fn write(&mut self, lba: u64, data: &[u8]) -> io::Result<()> {
         check_range(self, lba, data.len())?;
-        self.file.seek(SeekFrom::Start(lba * SECTOR as u64))?;
-        self.file.write_all(data)
+        let sought = self.file.seek(SeekFrom::Start(lba * SECTOR as u64));
+        sought.and_then(|_| self.file.write_all(data)).map_err(|e| self.named(e))
     }
     fn flush(&mut self) -> io::Result<()> {
-        self.file.sync_data()
+        self.file.sync_data().map_err(|e| self.named(e))
     }
     fn read_only(&self) -> bool {
         self.read_only

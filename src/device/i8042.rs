@@ -527,7 +527,7 @@ impl Device for I8042 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::keymap;
+    use super::super::keymap::Stroke;
     use super::*;
 
     struct Bench {
@@ -558,8 +558,9 @@ mod tests {
         fn bytes(&mut self) -> Vec<u8> {
             std::iter::from_fn(|| self.byte()).collect()
         }
-        fn type_keys(&mut self, keys: &str) {
-            for event in keymap::parse(keys).unwrap() {
+        /// Strikes keys by their names or characters.
+        fn type_keys(&mut self, keys: &[&str]) {
+            for event in keys.iter().flat_map(|name| Stroke::of_name(name).unwrap().events()) {
                 self.chip.key(event, self.now);
             }
         }
@@ -624,7 +625,7 @@ mod tests {
         let mut b = Bench::new();
         b.command(0x60);
         b.data(0x01);
-        b.type_keys("a<Up>");
+        b.type_keys(&["a", "Up"]);
         b.now += 100_000;
         b.status();
         assert!(b.chip.irq());
@@ -632,7 +633,7 @@ mod tests {
         assert!(!b.chip.irq());
         b.command(0x60);
         b.data(0x41);
-        b.type_keys("a<Up><F7>");
+        b.type_keys(&["a", "Up", "F7"]);
         assert_eq!(b.bytes(), [0x1e, 0x9e, 0xe0, 0x48, 0xe0, 0xc8, 0x41, 0xc1]);
     }
 
@@ -640,7 +641,7 @@ mod tests {
     fn a_disabled_keyboard_holds_its_bytes() {
         let mut b = Bench::new();
         b.command(0xad);
-        b.type_keys("a");
+        b.type_keys(&["a"]);
         assert_eq!(b.byte(), None);
         b.command(0xae);
         assert_eq!(b.bytes(), [0x1c, 0xf0, 0x1c]);
@@ -651,7 +652,7 @@ mod tests {
         let mut b = Bench::new();
         b.command(0x60);
         b.data(0x41);
-        let keys = "abc".repeat(200);
+        let keys = ["a", "b", "c"].repeat(200);
         b.type_keys(&keys);
         b.now += 1_000_000_000;
         let got = b.bytes();

@@ -1,9 +1,8 @@
-//! Characters and key names to keys: what `--keys` and a terminal in front of the VGA screen type.
+//! Characters, key names and a terminal's bytes to keys of a US keyboard: the one table for scripted typing and for
+//! the terminal in front of the VGA screen.
 //!
 //! A key is named by its scan code set 1 make code (IBM PS/2 Technical Reference, Keyboards); the keyboard of
 //! [`super::i8042`] turns it into the set that the guest chose.
-
-use crate::error::{Error, Result};
 
 /// A key going down or up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -16,8 +15,17 @@ pub struct KeyEvent {
     pub down: bool,
 }
 
-/// A key: its set 1 code and whether it is extended.
+/// A key: its set 1 code, and whether it stands behind an E0 prefix.
 type Key = (u8, bool);
+
+/// A key that is struck, with what is held meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stroke {
+    key: Key,
+    shift: bool,
+    ctrl: bool,
+    alt: bool,
+}
 
 const SHIFT: Key = (0x2a, false);
 const CTRL: Key = (0x1d, false);
@@ -78,6 +86,10 @@ const NAMES: &[(&str, Key)] = &[
     ("menu", (0x5d, true)),
 ];
 
+/// What can be held, by name.
+const MODIFIERS: &[(&str, Key)] =
+    &[("c", CTRL), ("ctrl", CTRL), ("a", ALT), ("alt", ALT), ("s", SHIFT), ("shift", SHIFT)];
+
 /// Escape sequences of terminals, after ESC.
 const SEQUENCES: &[(&str, &str)] = &[
     ("[A", "up"),
@@ -110,7 +122,7 @@ const SEQUENCES: &[(&str, &str)] = &[
     ("[24~", "f12"),
 ];
 
-/// The key of `c` on a US keyboard, and whether Shift is held.
+/// The key of `c`, and whether Shift is held.
 fn character(c: char) -> Option<(Key, bool)> {
     match c {
         ' ' => return Some(((0x39, false), false)),
@@ -130,82 +142,70 @@ fn named(name: &str) -> Option<Key> {
     NAMES.iter().find(|(n, _)| name.eq_ignore_ascii_case(n)).map(|(_, key)| *key)
 }
 
-/// Presses the modifiers and the key, then lets go in the opposite order.
-fn stroke(modifiers: &[Key], key: Key, out: &mut Vec<KeyEvent>) {
-    let event = |(code, extended): Key, down| KeyEvent { code, extended, down };
-    out.extend(modifiers.iter().map(|&m| event(m, true)));
-    out.push(event(key, true));
-    out.push(event(key, false));
-    out.extend(modifiers.iter().rev().map(|&m| event(m, false)));
-}
-
-fn type_character(c: char, out: &mut Vec<KeyEvent>) -> Option<()> {
-    let (key, shift) = character(c)?;
-    stroke(if shift { &[SHIFT] } else { &[] }, key, out);
-    Some(())
-}
-
-/// `Ctrl-Alt-Del`, `F1`, `Ctrl-c`: modifiers, then a key's name or one character.
-fn type_name(name: &str, out: &mut Vec<KeyEvent>) -> Option<()> {
-    let mut modifiers = Vec::new();
-    let mut rest = name;
-    while let Some((prefix, tail)) = rest.split_once('-').filter(|(_, tail)| !tail.is_empty()) {
-        let modifier = [("ctrl", CTRL), ("alt", ALT), ("shift", SHIFT)];
-        modifiers.push(modifier.iter().find(|(n, _)| prefix.eq_ignore_ascii_case(n))?.1);
-        rest = tail;
+impl Stroke {
+    fn plain(key: Key) -> Self {
+        Self { key, shift: false, ctrl: false, alt: false }
     }
-    let mut chars = rest.chars();
-    let key = match (chars.next(), chars.next()) {
-        (Some(c), None) => character(if modifiers.is_empty() { c } else { c.to_ascii_lowercase() })?.0,
-        _ if rest.eq_ignore_ascii_case("lt") => return type_character('<', out),
-        _ => named(rest)?,
-    };
-    stroke(&modifiers, key, out);
-    Some(())
-}
 
-/// The key events of a `--keys` string: characters of a US keyboard, and names in angle brackets such as
-/// `<Enter>`, `<F1>`, `<Up>`, `<Ctrl-C>`, `<Alt-x>`; `<lt>` is the character `<`.
-///
-/// # Errors
-/// [`Error::Usage`] for an unknown name, a missing `>` or a character that no key types.
-pub fn parse(keys: &str) -> Result<Vec<KeyEvent>> {
-    let mut out = Vec::new();
-    let mut rest = keys;
-    while let Some(c) = rest.chars().next() {
-        rest = &rest[c.len_utf8()..];
-        if c != '<' {
-            type_character(c, &mut out)
-                .ok_or_else(|| Error::Usage(format!("no key of a US keyboard types {c:?}")))?;
-            continue;
+    /// The stroke that types `c`, if a US keyboard has one.
+    pub fn of_char(c: char) -> Option<Self> {
+        character(c).map(|(key, shift)| Self { shift, ..Self::plain(key) })
+    }
+
+    /// The stroke called `name`: `F1`, `Ctrl-Alt-Del`, `C-x`: what is held, then a key's name or one character.
+    pub fn of_name(name: &str) -> Option<Self> {
+        if let Some((held, rest)) =
+            name.split_once('-').filter(|(held, rest)| !held.is_empty() && !rest.is_empty())
+        {
+            let modifier = MODIFIERS.iter().find(|(n, _)| held.eq_ignore_ascii_case(n))?.1;
+            // Ctrl-C is the key C with Ctrl: a letter's case does not add Shift.
+            let letter = rest.len() == 1 && rest.as_bytes()[0].is_ascii_alphabetic();
+            let stroke = Self::of_name(&if letter { rest.to_ascii_lowercase() } else { rest.to_owned() })?;
+            return Some(stroke.holding(modifier));
         }
-        let (name, tail) = rest
-            .split_once('>')
-            .ok_or_else(|| Error::Usage("a key name lacks its '>'; write <lt> for the character".into()))?;
-        type_name(name, &mut out).ok_or_else(|| {
-            Error::Usage(format!("<{name}> names no key: try <Enter>, <Esc>, <Up>, <F1> or <Ctrl-C>"))
-        })?;
-        rest = tail;
+        let mut chars = name.chars();
+        if let (Some(c), None) = (chars.next(), chars.next()) {
+            return Self::of_char(c);
+        }
+        named(name).map(Self::plain)
     }
-    Ok(out)
+
+    fn holding(self, modifier: Key) -> Self {
+        match modifier {
+            CTRL => Self { ctrl: true, ..self },
+            ALT => Self { alt: true, ..self },
+            _ => Self { shift: true, ..self },
+        }
+    }
+
+    /// What is held goes down, the key goes down and up, and what is held comes up in the opposite order.
+    pub fn events(self) -> Vec<KeyEvent> {
+        let event = |(code, extended): Key, down| KeyEvent { code, extended, down };
+        let held = [(self.ctrl, CTRL), (self.alt, ALT), (self.shift, SHIFT)];
+        let held: Vec<Key> = held.into_iter().filter_map(|(on, key)| on.then_some(key)).collect();
+        let mut events: Vec<KeyEvent> = held.iter().map(|&key| event(key, true)).collect();
+        events.extend([event(self.key, true), event(self.key, false)]);
+        events.extend(held.iter().rev().map(|&key| event(key, false)));
+        events
+    }
 }
 
-/// The key events of bytes that a terminal in raw mode sent; what no key types is left out.
-pub fn from_terminal(bytes: &[u8]) -> Vec<KeyEvent> {
+/// The strokes of bytes that a terminal in raw mode sent; what no key types is left out.
+pub fn from_terminal(bytes: &[u8]) -> Vec<Stroke> {
     let mut out = Vec::new();
     let mut rest = bytes;
     while let [first, tail @ ..] = rest {
         let known = SEQUENCES.iter().find(|(s, _)| *first == 0x1b && tail.starts_with(s.as_bytes()));
         if let Some((sequence, name)) = known {
-            let _ = type_name(name, &mut out);
+            out.extend(Stroke::of_name(name));
             rest = &tail[sequence.len()..];
             continue;
         }
-        match *first {
-            b @ (0x08 | 0x09 | 0x0a | 0x0d | 0x1b) => drop(type_character(b.into(), &mut out)),
-            b @ 1..=26 => drop(type_name(&format!("ctrl-{}", (b + b'a' - 1) as char), &mut out)),
-            b => drop(type_character(b.into(), &mut out)),
-        }
+        // Ctrl with a letter or one of [ \ ] arrives as the low five bits of its code; some have a key of their own.
+        let typed = Stroke::of_char((*first).into());
+        let letter = char::from(*first | 0x40).to_ascii_lowercase();
+        let control = || Stroke::of_char(letter).map(|s| s.holding(CTRL));
+        out.extend(typed.or_else(|| if *first < 0x20 { control() } else { None }));
         rest = tail;
     }
     out
@@ -215,38 +215,43 @@ pub fn from_terminal(bytes: &[u8]) -> Vec<KeyEvent> {
 mod tests {
     use super::*;
 
-    fn codes(keys: &str) -> Vec<u8> {
-        parse(keys).unwrap().iter().map(|k| k.code | if k.down { 0 } else { 0x80 }).collect()
+    /// Set 1 bytes without their E0.
+    fn codes(stroke: Option<Stroke>) -> Vec<u8> {
+        stroke.unwrap().events().iter().map(|k| k.code | if k.down { 0 } else { 0x80 }).collect()
     }
 
     #[test]
     fn characters_and_names_become_strokes() {
-        assert_eq!(codes("a"), [0x1e, 0x9e]);
-        assert_eq!(codes("A"), [0x2a, 0x1e, 0x9e, 0xaa]);
-        assert_eq!(codes("<Enter>"), [0x1c, 0x9c]);
-        assert_eq!(codes("<Ctrl-C>"), [0x1d, 0x2e, 0xae, 0x9d]);
-        assert_eq!(codes("<lt>"), [0x2a, 0x33, 0xb3, 0xaa]);
-        assert!(parse("<Up>").unwrap()[0].extended);
+        assert_eq!(codes(Stroke::of_char('a')), [0x1e, 0x9e]);
+        assert_eq!(codes(Stroke::of_char('A')), [0x2a, 0x1e, 0x9e, 0xaa]);
+        assert_eq!(codes(Stroke::of_name("Enter")), [0x1c, 0x9c]);
+        assert_eq!(codes(Stroke::of_name("Ctrl-C")), [0x1d, 0x2e, 0xae, 0x9d]);
+        assert_eq!(Stroke::of_name("C-x"), Stroke::of_name("ctrl-X"));
+        assert_eq!(codes(Stroke::of_name("C-A-Del")), [0x1d, 0x38, 0x53, 0xd3, 0xb8, 0x9d]);
+        assert_eq!(codes(Stroke::of_name("C--")), [0x1d, 0x0c, 0x8c, 0x9d]);
+        assert!(Stroke::of_name("Up").unwrap().events()[0].extended);
     }
 
     #[test]
     fn every_printable_character_has_a_key() {
         for c in ' '..='~' {
-            assert!(character(c).is_some(), "{c:?}");
+            assert!(Stroke::of_char(c).is_some(), "{c:?}");
         }
     }
 
     #[test]
-    fn bad_strings_are_refused() {
-        for bad in ["<Nokey>", "<Enter", "\u{e9}", "<>", "<Foo-a>"] {
-            assert!(parse(bad).is_err(), "{bad}");
+    fn what_no_key_is_called_is_refused() {
+        for bad in ["", "Nokey", "\u{e9}", "Foo-a", "C-", "-x"] {
+            assert_eq!(Stroke::of_name(bad), None, "{bad}");
         }
     }
 
     #[test]
-    fn terminal_bytes_become_keys() {
-        assert_eq!(from_terminal(b"\x1b[A"), parse("<Up>").unwrap());
-        assert_eq!(from_terminal(b"\x03\r"), parse("<Ctrl-c><Enter>").unwrap());
-        assert_eq!(from_terminal(b"\x1b"), parse("<Esc>").unwrap());
+    fn terminal_bytes_become_strokes() {
+        let names = |names: &[&str]| names.iter().map(|n| Stroke::of_name(n).unwrap()).collect::<Vec<_>>();
+        assert_eq!(from_terminal(b"\x1b[A\x1bOP\x1b[24~"), names(&["Up", "F1", "F12"]));
+        assert_eq!(from_terminal(b"\x03\r\x7f\x1c"), names(&["C-c", "Enter", "Backspace", "C-\\"]));
+        assert_eq!(from_terminal(b"\x1b"), names(&["Esc"]));
+        assert_eq!(from_terminal(b"\xff\x00").len(), 1, "NUL is Ctrl-@");
     }
 }

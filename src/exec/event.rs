@@ -65,8 +65,15 @@ pub struct TripleFault {
     pub third: Fault,
 }
 
+/// Events tried in one tick.
+const SERIAL: u32 = 4;
+
 /// Delivers `event`, and what goes wrong on the way: a second fault of the contributory kind becomes #DF, one more
 /// shuts the processor down (SDM vol. 3, 6.15, interrupt 8). Calls `seen` with each event as it is tried.
+///
+/// Faults of other kinds are handled one after the other, and that need not end: #AC for an unaligned stack of a
+/// handler in ring 3 raises #AC again. Real processors then loop in their microcode, deaf to interrupts; here the
+/// fault comes back after `SERIAL` tries, to be delivered when time has moved on.
 ///
 /// # Errors
 /// [`TripleFault`]; the processor is in shutdown then.
@@ -75,15 +82,17 @@ pub fn raise<E: Env>(
     env: &mut E,
     event: Event,
     mut seen: impl FnMut(&Cpu, Event),
-) -> Result<(), TripleFault> {
+) -> Result<Option<Fault>, TripleFault> {
     cpu.shadow = Default::default();
     let mut current = event;
     let mut second = None;
+    let mut tried = 0;
     loop {
+        tried += 1;
         seen(cpu, current);
         let Err(next) = deliver(cpu, env, current) else {
             cpu.refresh();
-            return Ok(());
+            return Ok(None);
         };
         // CR2 tells of the page fault met last, also where it becomes a double fault.
         if let Some(at) = next.address() {
@@ -102,8 +111,11 @@ pub fn raise<E: Env>(
         if doubles(current, next) {
             second = Some(next);
             current = Event::Exception(Fault::DF);
-        } else {
+        } else if tried < SERIAL {
             current = Event::Exception(next);
+        } else {
+            cpu.refresh();
+            return Ok(Some(next));
         }
     }
 }
@@ -282,6 +294,7 @@ fn through_gate<E: Env>(cpu: &mut Cpu, env: &mut E, event: Event, gate: Descript
         frame.push(u32::from(code));
     }
     let eip = if width == Width::Dword { gate.gate_offset() } else { gate.gate_offset() & 0xffff };
+    frame.check_room(code)?;
     if eip > d.limit() {
         return Err(Fault::GP0);
     }

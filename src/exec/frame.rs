@@ -39,18 +39,26 @@ impl Frame {
         self.count += 1;
     }
 
+    /// Whether the values fit the segment; pages are not looked at.
+    ///
+    /// # Errors
+    /// #SS(`code`).
+    pub fn check_room(&self, code: u16) -> Result<(), Fault> {
+        let step = self.width.bytes();
+        let fits = |n| self.ss.in_limit(self.offset(n), step);
+        let room = self.ss.usable() && self.ss.writable() && (0..self.count).all(fits);
+        if room { Ok(()) } else { Err(Fault::ss(code)) }
+    }
+
     /// Writes the values and returns the stack pointer after them (within SS.B's width; upper bits those of `sp`).
     ///
     /// # Errors
     /// #SS(`code`) when they do not fit the segment; #PF.
     pub fn commit<E: Env>(&self, cpu: &Cpu, env: &mut E, code: u16) -> Result<u32, Fault> {
+        self.check_room(code)?;
         let step = self.width.bytes();
         for n in 0..self.count {
-            let offset = self.offset(n);
-            if !self.ss.usable() || !self.ss.in_limit(offset, step) || !self.ss.writable() {
-                return Err(Fault::ss(code));
-            }
-            env.probe(cpu, self.linear(offset), step, self.user, true)?;
+            env.probe(cpu, self.linear(self.offset(n)), step, self.user, true)?;
         }
         for n in 0..self.count {
             let at = self.linear(self.offset(n));

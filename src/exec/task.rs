@@ -269,25 +269,27 @@ fn load<E: Env>(cpu: &mut Cpu, env: &mut E, tss: &Tss, image: &Image) -> Result<
     }
     cpu.regs[..8].copy_from_slice(&image.regs);
     cpu.eip = image.eip;
-    for (n, selector) in image.segs.iter().enumerate() {
-        cpu.segs[n] = Segment::null(*selector);
+    for s in SegReg::ALL {
+        cpu.set_seg(s, Segment::null(image.segs[s as usize]));
     }
     let v86 = image.eflags & Eflags::VM.bits() != 0 && tss.is_32bit();
     let mut flags = Eflags::from_bits_truncate(image.eflags);
     flags.set(Eflags::VM, v86);
     cpu.set_eflags(flags);
     cpu.set_cpl(if v86 { 3 } else { Selector(image.segs[1]).rpl() });
-    if image.trap {
-        cpu.pend_debug(DR6_BT);
-    }
     load_ldt(cpu, env, image.ldt)?;
     if v86 {
         for s in SegReg::ALL {
             cpu.set_seg(s, Segment::v86(image.segs[s as usize]));
         }
-        return Ok(());
+    } else {
+        load_segments(cpu, env, image)?;
     }
-    load_segments(cpu, env, image)
+    // Only a task that can start traps: after a fault above, the trap would hit whatever runs next.
+    if image.trap {
+        cpu.pend_debug(DR6_BT);
+    }
+    Ok(())
 }
 
 fn load_ldt<E: Env>(cpu: &mut Cpu, env: &mut E, selector: u16) -> Result<(), Fault> {

@@ -107,7 +107,8 @@ impl<E: CodeEnv> Interp<E> {
     #[inline(always)]
     pub(crate) fn boundary(&mut self, cpu: &mut Cpu, env: &mut E) -> Option<Stop> {
         if cpu.now >= cpu.deadline {
-            return Some(Stop::Budget);
+            // A trap that is due belongs to the instruction before, and to the same side of the deadline.
+            return Some(step::due_traps(cpu).map_or_else(Stop::Fault, |()| Stop::Budget));
         }
         if env.wants_attention() {
             return attend(cpu, env);

@@ -80,11 +80,11 @@ fn code_breakpoints(cpu: &Cpu) -> Result<(), Fault> {
 }
 
 /// The traps due after an instruction. A load of SS holds them off by one instruction; its single step is lost.
-fn due_traps(cpu: &mut Cpu) -> Result<(), Fault> {
-    if cpu.shadow.contains(Shadow::SS) {
+pub(super) fn due_traps(cpu: &mut Cpu) -> Result<(), Fault> {
+    if cpu.debug_pending == 0 || cpu.shadow.contains(Shadow::SS) {
         return Ok(());
     }
     let dr6 = std::mem::take(&mut cpu.debug_pending);
     cpu.refresh();
-    if dr6 == 0 { Ok(()) } else { Err(Fault::debug(dr6)) }
+    Err(Fault::debug(dr6))
 }

@@ -90,6 +90,29 @@ const PORTS: &[(u16, u16, Chip)] = &[
     (0xcf8, 0xcff, Chip::Pci),
 ];
 
+/// What the chip at `port` is called in reports.
+pub fn chip_name(port: u16) -> &'static str {
+    let chip = PORTS.iter().find(|(first, last, _)| (*first..=*last).contains(&port));
+    match chip.map_or(Chip::None, |&(_, _, chip)| chip) {
+        Chip::Pit => "timer",
+        Chip::I8042 => "keyboard",
+        Chip::Cmos => "CMOS",
+        Chip::Com1 => "COM1",
+        Chip::Com2 => "COM2",
+        Chip::Ata0 => "disk 0-1",
+        Chip::Ata1 => "disk 2-3",
+        Chip::Fdc => "floppy",
+        Chip::Pic => "interrupt controller",
+        Chip::Dma => "DMA",
+        Chip::Vga => "VGA",
+        Chip::Pci => "PCI",
+        Chip::FwCfg => "fw_cfg",
+        Chip::Debug => "debug ports",
+        Chip::Numeric => "x87 error latch",
+        Chip::None => "nothing",
+    }
+}
+
 /// What a board is built from.
 #[derive(Default)]
 pub struct BoardConfig {

@@ -38,7 +38,7 @@ impl Machine {
     pub fn state_hash(&self) -> u64 {
         let mut h = DefaultHasher::new();
         hash_cpu(&self.cpu, &mut h);
-        self.delivered.hash(&mut h);
+        (self.delivered, self.pending.map(|f| (f.vector(), f.code(), f.address()))).hash(&mut h);
         self.world.tlb.entries().for_each(|e| e.hash(&mut h));
         self.world.map.ram.bytes().hash(&mut h);
         self.world.board.hash_state(&mut h);

@@ -95,8 +95,8 @@ pub struct Machine {
     /// When the last event was delivered. No two share a tick: an event right after another one, with no
     /// instruction in between, takes a tick of its own, so that a handler which cannot even start does not stop time.
     delivered: Option<Ticks>,
-    /// Why the processor is shut down, until the next reset.
-    shutdown: Option<TripleFault>,
+    /// A fault met while delivering another, which is still to be delivered; see [`raise`].
+    pending: Option<Fault>,
 }
 
 impl Machine {
@@ -124,7 +124,7 @@ impl Machine {
             interp: Interp::default(),
             clock,
             delivered: None,
-            shutdown: None,
+            pending: None,
         })
     }
 
@@ -148,7 +148,7 @@ impl Machine {
     pub fn reset(&mut self) {
         let (now, idle) = (self.cpu.now, self.cpu.idle);
         self.cpu = Cpu { now, idle, ..Cpu::new() };
-        self.shutdown = None;
+        self.pending = None;
         self.world.board.reset(&mut self.world.map);
         self.world.settle();
         self.world.tlb.flush(true);
@@ -162,20 +162,20 @@ impl Machine {
         }
         let mut rested = self.cpu.activity != Activity::Running;
         loop {
-            if let Some(triple) = self.shutdown {
-                return Outcome::TripleFault(triple);
-            }
             if let Some(outcome) = self.look_up(&limits) {
                 return outcome;
             }
-            if self.cpu.activity == Activity::Halted {
+            if self.cpu.activity == Activity::Halted && self.pending.is_none() {
                 match self.rest(&limits, std::mem::take(&mut rested)) {
                     Some(outcome) => return outcome,
                     None => continue,
                 }
             }
             rested = false;
-            let stop = self.execute(self.horizon(&limits));
+            let stop = match self.pending.take() {
+                Some(fault) => Stop::Fault(fault),
+                None => self.execute(self.horizon(&limits)),
+            };
             if let Stop::Fault(fault) = stop
                 && let Err(triple) = self.deliver(Event::Exception(fault))
             {
@@ -206,7 +206,7 @@ impl Machine {
     fn interrupt(&mut self) -> Option<TripleFault> {
         let shadowed = self.cpu.special.intersects(Special::HOLDS_INTERRUPTS);
         let open = self.cpu.system_flags.contains(Eflags::IF) && !shadowed;
-        if !open || !self.world.board.interrupt_requested() {
+        if !open || self.pending.is_some() || !self.world.board.interrupt_requested() {
             return None;
         }
         let vector = self.world.board.acknowledge();
@@ -264,8 +264,8 @@ impl Machine {
             self.report(event, cs, eip);
         }
         self.world.clear_break_hits();
-        self.shutdown = result.err();
-        result
+        self.pending = result?;
+        Ok(())
     }
 
     fn report(&mut self, event: Event, cs: u16, eip: u32) {

@@ -56,7 +56,12 @@ fn run_form(form: &Form, host: &mut HostCpu, ours: &mut Option<Box<dyn Subject>>
             None => host.run(&case, &mut mine),
         }
         tally.faults += u32::from(theirs.fault.is_some());
-        let verdict = compare(&case, &theirs, &mine);
+        let mut verdict = compare(&case, &theirs, &mine);
+        if !verdict.agrees && !case.fpu.is_empty() {
+            // Another process may have had the processor in between, after which AMD's have lost the x87's pointers.
+            host.run(&case, &mut theirs);
+            verdict = compare(&case, &theirs, &mine);
+        }
         tally.ulps = tally.ulps.max(verdict.ulps);
         if verdict.undefined != 0 {
             *tally.undefined.entry((case.class, verdict.undefined)).or_default() += 1;

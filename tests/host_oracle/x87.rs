@@ -402,8 +402,8 @@ pub(super) fn pending(image: &[u8]) -> bool {
 }
 
 /// Whether two states agree, and by how much registers differ. Selectors are left out: a 64-bit kernel saves none. AMD's
-/// processors forget the other pointers, too, when the kernel saves and loads the state (after a fault, or when
-/// another process had the processor), unless an exception is pending: a zero there is not compared.
+/// processors forget the other pointers, too, when the kernel saves and loads the state after a fault, unless an
+/// exception is pending: a zero there is not compared.
 pub(super) fn compare(case: &Case, host: &[u8], ours: &[u8]) -> (bool, u64) {
     if host.len() != ours.len() || host.len() < SIZE {
         return (host == ours, 0);

@@ -85,6 +85,7 @@ fn tables() -> Result<Memory, String> {
         memory.put32(4 * u32::from(vector), handler(vector));
         memory.put(handler(vector), &[0xeb, 0xfe]);
     }
+    memory.put(TARGET, &[0xeb, 0xfe]);
     let [esp0, esp1, esp2] = INNER_STACKS;
     memory.directive(
         &format!("tss32 {TSS}: esp0={esp0} ss0=0x10 esp1={esp1} ss1=0x21 esp2={esp2} ss2=0x32 iomap=0x68"),

@@ -19,6 +19,8 @@ pub const TSS: u32 = 0x4000;
 pub const HANDLERS: u32 = 0xa000;
 /// Where the instruction of a case stands (EIP; CS is flat, so it is the address too).
 pub const CODE: u32 = 0xc000;
+/// Where transfers of the cases go: a `jmp $` too.
+pub const TARGET: u32 = 0xd000;
 /// ESP at the start.
 pub const STACK: u32 = 0xe000;
 /// ESP of the levels 0, 1 and 2 in the TSS.
@@ -58,7 +60,7 @@ pub fn handler(vector: u8) -> u32 {
     HANDLERS + 16 * u32::from(vector)
 }
 
-/// A number: hexadecimal with `0x`, else decimal; or a place (`code`, `stack`, `data`, `h0d` for the handler of
+/// A number: hexadecimal with `0x`, else decimal; or a place (`code`, `target`, `stack`, `data`, `h0d` for the handler of
 /// vector 0D), with `+n` or `-n` after it.
 pub fn number(text: &str) -> Result<u32, String> {
     let split = text.char_indices().skip(1).find(|(_, c)| matches!(c, '+' | '-')).map(|(i, _)| i);
@@ -79,6 +81,7 @@ fn plain(text: &str) -> Option<u32> {
 fn place(text: &str) -> Option<u32> {
     match text {
         "code" => Some(CODE),
+        "target" => Some(TARGET),
         "stack" => Some(STACK),
         "data" => Some(DATA),
         "esp0" => Some(INNER_STACKS[0]),

@@ -34,27 +34,81 @@ fn cases(path: &Path) -> Result<Vec<text::Case>, String> {
     text::parse(&name, &std::fs::read_to_string(path).expect("a readable file"))
 }
 
+/// Runs every `n`th case from the `first` on; what failed, by place in `cases`.
+fn run_share(cases: &[text::Case], first: usize, n: usize) -> Vec<(usize, String)> {
+    let mut failures = Vec::new();
+    for (index, case) in cases.iter().enumerate().skip(first).step_by(n) {
+        if let Err(what) = run::check(case) {
+            let head = format!("{}: {}\n  {}", case.place, case.group, case.assembly);
+            failures.push((index, format!("{head}\n{}", what.trim_end())));
+        }
+    }
+    failures
+}
+
+/// Runs all cases, dealt out to the host's processors.
+fn run_all(cases: &[text::Case]) -> Vec<String> {
+    let n = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let mut failures: Vec<(usize, String)> = std::thread::scope(|scope| {
+        let shares: Vec<_> = (0..n).map(|first| scope.spawn(move || run_share(cases, first, n))).collect();
+        shares.into_iter().flat_map(|s| s.join().expect("no case panics")).collect()
+    });
+    failures.sort();
+    failures.into_iter().map(|(_, what)| what).collect()
+}
+
 #[test]
 fn every_case_ends_as_the_manual_says() {
     let wanted = std::env::var("SUBRING_ISA").unwrap_or_default();
     let (mut ran, mut failures) = (0, Vec::new());
     for path in files() {
-        let before = ran;
+        let mut count = 0;
         match cases(&path) {
-            Ok(cases) => {
-                for case in cases.iter().filter(|c| c.place.contains(&wanted)) {
-                    ran += 1;
-                    if let Err(what) = run::check(case) {
-                        let head = format!("{}: {}\n  {}", case.place, case.group, case.assembly);
-                        failures.push(format!("{head}\n{}", what.trim_end()));
-                    }
-                }
+            Ok(mut cases) => {
+                cases.retain(|c| c.place.contains(&wanted));
+                count = cases.len();
+                failures.extend(run_all(&cases));
             }
             Err(e) => failures.push(e),
         }
-        println!("{:>5} cases  {}", ran - before, path.display());
+        println!("{count:>5} cases  {}", path.display());
+        ran += count;
     }
     println!("{ran:>5} cases  in all, each run twice");
     assert!(ran > 0, "no case matches {wanted:?}");
     assert!(failures.is_empty(), "{} of {ran} cases failed\n{}", failures.len(), failures.join("\n"));
+}
+
+/// What is wrong with the only case of `text`, in protected mode at CPL 0.
+fn failure(line: &str) -> String {
+    let cases = text::parse("here", &format!("env prot32\ngroup Vol. 2: a\n{line}\n")).expect("a case");
+    run::check(&cases[0]).expect_err("the case is wrong")
+}
+
+#[test]
+fn a_case_that_says_too_little_or_something_wrong_fails() {
+    assert!(failure("40 | inc eax | eax=1 | ").contains("eax          expected 0x1, got 0x2"));
+    assert!(failure("40 | inc eax | eax=1 | eax=3").contains("eax          expected 0x3, got 0x2"));
+    assert!(
+        failure("40 | inc ecx | eax=1 | eax=2").contains("disassembly: expected `inc ecx`, got `inc eax`")
+    );
+    assert!(failure("0f 0b | ud2 | | ").contains("exceptions   expected none, got #UD"));
+    assert!(failure("0f 0b | ud2 | | #GP(0)").contains("exceptions   expected #GP(0x0), got #UD"));
+    assert!(failure("90 | nop | | #UD").contains("exceptions   expected #UD, got none"));
+    assert!(failure("50 | push eax | | esp=stack-4").contains("mem 0xdffc   expected 0x00000000"));
+    assert!(
+        failure("8e d8 | mov ds,eax | eax=0x08 | ds=0x10").contains("ds           expected 0x10, got 0x8")
+    );
+    let fresh = "gdt 0x80 = data32 fresh\n8e d8 | mov ds,eax | eax=0x80 | ds=0x80";
+    assert!(failure(fresh).contains("mem 0x1084"));
+}
+
+#[test]
+fn a_line_that_means_nothing_is_refused() {
+    let parse = |line: &str| text::parse("here", &format!("group a\n{line}\n"));
+    assert!(parse("90 | nop |").is_err_and(|e| e == "here:2: a case has four columns, not 3"));
+    assert!(parse("zz | nop | | ").is_err_and(|e| e == "here:2: `zz` is not a byte"));
+    assert!(text::parse("here", "90 | nop | | ").is_err());
+    assert!(failure("90 | nop | rax=1 | ").contains("there is no register or flag `rax`"));
+    assert!(failure("90 | nop | gdt 0x80 = data64 | ").contains("`data64` is not a kind of descriptor"));
 }

@@ -11,7 +11,6 @@ use std::fmt::Write;
 use std::rc::Rc;
 use subring::addr::GuestPhys;
 use subring::bus::Width;
-use subring::cpu::Cpu;
 use subring::decode::{Decoded, decode, disassemble};
 use subring::event::{Event, Sink};
 use subring::exec::Env;
@@ -42,6 +41,8 @@ struct Prepared {
     next: u32,
     /// A hardware interrupt that is requested from the start.
     irq: Option<u8>,
+    /// Instructions that run before it is requested; each iteration of a REP counts.
+    irq_after: u64,
 }
 
 /// The machine after a run.
@@ -74,14 +75,16 @@ fn prepare(case: &Case) -> Result<Prepared, String> {
     }
     let mut steps = None;
     let mut irq = None;
+    let mut irq_after = 0;
     for (name, value) in tokens.iter().filter_map(|t| t.split_once('=')) {
         match name {
             "steps" => steps = Some(u64::from(crate::layout::number(value)?)),
             "irq" => irq = Some(crate::layout::number(value)? as u8),
+            "irq_after" => irq_after = u64::from(crate::layout::number(value)?),
             _ => {}
         }
     }
-    tokens.retain(|t| !t.starts_with("steps=") && !t.starts_with("irq="));
+    tokens.retain(|t| !["steps=", "irq=", "irq_after="].iter().any(|name| t.starts_with(name)));
     state::assign(&mut s, &memory, &tokens)?;
     for piece in stack_directives {
         memory.directive(piece, &state::context(&s))?;
@@ -99,7 +102,7 @@ fn prepare(case: &Case) -> Result<Prepared, String> {
         None => (first, 1),
     };
     let next = s["eip"].wrapping_add(len as u32);
-    Ok(Prepared { memory, state: s, steps: count, next, irq })
+    Ok(Prepared { memory, state: s, steps: count, next, irq, irq_after })
 }
 
 /// Length and text of each instruction.
@@ -121,12 +124,11 @@ fn run(p: &Prepared, observed: bool) -> Result<Ran, String> {
     let board = BoardConfig { ram_size: RAM, ..BoardConfig::default() };
     let config = Config { ram_size: RAM, board, bios: None, vga_bios: None };
     let mut machine = Machine::new(config).map_err(|e| e.to_string())?;
-    machine.store(GuestPhys(0), &p.memory.low);
+    // Nothing is decoded yet, so that memory may be written directly.
+    let ram = machine.world.map.ram.bytes_unmarked_mut();
+    ram[..STRICT as usize].copy_from_slice(&p.memory.low);
     for (&at, &byte) in &p.memory.high {
         machine.store(GuestPhys(at), &[byte]);
-    }
-    if let Some(vector) = p.irq {
-        request_interrupt(&mut machine, vector);
     }
     state::write(&p.state, &mut machine.cpu);
     machine.world.tlb.flush(true);
@@ -135,15 +137,23 @@ fn run(p: &Prepared, observed: bool) -> Result<Ran, String> {
     let wants = if observed { all } else { Wants { fault: true, interrupt: true, ..Wants::default() } };
     machine.watch(Some(Watcher { wants, sink: Box::new(seen.clone()) }));
     let end = machine.cpu.retired() + p.steps;
+    if let Some(vector) = p.irq {
+        if p.irq_after > 0 {
+            machine.run(Limits::instructions(machine.cpu.retired() + p.irq_after));
+        }
+        request_interrupt(&mut machine, vector);
+    }
     let outcome = machine.run(Limits::instructions(end));
+    // The run loop's own note, no part of the processor's state.
+    machine.cpu.leave.set(false);
     let events = seen.0.take();
     Ok(Ran { machine, events, outcome })
 }
 
 /// Programs the interrupt controller so that its line 0 gives `vector` (a multiple of 8), and the timer so that the
-/// line is raised before the first instruction.
+/// line is raised before the next instruction.
 fn request_interrupt(machine: &mut Machine, vector: u8) {
-    let cpu = Cpu::new();
+    let cpu = machine.cpu.clone();
     let writes = [
         (0x20, 0x11),
         (0x21, vector),
@@ -157,8 +167,8 @@ fn request_interrupt(machine: &mut Machine, vector: u8) {
     for (port, value) in writes {
         machine.world.port_out(&cpu, port, Width::Byte, u32::from(value));
     }
-    machine.cpu.now = 1_000_000;
-    machine.cpu.idle = 1_000_000;
+    machine.cpu.now += 1_000_000;
+    machine.cpu.idle += 1_000_000;
 }
 
 /// What differs from what was expected, one line each.
@@ -188,8 +198,7 @@ fn line(wrong: &mut String, what: &str, expected: &str, got: &str) {
 }
 
 fn compare_memory(expected: &Expected, p: &Prepared, got: &Ran, wrong: &mut String) {
-    let mut low = vec![0; STRICT as usize];
-    got.machine.world.map.read(GuestPhys(0), &mut low);
+    let low = low(got);
     let mut places: Vec<u32> = Vec::new();
     if low != expected.memory.low {
         places.extend(
@@ -212,6 +221,18 @@ fn compare_memory(expected: &Expected, p: &Prepared, got: &Ran, wrong: &mut Stri
     }
 }
 
+/// Where two texts part.
+fn first_difference(a: &str, b: &str) -> String {
+    let same = a.bytes().zip(b.bytes()).take_while(|(x, y)| x == y).count();
+    let from = same.saturating_sub(40);
+    let excerpt = |text: &str| text.get(from..text.len().min(same + 40)).unwrap_or_default().to_owned();
+    format!("`{}`, not `{}`", excerpt(b), excerpt(a))
+}
+
+fn low(ran: &Ran) -> &[u8] {
+    &ran.machine.world.map.ram.bytes()[..STRICT as usize]
+}
+
 /// Both ways through the interpreter must end in the same state.
 fn agree(fast: &Ran, observed: &Ran, wrong: &mut String) {
     if fast.events != observed.events {
@@ -222,10 +243,12 @@ fn agree(fast: &Ran, observed: &Ran, wrong: &mut String) {
     }
     if fast.machine.cpu != observed.machine.cpu {
         let (a, b) = (state::read(&fast.machine.cpu), state::read(&observed.machine.cpu));
-        let names = a.keys().filter(|n| a[*n] != b[*n]).cloned().collect::<Vec<_>>().join(" ");
-        line(wrong, "observed", "the fast path's state", &format!("another one: {names} (or hidden state)"));
+        let names: Vec<_> = a.keys().filter(|n| a[*n] != b[*n]).cloned().collect();
+        let hidden =
+            || first_difference(&format!("{:?}", fast.machine.cpu), &format!("{:?}", observed.machine.cpu));
+        let what = if names.is_empty() { hidden() } else { names.join(" ") };
+        line(wrong, "observed", "the fast path's state", &format!("another one: {what}"));
     }
-    let low = |ran: &Ran| ran.machine.world.map.ram.bytes()[..STRICT as usize].to_vec();
     if low(fast) != low(observed) {
         line(wrong, "observed", "the fast path's memory", "another one");
     }

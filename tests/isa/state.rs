@@ -187,7 +187,8 @@ fn part_of_register(name: &str) -> Option<(String, u32, u32)> {
 
 /// What `name` holds once `selector` is loaded. A load of CS also sets CPL.
 pub fn load_segment(s: &mut State, memory: &Memory, name: &str, selector: u32) {
-    let (base, limit, attr) = if paragraphs(s) {
+    let system = matches!(name, "ldtr" | "tr");
+    let (base, limit, attr) = if paragraphs(s) && !system {
         let part = |what: &str| s[&format!("{name}.{what}")];
         let v86 = s["eflags"] & VM != 0;
         let (limit, attr) = if v86 { (0xffff, 0xf3) } else { (part("limit"), part("attr")) };

@@ -227,7 +227,7 @@ fn call<E: Env>(cpu: &mut Cpu, env: &mut E, to: Pointer, width: Width) -> Result
     }
 }
 
-/// Pushes CS and EIP on the current stack once `check` is content; returns the new stack pointer.
+/// Pushes CS and EIP on the current stack once there is room and `check` is content; returns the new stack pointer.
 fn push_return<E: Env>(
     cpu: &Cpu,
     env: &mut E,
@@ -237,6 +237,7 @@ fn push_return<E: Env>(
     let mut frame = Frame::current(cpu, width);
     frame.push(u32::from(cpu.seg(SegReg::Cs).selector.0));
     frame.push(cpu.eip);
+    frame.check_room(0)?;
     check(cpu)?;
     frame.commit(cpu, env, 0)
 }
@@ -270,6 +271,7 @@ fn call_gate<E: Env>(
     }
     frame.push(u32::from(cpu.seg(SegReg::Cs).selector.0));
     frame.push(cpu.eip);
+    frame.check_room(ss.selector.code())?;
     check_offset(d.limit(), offset)?;
     let sp = frame.commit(cpu, env, ss.selector.code())?;
     enter_code(cpu, env, found, sel, cpl, offset)?;

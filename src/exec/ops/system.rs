@@ -102,14 +102,17 @@ fn table_to_memory<E: Env>(cpu: &Cpu, env: &mut E, i: &Insn, t: TableReg) -> Res
     use crate::exec::operand::writable;
     let at = ea(cpu, i);
     let upper = at.wrapping_add(2) & i.addr_mask;
-    let base = if i.width == Width::Word { t.base & 0xff_ffff } else { t.base };
-    let linear = writable(cpu, i.seg, upper, 4)?;
-    env.probe(cpu, linear, 4, cpu.user, true)?;
-    store(cpu, env, i.seg, at, t.limit)?;
-    store(cpu, env, i.seg, upper, base)
+    // Both parts are checked, the limit first, before either is stored.
+    for (offset, bytes) in [(at, 2), (upper, 4)] {
+        let linear = writable(cpu, i.seg, offset, bytes)?;
+        env.probe(cpu, linear, bytes, cpu.user, true)?;
+    }
+    // The base has the stricter alignment.
+    store(cpu, env, i.seg, upper, t.base)?;
+    store(cpu, env, i.seg, at, t.limit)
 }
 
-// SGDT m
+// SGDT m: all 32 bits of base, also with a 16-bit operand size (unlike LGDT)
 fn sgdt<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     table_to_memory(cpu, env, i, cpu.gdtr)
 }

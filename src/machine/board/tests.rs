@@ -3,7 +3,7 @@
 use super::*;
 use crate::bus::phys::Target;
 use crate::device::disk::{MemoryDisk, SECTOR};
-use crate::device::keymap;
+use crate::device::keymap::Stroke;
 use crate::mem::Ram;
 
 fn board() -> (Board, PhysMap) {
@@ -179,7 +179,7 @@ fn typed_keys_interrupt_and_serial_bytes_go_both_ways() {
     let (mut board, mut map) = board();
     board.port_write(0x64, Width::Byte, 0x60, 0, &mut map);
     board.port_write(0x60, Width::Byte, 0x41, 0, &mut map);
-    board.key(&keymap::parse("x").unwrap(), 0);
+    board.key(&Stroke::of_char('x').unwrap().events(), 0);
     board.serial_input(0, b"y", 0);
     board.port_write(0x3f8, Width::Byte, b'z'.into(), 0, &mut map);
     run(&mut board, 1_000_000, &mut map);

@@ -1,0 +1,123 @@
+//! GRUB's rescue floppy (package grub-rescue-pc): menu, prompt, commands; under SeaBIOS and under our own BIOS, from a
+//! floppy and from a disk.
+
+use super::fetch::{file, have};
+use super::pc::{Lab, Parts};
+use super::seabios;
+use std::path::PathBuf;
+use subring::cli::session::Outcome;
+
+fn rescue() -> PathBuf {
+    file("grub-rescue-pc", "usr/lib/grub-rescue/grub-rescue-floppy.img")
+}
+
+/// From power-on to the prompt.
+#[track_caller]
+pub(crate) fn to_prompt(parts: Parts) -> Lab {
+    let mut lab = Lab::new(parts);
+    lab.until("will be executed automatically in", 120);
+    assert!(lab.lines()[1].starts_with("                       GNU GRUB  version 2."), "{}", lab.text());
+    lab.has_rows(&[
+        " │*GNU/Linux                                                                  │",
+        " │ Memtest86+                                                                 │",
+        " │ Change the colors                                                          │",
+    ]);
+    // The menu's selection follows the keys.
+    lab.keys("<Down><Down>");
+    lab.until(" │*FreeBSD (or GNU/kFreeBSD), direct boot", 10);
+    lab.keys("c");
+    lab.until("grub>", 20);
+    lab
+}
+
+/// Types a command and waits for the next prompt below its echo.
+#[track_caller]
+pub(crate) fn command(lab: &mut Lab, text: &str, answer: &str) {
+    lab.keys(text);
+    lab.until(&format!("grub> {text}"), 20);
+    lab.keys("<Enter>");
+    lab.until(answer, 60);
+    let prompt =
+        |lab: &Lab| lab.lines().iter().rev().find(|row| !row.is_empty()).is_some_and(|r| r == "grub>");
+    for _ in 0..1000 {
+        if prompt(lab) {
+            return;
+        }
+        lab.wait_ms(10);
+    }
+    panic!("no prompt after `{text}`:\n{}", lab.text());
+}
+
+fn commands(lab: &mut Lab, root: &str, high_reserved: &str) {
+    command(lab, "ls", &format!("({root})"));
+    command(lab, "echo hello", "hello");
+    command(lab, "lsmmap", "reserved RAM");
+    lab.has_rows(&[
+        "grub> ls",
+        "grub> echo hello",
+        "hello",
+        "grub> lsmmap",
+        "base_addr = 0x0, length = 0x9fc00, available RAM",
+        "base_addr = 0x9fc00, length = 0x400, reserved RAM",
+        "base_addr = 0xf0000, length = 0x10000, reserved RAM",
+        "base_addr = 0x100000, length = 0x1f00000, available RAM",
+        high_reserved,
+        "grub>",
+    ]);
+    command(lab, "set root", root);
+    command(lab, "echo $grub_cpu-$grub_platform $root", &format!("i386-pc {root}"));
+}
+
+/// Own BIOS's ROM is the last 64 KiB below 4 GiB; SeaBIOS reports 256 KiB.
+const OWN_ROM: &str = "base_addr = 0xffff0000, length = 0x10000, reserved RAM";
+const SEABIOS_ROM: &str = "base_addr = 0xfffc0000, length = 0x40000, reserved RAM";
+
+fn own_bios_floppy() -> Lab {
+    let mut lab = to_prompt(Parts { floppies: vec![rescue()], ..Parts::default() });
+    commands(&mut lab, "fd0", OWN_ROM);
+    lab
+}
+
+#[test]
+fn from_a_floppy_under_our_own_bios_twice_the_same() {
+    if !have(&["grub-rescue-pc"]) {
+        return;
+    }
+    let mut lab = own_bios_floppy();
+    assert_eq!(own_bios_floppy().end_state(), lab.end_state(), "two runs differ");
+    lab.keys("halt<Enter>");
+    assert_eq!(lab.until_stop(30), Outcome::HaltedForever);
+}
+
+#[test]
+fn from_a_disk_under_our_own_bios_and_reboots() {
+    if !have(&["grub-rescue-pc"]) {
+        return;
+    }
+    let mut lab = to_prompt(Parts { disks: vec![rescue()], ..Parts::default() });
+    commands(&mut lab, "hd0", OWN_ROM);
+    lab.keys("reboot<Enter>");
+    lab.until("subring BIOS", 30);
+    lab.until("will be executed automatically in", 120);
+}
+
+#[test]
+fn from_a_floppy_under_seabios() {
+    if !have(&["seabios", "grub-rescue-pc"]) {
+        return;
+    }
+    let parts = Parts { bios: seabios::bios("bios.bin"), floppies: vec![rescue()], ..Parts::default() };
+    commands(&mut to_prompt(parts), "fd0", SEABIOS_ROM);
+}
+
+#[test]
+fn from_a_disk_under_the_larger_seabios() {
+    if !have(&["seabios", "grub-rescue-pc"]) {
+        return;
+    }
+    let parts = Parts { bios: seabios::bios("bios-256k.bin"), disks: vec![rescue()], ..Parts::default() };
+    let mut lab = to_prompt(parts);
+    commands(&mut lab, "hd0", SEABIOS_ROM);
+    // Straight from the disk's file system, which GRUB reads by INT 13h.
+    command(&mut lab, "ls /boot/grub", "i386-pc/");
+}

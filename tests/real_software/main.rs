@@ -1,0 +1,16 @@
+//! Real software from Debian's packages boots and runs unmodified, each piece with an asserted transcript.
+//!
+//! Packages are fetched into `.cache/debian` by `fetch.sh`. Where they cannot be had the test says SKIPPED, and why,
+//! on standard error. `SUBRING_FULL=1` runs everything (minutes in a debug build), and then a skip is a failure.
+
+mod fetch;
+mod grub;
+mod invaders;
+mod pc;
+mod seabios;
+mod syslinux;
+
+/// Whether the long form of the tests is asked for.
+fn full() -> bool {
+    std::env::var_os("SUBRING_FULL").is_some_and(|v| v == "1")
+}

@@ -1,0 +1,177 @@
+//! A machine under test: the one that `subring run` builds, driven to points of its transcript.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use subring::cli::board::build;
+use subring::cli::keys::{self, Typist};
+use subring::cli::session::{Drive, Limits, Medium, Outcome, Pc, Spec};
+use subring::device::keymap::KeyEvent;
+use subring::load::{self, Around, Plan};
+
+/// What a machine has.
+#[derive(Clone)]
+pub(crate) struct Parts {
+    /// Bytes of RAM.
+    pub(crate) mem: u32,
+    /// Instructions per guest second. A small number makes waiting cheap.
+    pub(crate) hz: u64,
+    /// SeaBIOS and its VGA BIOS, instead of the built-in BIOS.
+    pub(crate) bios: Option<(PathBuf, PathBuf)>,
+    /// Hard disk images; what is written to them is thrown away.
+    pub(crate) disks: Vec<PathBuf>,
+    /// Floppy images, likewise.
+    pub(crate) floppies: Vec<PathBuf>,
+    /// A Multiboot kernel, instead of firmware.
+    pub(crate) kernel: Option<PathBuf>,
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Self { mem: 32 << 20, hz: 2_000_000, bios: None, disks: vec![], floppies: vec![], kernel: None }
+    }
+}
+
+/// A running machine and what it has put out.
+pub(crate) struct Lab {
+    pc: Box<dyn Pc>,
+    /// What COM1 sent.
+    pub(crate) serial: String,
+    /// What SeaBIOS wrote to port 402h.
+    pub(crate) log: String,
+    /// What was waited for, and the instruction count at which it was there: the transcript.
+    pub(crate) marks: Vec<(String, u64)>,
+}
+
+impl Lab {
+    /// Powers it on.
+    pub(crate) fn new(parts: Parts) -> Self {
+        let drives = |images: Vec<PathBuf>| images.iter().map(|p| drive(p)).collect();
+        let spec = Spec {
+            mem: parts.mem,
+            hz: parts.hz,
+            epoch: 946_684_800,
+            bios: parts.bios.as_ref().map(|(bios, _)| std::fs::read(bios).unwrap()),
+            vga_bios: parts.bios.as_ref().map(|(_, vga)| std::fs::read(vga).unwrap()),
+            disks: drives(parts.disks),
+            floppies: drives(parts.floppies),
+            trace: None,
+            plan: parts.kernel.as_deref().map_or_else(Plan::firmware, |kernel| plan(kernel, parts.mem)),
+        };
+        let pc = build(spec).unwrap();
+        Self { pc, serial: String::new(), log: String::new(), marks: Vec::new() }
+    }
+
+    /// Runs for 10 ms of guest time.
+    fn slice(&mut self) -> Outcome {
+        let ticks = self.pc.now() + self.pc.clock().hz() / 100;
+        let outcome = self.pc.run(Limits { ticks, retired: u64::MAX, at_idle: false });
+        self.serial += &String::from_utf8_lossy(&self.pc.take_serial_output());
+        self.log += &String::from_utf8_lossy(&self.pc.take_bioscon());
+        outcome
+    }
+
+    /// Runs until the screen shows `text`, for at most `seconds` of guest time.
+    #[track_caller]
+    pub(crate) fn until(&mut self, text: &str, seconds: u64) {
+        let end = self.pc.now() + seconds * self.pc.clock().hz();
+        while !self.shows(text) {
+            let outcome = self.slice();
+            let left = self.pc.now() < end && outcome == Outcome::Reached;
+            assert!(left, "{outcome:?} without `{text}` on the screen:\n{}", self.text());
+        }
+        self.marks.push((text.to_owned(), self.pc.retired()));
+    }
+
+    /// Runs for some guest time.
+    #[track_caller]
+    pub(crate) fn wait_ms(&mut self, ms: u64) {
+        for _ in 0..ms / 10 {
+            assert_eq!(self.slice(), Outcome::Reached, "{}", self.text());
+        }
+    }
+
+    /// Runs until the machine stops by itself, for at most `seconds`.
+    #[track_caller]
+    pub(crate) fn until_stop(&mut self, seconds: u64) -> Outcome {
+        let end = self.pc.now() + seconds * self.pc.clock().hz();
+        loop {
+            let outcome = self.slice();
+            if outcome != Outcome::Reached {
+                self.marks.push((format!("{outcome:?}"), self.pc.retired()));
+                return outcome;
+            }
+            assert!(self.pc.now() < end, "still running:\n{}", self.text());
+        }
+    }
+
+    /// Types, in the notation of `--keys`: one key down or up every 10 ms.
+    #[track_caller]
+    pub(crate) fn keys(&mut self, script: &str) {
+        let mut typist = Typist::new(keys::parse(script).unwrap(), self.pc.clock());
+        while let Some(event) = typist.next(self.pc.now(), true, |_| true) {
+            self.pc.key(event);
+            self.wait_ms(10);
+        }
+    }
+
+    /// Holds the key with this scan code (set 1, behind E0) down for some guest time.
+    #[track_caller]
+    pub(crate) fn hold(&mut self, code: u8, ms: u64) {
+        self.pc.key(KeyEvent { code, extended: true, down: true });
+        self.wait_ms(ms);
+        self.pc.key(KeyEvent { code, extended: true, down: false });
+        self.wait_ms(50);
+    }
+
+    /// The screen's rows.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.pc.screen().map(|screen| screen.lines()).unwrap_or_default()
+    }
+
+    /// The screen as one text.
+    pub(crate) fn text(&self) -> String {
+        self.lines().join("\n")
+    }
+
+    /// Whether a row contains `text`.
+    pub(crate) fn shows(&self, text: &str) -> bool {
+        self.pc.screen().is_some_and(|screen| screen.shows(text))
+    }
+
+    /// Asserts that each of `lines` is a row of the screen, in this order.
+    #[track_caller]
+    pub(crate) fn has_rows(&self, lines: &[&str]) {
+        let screen = self.lines();
+        let mut rows = screen.iter();
+        for line in lines {
+            assert!(rows.any(|row| row == line), "no row `{line}`, or not in order:\n{}", self.text());
+        }
+    }
+
+    /// What two runs must have in common: marks, registers, screen.
+    pub(crate) fn end_state(&self) -> (Vec<(String, u64)>, String, String) {
+        (self.marks.clone(), self.pc.registers(), self.text())
+    }
+}
+
+fn drive(path: &Path) -> Drive {
+    let file = File::open(path).unwrap();
+    Drive { path: path.to_owned(), medium: Medium::File(file), snapshot: true }
+}
+
+fn plan(kernel: &Path, mem: u32) -> Plan {
+    let bytes = std::fs::read(kernel).unwrap();
+    let head = &bytes[..bytes.len().min(load::HEAD)];
+    let guest = load::identify(kernel, head, bytes.len() as u64, load::Format::Auto).unwrap();
+    load::plan(kernel, &bytes, guest, &Around { mem, ..Around::default() }).unwrap()
+}
+
+/// Asserts that each of `parts` occurs in `text`, in this order.
+#[track_caller]
+pub(crate) fn in_order(text: &str, parts: &[&str]) {
+    let mut rest = text;
+    for part in parts {
+        let at = rest.find(part).unwrap_or_else(|| panic!("no `{part}`, or not in order:\n{text}"));
+        rest = &rest[at + part.len()..];
+    }
+}

@@ -1,0 +1,68 @@
+//! SYSLINUX (package syslinux) on a floppy that is made here with mtools, under our own BIOS and under SeaBIOS: its
+//! prompt, and programs that it loads from the FAT file system.
+
+use super::fetch::{cache, file, have};
+use super::pc::{Lab, Parts};
+use super::seabios;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const PACKAGES: [&str; 4] = ["syslinux", "syslinux-common", "mtools", "seabios"];
+
+/// Runs a host program with the fetched mtools on its path.
+#[track_caller]
+fn host(program: &Path, args: &[&str]) {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let path = format!("{}:{path}", cache().join("mtools/usr/bin").display());
+    let output = Command::new(program).args(args).env("PATH", path).output().unwrap();
+    assert!(output.status.success(), "{program:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A 1.44 MB floppy with SYSLINUX and four programs.
+fn floppy(name: &str) -> PathBuf {
+    let image = cache().join(name);
+    let _ = std::fs::remove_file(&image);
+    let at = image.to_str().unwrap();
+    host(&file("mtools", "usr/bin/mtools"), &["-c", "mformat", "-C", "-f", "1440", "-i", at, "::"]);
+    host(&file("syslinux", "usr/bin/syslinux"), &["--install", at]);
+    for module in ["ls.c32", "libcom32.c32", "libutil.c32", "meminfo.c32"] {
+        let module = file("syslinux-common", &format!("usr/lib/syslinux/modules/bios/{module}"));
+        host(&file("mtools", "usr/bin/mtools"), &["-c", "mcopy", "-i", at, module.to_str().unwrap(), "::"]);
+    }
+    image
+}
+
+fn boots(bios: Option<(PathBuf, PathBuf)>, name: &str, high_reserved: &str) {
+    let mut lab = Lab::new(Parts { bios, floppies: vec![floppy(name)], hz: 4_000_000, ..Parts::default() });
+    lab.until("boot:", 60);
+    lab.has_rows(&["WARNING: No configuration file found"]);
+    assert!(lab.shows("SYSLINUX 6.04 CHS"), "{}", lab.text());
+    lab.keys("ls.c32<Enter>");
+    lab.until("ldlinux.sys", 30);
+    lab.keys("meminfo.c32<Enter>");
+    lab.until(high_reserved, 30);
+    lab.has_rows(&[
+        "boot: ls.c32",
+        "boot: meminfo.c32",
+        "INT 15 88: 0x7c00 (31744K)  INT 15 E801: 0x3c00 (15360K) 0x0100 (16384K)",
+        "       0 0000000000000000x 000000000009fc00x 000000000009fc00x 1 [-] usable",
+        "       3 0000000000100000x 0000000001f00000x 0000000002000000x 1 [-] usable",
+        high_reserved,
+    ]);
+}
+
+#[test]
+fn it_boots_under_our_own_bios() {
+    if have(&PACKAGES) {
+        let rom = "       4 00000000ffff0000x 0000000000010000x 0000000100000000x 2 [-] reserved";
+        boots(None, "syslinux-own.img", rom);
+    }
+}
+
+#[test]
+fn it_boots_under_seabios() {
+    if have(&PACKAGES) {
+        let rom = "       4 00000000fffc0000x 0000000000040000x 0000000100000000x 2 [-] reserved";
+        boots(seabios::bios("bios.bin"), "syslinux-seabios.img", rom);
+    }
+}
