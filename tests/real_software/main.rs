@@ -6,6 +6,7 @@
 mod fetch;
 mod grub;
 mod invaders;
+mod memtest;
 mod pc;
 mod seabios;
 mod syslinux;
