@@ -10,6 +10,8 @@ mod arith;
 mod compare;
 mod control;
 mod memory;
+#[cfg(test)]
+mod tests;
 mod transcendental;
 mod transfer;
 
