@@ -109,7 +109,6 @@ pub fn chip_name(port: u16) -> &'static str {
         Chip::FwCfg => "fw_cfg",
         Chip::Numeric => "x87 error latch",
         Chip::Debug => "debug ports",
-        Chip::Numeric => "x87 error latch",
         Chip::None => "nothing",
     }
 }
