@@ -561,3 +561,16 @@ fn a_dump_shows_registers_and_memory_at_the_end() {
     assert_eq!((&state["retired"], &state["cpl"]), (&5.into(), &0.into()));
     assert_eq!(std::fs::read(&memory).unwrap(), [0, 0, 0x78, 0x56, 0x34, 0x12, 0, 0]);
 }
+
+/// What goes to standard error may have nowhere to go; the run still ends as it ended.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_standard_error_is_no_crash() {
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    for (args, status) in [(&["run", "hello", "--stats"][..], 0), (&["run", "no-such-guest"][..], 1)] {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_subring"));
+        let command = command.args(args).stdin(std::process::Stdio::null());
+        let output = command.stderr(full()).output().unwrap();
+        assert_eq!(output.status.code(), Some(status), "{args:?}");
+    }
+}

@@ -70,7 +70,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, build: &session::Build) ->
         Ok(status) => ExitCode::from(status),
         Err(e) if is_closed_pipe(&e) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("subring: {e}");
+            tell(&format!("subring: {e}\n"));
             ExitCode::from(if matches!(e, Error::Usage(_)) { 2 } else { 1 })
         }
     }
@@ -79,6 +79,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>, build: &session::Build) ->
 /// Whether output went to a reader that had left.
 fn is_closed_pipe(e: &Error) -> bool {
     matches!(e, Error::Host { source, .. } if source.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// Writes to stderr. That it cannot be written (a full disk behind it) has nowhere to be told.
+pub(crate) fn tell(text: &str) {
+    use std::io::Write;
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// Creates a file of the user's, or says why not.

@@ -4,7 +4,7 @@ use super::builtin::{self, Builtin};
 use super::keys::{self, KeyStep};
 use super::session::{self, Build, Drive, End, Medium, Spec, Trace, TraceFilter, Wishes};
 use super::terminal::{Console, Setup};
-use super::{args, create, dump, out, report, screen};
+use super::{args, create, dump, out, report, screen, tell};
 use crate::bus::Clock;
 use crate::error::{Error, Result};
 use crate::load::{self, Around, Format, Guest, Mode, Module, Plan};
@@ -234,9 +234,9 @@ impl Run {
         {
             out(screen::dump(text).as_bytes())?;
         }
-        eprintln!("subring: {}", report::line(&end));
+        tell(&format!("subring: {}\n", report::line(&end)));
         if self.stats {
-            eprint!("{}", report::table(&end));
+            tell(&report::table(&end));
         }
         Ok(status)
     }
@@ -249,7 +249,7 @@ impl Run {
         let notes = plan.notes.clone();
         if !self.json {
             for note in &notes {
-                eprintln!("subring: note: {note}");
+                tell(&format!("subring: note: {note}\n"));
             }
         }
         let dumps = dump::Files::create(self.dump_state.as_deref(), &self.dump_memory)?;

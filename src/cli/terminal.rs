@@ -227,7 +227,7 @@ impl Console {
         match &mut self.live {
             Some(live) => live.say(text),
             None => {
-                eprintln!("\n{text}");
+                super::tell(&format!("\n{text}\n"));
                 Ok(())
             }
         }

@@ -88,8 +88,11 @@ impl Keyboard {
         Self { queue: VecDeque::new(), scanning: true, set: 2, parameter_of: None, last_sent: 0, leds: 0 }
     }
 
+    /// Answers go on top of the keys that wait; a guest that asks and never reads loses the later ones.
     fn answer(&mut self, bytes: &[u8]) {
-        self.queue.extend(bytes);
+        if self.queue.len() + bytes.len() <= 2 * QUEUE {
+            self.queue.extend(bytes);
+        }
     }
 
     fn ready(&self) -> bool {
@@ -185,14 +188,21 @@ impl Mouse {
 
     fn command(&mut self, value: u8) {
         if self.wrap && !matches!(value, 0xec | 0xff) {
-            return self.queue.push_back(value);
+            return self.answer(&[value]);
         }
         match self.parameter_of.take() {
             Some(0xe8) => self.resolution = value & 3,
             Some(_) => self.rate = value,
             None => return self.plain_command(value),
         }
-        self.queue.push_back(ACK);
+        self.answer(&[ACK]);
+    }
+
+    /// As the keyboard's: what is never read is lost.
+    fn answer(&mut self, bytes: &[u8]) {
+        if self.queue.len() + bytes.len() <= QUEUE {
+            self.queue.extend(bytes);
+        }
     }
 
     fn plain_command(&mut self, value: u8) {
@@ -215,7 +225,7 @@ impl Mouse {
             }
             _ => answer = vec![RESEND],
         }
-        self.queue.extend(answer);
+        self.answer(&answer);
     }
 
     fn status(&self) -> u8 {
@@ -635,6 +645,20 @@ mod tests {
         b.data(0x41);
         b.type_keys(&["a", "Up", "F7"]);
         assert_eq!(b.bytes(), [0x1e, 0x9e, 0xe0, 0x48, 0xe0, 0xc8, 0x41, 0xc1]);
+    }
+
+    #[test]
+    fn answers_that_nobody_reads_are_lost_rather_than_kept() {
+        let mut b = Bench::new();
+        for _ in 0..1000 {
+            b.data(0xf2);
+            b.command(0xd4);
+            b.data(0xe9);
+        }
+        assert!(b.chip.keyboard.queue.len() <= 2 * QUEUE && b.chip.mouse.queue.len() <= QUEUE);
+        b.bytes();
+        b.data(0xee);
+        assert_eq!(b.bytes(), [0xee]);
     }
 
     #[test]
