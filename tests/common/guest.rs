@@ -8,7 +8,7 @@ use subring::machine::board::BoardConfig;
 use subring::machine::{Config, Machine};
 
 /// The machine that `subring run NAME` builds.
-pub fn machine(guest: &Builtin) -> Machine {
+pub(crate) fn machine(guest: &Builtin) -> Machine {
     let path = std::path::Path::new(guest.name);
     let kind =
         load::identify(path, guest.bytes, guest.bytes.len() as u64, Format::Auto).expect("a known format");
