@@ -233,6 +233,55 @@ fn a_session_replays_bit_by_bit() {
     }
 }
 
+/// The same by interrupts: it halts between, and the session waits for its user at real time.
+#[rustfmt::skip]
+const IDLE: &[u8] = &[
+    0xfa, 0x31, 0xc0, 0x8e, 0xd8,                           // CLI; DS = 0
+    0xc7, 0x06, 0x30, 0, 0x23, 0x7c, 0x8c, 0x0e, 0x32, 0,   // vector 0Ch: the handler
+    0xb0, 0xef, 0xe6, 0x21,                                 // IRQ 4 only
+    0xba, 0xfc, 0x03, 0xb0, 0x0b, 0xee,                     // OUT2
+    0xba, 0xf9, 0x03, 0xb0, 0x01, 0xee,                     // interrupt on receive
+    0xfb, 0xf4, 0xeb, 0xfd,                                 // STI; HLT for ever
+    0xba, 0xf8, 0x03, 0xec, 0xee, 0x3c, b'q', 0x74, 0x0b,   // the handler: IN AL; OUT AL; q: to the end
+    0x0f, 0x31, 0xba, 0xf8, 0x03, 0xee,                     // RDTSC; OUT AL
+    0xb0, 0x20, 0xe6, 0x20, 0xcf,                           // end of interrupt; IRET
+    0x30, 0xc0, 0xe6, 0xf4,                                 // exit with status 0
+];
+
+/// Runs the program at a terminal of its own, typing `keys` one by one. Gives its exit status and stdout.
+fn at_a_terminal(args: &[&str], keys: &[u8]) -> (Option<i32>, Vec<u8>) {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let mut terminal = std::fs::File::from(openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap());
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap().into_string().unwrap();
+    let far_end = std::fs::OpenOptions::new().read(true).write(true).open(name).unwrap();
+    let child = program(args).stdin(far_end).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    for key in keys {
+        std::thread::sleep(Duration::from_millis(90));
+        terminal.write_all(&[*key]).unwrap();
+    }
+    let output = child.wait_with_output().unwrap();
+    (output.status.code(), output.stdout)
+}
+
+#[test]
+fn a_session_at_a_terminal_replays() {
+    let dir = Scratch::new("terminal");
+    let (guest, file) = (dir.file("idle.bin", IDLE), dir.path("r"));
+    // With its own end, left with Ctrl-A X, and over when the time is.
+    for (keys, options, status) in
+        [(&b"ab cdq"[..], &[][..], 0), (b"xyz\x01x", &[], 130), (b"mn", &["--time", "500ms"], 124)]
+    {
+        let record = ["run", &guest, "--mode", "real", "--record", &file];
+        let (code, printed) = at_a_terminal(&[&record, options].concat(), keys);
+        assert_eq!(code, Some(status));
+        assert!(printed.len() + 3 > keys.len(), "{printed:?}");
+        let replayed = ends(&["run", &guest, "--mode", "real", "--replay", &file], status);
+        assert_eq!(replayed.stdout, printed);
+    }
+}
+
 #[test]
 fn a_session_that_its_user_ended_replays() {
     let dir = Scratch::new("left");
