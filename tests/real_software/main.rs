@@ -8,6 +8,7 @@ mod grub;
 mod invaders;
 mod pc;
 mod seabios;
+mod snapshot;
 mod syslinux;
 
 /// Whether the long form of the tests is asked for.

@@ -56,6 +56,7 @@ impl Lab {
             floppies: drives(parts.floppies),
             trace: None,
             plan: parts.kernel.as_deref().map_or_else(Plan::firmware, |kernel| plan(kernel, parts.mem)),
+            restore: None,
         };
         let pc = build(spec).unwrap();
         Self { pc, serial: String::new(), log: String::new(), marks: Vec::new() }
