@@ -1,11 +1,13 @@
 //! The machine's only clock: retired instructions (plus what HLT skipped), at a nominal frequency.
 
+use serde::{Deserialize, Serialize};
+
 /// A point in guest time: instructions retired since power-on plus ticks skipped while halted. One tick is one
 /// period of the nominal frequency.
 pub type Ticks = u64;
 
 /// Converts between ticks and the frequencies that chips run at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Clock {
     hz: u64,
 }

@@ -5,7 +5,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`addr`], [`width`], [`clock`], [`error`] | address newtypes; access widths; time; the host's trouble |
+//! | [`addr`], [`width`], [`clock`], [`error`], [`saved`] | address newtypes; access widths; time; the host's trouble; forms of saved state |
 //! | [`event`] | what observers see: instructions, faults, interrupts, ports, memory |
 //! | [`mem`] | guest RAM and its code marks |
 //! | [`decode`] | our instruction form, lowered from iced-x86; the cache of decoded traces |
@@ -17,6 +17,7 @@
 //! | [`interp`] | the run loop over cached traces |
 //! | [`machine`] | the board, reset, and running it |
 //! | [`load`] | flat, ELF, Multiboot and disk images |
+//! | [`snapshot`] | files of saved machines and of recorded input |
 //! | [`cli`] | the commands |
 
 pub mod addr;
@@ -34,4 +35,6 @@ pub mod load;
 pub mod machine;
 pub mod mem;
 pub mod mmu;
+pub mod saved;
+pub mod snapshot;
 pub mod width;

@@ -25,7 +25,7 @@ const ROWS: [&[&str]; 20] = [
     &["decode"],
     &["mem"],
     &["event"],
-    &["addr", "width", "clock", "error"],
+    &["addr", "width", "clock", "error", "saved"],
 ];
 
 /// The files that may hold `unsafe`, each for one reason that its SAFETY comments give.

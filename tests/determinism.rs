@@ -3,6 +3,8 @@
 
 #[path = "fuzz/bytes.rs"]
 mod bytes;
+#[path = "common/guest.rs"]
+mod guest;
 #[path = "fuzz/machine.rs"]
 mod machine;
 #[path = "common/seed.rs"]
@@ -12,13 +14,10 @@ use bytes::Bytes;
 use std::cell::Cell;
 use std::rc::Rc;
 use subring::addr::GuestPhys;
-use subring::bus::Clock;
-use subring::cli::builtin::{self, Builtin};
+use subring::cli::builtin;
 use subring::cpu::{Cr0, Eflags, Segment, TableReg, gpr};
 use subring::decode::SegReg;
-use subring::device::disk::{Disk, MemoryDisk};
 use subring::event::{Event, Sink};
-use subring::load::{self, Around, Entry, Format, Guest};
 use subring::machine::board::BoardConfig;
 use subring::machine::{Config, Limits, Machine, Outcome, Wants, Watcher};
 
@@ -121,33 +120,10 @@ fn assert_the_same(what: &str, build: &dyn Fn() -> Machine, cuts: &[u64], most: 
     assert!(seen.get() > 0, "{what}: the observer saw something");
 }
 
-/// The machine that `subring run NAME` builds.
-fn builtin_machine(guest: &Builtin) -> Machine {
-    let path = std::path::Path::new(guest.name);
-    let kind =
-        load::identify(path, guest.bytes, guest.bytes.len() as u64, Format::Auto).expect("a known format");
-    let around = Around { mem: 4 << 20, cmdline: guest.cmdline.map(String::from), ..Around::default() };
-    let plan = load::plan(path, guest.bytes, kind, &around).expect("it loads");
-    let firmware = plan.entry == Entry::Firmware;
-    let medium = || Some(Box::new(MemoryDisk::new(guest.bytes.to_vec())) as Box<dyn Disk>);
-    let board = BoardConfig {
-        clock: Clock::default(),
-        ram_size: 4 << 20,
-        disks: [if kind == Guest::Disk { medium() } else { None }, None, None, None],
-        floppies: [if kind == Guest::Floppy { medium() } else { None }, None],
-        firmware,
-        ..BoardConfig::default()
-    };
-    let bios = firmware.then(|| include_bytes!("../guest-programs/bios/bios.bin").to_vec());
-    let mut m = Machine::new(Config { ram_size: 4 << 20, board, bios, vga_bios: None }).expect("a machine");
-    plan.carry_out(&mut m);
-    m
-}
-
 #[test]
 fn built_in_guests_run_alike_however_they_are_run() {
     for guest in builtin::ALL {
-        assert_the_same(guest.name, &|| builtin_machine(guest), &[1, 1000, 77_777, 300_001], 20_011);
+        assert_the_same(guest.name, &|| guest::machine(guest), &[1, 1000, 77_777, 300_001], 20_011);
     }
 }
 

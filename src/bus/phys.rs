@@ -3,12 +3,13 @@
 
 use crate::addr::{GuestPhys, PAGE_SIZE};
 use crate::error::{Error, Result};
-use crate::mem::Ram;
+use crate::mem::{self, Ram};
 use bitflags::bitflags;
+use serde::{Deserialize, Serialize};
 
 bitflags! {
     /// Where accesses to a block of the firmware region C0000-FFFFF go (82441FX, PAM registers: bits RE and WE).
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
     pub struct Pam: u8 {
         /// Reads go to RAM, else to ROM.
         const READ_RAM = 1;
@@ -57,6 +58,25 @@ pub struct PhysMap {
     a20_mask: u32,
     /// Moves on whenever what answers at some page changes; translations cached from before are void.
     epoch: u32,
+}
+
+/// Physical memory in a saved state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Saved {
+    ram: mem::Saved,
+    #[serde(with = "crate::saved::bytes")]
+    low_rom: Vec<u8>,
+    #[serde(with = "crate::saved::bytes")]
+    high_rom: Vec<u8>,
+    pam: [Pam; 16],
+    a20_mask: u32,
+}
+
+impl Saved {
+    /// Bytes of RAM.
+    pub fn ram_size(&self) -> u32 {
+        self.ram.size()
+    }
 }
 
 impl PhysMap {
@@ -115,6 +135,34 @@ impl PhysMap {
             self.pam[block] = pam;
             self.epoch += 1;
         }
+    }
+
+    /// What is in it, and what answers where.
+    pub fn save(&self) -> Saved {
+        Saved {
+            ram: self.ram.save(),
+            low_rom: self.low_rom.clone(),
+            high_rom: self.high_rom.clone(),
+            pam: self.pam,
+            a20_mask: self.a20_mask,
+        }
+    }
+
+    /// Takes that back. What was cached of this map is void.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when `saved` is of a map of another size.
+    pub fn restore(&mut self, saved: &Saved) -> Result<()> {
+        if saved.low_rom.len() != self.low_rom.len() {
+            return Err(Error::Usage("the saved firmware region has another size".into()));
+        }
+        self.ram.restore(&saved.ram)?;
+        self.low_rom.clone_from(&saved.low_rom);
+        self.high_rom.clone_from(&saved.high_rom);
+        self.pam = saved.pam;
+        self.a20_mask = saved.a20_mask;
+        self.epoch = self.epoch.wrapping_add(1);
+        Ok(())
     }
 
     /// Opens or closes the A20 gate.

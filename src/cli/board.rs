@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::load::Entry;
 use crate::machine::board::BoardConfig;
 use crate::machine::{Config, Limits as MachineLimits, Machine, Outcome as MachineOutcome, Wants, Watcher};
+use crate::snapshot::Saved;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -25,6 +26,22 @@ const OWN_BIOS: &[u8] = include_bytes!("../../guest-programs/bios/bios.bin");
 /// # Errors
 /// [`Error`] when it cannot be built as asked.
 pub fn build(spec: Spec) -> Result<Box<dyn Pc>> {
+    match spec.restore {
+        Some(saved) => {
+            let (disks, floppies) = (drives(spec.disks)?, drives(spec.floppies)?);
+            let machine = Machine::from_state(&saved.state, disks, floppies)?;
+            Ok(pc(machine, spec.trace, saved.reboots))
+        }
+        None => build_new(spec),
+    }
+}
+
+fn pc(mut machine: Machine, trace: Option<Trace>, reboots: bool) -> Box<dyn Pc> {
+    let trace = trace.map(|t| watch(&mut machine, t));
+    Box::new(Bare { machine, trace, reboots })
+}
+
+fn build_new(spec: Spec) -> Result<Box<dyn Pc>> {
     let firmware = spec.plan.entry == Entry::Firmware;
     // SeaBIOS takes the ROM of a VGA that is no PCI device from this file.
     let files = spec.vga_bios.iter().map(|rom| ("vgaroms/vgabios.bin".to_owned(), rom.clone())).collect();
@@ -42,8 +59,7 @@ pub fn build(spec: Spec) -> Result<Box<dyn Pc>> {
     let bios = firmware.then(|| spec.bios.unwrap_or_else(|| OWN_BIOS.to_vec()));
     let mut machine = Machine::new(Config { ram_size: spec.mem, board, bios, vga_bios: spec.vga_bios })?;
     spec.plan.carry_out(&mut machine);
-    let trace = spec.trace.map(|t| watch(&mut machine, t));
-    Ok(Box::new(Bare { machine, trace, reboots: firmware }))
+    Ok(pc(machine, spec.trace, firmware))
 }
 
 fn drives<const N: usize>(drives: Vec<Drive>) -> Result<[Option<Box<dyn Disk>>; N]> {
@@ -158,6 +174,13 @@ impl Pc for Bare {
     }
     fn read_memory(&self, at: u32, buf: &mut [u8]) {
         self.machine.world.map.read(GuestPhys(at), buf);
+    }
+
+    fn save(&self) -> Option<Saved> {
+        Some(Saved { state: self.machine.save(), reboots: self.reboots })
+    }
+    fn state_hash(&self) -> u64 {
+        self.machine.state_hash()
     }
 
     fn stats(&self) -> Stats {

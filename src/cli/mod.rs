@@ -1,4 +1,4 @@
-//! The command line: `subring`, `subring guests`, `subring run`. One file per command; [`session`] is the loop
+//! The command line: `subring`, `subring guests`, `subring run`, `subring snapshot`. One file per command; [`session`] is the loop
 //! that drives a machine for all of them, over the seam [`session::Pc`].
 
 pub mod args;
@@ -12,6 +12,8 @@ pub mod report;
 pub mod run;
 pub mod screen;
 pub mod session;
+pub mod snapshot;
+pub mod tap;
 pub mod terminal;
 mod trace;
 
@@ -47,6 +49,8 @@ struct Cli {
 enum Command {
     /// Boot a guest and show its console
     Run(Box<run::Run>),
+    /// Run a guest to a point and save the machine, for `run --restore`
+    Snapshot(Box<snapshot::Command>),
     /// List the built-in guests
     Guests,
 }
@@ -65,6 +69,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, build: &session::Build) ->
         None => demo::run(build),
         Some(Command::Guests) => guests::run(),
         Some(Command::Run(args)) => args.run(build),
+        Some(Command::Snapshot(args)) => args.run(build),
     };
     match result {
         Ok(status) => ExitCode::from(status),

@@ -2,7 +2,9 @@
 
 use super::builtin::{self, Builtin};
 use super::keys::{self, KeyStep};
-use super::session::{self, Build, Drive, End, Medium, Spec, Trace, TraceFilter, Wishes};
+use super::session::{self, Build, Drive, End, Medium, Pc, Spec, Trace, TraceFilter, Wishes};
+use super::snapshot::{self, Media};
+use super::tap::Tape;
 use super::terminal::{Console, Setup};
 use super::{args, create, dump, out, report, screen, tell};
 use crate::bus::Clock;
@@ -28,7 +30,7 @@ const MAX_FLOPPIES: usize = 2;
 #[command(after_help = super::STATUS_HELP)]
 pub struct Run {
     /// A built-in guest's name, or a file: a flat binary, an ELF or Multiboot kernel, a disk or floppy image
-    #[arg(required_unless_present_any = ["disk", "floppy", "bios"])]
+    #[arg(required_unless_present_any = ["disk", "floppy", "bios", "restore"])]
     pub guest: Option<PathBuf>,
 
     /// The command line of a Multiboot kernel (after its name) or of a Linux kernel
@@ -68,6 +70,16 @@ pub struct Run {
     /// The VGA BIOS
     #[arg(long, value_name = "FILE")]
     pub vgabios: Option<PathBuf>,
+
+    /// Go on from a snapshot (`subring snapshot` makes one); its disk images must be as they were
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["guest", "append", "initrd", "module", "format", "at", "mode", "mem", "disk", "floppy", "snapshot", "bios", "vgabios", "hz", "epoch"])]
+    pub restore: Option<PathBuf>,
+    /// Record what the guest gets from the keyboard and the serial line
+    #[arg(long, value_name = "FILE", conflicts_with = "replay")]
+    pub record: Option<PathBuf>,
+    /// Give the guest what was recorded, at the same points of its run, and nothing else
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["keys", "budget", "time"])]
+    pub replay: Option<PathBuf>,
 
     /// End after N instructions (1_000_000, 10M, 2G)
     #[arg(long, value_name = "N", value_parser = args::count)]
@@ -196,6 +208,9 @@ impl Run {
             snapshot: false,
             bios: None,
             vgabios: None,
+            restore: None,
+            record: None,
+            replay: None,
             budget: None,
             time: None,
             hz: Clock::DEFAULT_HZ,
@@ -243,29 +258,62 @@ impl Run {
 
     /// Builds the machine and drives it to its end.
     pub(super) fn drive(&self, build: &Build) -> Result<End> {
+        self.drive_then(build, |_, _, _| Ok(()))
+    }
+
+    /// The same, with something to be done with the machine at its end.
+    pub(super) fn drive_then(
+        &self,
+        build: &Build,
+        then: impl FnOnce(&mut dyn Pc, &End, &Media) -> Result<()>,
+    ) -> Result<End> {
         self.check()?;
-        let source = self.source()?;
-        let plan = self.plan(source.as_ref())?;
-        let notes = plan.notes.clone();
+        let (spec, notes) = self.spec()?;
         if !self.json {
             for note in &notes {
                 tell(&format!("subring: note: {note}\n"));
             }
         }
         let dumps = dump::Files::create(self.dump_state.as_deref(), &self.dump_memory)?;
-        let spec = self.spec(plan, source.as_ref())?;
+        let media = Media::of(&spec)?;
+        let tape = Tape::open(self.record.as_deref(), self.replay.as_deref(), &spec)?;
         let mut pc = build(spec)?;
         let mut console = Console::open_with(self.setup()?)?;
-        let wishes = Wishes { budget: self.budget, time: self.time, keys: self.keys.concat() };
+        let wishes = Wishes {
+            budget: self.budget,
+            time: self.time,
+            keys: self.keys.concat(),
+            record: self.record.is_some(),
+            replay: tape.replay(),
+        };
         let mut end = session::drive(&mut *pc, &mut console, &wishes)?;
         end.notes = notes;
         dumps.write(&*pc)?;
+        tape.close(&*pc, &end)?;
+        then(&mut *pc, &end, &media)?;
         Ok(end)
+    }
+
+    /// What the machine is built from, and what there is to say of it.
+    fn spec(&self) -> Result<(Spec, Vec<String>)> {
+        if let Some(path) = &self.restore {
+            let trace = self.trace.map(|what| self.trace_to(what)).transpose()?;
+            return Ok((Spec { trace, ..snapshot::spec(path)? }, Vec::new()));
+        }
+        let source = self.source()?;
+        let plan = self.plan(source.as_ref())?;
+        let notes = plan.notes.clone();
+        Ok((self.spec_of(plan, source.as_ref())?, notes))
     }
 
     /// What the guest is called in a report.
     fn name(&self) -> String {
-        self.guest.as_deref().unwrap_or(Path::new("")).to_string_lossy().into_owned()
+        self.guest
+            .as_deref()
+            .or(self.restore.as_deref())
+            .unwrap_or(Path::new(""))
+            .to_string_lossy()
+            .into_owned()
     }
 
     /// Combinations of options that mean nothing.
@@ -403,7 +451,7 @@ impl Run {
         Ok(bytes)
     }
 
-    fn spec(&self, plan: Plan, source: Option<&Source>) -> Result<Spec> {
+    fn spec_of(&self, plan: Plan, source: Option<&Source>) -> Result<Spec> {
         let disks = self.drives(source, Guest::Disk, &self.disk, load::disk::check)?;
         let floppies = self.drives(source, Guest::Floppy, &self.floppy, load::disk::check_floppy)?;
         if disks.len() > MAX_DISKS || floppies.len() > MAX_FLOPPIES {
@@ -421,6 +469,7 @@ impl Run {
             floppies,
             trace: self.trace.map(|what| self.trace_to(what)).transpose()?,
             plan,
+            restore: None,
         })
     }
 
@@ -476,7 +525,7 @@ impl Run {
     fn setup(&self) -> Result<Setup> {
         let live = self.display == Display::Vga;
         Ok(Setup {
-            input: !(self.no_input || self.json && std::io::stdin().is_terminal()),
+            input: !(self.no_input || self.replay.is_some() || self.json && std::io::stdin().is_terminal()),
             stream: !self.json && !live,
             keep: self.json || live,
             live,

@@ -6,11 +6,14 @@
 
 use super::dump::State;
 use super::keys::{KeyStep, Typist};
+use super::tap::{Replay, Tap};
 use super::terminal::{Action, Console};
 use crate::bus::{Clock, Ticks};
 use crate::device::keymap::KeyEvent;
 use crate::error::{Error, Result};
 use crate::load::Plan;
+use crate::snapshot::Saved;
+use crate::snapshot::recording::{Input, What};
 use bitflags::bitflags;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -39,6 +42,8 @@ pub struct Spec {
     pub trace: Option<Trace>,
     /// What to store, and how to start.
     pub plan: Plan,
+    /// A saved machine to go on from, instead of all that but the disks and the trace.
+    pub restore: Option<Saved>,
 }
 
 /// A disk or floppy image.
@@ -192,6 +197,14 @@ pub trait Pc {
     fn state(&self) -> State;
     /// Reads physical memory, as the processor would; ones where no memory is.
     fn read_memory(&self, at: u32, buf: &mut [u8]);
+    /// The whole machine, for a snapshot; none from a machine that cannot be saved.
+    fn save(&self) -> Option<Saved> {
+        None
+    }
+    /// A hash of its whole state.
+    fn state_hash(&self) -> u64 {
+        0
+    }
     /// What was counted.
     fn stats(&self) -> Stats;
     /// What went wrong on the host with a disk or floppy image, if something did since this was last asked.
@@ -267,6 +280,10 @@ pub struct Wishes {
     pub time: Option<u64>,
     /// What to type, and when.
     pub keys: Vec<KeyStep>,
+    /// Note down what the machine gets.
+    pub record: bool,
+    /// Give the machine what this has, and nothing else.
+    pub replay: Option<Replay>,
 }
 
 /// What a session leaves.
@@ -292,6 +309,8 @@ pub struct End {
     pub serial: Vec<u8>,
     /// What the loader had to say.
     pub notes: Vec<String>,
+    /// What the machine got, if that was to be recorded.
+    pub inputs: Vec<Input>,
 }
 
 /// Stdin is not read on while this many bytes wait for the guest.
@@ -305,6 +324,7 @@ pub fn drive(pc: &mut dyn Pc, console: &mut Console, wishes: &Wishes) -> Result<
     let start = Instant::now();
     let mut session = Session::new(pc, console, wishes);
     let ending = session.run()?;
+    let inputs = session.tap.take_inputs();
     let serial = std::mem::take(&mut session.console.kept);
     session.console.close()?;
     pc.finish_trace()?;
@@ -319,6 +339,7 @@ pub fn drive(pc: &mut dyn Pc, console: &mut Console, wishes: &Wishes) -> Result<
         registers: pc.registers(),
         serial,
         notes: Vec::new(),
+        inputs,
     })
 }
 
@@ -326,6 +347,7 @@ struct Session<'a> {
     pc: &'a mut dyn Pc,
     console: &'a mut Console,
     typist: Typist,
+    tap: Tap,
     budget: u64,
     last_tick: Ticks,
     slice: Ticks,
@@ -337,6 +359,7 @@ impl<'a> Session<'a> {
         let clock = pc.clock();
         Self {
             typist: Typist::new(wishes.keys.clone(), clock),
+            tap: Tap::new(wishes.record, wishes.replay.clone()),
             budget: wishes.budget.unwrap_or(u64::MAX),
             last_tick: wishes.time.map_or(Ticks::MAX, |us| clock.micros(us)),
             slice: (clock.hz() / 100).max(1),
@@ -352,7 +375,7 @@ impl<'a> Session<'a> {
                 return Ok(ending);
             }
             let limits = Limits {
-                ticks: self.next.min(self.last_tick),
+                ticks: self.next.min(self.last_tick).min(self.tap.horizon()),
                 retired: self.budget,
                 at_idle: self.console.interactive(),
             };
@@ -364,6 +387,9 @@ impl<'a> Session<'a> {
             // The guest sees an error of its drive. The run is worth nothing from there on: its user hears why.
             if let Some(error) = self.pc.take_host_error() {
                 return Err(error);
+            }
+            if let Some(ending) = self.tap.ended(self.pc, &outcome)? {
+                return Ok(ending);
             }
             if let Some(ending) = self.ended(outcome)? {
                 return Ok(ending);
@@ -384,8 +410,12 @@ impl<'a> Session<'a> {
             if let Some(event) =
                 self.typist.next(now, false, |text| pc.screen().is_some_and(|s| s.shows(text)))
             {
-                self.pc.key(event);
+                self.tap.give(self.pc, What::Key(event));
             }
+        }
+        self.tap.play(self.pc)?;
+        if self.tap.replays() {
+            return Ok(None);
         }
         self.input(Some(Duration::ZERO))
     }
@@ -397,7 +427,7 @@ impl<'a> Session<'a> {
         }
         for action in self.console.read(wait)? {
             match action {
-                Action::Serial(bytes) => self.pc.serial_input(&bytes),
+                Action::Serial(bytes) => self.tap.give(self.pc, What::Serial(bytes)),
                 Action::Key(key) => self.typist.type_now(key),
                 Action::Leave => return Ok(Some(Ending::Left)),
                 Action::Registers => self.console.say(&self.pc.registers())?,
@@ -448,7 +478,7 @@ impl<'a> Session<'a> {
         let pc = &*self.pc;
         let shows = |text: &str| pc.screen().is_some_and(|s| s.shows(text));
         if let Some(event) = self.typist.next(pc.now(), true, shows) {
-            self.pc.key(event);
+            self.tap.give(self.pc, What::Key(event));
             return Ok(None);
         }
         if !self.console.open() {
@@ -555,7 +585,7 @@ mod tests {
     }
 
     fn wishes() -> Wishes {
-        Wishes { budget: None, time: None, keys: Vec::new() }
+        Wishes { budget: None, time: None, keys: Vec::new(), record: false, replay: None }
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! Control, debug, table and model-specific registers (SDM vol. 3, 2.4, 2.5, 17.2; vol. 4).
 
 use bitflags::bitflags;
+use serde::{Deserialize, Serialize};
 
 bitflags! {
     /// Control register 0.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
     pub struct Cr0: u32 {
         /// Protection enable.
         const PE = 1 << 0;
@@ -33,7 +34,7 @@ bitflags! {
     }
 
     /// Control register 4: only what CPUID reports.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
     pub struct Cr4: u32 {
         /// RDTSC is privileged.
         const TSD = 1 << 2;
@@ -117,7 +118,7 @@ impl Dr7 {
 }
 
 /// GDTR or IDTR.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct TableReg {
     /// Linear address of the table.
     pub base: u32,
@@ -126,7 +127,7 @@ pub struct TableReg {
 }
 
 /// The model-specific registers that are built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Msrs {
     /// The time-stamp counter is `Cpu::now` plus this.
     pub tsc_offset: u64,

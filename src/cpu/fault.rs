@@ -1,5 +1,6 @@
 //! `Fault`: what the guest's architecture raises (SDM vol. 3, 6.3 and 6.15).
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::num::NonZeroU64;
 
@@ -40,7 +41,7 @@ pub mod pf {
 
 /// A fault: vector, error code if it has one, and for page faults the linear address. It fits a register: bits
 /// 0-31 the address or the DR6 bits, 32-47 the error code, 48-55 the vector, 56 whether there is an error code, 63 set.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Fault(NonZeroU64);
 
 const HAS_CODE: u64 = 1 << 56;

@@ -6,10 +6,11 @@
 use super::Word;
 use crate::decode::Cond;
 use bitflags::bitflags;
+use serde::{Deserialize, Serialize};
 
 bitflags! {
     /// EFLAGS (SDM vol. 1, 3.4.3).
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
     pub struct Eflags: u32 {
         /// Carry.
         const CF = 1 << 0;
@@ -68,7 +69,7 @@ const SIGN_DELTA: u32 = 1;
 /// byte. `aux` has the carry out of the top bit at bit 31, the carry into the top bit at bit 30, the carry out of
 /// bit 3 at bit 3; and corrections that let any combination of flags be written: bits 8-15 go into the parity, bit
 /// 0 into the sign.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LazyFlags {
     result: u32,
     aux: u32,

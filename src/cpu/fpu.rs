@@ -5,8 +5,10 @@
 //! is worked out when the word is stored. The last-instruction pointers move with every instruction that is not one
 //! of control, the operand's pointer only with one that has a memory operand.
 
+use serde::{Deserialize, Serialize};
+
 /// A number of the double extended format, bit by bit as the register holds it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct F80 {
     /// The sign in bit 15, the biased exponent below it.
     pub sign_exp: u16,
@@ -89,7 +91,7 @@ const CONTROL_BITS: u16 = 0x1f3f;
 const CONTROL_ONES: u16 = 0x0040;
 
 /// Where the last instruction and its memory operand were, and its opcode.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct LastInsn {
     /// The instruction's offset.
     pub fip: u32,
@@ -104,7 +106,7 @@ pub struct LastInsn {
 }
 
 /// The x87's state.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Fpu {
     control: u16,
     status: u16,

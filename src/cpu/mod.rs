@@ -18,6 +18,7 @@ pub use word::Word;
 use crate::clock::Ticks;
 use crate::decode::SegReg;
 use bitflags::bitflags;
+use serde::{Deserialize, Serialize};
 use std::cell::Cell;
 
 /// Register numbers of the general registers.
@@ -36,7 +37,7 @@ pub mod gpr {
 }
 
 /// Whether the processor runs instructions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Activity {
     /// It does.
     #[default]
@@ -49,7 +50,7 @@ pub enum Activity {
 
 bitflags! {
     /// What keeps the next instruction from running on the fast path. Kept up to date by [`Cpu::refresh`].
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
     pub struct Special: u8 {
         /// The instruction after STI: no maskable interrupt before it has run.
         const STI_SHADOW = 1;
@@ -72,7 +73,7 @@ bitflags! {
 
 bitflags! {
     /// Conditions that last for one instruction; see [`Special`].
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
     pub struct Shadow: u8 {
         /// After STI.
         const STI = 1;
@@ -82,7 +83,7 @@ bitflags! {
 }
 
 /// The processor.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cpu {
     /// The general registers by number; number 8 always holds 0 and stands for "no register" in addresses.
     pub regs: [u32; 16],

@@ -1,9 +1,10 @@
 //! Segments: selectors, descriptors, and the hidden parts of segment registers (SDM vol. 3, 3.4).
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A segment selector (SDM vol. 3, 3.4.2).
-#[derive(Clone, Copy, PartialEq, Eq, Default, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
 pub struct Selector(pub u16);
 
 impl Selector {
@@ -36,7 +37,7 @@ impl fmt::Debug for Selector {
 }
 
 /// A segment register with its hidden part; LDTR and TR have the same shape.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segment {
     /// The visible part.
     pub selector: Selector,

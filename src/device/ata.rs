@@ -5,9 +5,10 @@
 //! of the drive for the guest; the first such trouble is kept for the machine's owner.
 
 use super::Device;
-use super::disk::{Disk, SECTOR};
+use super::disk::{Disk, SECTOR, size_of};
 use crate::bus::{Clock, Ticks, Width};
 use crate::error::Error;
+use serde::{Deserialize, Serialize};
 
 const DATA: u16 = 0;
 const ERROR_FEATURES: u16 = 1;
@@ -38,7 +39,7 @@ const MULTIPLE_MAX: u8 = 16;
 const NO_ERROR: u8 = 1;
 
 /// A drive: its medium and what commands set.
-#[derive(Hash)]
+#[derive(Hash, Serialize, Deserialize)]
 struct Drive {
     disk: Box<dyn Disk>,
     /// Heads and sectors per track, as INITIALIZE DEVICE PARAMETERS has them.
@@ -102,7 +103,7 @@ fn text(words: &mut [u16], s: &str) {
 }
 
 /// What the drive does once its latency is over, or with the data it gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum Work {
     /// Fill the buffer with the next block.
     Read,
@@ -117,7 +118,7 @@ enum Work {
 }
 
 /// A data transfer in progress.
-#[derive(Clone, Copy, Debug, Default, Hash)]
+#[derive(Clone, Copy, Debug, Default, Hash, Serialize, Deserialize)]
 struct Transfer {
     lba: u32,
     left: u32,
@@ -126,7 +127,7 @@ struct Transfer {
 }
 
 /// One channel.
-#[derive(Hash)]
+#[derive(Hash, Serialize, Deserialize)]
 pub struct Ata {
     clock: Clock,
     drives: [Option<Drive>; 2],
@@ -143,6 +144,7 @@ pub struct Ata {
     position: usize,
     transfer: Transfer,
     work: Option<(Ticks, Work)>,
+    #[serde(skip)]
     host_error: Option<Error>,
 }
 
@@ -175,6 +177,35 @@ impl Ata {
     pub fn geometry(&self, slot: usize) -> Option<(u16, u8, u8)> {
         let drive = self.drives.get(slot)?.as_ref()?;
         Some((drive.cylinders() as u16, drive.heads as u8, drive.sectors as u8))
+    }
+
+    /// A copy whose disks are only what they say of their size.
+    #[must_use]
+    pub fn saved(&self) -> Self {
+        let drives =
+            self.drives.each_ref().map(|d| d.as_ref().map(|d| Drive { disk: size_of(&*d.disk), ..*d }));
+        Self { drives, buffer: self.buffer.clone(), host_error: None, ..*self }
+    }
+
+    /// Takes over the state of `saved` and keeps the disks.
+    pub fn restore(&mut self, saved: &Self) {
+        let disks = std::mem::take(&mut self.drives).map(|drive| drive.map(|d| d.disk));
+        *self = saved.saved();
+        for (drive, disk) in self.drives.iter_mut().zip(disks) {
+            if let (Some(drive), Some(disk)) = (drive, disk) {
+                drive.disk = disk;
+            }
+        }
+    }
+
+    /// The disks, by slot.
+    pub fn disks(&self) -> [Option<&dyn Disk>; 2] {
+        self.drives.each_ref().map(|drive| drive.as_ref().map(|d| &*d.disk))
+    }
+
+    /// The same, to change.
+    pub fn disks_mut(&mut self) -> [Option<&mut Box<dyn Disk>>; 2] {
+        self.drives.each_mut().map(|drive| drive.as_mut().map(|d| &mut d.disk))
     }
 
     /// The first trouble that the host made, once.

@@ -6,6 +6,7 @@
 
 use super::Device;
 use crate::bus::{Clock, Ticks, Width};
+use serde::{Deserialize, Serialize};
 
 /// Index port; data is the next.
 pub const INDEX: u16 = 0x70;
@@ -64,11 +65,12 @@ pub struct Machine {
 }
 
 /// The clock and its memory.
-#[derive(Clone, Debug, Hash)]
+#[derive(Clone, Debug, Hash, Serialize, Deserialize)]
 pub struct Cmos {
     clock: Clock,
     index: u8,
     nmi_masked: bool,
+    #[serde(with = "crate::saved::array")]
     memory: [u8; 128],
     /// The time (seconds since 1970) at tick `origin`; it moves on every second from there.
     time: i64,

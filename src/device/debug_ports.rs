@@ -6,6 +6,7 @@
 
 use super::Device;
 use crate::bus::{Ticks, Width};
+use serde::{Deserialize, Serialize};
 
 /// POST code; the pages of the DMA controller around it are another chip's.
 pub const POST: u16 = 0x80;
@@ -23,7 +24,7 @@ const A_A20: u8 = 0x02;
 const PRESENT: u8 = 0xe9;
 
 /// These ports' state.
-#[derive(Clone, Debug, Default, Hash)]
+#[derive(Clone, Debug, Default, Hash, Serialize, Deserialize)]
 pub struct DebugPorts {
     post: u8,
     post_count: u64,

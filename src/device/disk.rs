@@ -1,5 +1,6 @@
 //! What a drive's medium is on the host: memory, a raw file, or a snapshot that keeps either untouched.
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::hash::{Hash, Hasher};
@@ -32,12 +33,80 @@ pub trait Disk: Send {
     fn read_only(&self) -> bool {
         false
     }
+    /// What of its content lives in this process.
+    fn save(&self) -> Content;
+    /// Takes that content back. False when it is of another kind or size of medium.
+    #[must_use]
+    fn restore(&mut self, content: &Content) -> bool;
 }
+
+/// The part of a medium's content that lives in this process, and would end with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Content {
+    /// Nothing: the host has it.
+    Host,
+    /// All of it.
+    Memory(#[serde(with = "crate::saved::bytes")] Vec<u8>),
+    /// What is written over another medium: that one's content, and the sectors.
+    Snapshot(Box<Content>, Vec<(u64, Sector)>),
+}
+
+/// A sector of a saved snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sector(#[serde(with = "crate::saved::array")] [u8; SECTOR]);
 
 /// By its size: the content is the host's, and no part of a chip's state.
 impl Hash for dyn Disk {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.sectors().hash(state);
+    }
+}
+
+/// The same in a saved state of a chip.
+impl Serialize for dyn Disk {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.sectors().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Box<dyn Disk> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Box::new(SizeOnly(u64::deserialize(deserializer)?)))
+    }
+}
+
+/// What a chip's saved state has for `disk`.
+pub fn size_of(disk: &dyn Disk) -> Box<dyn Disk> {
+    Box::new(SizeOnly(disk.sectors()))
+}
+
+/// The place of a medium in a saved state: its size, with no content to read.
+struct SizeOnly(u64);
+
+impl SizeOnly {
+    fn absent<T>() -> io::Result<T> {
+        Err(io::Error::new(io::ErrorKind::NotFound, "a saved state holds no medium"))
+    }
+}
+
+impl Disk for SizeOnly {
+    fn sectors(&self) -> u64 {
+        self.0
+    }
+    fn read(&mut self, _: u64, _: &mut [u8]) -> io::Result<()> {
+        Self::absent()
+    }
+    fn write(&mut self, _: u64, _: &[u8]) -> io::Result<()> {
+        Self::absent()
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Self::absent()
+    }
+    fn save(&self) -> Content {
+        Content::Host
+    }
+    fn restore(&mut self, _: &Content) -> bool {
+        false
     }
 }
 
@@ -87,6 +156,18 @@ impl Disk for MemoryDisk {
     }
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+    fn save(&self) -> Content {
+        Content::Memory(self.bytes.clone())
+    }
+    fn restore(&mut self, content: &Content) -> bool {
+        match content {
+            Content::Memory(bytes) if bytes.len() == self.bytes.len() => {
+                self.bytes.copy_from_slice(bytes);
+                true
+            }
+            _ => false,
+        }
     }
 }
 
@@ -159,6 +240,12 @@ impl Disk for FileDisk {
     fn read_only(&self) -> bool {
         self.read_only
     }
+    fn save(&self) -> Content {
+        Content::Host
+    }
+    fn restore(&mut self, content: &Content) -> bool {
+        *content == Content::Host
+    }
 }
 
 /// A medium whose writes stay in memory.
@@ -203,6 +290,16 @@ impl Disk for Snapshot {
     }
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+    fn save(&self) -> Content {
+        let sectors = self.written.iter().map(|(&at, bytes)| (at, Sector(*bytes)));
+        Content::Snapshot(Box::new(self.base.save()), sectors.collect())
+    }
+    fn restore(&mut self, content: &Content) -> bool {
+        let Content::Snapshot(base, written) = content else { return false };
+        self.written = written.iter().map(|(at, sector)| (*at, sector.0)).collect();
+        let last = self.written.last_key_value();
+        last.is_none_or(|(&at, _)| at < self.sectors()) && self.base.restore(base)
     }
 }
 

@@ -7,6 +7,7 @@ use super::Device;
 use crate::addr::GuestPhys;
 use crate::bus::phys::PhysMap;
 use crate::bus::{Ticks, Width};
+use serde::{Deserialize, Serialize};
 
 const MODE_TRANSFER: u8 = 0x0c;
 const MODE_VERIFY: u8 = 0x00;
@@ -17,7 +18,7 @@ const MODE_DECREMENT: u8 = 0x20;
 const COMMAND_DISABLE: u8 = 0x04;
 
 /// One channel. Address and count are in its unit, bytes or words.
-#[derive(Clone, Copy, Debug, Default, Hash)]
+#[derive(Clone, Copy, Debug, Default, Hash, Serialize, Deserialize)]
 struct Channel {
     base_address: u16,
     base_count: u16,
@@ -28,7 +29,7 @@ struct Channel {
 }
 
 /// One 8237A.
-#[derive(Clone, Debug, Hash)]
+#[derive(Clone, Debug, Hash, Serialize, Deserialize)]
 struct Controller {
     channels: [Channel; 4],
     command: u8,
@@ -132,7 +133,7 @@ fn set(bits: &mut u8, bit: u8, on: bool) {
 }
 
 /// Both controllers and the page registers.
-#[derive(Clone, Debug, Hash)]
+#[derive(Clone, Debug, Hash, Serialize, Deserialize)]
 pub struct Dma {
     /// Channels 0-3 and 4-7.
     controllers: [Controller; 2],

@@ -5,11 +5,12 @@
 //! instant after a fixed time, and the data rate need not match the medium.
 
 use super::Device;
-use super::disk::{Disk, SECTOR};
+use super::disk::{Disk, SECTOR, size_of};
 use super::dma::Dma;
 use crate::bus::phys::PhysMap;
 use crate::bus::{Clock, Ticks, Width};
 use crate::error::Error;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 const DOR: u16 = 0x3f2;
@@ -71,7 +72,7 @@ fn medium(sectors: u64) -> (Geometry, u8) {
 }
 
 /// A drive.
-#[derive(Default, Hash)]
+#[derive(Default, Hash, Serialize, Deserialize)]
 struct Drive {
     disk: Option<Box<dyn Disk>>,
     geometry: Geometry,
@@ -106,7 +107,7 @@ impl Drive {
 }
 
 /// A sector's identification: cylinder, head, record and size code.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Id {
     c: u8,
     h: u8,
@@ -115,11 +116,11 @@ struct Id {
 }
 
 /// How a data command failed: ST1 and ST2.
-#[derive(Clone, Copy, Debug, Hash)]
+#[derive(Clone, Copy, Debug, Hash, Serialize, Deserialize)]
 struct Failure(u8, u8);
 
 /// What happens when the current delay ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum Work {
     ResetDone,
     SeekDone,
@@ -127,7 +128,7 @@ enum Work {
 }
 
 /// The controller and its drives.
-#[derive(Hash)]
+#[derive(Hash, Serialize, Deserialize)]
 pub struct Fdc {
     clock: Clock,
     drives: [Drive; 2],
@@ -148,6 +149,7 @@ pub struct Fdc {
     lock: bool,
     perpendicular: u8,
     last_eot: u8,
+    #[serde(skip)]
     host_error: Option<Error>,
 }
 
@@ -173,6 +175,38 @@ impl Fdc {
             last_eot: 0,
             host_error: None,
         }
+    }
+
+    /// A copy whose disks are only what they say of their size.
+    #[must_use]
+    pub fn saved(&self) -> Self {
+        Self {
+            drives: self.drives.each_ref().map(|d| Drive { disk: d.disk.as_deref().map(size_of), ..*d }),
+            command: self.command.clone(),
+            result: self.result.clone(),
+            reports: self.reports.clone(),
+            host_error: None,
+            ..*self
+        }
+    }
+
+    /// Takes over the state of `saved` and keeps the disks.
+    pub fn restore(&mut self, saved: &Self) {
+        let disks = self.drives.each_mut().map(|drive| drive.disk.take());
+        *self = saved.saved();
+        for (drive, disk) in self.drives.iter_mut().zip(disks) {
+            drive.disk = disk;
+        }
+    }
+
+    /// The disks, by drive.
+    pub fn disks(&self) -> [Option<&dyn Disk>; 2] {
+        self.drives.each_ref().map(|drive| drive.disk.as_deref())
+    }
+
+    /// The same, to change.
+    pub fn disks_mut(&mut self) -> [Option<&mut Box<dyn Disk>>; 2] {
+        self.drives.each_mut().map(|drive| drive.disk.as_mut())
     }
 
     /// The CMOS types of drives A and B; 0 where there is none.

@@ -3,6 +3,7 @@
 
 use super::Device;
 use crate::bus::{Ticks, Width};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Selector (16 bits, write only).
@@ -35,7 +36,7 @@ pub struct FwCfgConfig {
 }
 
 /// The device: items by key, and a cursor.
-#[derive(Clone, Debug, Hash)]
+#[derive(Clone, Debug, Hash, Serialize, Deserialize)]
 pub struct FwCfg {
     items: BTreeMap<u16, Vec<u8>>,
     selected: u16,

@@ -8,6 +8,7 @@
 use super::Device;
 use super::keymap::KeyEvent;
 use crate::bus::{Clock, Ticks, Width};
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 /// Data port.
@@ -72,7 +73,7 @@ fn set2(code: u8) -> u8 {
 }
 
 /// The keyboard.
-#[derive(Clone, Debug, Hash)]
+#[derive(Clone, Debug, Hash, Serialize, Deserialize)]
 struct Keyboard {
     queue: VecDeque<u8>,
     scanning: bool,
@@ -160,7 +161,7 @@ impl Keyboard {
 }
 
 /// The mouse: it answers a driver's probe and never moves.
-#[derive(Clone, Debug, Hash)]
+#[derive(Clone, Debug, Hash, Serialize, Deserialize)]
 struct Mouse {
     queue: VecDeque<u8>,
     reporting: bool,
@@ -234,7 +235,7 @@ impl Mouse {
 }
 
 /// Who put the byte into the output buffer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum From {
     Controller,
     Keyboard,
@@ -242,7 +243,7 @@ enum From {
 }
 
 /// The controller with both devices.
-#[derive(Clone, Debug, Hash)]
+#[derive(Clone, Debug, Hash, Serialize, Deserialize)]
 pub struct I8042 {
     clock: Clock,
     /// The command byte.

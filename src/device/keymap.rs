@@ -4,8 +4,10 @@
 //! A key is named by its scan code set 1 make code (IBM PS/2 Technical Reference, Keyboards); the keyboard of
 //! [`super::i8042`] turns it into the set that the guest chose.
 
+use serde::{Deserialize, Serialize};
+
 /// A key going down or up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct KeyEvent {
     /// The make code in scan code set 1, bit 7 clear.
     pub code: u8,

@@ -4,6 +4,7 @@
 
 use super::Device;
 use crate::bus::{Ticks, Width};
+use serde::{Deserialize, Serialize};
 
 /// The first port: clears the latch.
 pub const CLEAR: u16 = 0xf0;
@@ -11,7 +12,7 @@ pub const CLEAR: u16 = 0xf0;
 pub const RESET: u16 = 0xf1;
 
 /// The latch and the two lines.
-#[derive(Clone, Debug, Default, Hash)]
+#[derive(Clone, Debug, Default, Hash, Serialize, Deserialize)]
 pub struct Numeric {
     ferr: bool,
     latch: bool,

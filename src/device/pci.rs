@@ -5,6 +5,7 @@
 use super::Device;
 use crate::bus::phys::{Pam, PhysMap};
 use crate::bus::{Ticks, Width};
+use serde::{Deserialize, Serialize};
 
 /// CONFIG_ADDRESS.
 pub const ADDRESS: u16 = 0xcf8;
@@ -23,13 +24,15 @@ const ISA_BRIDGE: u8 = 1 << 3;
 const IDE: u8 = 1 << 3 | 1;
 
 /// One function's configuration space, and which of its bits a guest can write.
-#[derive(Clone, Debug, Hash)]
+#[derive(Clone, Debug, Hash, Serialize, Deserialize)]
 pub struct Function {
     /// Device in bits 7-3, function in 2-0, on bus 0.
     pub devfn: u8,
     /// The registers.
+    #[serde(with = "crate::saved::array")]
     pub config: [u8; 256],
     /// Ones where a write sticks.
+    #[serde(with = "crate::saved::array")]
     pub writable: [u8; 256],
 }
 
@@ -60,7 +63,7 @@ impl Function {
 }
 
 /// The configuration mechanism and the functions on bus 0.
-#[derive(Clone, Debug, Hash)]
+#[derive(Clone, Debug, Hash, Serialize, Deserialize)]
 pub struct Pci {
     address: u32,
     reset_control: u8,

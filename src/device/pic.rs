@@ -5,6 +5,7 @@
 
 use super::Device;
 use crate::bus::{Ticks, Width};
+use serde::{Deserialize, Serialize};
 
 /// Command port of the master; data is the next port.
 pub const MASTER: u16 = 0x20;
@@ -32,7 +33,7 @@ const OCW3_SMM: u8 = 0x20;
 const OCW3_ESMM: u8 = 0x40;
 
 /// Which initialization word the data port expects next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum Expect {
     Icw2,
     Icw3,
@@ -41,7 +42,7 @@ enum Expect {
 }
 
 /// One 8259A.
-#[derive(Clone, Debug, Hash)]
+#[derive(Clone, Debug, Hash, Serialize, Deserialize)]
 struct Chip {
     master: bool,
     /// Levels of the inputs IR0-IR7.
@@ -239,7 +240,7 @@ impl Chip {
 }
 
 /// The master and its slave.
-#[derive(Clone, Debug, Hash)]
+#[derive(Clone, Debug, Hash, Serialize, Deserialize)]
 pub struct Pic {
     master: Chip,
     slave: Chip,

@@ -7,6 +7,7 @@
 
 use super::Device;
 use crate::bus::{Clock, Ticks, Width};
+use serde::{Deserialize, Serialize};
 
 /// The input frequency of all three channels.
 pub const HZ: u64 = 1_193_182;
@@ -28,7 +29,7 @@ const P61_OUT2: u8 = 0x20;
 const REFRESH_CYCLES: u64 = 18;
 
 /// One counter. Times are in cycles of the input clock.
-#[derive(Clone, Debug, Default, Hash)]
+#[derive(Clone, Debug, Default, Hash, Serialize, Deserialize)]
 struct Channel {
     mode: u8,
     bcd: bool,
@@ -288,7 +289,7 @@ fn square_value(n: i64, t: i64) -> i64 {
 }
 
 /// The three channels and port 61h.
-#[derive(Clone, Debug, Hash)]
+#[derive(Clone, Debug, Hash, Serialize, Deserialize)]
 pub struct Pit {
     clock: Clock,
     channels: [Channel; 3],

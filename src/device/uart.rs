@@ -6,6 +6,7 @@
 
 use super::Device;
 use crate::bus::{Clock, Ticks, Width};
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 /// The crystal, already divided by 16.
@@ -50,7 +51,7 @@ const MSR_RI: u8 = 0x40;
 const MSR_TERI: u8 = 0x04;
 
 /// One serial port.
-#[derive(Clone, Debug, Hash)]
+#[derive(Clone, Debug, Hash, Serialize, Deserialize)]
 pub struct Uart {
     clock: Clock,
     ier: u8,

@@ -8,6 +8,7 @@
 use super::Device;
 use super::cp437;
 use crate::bus::{Clock, Ticks, Width};
+use serde::{Deserialize, Serialize};
 
 /// First byte of the largest memory window.
 pub const WINDOW: u32 = 0xa_0000;
@@ -94,7 +95,7 @@ impl Screen {
 }
 
 /// The adapter.
-#[derive(Clone, Debug, Hash)]
+#[derive(Clone, Debug, Hash, Serialize, Deserialize)]
 pub struct Vga {
     clock: Clock,
     misc: u8,
@@ -109,6 +110,7 @@ pub struct Vga {
     /// The flip-flop: whether the next write to 3C0 is data.
     attr_data: bool,
     attr: [u8; 32],
+    #[serde(with = "crate::saved::array")]
     dac: [u8; 768],
     dac_mask: u8,
     dac_read: u16,

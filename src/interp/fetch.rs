@@ -58,7 +58,29 @@ impl Default for Page {
     }
 }
 
+/// The code pages in a saved state, by mode: linear and physical address of each that still counts. Like the TLB's
+/// entries they may be staler than the page tables.
+pub type Saved = [Option<(u32, u32)>; 2];
+
 impl<E: CodeEnv> Interp<E> {
+    /// The code pages.
+    pub fn save(&self, env: &E) -> Saved {
+        self.pages.each_ref().map(|p| {
+            (p.epoch == env.fetch_epoch() && p.linear != Page::default().linear)
+                .then_some((p.linear, p.frame))
+        })
+    }
+
+    /// Takes them back, and forgets all decoded code.
+    pub fn restore(&mut self, saved: &Saved, env: &E) {
+        *self = Self { map_epoch: env.map_epoch(), ..Self::default() };
+        for (page, saved) in self.pages.iter_mut().zip(saved) {
+            if let Some((linear, frame)) = *saved {
+                *page = Page { linear, frame, epoch: env.fetch_epoch() };
+            }
+        }
+    }
+
     /// The trace at CS:EIP.
     #[inline(always)]
     pub(super) fn trace(&mut self, cpu: &Cpu, env: &mut E) -> Result<Trace, Fault> {

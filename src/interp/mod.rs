@@ -13,7 +13,7 @@ use crate::cpu::{Activity, Cpu, Eflags, Fault, Special};
 use crate::decode::cache::{Cache, Trace};
 use crate::decode::{Insn, Rep};
 use crate::exec::Handler;
-pub use fetch::CodeEnv;
+pub use fetch::{CodeEnv, Saved};
 
 /// Why the engine came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

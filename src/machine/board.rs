@@ -545,5 +545,8 @@ fn routes() -> Box<[Chip; 0x1_0000]> {
     route
 }
 
+mod save;
 #[cfg(test)]
 mod tests;
+
+pub use save::State;

@@ -3,6 +3,7 @@
 pub mod board;
 mod describe;
 mod observe;
+mod save;
 mod start;
 pub mod world;
 
@@ -17,6 +18,8 @@ use crate::exec::event::{Event, TripleFault, raise};
 use crate::interp::{Interp, Stop};
 use crate::mem::Ram;
 use board::{Board, BoardConfig};
+pub use save::State;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 pub use world::{Wants, Watcher, World};
 
@@ -72,7 +75,7 @@ pub enum Outcome {
 }
 
 /// What a run counted.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Exceptions by vector.
     pub exceptions: [u64; 32],

@@ -105,6 +105,14 @@ impl World {
         }
     }
 
+    /// To be called after memory and the board were restored: nothing cached counts any more.
+    pub(super) fn settle_restored(&mut self, tlb: &[crate::mmu::tlb::Saved]) {
+        self.map_epoch = self.map.epoch();
+        self.tlb.restore(tlb);
+        (self.careful, self.break_hits, self.chips_touched) = (false, 0, false);
+        self.settle();
+    }
+
     /// The guest-physical address that `at` translates to for an observer: no fault, no accessed bits, no TLB.
     pub fn peek_address(&self, cpu: &Cpu, at: Linear) -> Option<GuestPhys> {
         /// Page tables that stay as they are.

@@ -7,6 +7,7 @@
 use crate::addr::{GuestPhys, PAGE_SHIFT, PAGE_SIZE};
 use crate::error::{Error, Result};
 use memmap2::MmapMut;
+use serde::{Deserialize, Serialize};
 
 /// log2 of the granularity at which code is marked.
 const CHUNK_SHIFT: u32 = 6;
@@ -20,6 +21,28 @@ pub struct Ram {
     generation: Vec<u32>,
     /// Set by a write that made decoded code stale; the run loop clears it.
     code_changed: bool,
+}
+
+/// RAM in a saved state: the pages that are not all zero.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Saved {
+    size: u32,
+    pages: Vec<Page>,
+}
+
+/// A page and its number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Page {
+    number: u32,
+    #[serde(with = "crate::saved::bytes")]
+    bytes: Vec<u8>,
+}
+
+impl Saved {
+    /// Bytes of RAM.
+    pub fn size(&self) -> u32 {
+        self.size
+    }
 }
 
 impl Ram {
@@ -109,6 +132,46 @@ impl Ram {
         self.code[page] = 0;
         self.generation[page] = self.generation[page].wrapping_add(1);
         self.code_changed = true;
+    }
+
+    /// Its content.
+    pub fn save(&self) -> Saved {
+        let zero = [0; PAGE_SIZE as usize];
+        let pages = (0u32..).zip(self.bytes.chunks(PAGE_SIZE as usize)).filter(|(_, page)| **page != zero);
+        Saved {
+            size: self.size(),
+            pages: pages.map(|(number, page)| Page { number, bytes: page.to_vec() }).collect(),
+        }
+    }
+
+    /// Takes that content back; all decoded code is stale.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when `saved` is of RAM of another size.
+    pub fn restore(&mut self, saved: &Saved) -> Result<()> {
+        let whole = |p: &Page| p.bytes.len() == PAGE_SIZE as usize && p.number < self.size() >> PAGE_SHIFT;
+        if saved.size != self.size() || !saved.pages.iter().all(whole) {
+            return Err(Error::Usage(format!(
+                "a state with {} bytes of memory does not go into a machine with {}",
+                saved.size,
+                self.size()
+            )));
+        }
+        let mut pages = saved.pages.iter().peekable();
+        for (number, bytes) in (0u32..).zip(self.bytes.chunks_mut(PAGE_SIZE as usize)) {
+            match pages.next_if(|p| p.number == number) {
+                Some(page) => bytes.copy_from_slice(&page.bytes),
+                // Memory that was never written stays untouched: the host need not provide it.
+                None if bytes.iter().any(|b| *b != 0) => bytes.fill(0),
+                None => {}
+            }
+        }
+        for page in 0..self.code.len() {
+            if self.code[page] != 0 {
+                self.stale(page);
+            }
+        }
+        Ok(())
     }
 
     /// Marks `len` bytes at `at`, within one page, as decoded code. Returns whether the page had no marks before.

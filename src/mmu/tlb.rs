@@ -10,6 +10,7 @@
 
 use super::paging::{Access, Mapping};
 use crate::addr::{GuestPhys, Linear, PAGE_OFFSET, PAGE_SIZE};
+use serde::{Deserialize, Serialize};
 
 /// Entries; a power of two.
 const ENTRIES: usize = 1024;
@@ -57,6 +58,16 @@ pub struct Direct {
     pub read: bool,
     /// Writes go to RAM, and it holds no decoded code.
     pub write: bool,
+}
+
+/// A cached translation in a saved state: what of it the guest can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Saved {
+    page: u32,
+    frame: u32,
+    rights: u8,
+    global: bool,
+    large: bool,
 }
 
 /// The translation look-aside buffer.
@@ -204,6 +215,39 @@ impl Tlb {
     #[inline(always)]
     pub fn epoch(&self) -> u32 {
         self.epoch
+    }
+
+    /// The valid entries, by slot, as a saved state has them.
+    pub fn save(&self) -> Vec<Saved> {
+        let valid = self.entries.iter().filter(|e| e.page != INVALID);
+        valid
+            .map(|&Entry { page, frame, rights, global, large, .. }| Saved {
+                page,
+                frame,
+                rights,
+                global,
+                large,
+            })
+            .collect()
+    }
+
+    /// Holds the entries of `saved` and no others. What may go straight to RAM is found out again, access by access.
+    pub fn restore(&mut self, saved: &[Saved]) {
+        self.flush(true);
+        for &Saved { page, frame, rights, global, large } in saved {
+            let n = slot(page);
+            if self.entries[n].page == INVALID {
+                self.filled.push(n as u16);
+            }
+            self.entries[n] = Entry {
+                fast: [INVALID; 4],
+                page: page & !PAGE_OFFSET,
+                frame: frame & !PAGE_OFFSET,
+                rights,
+                global,
+                large,
+            };
+        }
     }
 
     /// The valid entries, by slot: page, frame, whether global.

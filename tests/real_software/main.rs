@@ -12,6 +12,7 @@ mod linux;
 mod memtest;
 mod pc;
 mod seabios;
+mod snapshot;
 mod syslinux;
 
 /// Whether the long form of the tests is asked for.

@@ -70,6 +70,7 @@ impl Lab {
             floppies: drives(parts.floppies),
             trace: None,
             plan,
+            restore: None,
         };
         let pc = build(spec).unwrap();
         Self { pc, serial: String::new(), log: String::new(), marks: Vec::new() }

@@ -1,6 +1,6 @@
 //! Tests of the ATA controller.
 
-use super::super::disk::MemoryDisk;
+use super::super::disk::{Content, MemoryDisk};
 use super::*;
 use std::io;
 
@@ -177,6 +177,32 @@ impl Disk for Gone {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+    fn save(&self) -> Content {
+        Content::Host
+    }
+    fn restore(&mut self, content: &Content) -> bool {
+        *content == Content::Host
+    }
+}
+
+#[test]
+fn a_restored_channel_goes_on_in_the_middle_of_a_command() {
+    let mut b = Bench::with(Box::new(MemoryDisk::new(vec![7; 4 * SECTOR])));
+    b.lba(1, 2);
+    b.out(7, 0x20);
+    let saved = b.ata.saved();
+    let finish = |b: &mut Bench| {
+        b.now += 1_000_000;
+        b.ata.advance(b.now);
+        (b.inb(7), b.ata.read(0x1f0, Width::Word, b.now))
+    };
+    let now = b.now;
+    let went = finish(&mut b);
+    assert_eq!(went.1, 0x0707);
+    b.out(7, 0xec);
+    b.now = now;
+    b.ata.restore(&saved);
+    assert_eq!(finish(&mut b), went, "and the disk is still there");
 }
 
 #[test]

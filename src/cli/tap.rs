@@ -1,0 +1,247 @@
+//! The single tap of a machine's input: `--record` notes down what goes through it, `--replay` lets come out of it what
+//! was noted down. The session gives the machine nothing by another way.
+//!
+//! A point of a run is named by its tick. The machine stops at a tick before anything else happens there, so an input
+//! that is given at the same tick as in the recording meets the machine in the same state, however the runs between
+//! were cut into slices.
+
+use super::session::{End, Ending, Limits, Medium, Outcome, Pc, Spec};
+use super::snapshot::write_file;
+use crate::bus::Ticks;
+use crate::error::{Error, Result};
+use crate::snapshot::container::{self, Kind};
+use crate::snapshot::recording::{Input, Point, Stop, What};
+use crate::snapshot::{Recording, hash_bytes, hash_file};
+use std::path::{Path, PathBuf};
+
+/// A recording to be replayed, and its file.
+#[derive(Clone, Debug)]
+pub struct Replay {
+    path: PathBuf,
+    recording: Recording,
+}
+
+impl Replay {
+    fn lost(&self, now: Point) -> Error {
+        let reason = format!(
+            "the replay went another way than the recording, by instruction {}: it was recorded by another version of this program",
+            now.retired
+        );
+        Error::image(&self.path, reason)
+    }
+}
+
+/// What goes into the machine.
+pub(super) struct Tap {
+    record: bool,
+    replay: Option<Replay>,
+    /// What was recorded; or of the replay, how much was given.
+    inputs: Vec<Input>,
+    given: usize,
+    /// The machine ran since it last got something.
+    ran: bool,
+}
+
+fn point(pc: &dyn Pc) -> Point {
+    Point { ticks: pc.now(), retired: pc.retired() }
+}
+
+fn hand(pc: &mut dyn Pc, what: &What) {
+    match what {
+        What::Serial(bytes) => pc.serial_input(bytes),
+        What::Key(event) => pc.key(*event),
+    }
+}
+
+impl Tap {
+    /// A tap that records, replays, or just lets through.
+    pub(super) fn new(record: bool, replay: Option<Replay>) -> Self {
+        Self { record, replay, inputs: Vec::new(), given: 0, ran: false }
+    }
+
+    /// Gives the machine something now.
+    pub(super) fn give(&mut self, pc: &mut dyn Pc, what: What) {
+        hand(pc, &what);
+        let after_run = std::mem::take(&mut self.ran);
+        if self.record {
+            self.inputs.push(Input { at: point(pc), after_run, what });
+        }
+    }
+
+    /// Gives the machine what the recording has for this point.
+    ///
+    /// # Errors
+    /// When the machine is not where it was then.
+    pub(super) fn play(&mut self, pc: &mut dyn Pc) -> Result<()> {
+        let Some(replay) = &self.replay else { return Ok(()) };
+        let first = self.given;
+        while let Some(input) = replay.recording.inputs.get(self.given) {
+            let now = point(pc);
+            if now.ticks < input.at.ticks {
+                break;
+            }
+            if now != input.at {
+                return Err(replay.lost(now));
+            }
+            if input.after_run && self.given > first {
+                // It had looked up without getting any further.
+                pc.run(Limits { ticks: now.ticks, retired: u64::MAX, at_idle: false });
+            }
+            hand(pc, &input.what);
+            self.given += 1;
+        }
+        Ok(())
+    }
+
+    /// The tick up to which the machine may run until it is to get something, or is to end.
+    pub(super) fn horizon(&self) -> Ticks {
+        let Some(Replay { recording, .. }) = &self.replay else { return Ticks::MAX };
+        match recording.inputs.get(self.given) {
+            Some(input) => input.at.ticks,
+            // A guest that ends by itself is let go on to where it does.
+            None if recording.stop == Stop::Guest => recording.end.ticks.saturating_add(1),
+            None => recording.end.ticks,
+        }
+    }
+
+    /// After the machine ran: how a replay ends, if this is its end.
+    ///
+    /// # Errors
+    /// When the machine goes on where it then ended, or stopped where it then went on.
+    pub(super) fn ended(&mut self, pc: &dyn Pc, outcome: &Outcome) -> Result<Option<Ending>> {
+        self.ran = true;
+        let Some(replay) = &self.replay else { return Ok(None) };
+        let (now, recording) = (point(pc), &replay.recording);
+        let all_given = self.given == recording.inputs.len();
+        if !matches!(outcome, Outcome::Reached | Outcome::Idle(_)) {
+            return if all_given && now == recording.end { Ok(None) } else { Err(replay.lost(now)) };
+        }
+        if !all_given {
+            let due = recording.inputs[self.given].at.ticks == now.ticks;
+            return if due || *outcome == Outcome::Reached { Ok(None) } else { Err(replay.lost(now)) };
+        }
+        match recording.stop {
+            _ if now.ticks > recording.end.ticks => Err(replay.lost(now)),
+            Stop::Guest if *outcome == Outcome::Idle(None) => Ok(Some(Ending::HaltedForever)),
+            _ if now.ticks < recording.end.ticks => Ok(None),
+            Stop::Guest => Ok(None),
+            Stop::Budget => Ok(Some(Ending::BudgetSpent)),
+            Stop::Time => Ok(Some(Ending::TimeSpent)),
+            Stop::User => Ok(Some(Ending::Left)),
+        }
+    }
+
+    /// Whether a recording is replayed.
+    pub(super) fn replays(&self) -> bool {
+        self.replay.is_some()
+    }
+
+    /// What was recorded.
+    pub(super) fn take_inputs(&mut self) -> Vec<Input> {
+        std::mem::take(&mut self.inputs)
+    }
+}
+
+/// The file of `--record` or `--replay`.
+pub(super) enum Tape {
+    /// Neither.
+    None,
+    /// The file to write, and what the session started from.
+    Record(PathBuf, Vec<(String, u128)>),
+    /// What was read.
+    Replay(Replay),
+}
+
+impl Tape {
+    /// Opens the file that is asked for, for a session that starts from `spec`.
+    ///
+    /// # Errors
+    /// When a recording cannot be read, or is of another guest or machine.
+    pub(super) fn open(record: Option<&Path>, replay: Option<&Path>, spec: &Spec) -> Result<Self> {
+        if let Some(path) = record {
+            return Ok(Self::Record(path.to_owned(), parts(spec)?));
+        }
+        let Some(path) = replay else { return Ok(Self::None) };
+        let recording = Recording::read(path)?;
+        recording.check_start(path, &parts(spec)?)?;
+        Ok(Self::Replay(Replay { path: path.to_owned(), recording }))
+    }
+
+    /// The recording to replay.
+    pub(super) fn replay(&self) -> Option<Replay> {
+        match self {
+            Self::Replay(replay) => Some(replay.clone()),
+            _ => None,
+        }
+    }
+
+    /// At the end of the session: writes the recording, or holds that the replay came to the same end.
+    ///
+    /// # Errors
+    /// When it cannot be written, or did not.
+    pub(super) fn close(self, pc: &dyn Pc, end: &End) -> Result<()> {
+        let state_hash = || pc.state_hash();
+        match self {
+            Self::None => Ok(()),
+            Self::Record(path, start) => {
+                let inputs = end.inputs.clone();
+                let stop = stop(&end.ending);
+                let recording = Recording { start, inputs, end: point(pc), stop, state_hash: state_hash() };
+                write_file(&path, &recording.encode()?)
+            }
+            Self::Replay(replay) => {
+                let interrupted = matches!(end.ending, Ending::Interrupted | Ending::OutputClosed);
+                let same = point(pc) == replay.recording.end && state_hash() == replay.recording.state_hash;
+                if same || interrupted { Ok(()) } else { Err(replay.lost(point(pc))) }
+            }
+        }
+    }
+}
+
+fn stop(ending: &Ending) -> Stop {
+    match ending {
+        Ending::Exit(_) | Ending::TripleFault(_) | Ending::HaltedForever | Ending::Reset => Stop::Guest,
+        Ending::BudgetSpent => Stop::Budget,
+        Ending::TimeSpent => Stop::Time,
+        Ending::Left | Ending::Interrupted | Ending::OutputClosed => Stop::User,
+    }
+}
+
+/// All that a run depends on besides its input, by name.
+fn parts(spec: &Spec) -> Result<Vec<(String, u128)>> {
+    let bytes = |rom: &Option<Vec<u8>>| rom.as_deref().map_or(0, hash_bytes);
+    let mut parts = vec![
+        ("memory size (--mem)".to_owned(), spec.mem.into()),
+        ("frequency (--hz)".to_owned(), spec.hz.into()),
+        ("date (--epoch)".to_owned(), spec.epoch as u128),
+        ("BIOS (--bios)".to_owned(), bytes(&spec.bios)),
+        ("VGA BIOS (--vgabios)".to_owned(), bytes(&spec.vga_bios)),
+        ("guest".to_owned(), plan(spec)),
+    ];
+    if let Some(saved) = &spec.restore {
+        parts.push((
+            "snapshot (--restore)".to_owned(),
+            hash_bytes(&container::encode(Kind::Snapshot, saved)?),
+        ));
+    }
+    for (kind, drives) in [("disk", &spec.disks), ("floppy", &spec.floppies)] {
+        for (n, drive) in drives.iter().enumerate() {
+            let hash = match &drive.medium {
+                Medium::File(_) => hash_file(&drive.path)?,
+                Medium::Memory(bytes) => hash_bytes(bytes),
+            };
+            parts.push((format!("content of {kind} {n}"), hash));
+        }
+    }
+    Ok(parts)
+}
+
+/// The image in memory, and how it starts.
+fn plan(spec: &Spec) -> u128 {
+    let mut text = format!("{:?}", spec.plan.entry).into_bytes();
+    for (at, bytes) in &spec.plan.writes {
+        text.extend(at.0.to_le_bytes());
+        text.extend(hash_bytes(bytes).to_le_bytes());
+    }
+    hash_bytes(&text)
+}

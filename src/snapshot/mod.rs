@@ -1,0 +1,113 @@
+//! Files that hold a machine at a point of its run, and files that hold the input of a session.
+//!
+//! The machine's own state comes from [`Machine::save`](crate::machine::Machine::save); here stand what a file needs
+//! besides (which disk images it goes with), and the form of the files. The command line writes and reads them.
+
+pub mod container;
+pub mod recording;
+
+use crate::error::{Error, Result};
+use crate::machine::State;
+use container::Kind;
+pub use recording::Recording;
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use xxhash_rust::xxh3::Xxh3;
+
+/// A machine, apart from its disk images.
+#[derive(Serialize, Deserialize)]
+pub struct Saved {
+    /// Processor, memory, chips.
+    pub state: State,
+    /// Whether a reset starts firmware again.
+    pub reboots: bool,
+}
+
+/// What a snapshot file holds.
+#[derive(Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The machine.
+    pub machine: Saved,
+    /// Its disks, in order.
+    pub disks: Vec<Drive>,
+    /// Its floppies, in order.
+    pub floppies: Vec<Drive>,
+}
+
+/// A disk or floppy that a saved machine had.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drive {
+    /// The image's name.
+    pub path: PathBuf,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// What the image file held; none for one that lived in memory and is in the machine's state.
+    pub hash: Option<u128>,
+    /// Whether writes stayed in memory: they are in the machine's state.
+    pub overlay: bool,
+}
+
+impl Snapshot {
+    /// The file's bytes.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when an image's path has no form in a file.
+    pub fn encode(&self) -> Result<Vec<u8>> {
+        container::encode(Kind::Snapshot, self)
+    }
+
+    /// Reads the file at `path`.
+    ///
+    /// # Errors
+    /// [`Error::File`] when it cannot be read, [`Error::Image`] when it is not a whole snapshot of this version.
+    pub fn read(path: &Path) -> Result<Self> {
+        container::decode(Kind::Snapshot, path, &read(path)?)
+    }
+}
+
+impl Drive {
+    /// Holds that the image file is as it was.
+    ///
+    /// # Errors
+    /// [`Error::Image`] when it is not, [`Error::File`] when it cannot be read.
+    pub fn check(&self) -> Result<()> {
+        match self.hash {
+            Some(hash) if hash != hash_file(&self.path)? => {
+                Err(Error::image(&self.path, "the disk image has changed since the snapshot was made"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The hash of a file's content.
+///
+/// # Errors
+/// [`Error::File`] when it cannot be read.
+pub fn hash_file(path: &Path) -> Result<u128> {
+    let mut file = File::open(path).map_err(|e| Error::file("open", path, e))?;
+    let (mut hash, mut buf) = (Xxh3::new(), vec![0; 1 << 20]);
+    loop {
+        match file.read(&mut buf) {
+            Ok(0) => return Ok(hash.digest128()),
+            Ok(n) => hash.update(&buf[..n]),
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(Error::file("read", path, e)),
+        }
+    }
+}
+
+/// The hash of bytes.
+pub fn hash_bytes(bytes: &[u8]) -> u128 {
+    xxhash_rust::xxh3::xxh3_128(bytes)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let metadata = std::fs::metadata(path).map_err(|e| Error::file("open", path, e))?;
+    if !metadata.is_file() {
+        return Err(Error::image(path, "this is no regular file"));
+    }
+    std::fs::read(path).map_err(|e| Error::file("read", path, e))
+}
