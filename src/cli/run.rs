@@ -105,6 +105,10 @@ pub struct Run {
     /// Trace to a file instead
     #[arg(long, value_name = "FILE", requires = "trace")]
     pub trace_file: Option<PathBuf>,
+    /// Wait for gdb on this port of 127.0.0.1 (`target remote :PORT`) before the first instruction; 0 is any free
+    /// one
+    #[arg(long, value_name = "PORT")]
+    pub gdb: Option<u16>,
     /// Print what the run counted, on standard error
     #[arg(long)]
     pub stats: bool,
@@ -207,6 +211,7 @@ impl Run {
             bioscon: None,
             trace: None,
             trace_file: None,
+            gdb: None,
             stats: false,
             json: false,
             dump_state: None,
@@ -420,6 +425,7 @@ impl Run {
             disks,
             floppies,
             trace: self.trace.map(|what| self.trace_to(what)).transpose()?,
+            gdb: self.gdb,
             plan,
         })
     }
