@@ -11,7 +11,7 @@ mod seed;
 use bytes::Bytes;
 use std::cell::Cell;
 use std::rc::Rc;
-use subring::addr::GuestPhys;
+use subring::addr::{GuestPhys, Linear};
 use subring::bus::Clock;
 use subring::cli::builtin::{self, Builtin};
 use subring::cpu::{Cr0, Eflags, Segment, TableReg, gpr};
@@ -20,7 +20,7 @@ use subring::device::disk::{Disk, MemoryDisk};
 use subring::event::{Event, Sink};
 use subring::load::{self, Around, Entry, Format, Guest};
 use subring::machine::board::BoardConfig;
-use subring::machine::{Config, Limits, Machine, Outcome, Wants, Watcher};
+use subring::machine::{CodeStop, Config, DataStop, Limits, Machine, Outcome, Wants, Watcher};
 
 /// An observer that only counts.
 struct Counter(Rc<Cell<u64>>);
@@ -46,6 +46,43 @@ fn run(m: &mut Machine, ticks: u64, mut step: impl FnMut() -> (u64, bool)) -> Op
         let limits = Limits { ticks: (m.cpu.now + slice).min(ticks), retired: u64::MAX, at_halt };
         match m.run(limits) {
             Outcome::Reached | Outcome::Idle(Some(_)) => {}
+            Outcome::Reset => m.reset(),
+            ended => return Some(ended),
+        }
+    }
+    None
+}
+
+/// As [`run`], under a debugger: in turn a few steps, stops at instructions met before, and stops at data of the stack.
+fn debug(m: &mut Machine, ticks: u64, mut step: impl FnMut() -> (u64, bool)) -> Option<Outcome> {
+    let mut met = std::collections::VecDeque::new();
+    for turn in 0u64.. {
+        if m.cpu.now >= ticks {
+            break;
+        }
+        met.push_back(m.cpu.linear_eip());
+        met.drain(..met.len().saturating_sub(8));
+        match turn % 16 {
+            0 => m.stops.set_step(true),
+            5 => {
+                m.clear_stops();
+                met.iter().for_each(|at| m.stops.add_code(CodeStop::Software(*at)));
+            }
+            9 => {
+                m.clear_stops();
+                let at = Linear(m.cpu.seg(SegReg::Ss).base.wrapping_add(m.cpu.sp()));
+                m.add_data_stop(DataStop { at, len: 4, read: true, write: true });
+            }
+            13 => m.clear_stops(),
+            _ => {}
+        }
+        let (slice, at_halt) = step();
+        let slice = slice.min(5000);
+        let limits = Limits { ticks: (m.cpu.now + slice).min(ticks), retired: u64::MAX, at_halt };
+        match m.run(limits) {
+            Outcome::Reached | Outcome::Idle(Some(_)) => {
+                m.stops.take_hit();
+            }
             Outcome::Reset => m.reset(),
             ended => return Some(ended),
         }
@@ -88,6 +125,7 @@ fn differences(a: &Machine, b: &Machine) -> String {
 fn assert_the_same(what: &str, build: &dyn Fn() -> Machine, cuts: &[u64], most: u64) {
     let (mut plain, mut again, mut cut, mut watched, mut both) =
         (build(), build(), build(), build(), build());
+    let mut debugged = build();
     let seen = observe(&mut watched);
     observe(&mut both);
     for &ticks in cuts {
@@ -98,6 +136,7 @@ fn assert_the_same(what: &str, build: &dyn Fn() -> Machine, cuts: &[u64], most: 
             ("cut", &mut cut, run, Some(sliced(1, most))),
             ("watched", &mut watched, run, None),
             ("cut and watched", &mut both, run, Some(sliced(2, most))),
+            ("debugged", &mut debugged, debug, None),
         ];
         for (how, other, run, slices) in &mut others {
             let mut slices = slices.take();

@@ -19,7 +19,7 @@ use crate::interp::{Interp, Stop};
 use crate::mem::Ram;
 use board::{Board, BoardConfig};
 use std::collections::BTreeMap;
-pub use stops::{DataStop, Hit, Stops};
+pub use stops::{CodeStop, DataStop, Hit, Stops};
 pub use world::{Wants, Watcher, World};
 
 /// What a machine is built from.

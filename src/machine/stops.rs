@@ -17,9 +17,18 @@ pub enum Hit {
     /// The step is done: one instruction, one iteration of a string instruction, or the delivery of one event.
     Step,
     /// The instruction at this address is next.
-    Code(Linear),
+    Code(CodeStop),
     /// The instruction that ran last (or the delivery of an event) touched watched data.
     Data(DataStop),
+}
+
+/// An instruction to stop before, by its linear address. Debuggers keep two sets of them; they work alike here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CodeStop {
+    /// What would be a patched instruction elsewhere.
+    Software(u32),
+    /// What would be a debug register elsewhere.
+    Hardware(u32),
 }
 
 /// Data that is watched.
@@ -63,7 +72,7 @@ impl DataStops {
 /// The debugger's wishes, and what came of them.
 #[derive(Debug, Default)]
 pub struct Stops {
-    code: BTreeSet<u32>,
+    code: BTreeSet<CodeStop>,
     step: bool,
     hit: Option<Hit>,
     /// When and where a code stop was last reported: going on from there passes it.
@@ -71,14 +80,14 @@ pub struct Stops {
 }
 
 impl Stops {
-    /// Stops before the instruction at `at`.
-    pub fn add_code(&mut self, at: Linear) {
-        self.code.insert(at.0);
+    /// Stops before an instruction.
+    pub fn add_code(&mut self, stop: CodeStop) {
+        self.code.insert(stop);
     }
 
     /// Removes a code stop; whether there was one.
-    pub fn remove_code(&mut self, at: Linear) -> bool {
-        self.code.remove(&at.0)
+    pub fn remove_code(&mut self, stop: CodeStop) -> bool {
+        self.code.remove(&stop)
     }
 
     /// Stops after each step, or not.
@@ -105,11 +114,13 @@ impl Stops {
 
     /// Whether the instruction at `at` is one to stop before.
     fn stops_at(&mut self, now: Ticks, at: u32) -> bool {
-        if self.step || !self.code.contains(&at) || self.passed == Some((now, at)) {
+        if self.step || self.code.is_empty() || self.passed == Some((now, at)) {
             return false;
         }
+        let either = [CodeStop::Software(at), CodeStop::Hardware(at)];
+        let Some(stop) = either.into_iter().find(|s| self.code.contains(s)) else { return false };
         self.passed = Some((now, at));
-        self.hit = Some(Hit::Code(Linear(at)));
+        self.hit = Some(Hit::Code(stop));
         true
     }
 }

@@ -4,14 +4,20 @@
 //! A run under gdb is the run without it: stops are kept outside the guest ([`crate::machine::Stops`]), and time
 //! stands still while gdb holds the machine. Only what gdb writes changes anything.
 //!
+//! A step is one instruction, one iteration of a string instruction, or the delivery of one interrupt or exception: it
+//! then ends at the handler's first instruction. Addresses are linear throughout, but EIP is the offset in CS. gdb
+//! takes EIP for a linear address: where CS has another base than 0 it cannot match a stop with its breakpoint, and
+//! says SIGTRAP instead of the breakpoint's number.
+//!
 //! Going back in time is not offered, and gdb is not told that it were.
 
 mod monitor;
 mod registers;
 mod target;
 
+use crate::decode::SegReg;
 use crate::error::{Error, Result};
-use crate::machine::{Hit, Machine};
+use crate::machine::{CodeStop, Hit, Machine};
 use gdbstub::common::Signal;
 use gdbstub::stub::state_machine::GdbStubStateMachine as Link;
 use gdbstub::stub::{DisconnectReason, GdbStub, SingleThreadStopReason as Reason};
@@ -103,7 +109,8 @@ impl Server {
     /// After a slice: whether a stop ended it. gdb is told which.
     pub fn after(&mut self, machine: &mut Machine) -> bool {
         let Some(hit) = machine.stops.take_hit() else { return false };
-        self.tell(machine, reason(hit));
+        let based = machine.cpu.seg(SegReg::Cs).base != 0;
+        self.tell(machine, reason(hit, based));
         true
     }
 
@@ -207,10 +214,14 @@ fn sleep(fd: &impl AsFd, nap: &Timespec) -> bool {
     matches!(poll(&mut fds, Some(nap)), Ok(n) if n > 0)
 }
 
-fn reason(hit: Hit) -> Reason<u32> {
+/// Why the machine stopped, in gdb's words; `based`: EIP is not a linear address. A stop for a breakpoint that gdb
+/// does not find at EIP it would take for one that it has just removed, and go on.
+fn reason(hit: Hit, based: bool) -> Reason<u32> {
     match hit {
         Hit::Step => Reason::DoneStep,
-        Hit::Code(_) => Reason::SwBreak(()),
+        Hit::Code(_) if based => Reason::Signal(Signal::SIGTRAP),
+        Hit::Code(CodeStop::Software(_)) => Reason::SwBreak(()),
+        Hit::Code(CodeStop::Hardware(_)) => Reason::HwBreak(()),
         Hit::Data(stop) => {
             let kind = match (stop.read, stop.write) {
                 (true, true) => WatchKind::ReadWrite,

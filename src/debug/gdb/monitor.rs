@@ -18,7 +18,8 @@ stats        what the run counted
 reset        the reset line (guests that were started by firmware); then: maintenance flush register-cache
 help         this text
 Addresses that gdb takes (break, watch, x) are linear: in 16-bit code, segment * 16 + offset. $eip is the offset
-in CS: `x/i $cs_base+$eip` shows what is next, after `set architecture i8086` in 16-bit code.
+in CS: `x/i $cs_base+$eip` shows what is next, after `set architecture i8086` in 16-bit code or
+`set architecture i386` in 32-bit code. Where $cs_base is not 0 a breakpoint stops with SIGTRAP, not with its number.
 ";
 
 /// What a command answers.
@@ -172,17 +173,30 @@ fn gate(d: Descriptor) -> String {
 fn idt(m: &Machine) -> String {
     let (base, limit) = (m.cpu.idtr.base, m.cpu.idtr.limit);
     if !m.cpu.protected() {
-        let vectors = (0..=u32::from(limit) / 4).filter(|n| n * 4 + 3 <= u32::from(limit));
-        let lines = vectors.map_while(|n| {
-            let bytes = m.world.peek(&m.cpu, Linear(base).offset(n * 4), 4);
-            let [a, b, c, d] = <[u8; 4]>::try_from(bytes).ok()?;
-            Some(format!("{n:02x}  {:04x}:{:04x}", u16::from_le_bytes([c, d]), u16::from_le_bytes([a, b])))
-        });
-        return table(&format!("interrupt vectors at {base:08x}, limit {limit:04x}"), lines);
+        return vectors(m, base, limit);
     }
     let gates = descriptors(m, base, limit).filter(|(_, d)| d.0 != 0);
     let lines = gates.map(|(n, d)| format!("{n:02x}  {}", describe(d)));
     table(&format!("IDT at {base:08x}, limit {limit:04x}, gates"), lines)
+}
+
+/// The 256 vectors of real mode; neighbours that are equal share a line.
+fn vectors(m: &Machine, base: u32, limit: u16) -> String {
+    let inside = (0..256u32).filter(|n| n * 4 + 3 <= u32::from(limit));
+    let mut runs: Vec<(u32, u32, u16, u16)> = Vec::new();
+    for n in inside {
+        let bytes = m.world.peek(&m.cpu, Linear(base).offset(n * 4), 4);
+        let Ok([a, b, c, d]) = <[u8; 4]>::try_from(bytes) else { break };
+        let (offset, segment) = (u16::from_le_bytes([a, b]), u16::from_le_bytes([c, d]));
+        match runs.last_mut() {
+            Some(r) if (r.2, r.3) == (segment, offset) => r.1 = n,
+            _ => runs.push((n, n, segment, offset)),
+        }
+    }
+    let lines = runs
+        .iter()
+        .map(|(first, last, segment, offset)| format!("{first:02x}-{last:02x}  {segment:04x}:{offset:04x}"));
+    table(&format!("interrupt vectors at {base:08x}, limit {limit:04x}, groups"), lines)
 }
 
 fn stats(m: &Machine) -> String {

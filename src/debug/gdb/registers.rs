@@ -214,9 +214,18 @@ impl gdbstub::arch::Arch for I386 {
     type Registers = Image;
     type BreakpointKind = usize;
     type RegId = Reg;
+}
 
-    fn target_description_xml() -> Option<&'static str> {
-        Some(include_str!("target.xml"))
+/// The description of the registers for gdb. In 16-bit code it names gdb's architecture for that, which `set
+/// architecture i386` overrides later. Otherwise it names none: gdb takes the one of the program's ELF file, or its
+/// own default, and `set architecture i8086` works, which it would not against a description that says i386.
+pub(super) fn description(code32: bool) -> String {
+    let head = "<target version=\"1.0\">\n";
+    let xml = include_str!("target.xml");
+    if code32 {
+        xml.into()
+    } else {
+        xml.replacen(head, &format!("{head}  <architecture>i8086</architecture>\n"), 1)
     }
 }
 
@@ -234,7 +243,8 @@ mod tests {
             .map(|rest| rest.split('"').next().unwrap().parse::<usize>().unwrap() / 8)
             .collect();
         assert_eq!(sizes, all().map(Reg::bytes).collect::<Vec<_>>());
-        assert!(xml.contains("name=\"cs_base\" bitsize=\"32\" type=\"data_ptr\" regnum=\"40\""));
+        assert!(description(false).contains("<architecture>i8086</architecture>"));
+        assert!(xml.contains("name=\"cs_base\" bitsize=\"32\" type=\"uint32\" regnum=\"40\""));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::monitor;
 use super::registers::{self, I386, Image, Reg};
 use crate::addr::Linear;
 use crate::bus::phys::Target as Backing;
-use crate::machine::{DataStop, Machine};
+use crate::machine::{CodeStop, DataStop, Machine};
 use gdbstub::common::Signal;
 use gdbstub::target::ext::base::BaseOps;
 use gdbstub::target::ext::base::single_register_access::{SingleRegisterAccess, SingleRegisterAccessOps};
@@ -18,6 +18,9 @@ use gdbstub::target::ext::breakpoints::{
     SwBreakpointOps, WatchKind,
 };
 use gdbstub::target::ext::monitor_cmd::{ConsoleOutput, MonitorCmd, MonitorCmdOps};
+use gdbstub::target::ext::target_description_xml_override::{
+    TargetDescriptionXmlOverride, TargetDescriptionXmlOverrideOps,
+};
 use gdbstub::target::{Target, TargetError, TargetResult};
 use std::convert::Infallible;
 
@@ -33,6 +36,27 @@ impl Target for Machine {
     }
     fn support_monitor_cmd(&mut self) -> Option<MonitorCmdOps<'_, Self>> {
         Some(self)
+    }
+    fn support_target_description_xml_override(
+        &mut self,
+    ) -> Option<TargetDescriptionXmlOverrideOps<'_, Self>> {
+        Some(self)
+    }
+}
+
+impl TargetDescriptionXmlOverride for Machine {
+    fn target_description_xml(
+        &self,
+        _: &[u8],
+        at: u64,
+        len: usize,
+        buf: &mut [u8],
+    ) -> TargetResult<usize, Self> {
+        let xml = registers::description(self.cpu.code32());
+        let rest = usize::try_from(at).ok().and_then(|at| xml.as_bytes().get(at..)).unwrap_or_default();
+        let len = rest.len().min(len).min(buf.len());
+        buf[..len].copy_from_slice(&rest[..len]);
+        Ok(len)
     }
 }
 
@@ -122,21 +146,22 @@ impl Breakpoints for Machine {
 
 impl SwBreakpoint for Machine {
     fn add_sw_breakpoint(&mut self, at: u32, _: usize) -> TargetResult<bool, Self> {
-        self.stops.add_code(Linear(at));
+        self.stops.add_code(CodeStop::Software(at));
         Ok(true)
     }
     fn remove_sw_breakpoint(&mut self, at: u32, _: usize) -> TargetResult<bool, Self> {
-        Ok(self.stops.remove_code(Linear(at)))
+        Ok(self.stops.remove_code(CodeStop::Software(at)))
     }
 }
 
 // Both kinds are compares of addresses on our side: guest memory is never patched, and there is no limit of four.
 impl HwBreakpoint for Machine {
-    fn add_hw_breakpoint(&mut self, at: u32, kind: usize) -> TargetResult<bool, Self> {
-        self.add_sw_breakpoint(at, kind)
+    fn add_hw_breakpoint(&mut self, at: u32, _: usize) -> TargetResult<bool, Self> {
+        self.stops.add_code(CodeStop::Hardware(at));
+        Ok(true)
     }
-    fn remove_hw_breakpoint(&mut self, at: u32, kind: usize) -> TargetResult<bool, Self> {
-        self.remove_sw_breakpoint(at, kind)
+    fn remove_hw_breakpoint(&mut self, at: u32, _: usize) -> TargetResult<bool, Self> {
+        Ok(self.stops.remove_code(CodeStop::Hardware(at)))
     }
 }
 
