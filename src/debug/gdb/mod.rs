@@ -1,5 +1,5 @@
 //! `--gdb PORT`: a stub for gdb's remote serial protocol (gdb manual, appendix E). [`Server`] holds the connection
-//! and is served between two slices of a run; [`target`] is what the packets do; the crate `gdbstub` parses them.
+//! and is served between two slices of a run; `target.rs` is what the packets do; the crate `gdbstub` parses them.
 //!
 //! A run under gdb is the run without it: stops are kept outside the guest ([`crate::machine::Stops`]), and time
 //! stands still while gdb holds the machine. Only what gdb writes changes anything.
