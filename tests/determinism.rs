@@ -20,7 +20,7 @@ use subring::device::disk::{Disk, MemoryDisk};
 use subring::event::{Event, Sink};
 use subring::load::{self, Around, Entry, Format, Guest};
 use subring::machine::board::BoardConfig;
-use subring::machine::{CodeStop, Config, DataStop, Limits, Machine, Outcome, Wants, Watcher};
+use subring::machine::{CodeStop, Config, DataStop, Hit, Limits, Machine, Outcome, Wants, Watcher};
 
 /// An observer that only counts.
 struct Counter(Rc<Cell<u64>>);
@@ -275,4 +275,40 @@ fn a_triple_fault_lasts_until_the_reset() {
     assert_eq!(m.run(Limits::until(1000)), Outcome::HaltedForever);
     m.reset();
     assert_eq!(m.run(Limits::until(1000)), Outcome::Reached, "it runs what the reset vector has");
+}
+
+/// Runs `m` to its next stop for the debugger.
+fn to_stop(m: &mut Machine) -> Option<Hit> {
+    assert_eq!(m.run(Limits::until(10_000)), Outcome::Reached);
+    m.stops.take_hit()
+}
+
+#[test]
+fn steps_and_watched_data_stop_within_string_instructions() {
+    // MOV EDI, 0x110000; MOV ECX, 8; REP STOSB; UD2
+    let mut m = flat(&[0xbf, 0, 0, 0x11, 0, 0xb9, 8, 0, 0, 0, 0xf3, 0xaa, 0x0f, 0x0b]);
+    let watched = DataStop { at: Linear(0x11_0005), len: 1, read: false, write: true };
+    m.add_data_stop(watched);
+    m.stops.set_step(true);
+    for eip in [0x10_0005, 0x10_000a, 0x10_000a] {
+        assert_eq!((to_stop(&mut m), m.cpu.eip), (Some(Hit::Step), eip));
+    }
+    assert_eq!(m.cpu.regs[gpr::ECX], 7, "one iteration is a step");
+    m.stops.set_step(false);
+    assert_eq!((to_stop(&mut m), m.cpu.regs[gpr::ECX]), (Some(Hit::Data(watched)), 2));
+    assert!(m.remove_data_stop(watched) && !m.remove_data_stop(watched));
+    m.stops.add_code(CodeStop::Hardware(0x10_000c));
+    assert_eq!(to_stop(&mut m), Some(Hit::Code(CodeStop::Hardware(0x10_000c))));
+    assert_eq!((m.cpu.retired(), m.cpu.eip), (10, 0x10_000c));
+}
+
+#[test]
+fn a_step_into_a_fault_ends_where_its_handler_starts() {
+    let mut m = flat(&[0x0f, 0x0b]); // UD2
+    m.store(GuestPhys(0x1000 + 6 * 8), &0x0010_8e00_0008_1234_u64.to_le_bytes());
+    m.store(GuestPhys(0x2008), &0x00cf_9b00_0000_ffff_u64.to_le_bytes());
+    m.cpu.idtr = TableReg { base: 0x1000, limit: 0x7ff };
+    m.cpu.gdtr = TableReg { base: 0x2000, limit: 0xff };
+    m.stops.set_step(true);
+    assert_eq!((to_stop(&mut m), m.cpu.eip, m.cpu.retired()), (Some(Hit::Step), 0x10_1234, 0));
 }
