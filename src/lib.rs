@@ -18,6 +18,7 @@
 //! | [`machine`] | the board, reset, and running it |
 //! | [`load`] | flat, ELF, Multiboot and disk images |
 //! | [`snapshot`] | files of saved machines and of recorded input |
+//! | [`debug`] | the stub for gdb |
 //! | [`cli`] | the commands |
 
 pub mod addr;
@@ -25,6 +26,7 @@ pub mod bus;
 pub mod cli;
 pub mod clock;
 pub mod cpu;
+pub mod debug;
 pub mod decode;
 pub mod device;
 pub mod error;

@@ -54,6 +54,7 @@ fn help_documents_flags_and_statuses() {
         "--trace",
         "--dump-state",
         "--dump-memory",
+        "--gdb",
         "0xF4",
         "121",
         "Ctrl-A X",

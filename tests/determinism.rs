@@ -13,13 +13,13 @@ mod seed;
 use bytes::Bytes;
 use std::cell::Cell;
 use std::rc::Rc;
-use subring::addr::GuestPhys;
+use subring::addr::{GuestPhys, Linear};
 use subring::cli::builtin;
 use subring::cpu::{Cr0, Eflags, Segment, TableReg, gpr};
 use subring::decode::SegReg;
 use subring::event::{Event, Sink};
 use subring::machine::board::BoardConfig;
-use subring::machine::{Config, Limits, Machine, Outcome, Wants, Watcher};
+use subring::machine::{CodeStop, Config, DataStop, Hit, Limits, Machine, Outcome, Wants, Watcher};
 
 /// An observer that only counts.
 struct Counter(Rc<Cell<u64>>);
@@ -45,6 +45,43 @@ fn run(m: &mut Machine, ticks: u64, mut step: impl FnMut() -> (u64, bool)) -> Op
         let limits = Limits { ticks: (m.cpu.now + slice).min(ticks), retired: u64::MAX, at_halt };
         match m.run(limits) {
             Outcome::Reached | Outcome::Idle(Some(_)) => {}
+            Outcome::Reset => m.reset(),
+            ended => return Some(ended),
+        }
+    }
+    None
+}
+
+/// As [`run`], under a debugger: in turn a few steps, stops at instructions met before, and stops at data of the stack.
+fn debug(m: &mut Machine, ticks: u64, mut step: impl FnMut() -> (u64, bool)) -> Option<Outcome> {
+    let mut met = std::collections::VecDeque::new();
+    for turn in 0u64.. {
+        if m.cpu.now >= ticks {
+            break;
+        }
+        met.push_back(m.cpu.linear_eip());
+        met.drain(..met.len().saturating_sub(8));
+        match turn % 16 {
+            0 => m.stops.set_step(true),
+            5 => {
+                m.clear_stops();
+                met.iter().for_each(|at| m.stops.add_code(CodeStop::Software(*at)));
+            }
+            9 => {
+                m.clear_stops();
+                let at = Linear(m.cpu.seg(SegReg::Ss).base.wrapping_add(m.cpu.sp()));
+                m.add_data_stop(DataStop { at, len: 4, read: true, write: true });
+            }
+            13 => m.clear_stops(),
+            _ => {}
+        }
+        let (slice, at_halt) = step();
+        let slice = slice.min(5000);
+        let limits = Limits { ticks: (m.cpu.now + slice).min(ticks), retired: u64::MAX, at_halt };
+        match m.run(limits) {
+            Outcome::Reached | Outcome::Idle(Some(_)) => {
+                m.stops.take_hit();
+            }
             Outcome::Reset => m.reset(),
             ended => return Some(ended),
         }
@@ -87,6 +124,7 @@ fn differences(a: &Machine, b: &Machine) -> String {
 fn assert_the_same(what: &str, build: &dyn Fn() -> Machine, cuts: &[u64], most: u64) {
     let (mut plain, mut again, mut cut, mut watched, mut both) =
         (build(), build(), build(), build(), build());
+    let mut debugged = build();
     let seen = observe(&mut watched);
     observe(&mut both);
     for &ticks in cuts {
@@ -97,6 +135,7 @@ fn assert_the_same(what: &str, build: &dyn Fn() -> Machine, cuts: &[u64], most: 
             ("cut", &mut cut, run, Some(sliced(1, most))),
             ("watched", &mut watched, run, None),
             ("cut and watched", &mut both, run, Some(sliced(2, most))),
+            ("debugged", &mut debugged, debug, None),
         ];
         for (how, other, run, slices) in &mut others {
             let mut slices = slices.take();
@@ -212,4 +251,40 @@ fn a_triple_fault_lasts_until_the_reset() {
     assert_eq!(m.run(Limits::until(1000)), Outcome::HaltedForever);
     m.reset();
     assert_eq!(m.run(Limits::until(1000)), Outcome::Reached, "it runs what the reset vector has");
+}
+
+/// Runs `m` to its next stop for the debugger.
+fn to_stop(m: &mut Machine) -> Option<Hit> {
+    assert_eq!(m.run(Limits::until(10_000)), Outcome::Reached);
+    m.stops.take_hit()
+}
+
+#[test]
+fn steps_and_watched_data_stop_within_string_instructions() {
+    // MOV EDI, 0x110000; MOV ECX, 8; REP STOSB; UD2
+    let mut m = flat(&[0xbf, 0, 0, 0x11, 0, 0xb9, 8, 0, 0, 0, 0xf3, 0xaa, 0x0f, 0x0b]);
+    let watched = DataStop { at: Linear(0x11_0005), len: 1, read: false, write: true };
+    m.add_data_stop(watched);
+    m.stops.set_step(true);
+    for eip in [0x10_0005, 0x10_000a, 0x10_000a] {
+        assert_eq!((to_stop(&mut m), m.cpu.eip), (Some(Hit::Step), eip));
+    }
+    assert_eq!(m.cpu.regs[gpr::ECX], 7, "one iteration is a step");
+    m.stops.set_step(false);
+    assert_eq!((to_stop(&mut m), m.cpu.regs[gpr::ECX]), (Some(Hit::Data(watched)), 2));
+    assert!(m.remove_data_stop(watched) && !m.remove_data_stop(watched));
+    m.stops.add_code(CodeStop::Hardware(0x10_000c));
+    assert_eq!(to_stop(&mut m), Some(Hit::Code(CodeStop::Hardware(0x10_000c))));
+    assert_eq!((m.cpu.retired(), m.cpu.eip), (10, 0x10_000c));
+}
+
+#[test]
+fn a_step_into_a_fault_ends_where_its_handler_starts() {
+    let mut m = flat(&[0x0f, 0x0b]); // UD2
+    m.store(GuestPhys(0x1000 + 6 * 8), &0x0010_8e00_0008_1234_u64.to_le_bytes());
+    m.store(GuestPhys(0x2008), &0x00cf_9b00_0000_ffff_u64.to_le_bytes());
+    m.cpu.idtr = TableReg { base: 0x1000, limit: 0x7ff };
+    m.cpu.gdtr = TableReg { base: 0x2000, limit: 0xff };
+    m.stops.set_step(true);
+    assert_eq!((to_stop(&mut m), m.cpu.eip, m.cpu.retired()), (Some(Hit::Step), 0x10_1234, 0));
 }

@@ -1,10 +1,13 @@
 //! Hooks [`crate::machine`] up to [`super::session::Pc`].
 
 use super::dump::State;
-use super::session::{Drive, Limits, Medium, Outcome, Pc, Spec, Stats, TextScreen, Trace, TraceFilter};
+use super::session::{
+    Drive, Ending, Limits, Medium, Outcome, Pc, Spec, Stats, TextScreen, Trace, TraceFilter,
+};
 use super::trace::TraceWriter;
 use crate::addr::GuestPhys;
 use crate::bus::{Clock, Ticks};
+use crate::debug::gdb::{Over, Server, Turn};
 use crate::device::cp437;
 use crate::device::disk::{Disk, FileDisk, MemoryDisk, Snapshot};
 use crate::device::fw_cfg::FwCfgConfig;
@@ -30,15 +33,24 @@ pub fn build(spec: Spec) -> Result<Box<dyn Pc>> {
         Some(saved) => {
             let (disks, floppies) = (drives(spec.disks)?, drives(spec.floppies)?);
             let machine = Machine::from_state(&saved.state, disks, floppies)?;
-            Ok(pc(machine, spec.trace, saved.reboots))
+            Ok(pc(machine, spec.trace, listen(spec.gdb)?, saved.reboots))
         }
         None => build_new(spec),
     }
 }
 
-fn pc(mut machine: Machine, trace: Option<Trace>, reboots: bool) -> Box<dyn Pc> {
+fn pc(mut machine: Machine, trace: Option<Trace>, gdb: Option<Server>, reboots: bool) -> Box<dyn Pc> {
     let trace = trace.map(|t| watch(&mut machine, t));
-    Box::new(Bare { machine, trace, reboots })
+    Box::new(Bare { machine, trace, gdb, reboots })
+}
+
+/// The server for gdb at `port`, if one is asked for; says where it is.
+fn listen(port: Option<u16>) -> Result<Option<Server>> {
+    let server = port.map(Server::listen).transpose()?;
+    if let Some(server) = &server {
+        super::tell(&format!("subring: waiting for gdb: target remote 127.0.0.1:{}\n", server.port()));
+    }
+    Ok(server)
 }
 
 fn build_new(spec: Spec) -> Result<Box<dyn Pc>> {
@@ -59,7 +71,7 @@ fn build_new(spec: Spec) -> Result<Box<dyn Pc>> {
     let bios = firmware.then(|| spec.bios.unwrap_or_else(|| OWN_BIOS.to_vec()));
     let mut machine = Machine::new(Config { ram_size: spec.mem, board, bios, vga_bios: spec.vga_bios })?;
     spec.plan.carry_out(&mut machine);
-    Ok(pc(machine, spec.trace, firmware))
+    Ok(pc(machine, spec.trace, listen(spec.gdb)?, firmware))
 }
 
 fn drives<const N: usize>(drives: Vec<Drive>) -> Result<[Option<Box<dyn Disk>>; N]> {
@@ -99,6 +111,7 @@ fn watch(machine: &mut Machine, trace: Trace) -> Rc<RefCell<TraceWriter>> {
 struct Bare {
     machine: Machine,
     trace: Option<Rc<RefCell<TraceWriter>>>,
+    gdb: Option<Server>,
     /// A reset starts the firmware again; a kernel that was loaded without one cannot be started twice.
     reboots: bool,
 }
@@ -116,8 +129,17 @@ impl Pc for Bare {
 
     fn run(&mut self, limits: Limits) -> Outcome {
         let limits = MachineLimits { ticks: limits.ticks, retired: limits.retired, at_halt: limits.at_idle };
+        match self.gdb.as_mut().map_or(Turn::Run, |gdb| gdb.before(&mut self.machine)) {
+            Turn::Run => {}
+            Turn::Wait => return Outcome::Held,
+            Turn::Kill => return Outcome::Killed,
+        }
         loop {
-            return match self.machine.run(limits) {
+            let outcome = self.machine.run(limits);
+            if self.gdb.as_mut().is_some_and(|gdb| gdb.after(&mut self.machine)) {
+                return Outcome::Held;
+            }
+            return match outcome {
                 MachineOutcome::Reached => Outcome::Reached,
                 MachineOutcome::Exit(status) => Outcome::Exit(status),
                 MachineOutcome::TripleFault(t) => Outcome::TripleFault(self.machine.explain(&t)),
@@ -183,6 +205,18 @@ impl Pc for Bare {
         self.machine.state_hash()
     }
 
+    fn debugged(&self) -> bool {
+        self.gdb.is_some()
+    }
+    fn hold(&mut self, ending: &Ending) -> bool {
+        let over = match ending {
+            Ending::Exit(status) => Over::Exit(*status),
+            Ending::TripleFault(_) => Over::TripleFault,
+            Ending::HaltedForever | Ending::Reset | Ending::BudgetSpent | Ending::TimeSpent => Over::Other,
+            Ending::Left | Ending::Killed | Ending::Interrupted | Ending::OutputClosed => return false,
+        };
+        self.gdb.as_mut().is_some_and(|gdb| gdb.hold(&mut self.machine, over))
+    }
     fn stats(&self) -> Stats {
         let m = &self.machine;
         let by_vector = |counts: &[u64]| {

@@ -35,7 +35,7 @@ Exit status:
   121    halted for ever: HLT with nothing left that could wake it
   122    the guest asked for a reset
   124    the budget (--budget, --time) is spent
-  130    left with Ctrl-A X, or interrupted by a signal
+  130    left with Ctrl-A X, ended by gdb, or interrupted by a signal
 A guest may choose one of these numbers itself; --json says which it was.";
 
 #[derive(Parser)]

@@ -117,6 +117,10 @@ pub struct Run {
     /// Trace to a file instead
     #[arg(long, value_name = "FILE", requires = "trace")]
     pub trace_file: Option<PathBuf>,
+    /// Wait for gdb on this port of 127.0.0.1 (`target remote :PORT`) before the first instruction; 0 is any free
+    /// one
+    #[arg(long, value_name = "PORT", conflicts_with_all = ["record", "replay"])]
+    pub gdb: Option<u16>,
     /// Print what the run counted, on standard error
     #[arg(long)]
     pub stats: bool,
@@ -222,6 +226,7 @@ impl Run {
             bioscon: None,
             trace: None,
             trace_file: None,
+            gdb: None,
             stats: false,
             json: false,
             dump_state: None,
@@ -298,7 +303,7 @@ impl Run {
     fn spec(&self) -> Result<(Spec, Vec<String>)> {
         if let Some(path) = &self.restore {
             let trace = self.trace.map(|what| self.trace_to(what)).transpose()?;
-            return Ok((Spec { trace, ..snapshot::spec(path)? }, Vec::new()));
+            return Ok((Spec { trace, gdb: self.gdb, ..snapshot::spec(path)? }, Vec::new()));
         }
         let source = self.source()?;
         let plan = self.plan(source.as_ref())?;
@@ -468,6 +473,7 @@ impl Run {
             disks,
             floppies,
             trace: self.trace.map(|what| self.trace_to(what)).transpose()?,
+            gdb: self.gdb,
             plan,
             restore: None,
         })

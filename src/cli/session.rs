@@ -40,6 +40,8 @@ pub struct Spec {
     pub floppies: Vec<Drive>,
     /// What to trace, and where to.
     pub trace: Option<Trace>,
+    /// The port to wait for gdb at.
+    pub gdb: Option<u16>,
     /// What to store, and how to start.
     pub plan: Plan,
     /// A saved machine to go on from, instead of all that but the disks and the trace.
@@ -121,6 +123,10 @@ pub enum Outcome {
     /// Halted and waiting, with the time of the next device event if there is one. Only with
     /// [`Limits::at_idle`], or when there is no such event.
     Idle(Option<Ticks>),
+    /// A debugger holds the machine: nothing runs, and guest time stands still.
+    Held,
+    /// A debugger ended the run.
+    Killed,
 }
 
 /// What a run counted.
@@ -205,6 +211,15 @@ pub trait Pc {
     fn state_hash(&self) -> u64 {
         0
     }
+    /// Whether a debugger may be at it.
+    fn debugged(&self) -> bool {
+        false
+    }
+    /// The run has come to `ending`. True while a debugger wants to look at what is left; then to be asked again.
+    fn hold(&mut self, ending: &Ending) -> bool {
+        let _ = ending;
+        false
+    }
     /// What was counted.
     fn stats(&self) -> Stats;
     /// What went wrong on the host with a disk or floppy image, if something did since this was last asked.
@@ -234,6 +249,8 @@ pub enum Ending {
     TimeSpent,
     /// The user left with Ctrl-A X.
     Left,
+    /// A debugger ended it.
+    Killed,
     /// A signal came.
     Interrupted,
     /// Nobody reads our output any more.
@@ -249,7 +266,7 @@ impl Ending {
             Self::HaltedForever => 121,
             Self::Reset => 122,
             Self::BudgetSpent | Self::TimeSpent => 124,
-            Self::Left | Self::Interrupted => 130,
+            Self::Left | Self::Killed | Self::Interrupted => 130,
             Self::OutputClosed => 0,
         }
     }
@@ -265,6 +282,7 @@ impl Ending {
             Self::BudgetSpent => "the instruction budget is spent".into(),
             Self::TimeSpent => "the guest time is over".into(),
             Self::Left => "left by the user".into(),
+            Self::Killed => "ended by gdb".into(),
             Self::Interrupted => "interrupted".into(),
             Self::OutputClosed => "standard output was closed".into(),
         }
@@ -352,6 +370,8 @@ struct Session<'a> {
     last_tick: Ticks,
     slice: Ticks,
     next: Ticks,
+    /// A debugger holds the machine: no input is taken, so that it comes at the same times as without.
+    held: bool,
 }
 
 impl<'a> Session<'a> {
@@ -364,6 +384,7 @@ impl<'a> Session<'a> {
             last_tick: wishes.time.map_or(Ticks::MAX, |us| clock.micros(us)),
             slice: (clock.hz() / 100).max(1),
             next: 0,
+            held: false,
             pc,
             console,
         }
@@ -380,7 +401,8 @@ impl<'a> Session<'a> {
                 at_idle: self.console.interactive(),
             };
             let outcome = self.pc.run(limits);
-            let waits = matches!(outcome, Outcome::Idle(_));
+            self.held = outcome == Outcome::Held;
+            let waits = self.held || matches!(outcome, Outcome::Idle(_));
             if !self.show(waits)? {
                 return Ok(Ending::OutputClosed);
             }
@@ -392,6 +414,7 @@ impl<'a> Session<'a> {
                 return Ok(ending);
             }
             if let Some(ending) = self.ended(outcome)? {
+                while self.pc.hold(&ending) && !self.console.signalled() {}
                 return Ok(ending);
             }
         }
@@ -401,6 +424,9 @@ impl<'a> Session<'a> {
     fn between(&mut self) -> Result<Option<Ending>> {
         if self.console.signalled() {
             return Ok(Some(Ending::Interrupted));
+        }
+        if self.held {
+            return Ok(None);
         }
         let now = self.pc.now();
         if now >= self.next {
@@ -452,6 +478,8 @@ impl<'a> Session<'a> {
             Outcome::TripleFault(story) => Some(Ending::TripleFault(story)),
             Outcome::HaltedForever => Some(Ending::HaltedForever),
             Outcome::Reset => Some(Ending::Reset),
+            Outcome::Held => None,
+            Outcome::Killed => Some(Ending::Killed),
             Outcome::Idle(Some(event)) => {
                 let span = self.span_to(event);
                 self.input(Some(span))?
@@ -484,7 +512,8 @@ impl<'a> Session<'a> {
         if !self.console.open() {
             return Ok(Some(Ending::HaltedForever));
         }
-        self.input(None)
+        // A debugger that interrupts is looked for now and then.
+        self.input(self.pc.debugged().then_some(Duration::from_millis(100)))
     }
 }
 

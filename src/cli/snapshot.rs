@@ -122,6 +122,7 @@ pub(super) fn spec(path: &Path) -> Result<Spec> {
         disks: open(&disks)?,
         floppies: open(&floppies)?,
         trace: None,
+        gdb: None,
         plan: Plan::firmware(),
         restore: Some(machine),
     })

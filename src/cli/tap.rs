@@ -203,7 +203,7 @@ fn stop(ending: &Ending) -> Stop {
         Ending::Exit(_) | Ending::TripleFault(_) | Ending::HaltedForever | Ending::Reset => Stop::Guest,
         Ending::BudgetSpent => Stop::Budget,
         Ending::TimeSpent => Stop::Time,
-        Ending::Left | Ending::Interrupted | Ending::OutputClosed => Stop::User,
+        Ending::Left | Ending::Killed | Ending::Interrupted | Ending::OutputClosed => Stop::User,
     }
 }
 

@@ -5,6 +5,7 @@ mod describe;
 mod observe;
 mod save;
 mod start;
+mod stops;
 pub mod world;
 
 use crate::addr::Linear;
@@ -21,6 +22,7 @@ use board::{Board, BoardConfig};
 pub use save::State;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+pub use stops::{CodeStop, DataStop, Hit, Stops};
 pub use world::{Wants, Watcher, World};
 
 /// What a machine is built from.
@@ -60,7 +62,7 @@ impl Limits {
 /// Why a run came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// A limit is reached.
+    /// A limit is reached, or a debugger's stop; [`Machine::stops`] knows.
     Reached,
     /// The guest wrote its status to port F4.
     Exit(u8),
@@ -95,11 +97,14 @@ pub struct Machine {
     pub counts: Counts,
     interp: Interp<World>,
     clock: Clock,
+    firmware: bool,
     /// When the last event was delivered. No two share a tick: an event right after another one, with no
     /// instruction in between, takes a tick of its own, so that a handler which cannot even start does not stop time.
     delivered: Option<Ticks>,
     /// A fault met while delivering another, which is still to be delivered; see [`raise`].
     pending: Option<Fault>,
+    /// Where a debugger stops a run.
+    pub stops: Stops,
 }
 
 impl Machine {
@@ -116,6 +121,7 @@ impl Machine {
             map.install_rom(0xc_0000, image)?;
         }
         let clock = config.board.clock;
+        let firmware = config.bios.is_some();
         let mut board = Board::new(config.board);
         board.reset(&mut map);
         let mut world = World::new(map, board);
@@ -126,14 +132,21 @@ impl Machine {
             counts: Counts { exceptions: [0; 32], interrupts: BTreeMap::new(), unbuilt: BTreeMap::new() },
             interp: Interp::default(),
             clock,
+            firmware,
             delivered: None,
             pending: None,
+            stops: Stops::default(),
         })
     }
 
     /// The clock.
     pub fn clock(&self) -> Clock {
         self.clock
+    }
+
+    /// Whether it starts in firmware: then a reset starts it again.
+    pub fn has_firmware(&self) -> bool {
+        self.firmware
     }
 
     /// Traces decoded, and whole-cache flushes.
@@ -189,6 +202,9 @@ impl Machine {
 
     /// Between instructions: chips that are due, endings, interrupts.
     fn look_up(&mut self, limits: &Limits) -> Option<Outcome> {
+        if self.stops.hit().is_some() {
+            return Some(Outcome::Reached);
+        }
         if self.world.board.next_event().is_some_and(|t| t <= self.cpu.now) {
             self.world.board.advance(self.cpu.now, &mut self.world.map);
             self.world.settle();
@@ -243,7 +259,9 @@ impl Machine {
     }
 
     fn execute(&mut self, until: Ticks) -> Stop {
-        if self.world.watcher.as_ref().is_some_and(|w| w.wants.insn) {
+        if self.looks_for_stops() {
+            self.execute_stopping(until)
+        } else if self.world.watcher.as_ref().is_some_and(|w| w.wants.insn) {
             self.execute_observed(until)
         } else {
             self.interp.run(&mut self.cpu, &mut self.world, until)
@@ -268,6 +286,7 @@ impl Machine {
         }
         self.world.clear_break_hits();
         self.pending = result?;
+        self.stops.delivered(self.pending.is_none());
         Ok(())
     }
 

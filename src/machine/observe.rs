@@ -26,7 +26,7 @@ impl Machine {
     }
 }
 
-fn report(world: &mut World, cpu: &Cpu) {
+pub(super) fn report(world: &mut World, cpu: &Cpu) {
     let bytes = world.peek(cpu, Linear(cpu.linear_eip()), MAX_INSN_LEN);
     let event =
         Event::Insn { cs: cpu.seg(SegReg::Cs).selector.0, eip: cpu.eip, bytes: &bytes, code32: cpu.code32() };

@@ -2,6 +2,7 @@
 //! physical memory map, and the board.
 
 use super::board::Board;
+use super::stops::DataStops;
 use crate::addr::{GuestPhys, Linear, PAGE_OFFSET, PAGE_SIZE};
 use crate::bus::Width;
 use crate::bus::phys::{PhysMap, Target};
@@ -49,6 +50,8 @@ pub struct World {
     /// Reads and writes by port.
     pub ports: Vec<[u64; 2]>,
     pub(super) watcher: Option<Watcher>,
+    /// Where a debugger stops data accesses.
+    pub(super) data_stops: DataStops,
     map_epoch: u32,
     /// Each data access is to be looked at.
     careful: bool,
@@ -89,6 +92,7 @@ impl World {
             software_interrupts: [0; 256],
             ports: vec![[0; 2]; 0x1_0000],
             watcher: None,
+            data_stops: DataStops::default(),
             careful: false,
             break_hits: 0,
             chips_touched: false,
@@ -146,7 +150,7 @@ impl World {
     }
 
     fn watches_memory(&self) -> bool {
-        self.watcher.as_ref().is_some_and(|w| w.wants.memory)
+        !self.data_stops.is_empty() || self.watcher.as_ref().is_some_and(|w| w.wants.memory)
     }
 
     /// What may go straight to RAM in `frame`.
@@ -270,6 +274,7 @@ impl World {
     }
 
     fn tell_memory(&mut self, cpu: &Cpu, at: Linear, phys: GuestPhys, width: u32, value: u32, write: bool) {
+        self.data_stops.note(at, width, write);
         if let Some(w) = self.watcher.as_mut().filter(|w| w.wants.memory) {
             w.sink.record(cpu.now, &Event::Memory { at, phys, width, value, write });
         }

@@ -69,6 +69,7 @@ impl Lab {
             disks: drives(parts.disks),
             floppies: drives(parts.floppies),
             trace: None,
+            gdb: None,
             plan,
             restore: None,
         };

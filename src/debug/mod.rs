@@ -1,0 +1,3 @@
+//! Looking into a machine from outside: the stub for gdb.
+
+pub mod gdb;

@@ -1,0 +1,185 @@
+//! Where a debugger stops a run: at instructions, at data accesses, after each step.
+//!
+//! Stops are the host's. No debug register, no flag and no byte of the guest's is used for them; with stops set,
+//! instructions run on the careful path of [`crate::interp`], which ends in the same state as the fast one. A run
+//! that stops and goes on is the run that did not stop. The stub for gdb sets and reads them.
+
+use super::Machine;
+use super::observe::report;
+use crate::addr::Linear;
+use crate::bus::Ticks;
+use crate::interp::Stop;
+use std::collections::BTreeSet;
+
+/// Why a run stopped for the debugger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hit {
+    /// The step is done: one instruction, one iteration of a string instruction, or the delivery of one event.
+    Step,
+    /// The instruction at this address is next.
+    Code(CodeStop),
+    /// The instruction that ran last (or the delivery of an event) touched watched data.
+    Data(DataStop),
+}
+
+/// An instruction to stop before, by its linear address. Debuggers keep two sets of them; they work alike here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CodeStop {
+    /// What would be a patched instruction elsewhere.
+    Software(u32),
+    /// What would be a debug register elsewhere.
+    Hardware(u32),
+}
+
+/// Data that is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataStop {
+    /// Its first byte.
+    pub at: Linear,
+    /// Bytes.
+    pub len: u32,
+    /// Reads stop.
+    pub read: bool,
+    /// Writes stop.
+    pub write: bool,
+}
+
+/// The data stops, as the memory path sees them.
+#[derive(Debug, Default)]
+pub(super) struct DataStops {
+    watched: Vec<DataStop>,
+    hit: Option<DataStop>,
+}
+
+impl DataStops {
+    pub(super) fn is_empty(&self) -> bool {
+        self.watched.is_empty()
+    }
+
+    /// An instruction accessed `bytes` at `at`. The first hit is kept.
+    pub(super) fn note(&mut self, at: Linear, bytes: u32, write: bool) {
+        let touches = |s: &&DataStop| {
+            let wanted = if write { s.write } else { s.read };
+            // Distances modulo 4 GiB, so that an access that wraps is seen too.
+            wanted && (s.at.0.wrapping_sub(at.0) < bytes || at.0.wrapping_sub(s.at.0) < s.len)
+        };
+        if self.hit.is_none() {
+            self.hit = self.watched.iter().find(touches).copied();
+        }
+    }
+}
+
+/// The debugger's wishes, and what came of them.
+#[derive(Debug, Default)]
+pub struct Stops {
+    code: BTreeSet<CodeStop>,
+    step: bool,
+    hit: Option<Hit>,
+    /// When and where a code stop was last reported: going on from there passes it.
+    passed: Option<(Ticks, u32)>,
+}
+
+impl Stops {
+    /// Stops before an instruction.
+    pub fn add_code(&mut self, stop: CodeStop) {
+        self.code.insert(stop);
+    }
+
+    /// Removes a code stop; whether there was one.
+    pub fn remove_code(&mut self, stop: CodeStop) -> bool {
+        self.code.remove(&stop)
+    }
+
+    /// Stops after each step, or not.
+    pub fn set_step(&mut self, on: bool) {
+        self.step = on;
+    }
+
+    /// Why the run stopped, if a stop is what ended it.
+    pub fn hit(&self) -> Option<Hit> {
+        self.hit
+    }
+
+    /// The same, taken: the run can go on.
+    pub fn take_hit(&mut self) -> Option<Hit> {
+        self.hit.take()
+    }
+
+    /// An event was delivered, whole or up to a fault on the way.
+    pub(super) fn delivered(&mut self, whole: bool) {
+        if self.step && whole && self.hit.is_none() {
+            self.hit = Some(Hit::Step);
+        }
+    }
+
+    /// Whether the instruction at `at` is one to stop before.
+    fn stops_at(&mut self, now: Ticks, at: u32) -> bool {
+        if self.step || self.code.is_empty() || self.passed == Some((now, at)) {
+            return false;
+        }
+        let either = [CodeStop::Software(at), CodeStop::Hardware(at)];
+        let Some(stop) = either.into_iter().find(|s| self.code.contains(s)) else { return false };
+        self.passed = Some((now, at));
+        self.hit = Some(Hit::Code(stop));
+        true
+    }
+}
+
+impl Machine {
+    /// Watches data for the debugger.
+    pub fn add_data_stop(&mut self, stop: DataStop) {
+        self.world.data_stops.watched.push(stop);
+        self.world.tlb.drop_fast();
+    }
+
+    /// Removes a data stop; whether there was one.
+    pub fn remove_data_stop(&mut self, stop: DataStop) -> bool {
+        let watched = &mut self.world.data_stops.watched;
+        let Some(n) = watched.iter().position(|s| *s == stop) else { return false };
+        watched.remove(n);
+        true
+    }
+
+    /// Removes all stops: the debugger has left.
+    pub fn clear_stops(&mut self) {
+        self.stops = Stops::default();
+        self.world.data_stops = DataStops::default();
+    }
+
+    pub(super) fn looks_for_stops(&self) -> bool {
+        self.stops.step || !self.stops.code.is_empty() || !self.world.data_stops.is_empty()
+    }
+
+    /// As the interpreter's `run`, one instruction at a time, up to the first stop.
+    pub(super) fn execute_stopping(&mut self, until: Ticks) -> Stop {
+        let reports = self.world.watcher.as_ref().is_some_and(|w| w.wants.insn);
+        loop {
+            if let Some(data) = self.world.data_stops.hit.take() {
+                self.stops.hit = Some(Hit::Data(data));
+            }
+            if self.stops.hit.is_some() {
+                return Stop::Budget;
+            }
+            self.cpu.deadline = until;
+            if let Some(stop) = self.interp.boundary(&mut self.cpu, &mut self.world) {
+                return stop;
+            }
+            if self.stops.stops_at(self.cpu.now, self.cpu.linear_eip()) {
+                return Stop::Budget;
+            }
+            if reports {
+                report(&mut self.world, &self.cpu);
+            }
+            // Each iteration of a string instruction is a step of its own.
+            self.cpu.deadline = self.cpu.now + 1;
+            if let Err(fault) = self.interp.step(&mut self.cpu, &mut self.world) {
+                // It did not complete: what it read will be read again.
+                self.world.data_stops.hit = None;
+                return Stop::Fault(fault);
+            }
+            if self.stops.step {
+                self.stops.hit = Some(Hit::Step);
+            }
+        }
+    }
+}
