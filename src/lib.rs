@@ -17,6 +17,7 @@
 //! | [`interp`] | the run loop over cached traces |
 //! | [`machine`] | the board, reset, and running it |
 //! | [`load`] | flat, ELF, Multiboot and disk images |
+//! | [`debug`] | why a guest died, in plain English |
 //! | [`cli`] | the commands |
 
 pub mod addr;
@@ -24,6 +25,7 @@ pub mod bus;
 pub mod cli;
 pub mod clock;
 pub mod cpu;
+pub mod debug;
 pub mod decode;
 pub mod device;
 pub mod error;

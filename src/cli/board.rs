@@ -5,12 +5,13 @@ use super::session::{Drive, Limits, Medium, Outcome, Pc, Spec, Stats, TextScreen
 use super::trace::TraceWriter;
 use crate::addr::GuestPhys;
 use crate::bus::{Clock, Ticks};
+use crate::debug;
 use crate::device::cp437;
 use crate::device::disk::{Disk, FileDisk, MemoryDisk, Snapshot};
 use crate::device::fw_cfg::FwCfgConfig;
 use crate::device::keymap::KeyEvent;
 use crate::error::{Error, Result};
-use crate::load::{Entry, Plan};
+use crate::load::{Entry, Plan, Symbol};
 use crate::machine::board::BoardConfig;
 use crate::machine::{Config, Limits as MachineLimits, Machine, Outcome as MachineOutcome, Wants, Watcher};
 use std::cell::RefCell;
@@ -43,7 +44,8 @@ pub fn build(spec: Spec) -> Result<Box<dyn Pc>> {
     let mut machine = Machine::new(Config { ram_size: spec.mem, board, bios, vga_bios: spec.vga_bios })?;
     start(&mut machine, &spec.plan);
     let trace = spec.trace.map(|t| watch(&mut machine, t));
-    Ok(Box::new(Bare { machine, trace, reboots: firmware }))
+    let symbols = spec.plan.symbols;
+    Ok(Box::new(Bare { machine, trace, reboots: firmware, symbols, died: debug::Ending::Limit }))
 }
 
 fn drives<const N: usize>(drives: Vec<Drive>) -> Result<[Option<Box<dyn Disk>>; N]> {
@@ -101,6 +103,10 @@ struct Bare {
     trace: Option<Rc<RefCell<TraceWriter>>>,
     /// A reset starts the firmware again; a kernel that was loaded without one cannot be started twice.
     reboots: bool,
+    /// The kernel's names for its addresses.
+    symbols: Vec<Symbol>,
+    /// How the last run ended.
+    died: debug::Ending,
 }
 
 impl Pc for Bare {
@@ -117,7 +123,13 @@ impl Pc for Bare {
     fn run(&mut self, limits: Limits) -> Outcome {
         let limits = MachineLimits { ticks: limits.ticks, retired: limits.retired, at_halt: limits.at_idle };
         loop {
-            return match self.machine.run(limits) {
+            let outcome = self.machine.run(limits);
+            self.died = match outcome {
+                MachineOutcome::TripleFault(t) => debug::Ending::TripleFault(t),
+                MachineOutcome::HaltedForever | MachineOutcome::Idle(None) => debug::Ending::HaltedForever,
+                _ => debug::Ending::Limit,
+            };
+            return match outcome {
                 MachineOutcome::Reached => Outcome::Reached,
                 MachineOutcome::Exit(status) => Outcome::Exit(status),
                 MachineOutcome::TripleFault(t) => Outcome::TripleFault(self.machine.explain(&t)),
@@ -205,6 +217,10 @@ impl Pc for Bare {
             unbuilt: m.counts.unbuilt.clone(),
             other: other.into_iter().map(|(name, n)| (name.to_owned(), n)).collect(),
         }
+    }
+
+    fn post_mortem(&self) -> Option<debug::Report> {
+        debug::post_mortem(&self.machine, &self.died, &self.symbols)
     }
 
     fn take_host_error(&mut self) -> Option<Error> {

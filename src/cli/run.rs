@@ -6,6 +6,7 @@ use super::session::{self, Build, Drive, End, Medium, Spec, Trace, TraceFilter, 
 use super::terminal::{Console, Setup};
 use super::{args, create, dump, out, report, screen};
 use crate::bus::Clock;
+use crate::debug;
 use crate::error::{Error, Result};
 use crate::load::{self, Around, Format, Guest, Mode, Module, Plan};
 use clap::{Args, ValueEnum};
@@ -235,6 +236,9 @@ impl Run {
             out(screen::dump(text).as_bytes())?;
         }
         eprintln!("subring: {}", report::line(&end));
+        if let Some(report) = &end.post_mortem {
+            eprint!("{}", debug::explain(report));
+        }
         if self.stats {
             eprint!("{}", report::table(&end));
         }

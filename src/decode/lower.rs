@@ -8,8 +8,8 @@ use super::insn::{Cond, Insn, NO_REG, Op, Place, Rep, SegReg};
 use super::x87::{FpuMem, FpuOp};
 use crate::width::Width;
 use iced_x86::{
-    Code, Decoder, DecoderError, DecoderOptions, Formatter, Instruction, MemorySize, Mnemonic, NasmFormatter, OpKind,
-    Register,
+    Code, Decoder, DecoderError, DecoderOptions, Formatter, Instruction, MemorySize, Mnemonic, NasmFormatter,
+    OpKind, Register,
 };
 
 /// The outcome of decoding.

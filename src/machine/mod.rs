@@ -2,6 +2,7 @@
 
 pub mod board;
 mod describe;
+pub mod history;
 mod observe;
 mod start;
 pub mod world;
@@ -17,6 +18,7 @@ use crate::exec::event::{Event, TripleFault, raise};
 use crate::interp::{Interp, Stop};
 use crate::mem::Ram;
 use board::{Board, BoardConfig};
+use history::History;
 use std::collections::BTreeMap;
 pub use world::{Wants, Watcher, World};
 
@@ -90,6 +92,8 @@ pub struct Machine {
     pub world: World,
     /// What was counted.
     pub counts: Counts,
+    /// The last events.
+    pub history: History,
     interp: Interp<World>,
     clock: Clock,
     /// When the last event was delivered. No two share a tick: an event right after another one, with no
@@ -121,6 +125,7 @@ impl Machine {
             cpu: Cpu::new(),
             world,
             counts: Counts { exceptions: [0; 32], interrupts: BTreeMap::new(), unbuilt: BTreeMap::new() },
+            history: History::default(),
             interp: Interp::default(),
             clock,
             delivered: None,
@@ -257,7 +262,9 @@ impl Machine {
         }
         self.delivered = Some(self.cpu.now);
         let mut tried = Vec::new();
+        let history = &mut self.history;
         let result = raise(&mut self.cpu, &mut self.world, event, |cpu, event| {
+            history.note(cpu, event, !tried.is_empty());
             tried.push((event, cpu.seg(SegReg::Cs).selector.0, cpu.eip));
         });
         for (event, cs, eip) in tried {

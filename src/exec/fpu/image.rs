@@ -34,9 +34,7 @@ fn words(fpu: &Fpu, format: Format) -> [u32; 7] {
     let head = [fpu.control(), fpu.status(), fpu.tags()].map(|w| upper | u32::from(w));
     let opcode = u32::from(l.fop & FOP);
     let [fip, at_fip, fdp, at_fdp] = match (format.protected, format.wide) {
-        (true, true) => {
-            [l.fip, u32::from(l.fcs) | opcode << 16, l.fdp, upper | u32::from(l.fds)]
-        }
+        (true, true) => [l.fip, u32::from(l.fcs) | opcode << 16, l.fdp, upper | u32::from(l.fds)],
         (true, false) => [l.fip, u32::from(l.fcs), l.fdp, u32::from(l.fds)],
         (false, wide) => {
             let linear = |offset: u32, segment: u16| offset.wrapping_add(u32::from(segment) << 4);
@@ -57,9 +55,8 @@ pub fn environment(fpu: &Fpu, format: Format) -> Vec<u8> {
 /// Loads an environment, as FLDENV does. What `bytes` lacks counts as zero.
 pub fn load_environment(fpu: &mut Fpu, bytes: &[u8], format: Format) {
     let size = if format.wide { 4 } else { 2 };
-    let word = |n: usize| {
-        bytes.iter().skip(n * size).take(size).rev().fold(0u32, |v, b| v << 8 | u32::from(*b))
-    };
+    let word =
+        |n: usize| bytes.iter().skip(n * size).take(size).rev().fold(0u32, |v, b| v << 8 | u32::from(*b));
     fpu.set_control(word(0) as u16);
     fpu.set_status(word(1) as u16);
     fpu.set_tags(word(2) as u16);
@@ -120,8 +117,7 @@ pub fn load_fx_state(fpu: &mut Fpu, bytes: &[u8; FX_BYTES]) {
     let full = |at: usize| u32::from(half(at)) | u32::from(half(at + 2)) << 16;
     fpu.set_control(half(0));
     fpu.set_status(half(2));
-    fpu.last =
-        LastInsn { fip: full(8), fcs: half(12), fdp: full(16), fds: half(20), fop: half(6) & FOP };
+    fpu.last = LastInsn { fip: full(8), fcs: half(12), fdp: full(16), fds: half(20), fop: half(6) & FOP };
     for i in 0..8 {
         let mut ten = [0; 10];
         ten.copy_from_slice(&bytes[32 + 16 * usize::from(i)..][..10]);

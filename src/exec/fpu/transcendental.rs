@@ -83,12 +83,7 @@ fn cosine_of((quadrant, r): (u32, Wide)) -> Wide {
 }
 
 /// What sine, cosine and tangent have in common: `None` if the operand is out of range (C2).
-fn of_angle(
-    x: &Operand,
-    zero: F80,
-    c: &Control,
-    f: impl FnOnce((u32, Wide)) -> Wide,
-) -> Option<Outcome> {
+fn of_angle(x: &Operand, zero: F80, c: &Control, f: impl FnOnce((u32, Wide)) -> Wide) -> Option<Outcome> {
     if let Some(nan) = nan(x) {
         return Some(nan);
     }

@@ -24,9 +24,11 @@ use crate::exec::{Env, Handler};
 pub fn bind<E: Env>(i: &Insn) -> Handler<E> {
     use FpuOp::*;
     match i.fpu {
-        Fld | Fst | Fxch | Fcmov | Fld1 | Fldl2t | Fldl2e | Fldpi | Fldlg2 | Fldln2 | Fldz => transfer::bind(i),
-        Fadd | Fmul | Fsub | Fsubr | Fdiv | Fdivr | Fchs | Fabs | Fsqrt | Frndint | Fscale | Fxtract | Fprem
-        | Fprem1 => arith::bind(i),
+        Fld | Fst | Fxch | Fcmov | Fld1 | Fldl2t | Fldl2e | Fldpi | Fldlg2 | Fldln2 | Fldz => {
+            transfer::bind(i)
+        }
+        Fadd | Fmul | Fsub | Fsubr | Fdiv | Fdivr | Fchs | Fabs | Fsqrt | Frndint | Fscale | Fxtract
+        | Fprem | Fprem1 => arith::bind(i),
         Fcom | Fucom | Fcomi | Fucomi | Ftst | Fxam => compare::bind(i),
         F2xm1 | Fyl2x | Fyl2xp1 | Fptan | Fpatan | Fsin | Fcos | Fsincos => transcendental::bind(i),
         Undefined => undefined,
