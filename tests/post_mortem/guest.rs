@@ -22,7 +22,7 @@ pub const USER: u32 = 0x10_9000;
 const USER_STACK: u32 = 0x8_0000;
 pub const STACK: u32 = 0x9_0000;
 const RAM: u32 = 4 << 20;
-/// Instructions that a guest gets.
+/// Instructions that a guest gets; of time, twice as much.
 const BUDGET: u64 = 3_000_000;
 
 /// A guest: what it stores, and its code.
@@ -44,7 +44,9 @@ impl Guest {
             g.put(GDT + 8 * n as u32, &u64::to_le_bytes(d));
         }
         g.gdtr(GDT, 0x2f).idtr(IDT, 0x7ff);
-        g.put(TSS + 4, &STACK.to_le_bytes()).put(TSS + 8, &0x10u32.to_le_bytes());
+        g.dword(TSS + 0x64, 0x68 << 16)
+            .put(TSS + 4, &STACK.to_le_bytes())
+            .put(TSS + 8, &0x10u32.to_le_bytes());
         g
     }
 
@@ -164,7 +166,7 @@ impl Guest {
             m.store(GuestPhys(CODE), &self.code);
             m.start_flat(CODE, 0, 0, STACK);
         }
-        let ending = match m.run(Limits::instructions(BUDGET)) {
+        let ending = match m.run(Limits { ticks: 2 * BUDGET, ..Limits::instructions(BUDGET) }) {
             Outcome::TripleFault(t) => Ending::TripleFault(t),
             Outcome::HaltedForever | Outcome::Idle(None) => Ending::HaltedForever,
             _ => Ending::Limit,

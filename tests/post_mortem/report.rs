@@ -18,7 +18,7 @@ fn golden(name: &str, text: &str) {
 #[test]
 fn text_of_a_gate_with_the_data_segment() {
     let mut g = Guest::flat();
-    g.gate(6, 0x10, HANDLER, 0x8e).symbol("start", CODE, 0x28).symbol("die", CODE + 0x28, 8);
+    g.gate(6, 0x10, HANDLER, 0x8e).symbol("start", CODE, 0x24).symbol("die", CODE + 0x24, 8);
     g.start().run(&[0x0f, 0x0b]);
     golden("gate-selector-data.txt", &explain(&g.report().unwrap()));
 }
@@ -34,7 +34,7 @@ fn text_of_a_user_page_fault() {
 fn text_of_a_backtrace_to_hlt() {
     // PUSH 0; MOV EBP, ESP; CALL a; a: PUSH EBP; MOV EBP, ESP; CALL b; b: PUSH EBP; MOV EBP, ESP; CLI; HLT
     let mut g = Guest::flat();
-    g.symbol("start", CODE, 0x30).symbol("a", CODE + 0x31, 8).symbol("b", CODE + 0x39, 5);
+    g.symbol("start", CODE, 0x2d).symbol("a", CODE + 0x2d, 8).symbol("b", CODE + 0x35, 5);
     g.start().run(&[0x6a, 0, 0x89, 0xe5, 0xe8, 0, 0, 0, 0]);
     g.run(&[0x55, 0x89, 0xe5, 0xe8, 0, 0, 0, 0, 0x55, 0x89, 0xe5, 0xfa, 0xf4]);
     golden("halted.txt", &explain(&g.report().unwrap()));
@@ -46,7 +46,7 @@ fn the_chain_has_every_link() {
     let report = g.start().run(&[0x0f, 0x0b]).report().unwrap();
     let events: Vec<&str> = report.chain.iter().map(|s| s.event.as_str()).collect();
     assert_eq!(events.len(), 5, "{events:#?}");
-    assert!(events[0].starts_with("first #UD at 0x00100028"), "{events:#?}");
+    assert!(events[0].starts_with("first #UD at 0x00100024"), "{events:#?}");
     assert!(events[1].starts_with("then #GP(0x0033)"), "{events:#?}");
     assert!(report.chain[1].code.iter().any(|c| c.contains("IDT=1")), "{:#?}", report.chain[1]);
     assert!(report.chain[1].walk[0].contains("all zero"), "{:#?}", report.chain[1]);

@@ -1,5 +1,6 @@
 //! Why an exception or interrupt could not be delivered: the IDT and its gates (SDM vol. 3, 6.10-6.12).
 
+use crate::cpu::{Fault, Vector};
 use crate::debug::chain::vector_text;
 use crate::debug::facts::Facts;
 use crate::debug::walk::{Gate, Named, Wrong, gate, kind_name, named};
@@ -9,7 +10,10 @@ pub(super) fn blamed(f: &Facts<'_>) -> Option<Gate> {
     if !f.died() || !f.cpu.protected() {
         return None;
     }
-    f.chain.iter().map(|l| gate(f, l.record.event.vector())).find(|g| g.wrong.is_some())
+    // INT n has no event of its own: the error code of its #GP or #NP names the gate.
+    let named = f.first().filter(|x| !x.is(Vector::Pf)).and_then(Fault::code).filter(|c| c & 2 != 0);
+    let tried = f.chain.iter().map(|l| l.record.event.vector());
+    named.map(|c| (c >> 3) as u8).into_iter().chain(tried).map(|v| gate(f, v)).find(|g| g.wrong.is_some())
 }
 
 fn blamed_for(f: &Facts<'_>, wrong: Wrong) -> Option<Gate> {

@@ -47,7 +47,7 @@ pub(super) fn in_service(f: &Facts<'_>) -> Option<u32> {
 }
 
 fn zeros(f: &Facts<'_>) -> bool {
-    f.bytes.len() >= ZEROS && f.bytes[..ZEROS].iter().all(|&b| b == 0)
+    f.cpu.activity != Activity::Halted && f.bytes.len() >= ZEROS && f.bytes[..ZEROS].iter().all(|&b| b == 0)
 }
 
 /// The physical address of EIP, if no memory answers there.
@@ -79,7 +79,8 @@ pub(super) fn outside_memory(f: &Facts<'_>) -> Option<String> {
             "EIP is 0xffffffff: a RET found ones where its return address should be; the stack was lost or is where no memory is".into(),
         );
     }
-    let slid = at >= 0x1000 && f.physical_bytes::<16>(at.wrapping_sub(16)) == [0; 16];
+    let page = at & !0xfff;
+    let slid = page != 0 && f.physical_bytes::<16>(page.wrapping_sub(16)) == [0; 16];
     let how = if slid {
         "execution ran through zeros to the end of memory: a jump or a RET went astray far below"
     } else {

@@ -1,6 +1,5 @@
 //! Mistakes with interrupts and in their handlers (SDM vol. 3, 6.12; the 8259A's modes).
 
-use super::delivery::blamed;
 use super::flow::{blocked, in_service};
 use crate::cpu::Eflags;
 use crate::debug::Ending;
@@ -69,13 +68,13 @@ pub(super) fn ret_instead_of_iret(f: &Facts<'_>) -> Option<String> {
 pub(super) fn gate_16(f: &Facts<'_>) -> Option<String> {
     let last = delivered(f).filter(|_| f.cpu.selectors())?;
     let g = gate(f, last.event.vector());
-    let kind = g.raw.filter(|_| g.wrong.is_none())?.kind();
-    let cut = g.raw?.gate_offset() > 0xffff && f.cpu.eip < 0x1_0000 + 0x1000;
-    (matches!(kind, 6 | 7) && cut && blamed(f).is_none_or(|b| b.vector != g.vector)).then(|| {
+    let raw = g.raw.filter(|_| g.wrong.is_none())?;
+    let (kind, offset) = (raw.kind(), raw.gate_offset());
+    let cut = offset > 0xffff && f.cpu.eip.abs_diff(offset) > 0x1000;
+    (matches!(kind, 6 | 7) && cut).then(|| {
         format!(
-            "the IDT gate of {} is a 16-bit one (type {kind}): the handler's offset {:#x} was cut to 16 bits; type 0xe or 0xf was meant (flags 0x8e, not 0x86)",
-            vector_text(g.vector),
-            g.raw.map_or(0, |d| d.gate_offset())
+            "the IDT gate of {} is a 16-bit one (type {kind}): the handler's offset {offset:#x} was cut to 16 bits; type 0xe or 0xf was meant (flags 0x8e, not 0x86)",
+            vector_text(g.vector)
         )
     })
 }

@@ -59,7 +59,11 @@ pub(super) fn large_without_pse(f: &Facts<'_>) -> Option<String> {
 }
 
 pub(super) fn table_outside_ram(f: &Facts<'_>) -> Option<String> {
-    let (_, at, w) = walks(f).find(|(_, _, w)| w.pte.is_some_and(|(at, _)| f.open_bus(at)))?;
+    let eip = f.cpu.linear_eip();
+    // Where nothing answers, entries read as ones, and everything seems to be mapped.
+    let code = on(f).then(|| (eip, pages(f, eip, 0)));
+    let mut all = walks(f).map(|(_, at, w)| (at, w)).chain(code);
+    let (at, w) = all.find(|(_, w)| w.pte.is_some_and(|(at, _)| f.open_bus(at)))?;
     Some(format!(
         "the PDE for {at:#010x} ({:08x}) names a page table where this machine has no memory: an entry takes the physical address of the table, not its linear one",
         w.pde

@@ -1,9 +1,8 @@
 //! Mistakes with stacks: the one that is in use, and the one that the TSS names for ring 0 (SDM vol. 3, 6.12.1, 7.2.1).
 
-use super::delivery::blamed;
 use crate::cpu::{Cr0, Selector};
 use crate::debug::facts::Facts;
-use crate::debug::walk::{Named, Stopped, named, pages};
+use crate::debug::walk::{Named, Stopped, gate, named, pages};
 
 /// A push reaches this far below ESP at most.
 const FRAME: u32 = 64;
@@ -43,7 +42,8 @@ pub(super) fn unmapped(f: &Facts<'_>) -> Option<String> {
 
 /// Whether a delivery from ring 1-3 needed the stack of ring 0 and did not get on.
 fn needed_inner(f: &Facts<'_>) -> bool {
-    f.died() && f.cpu.protected() && f.cpu.cpl > 0 && blamed(f).is_none()
+    let first = f.chain.first().map(|l| gate(f, l.record.event.vector()));
+    f.died() && f.cpu.protected() && f.cpu.cpl > 0 && first.is_some_and(|g| g.wrong.is_none())
 }
 
 pub(super) fn no_task_register(f: &Facts<'_>) -> Option<String> {
