@@ -1,7 +1,7 @@
 //! The chain of exceptions and the last events as lines: each error code taken apart, each walk that it leads to.
 
 use super::facts::Facts;
-use super::walk::{descriptor_line, gate_lines, page_lines};
+use super::walk::{Wrong, descriptor_line, gate, gate_lines, page_lines};
 use super::{Ending, Step};
 use crate::cpu::fault::{pf, vector_name};
 use crate::cpu::{Cr0, Eflags, Fault, Selector, Vector};
@@ -14,9 +14,11 @@ pub(super) fn steps(f: &Facts<'_>) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     for (n, link) in f.chain.iter().enumerate() {
         let how = if n == 0 { "first" } else { "then" };
-        let event = format!("{how} {} at {}", event_name(link.record.event), f.place(link.record.eip));
+        let event = format!("{how} {}, EIP {}", event_name(link.record.event), f.place(link.record.eip));
         let fault = fault_of(link.record.event);
-        steps.push(step(f, event, fault));
+        let mut tried = step(f, event, fault);
+        tried.walk.extend(target_lines(f, link.record.event.vector()));
+        steps.push(tried);
         // What turned into the double fault has no event of its own.
         let doubled = f.chain.get(n + 1).and_then(|next| fault_of(next.record.event));
         if doubled.is_some_and(|d| d.is(Vector::Df)) {
@@ -30,6 +32,19 @@ pub(super) fn steps(f: &Facts<'_>) -> Vec<Step> {
         Some(t.third),
     ));
     steps
+}
+
+/// The walk through the gate of `vector` where it fails behind the gate: no error code leads there by itself.
+fn target_lines(f: &Facts<'_>, vector: u8) -> Vec<String> {
+    let behind = |w| {
+        use Wrong::*;
+        matches!(w, Selector(_) | NotCode | CodeNotPresent | InnerToOuter | Offset)
+    };
+    if f.cpu.protected() && gate(f, vector).wrong.is_some_and(behind) {
+        gate_lines(f, vector)
+    } else {
+        Vec::new()
+    }
 }
 
 fn fault_of(event: Event) -> Option<Fault> {
@@ -121,7 +136,7 @@ pub(super) fn events(f: &Facts<'_>) -> Vec<String> {
         }
         mode = Some(now);
         let met = if r.chained { ", met while delivering that" } else { "" };
-        lines.push(format!("{:>12}  {} at {:04x}:{:08x}{met}", r.when, event_name(r.event), r.cs, r.eip));
+        lines.push(format!("{:>12}  {:04x}:{:08x}  {}{met}", r.when, r.cs, r.eip, event_name(r.event)));
     }
     lines
 }

@@ -3,7 +3,7 @@
 use super::facts::Facts;
 use super::{Caller, CodeLine};
 use crate::addr::Linear;
-use crate::cpu::gpr;
+use crate::cpu::{Activity, gpr};
 use crate::decode::{Decoded, MAX_INSN_LEN, SegReg, decode, disassemble};
 
 /// Instructions shown before EIP and from it on.
@@ -71,8 +71,10 @@ fn line(f: &Facts<'_>, eip: u32, named: &mut Option<String>) -> CodeLine {
 /// The callers by frame pointers: [EBP] is the caller's EBP, [EBP+4] where it goes on. It ends where the chain does
 /// not lead upwards any more, or out of what is mapped.
 pub(super) fn backtrace(f: &Facts<'_>) -> Vec<Caller> {
-    let caller = |eip: u32| Caller { eip, symbol: f.symbol(eip) };
-    let mut frames = vec![caller(f.cpu.eip)];
+    // HLT is behind EIP when it has run.
+    let halted = f.cpu.activity == Activity::Halted;
+    let symbol = if halted { f.caller(f.cpu.eip) } else { f.symbol(f.cpu.eip) };
+    let mut frames = vec![Caller { eip: f.cpu.eip, symbol }];
     if !f.cpu.code32() {
         return frames;
     }
@@ -84,7 +86,7 @@ pub(super) fn backtrace(f: &Facts<'_>) -> Vec<Caller> {
         if eip == 0 || eip == !0 {
             break;
         }
-        frames.push(caller(eip));
+        frames.push(Caller { eip, symbol: f.caller(eip) });
         if outer <= ebp {
             break;
         }

@@ -57,7 +57,7 @@ impl<'a> Facts<'a> {
                     other => format!("interrupt {:#04x}", other.vector()),
                 };
                 format!(
-                    "triple fault: {first} came at {at} and could not be delivered, nor could the double fault after it; the processor shut down"
+                    "triple fault: {first} came with EIP at {at} and could not be delivered, nor could the double fault after it; the processor shut down"
                 )
             }
             Ending::HaltedForever if self.cpu.system_flags.contains(Eflags::IF) => {
@@ -96,10 +96,20 @@ impl<'a> Facts<'a> {
 
     /// `name+offset` for an address within a symbol, or not far after one without a size.
     pub(super) fn symbol(&self, at: u32) -> Option<String> {
-        let n = self.symbols.partition_point(|s| s.value <= at);
+        self.named(at, at)
+    }
+
+    /// The same for a return address: the CALL before it may be the last instruction of its function.
+    pub(super) fn caller(&self, at: u32) -> Option<String> {
+        self.named(at.wrapping_sub(1), at)
+    }
+
+    /// `at` as an offset from the symbol that `inside` is in.
+    fn named(&self, inside: u32, at: u32) -> Option<String> {
+        let n = self.symbols.partition_point(|s| s.value <= inside);
         let s = self.symbols[..n].iter().rev().find(|s| !s.name.is_empty())?;
-        let offset = at - s.value;
-        if offset >= s.size.max(if s.size == 0 { 0x1000 } else { 0 }) {
+        let offset = at.wrapping_sub(s.value);
+        if inside - s.value >= s.size.max(if s.size == 0 { 0x1000 } else { 0 }) {
             return None;
         }
         Some(if offset == 0 { s.name.clone() } else { format!("{}+{offset:#x}", s.name) })

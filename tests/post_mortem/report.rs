@@ -46,7 +46,7 @@ fn the_chain_has_every_link() {
     let report = g.start().run(&[0x0f, 0x0b]).report().unwrap();
     let events: Vec<&str> = report.chain.iter().map(|s| s.event.as_str()).collect();
     assert_eq!(events.len(), 5, "{events:#?}");
-    assert!(events[0].starts_with("first #UD at 0x00100024"), "{events:#?}");
+    assert!(events[0].starts_with("first #UD, EIP 0x00100024"), "{events:#?}");
     assert!(events[1].starts_with("then #GP(0x0033)"), "{events:#?}");
     assert!(report.chain[1].code.iter().any(|c| c.contains("IDT=1")), "{:#?}", report.chain[1]);
     assert!(report.chain[1].walk[0].contains("all zero"), "{:#?}", report.chain[1]);
