@@ -527,7 +527,7 @@ fn a_multiboot_header_out_of_reach_is_named() {
 fn options_that_do_not_go_together_are_refused() {
     let dir = Scratch::new("conflicts");
     let image = dir.file("disk.img", &disk(SPIN, 16));
-    refused(&["run", "boot", "--append", "x"], 2, "--append is for a Multiboot kernel");
+    refused(&["run", "boot", "--append", "x"], 2, "--append is for a Multiboot or Linux kernel");
     refused(&["run", "boot", "--module", &image], 2, "--module is for a Multiboot kernel");
     refused(&["run", "--disk", &image, "--at", "0x1000"], 2, "need a GUEST");
     refused(&["run", "hello", "--format", "elf", "--append", "x"], 2, "--append");

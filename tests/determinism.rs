@@ -140,14 +140,7 @@ fn builtin_machine(guest: &Builtin) -> Machine {
     };
     let bios = firmware.then(|| include_bytes!("../guest-programs/bios/bios.bin").to_vec());
     let mut m = Machine::new(Config { ram_size: 4 << 20, board, bios, vga_bios: None }).expect("a machine");
-    for (at, bytes) in &plan.writes {
-        m.store(*at, bytes);
-    }
-    match plan.entry {
-        Entry::Real { cs, ip } => m.start_real(cs, ip),
-        Entry::Flat { eip, eax, ebx, esp } => m.start_flat(eip, eax, ebx, esp),
-        Entry::Firmware => {}
-    }
+    plan.carry_out(&mut m);
     m
 }
 

@@ -175,13 +175,22 @@ impl PhysMap {
 
     /// Copies what a bus master or an observer reads at `at` into `buf`: RAM or ROM, ones elsewhere.
     pub fn read(&self, at: GuestPhys, buf: &mut [u8]) {
-        for (i, b) in buf.iter_mut().enumerate() {
-            let a = at.offset(i as u32);
-            *b = match self.backing(a).read {
-                Target::Ram => self.ram.bytes()[a.0 as usize],
-                Target::Rom => self.rom_byte(a),
-                Target::Chip | Target::Open => 0xff,
-            };
+        let mut at = at;
+        let mut rest = buf;
+        while !rest.is_empty() {
+            let in_page = ((PAGE_SIZE - at.page_offset()) as usize).min(rest.len());
+            let (now, later) = rest.split_at_mut(in_page);
+            self.read_in_page(at, now);
+            at = at.offset(in_page as u32);
+            rest = later;
+        }
+    }
+
+    fn read_in_page(&self, at: GuestPhys, buf: &mut [u8]) {
+        match self.backing(at).read {
+            Target::Ram => self.ram.read(at, buf),
+            Target::Rom => (0u32..).zip(buf).for_each(|(n, b)| *b = self.rom_byte(at.offset(n))),
+            Target::Chip | Target::Open => buf.fill(0xff),
         }
     }
 

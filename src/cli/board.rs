@@ -11,7 +11,7 @@ use crate::device::disk::{Disk, FileDisk, MemoryDisk, Snapshot};
 use crate::device::fw_cfg::FwCfgConfig;
 use crate::device::keymap::KeyEvent;
 use crate::error::{Error, Result};
-use crate::load::{Entry, Plan, Symbol};
+use crate::load::{Entry, Symbol};
 use crate::machine::board::BoardConfig;
 use crate::machine::{Config, Limits as MachineLimits, Machine, Outcome as MachineOutcome, Wants, Watcher};
 use std::cell::RefCell;
@@ -42,7 +42,7 @@ pub fn build(spec: Spec) -> Result<Box<dyn Pc>> {
     };
     let bios = firmware.then(|| spec.bios.unwrap_or_else(|| OWN_BIOS.to_vec()));
     let mut machine = Machine::new(Config { ram_size: spec.mem, board, bios, vga_bios: spec.vga_bios })?;
-    start(&mut machine, &spec.plan);
+    spec.plan.carry_out(&mut machine);
     let trace = spec.trace.map(|t| watch(&mut machine, t));
     let symbols = spec.plan.symbols;
     Ok(Box::new(Bare { machine, trace, reboots: firmware, symbols, died: debug::Ending::Limit }))
@@ -66,22 +66,6 @@ fn medium(drive: Drive) -> Result<Box<dyn Disk>> {
             Box::new(disk.map_err(|e| Error::file("read", &drive.path, e))?)
         }
     })
-}
-
-/// Stores the image and sets the processor up for it.
-fn start(machine: &mut Machine, plan: &Plan) {
-    for (at, bytes) in &plan.writes {
-        machine.store(*at, bytes);
-    }
-    if plan.entry != Entry::Firmware {
-        machine.chips_as_after_post();
-    }
-    match plan.entry {
-        Entry::Real { cs, ip } => machine.start_real(cs, ip),
-        Entry::Flat { eip, eax, ebx, esp } => machine.start_flat(eip, eax, ebx, esp),
-        Entry::Linux { eip, esi, gdt } => machine.start_linux(eip, esi, gdt),
-        Entry::Firmware => {}
-    }
 }
 
 fn watch(machine: &mut Machine, trace: Trace) -> Rc<RefCell<TraceWriter>> {

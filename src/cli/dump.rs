@@ -3,7 +3,7 @@
 
 use super::session::Pc;
 use super::{args, create};
-use crate::cpu::{Cpu, Segment, TableReg, gpr};
+use crate::cpu::{Cpu, Fpu, Segment, TableReg, gpr};
 use crate::decode::SegReg;
 use crate::error::{Error, Result};
 use serde::Serialize;
@@ -25,6 +25,9 @@ pub struct State {
     pub segments: BTreeMap<&'static str, SegmentState>,
     /// GDTR and IDTR.
     pub tables: BTreeMap<&'static str, TableState>,
+    /// The x87: its words, where the last instruction and operand were, and ST(0) to ST(7) as sign, exponent and
+    /// significand.
+    pub x87: BTreeMap<&'static str, String>,
 }
 
 /// A segment register with its hidden part.
@@ -89,8 +92,29 @@ impl From<&Cpu> for State {
             registers: general.chain(others).map(|(name, value)| (name, hex(value))).collect(),
             segments: segments.chain(system).map(|(name, s)| (name, s.into())).collect(),
             tables: [("gdtr", (&cpu.gdtr).into()), ("idtr", (&cpu.idtr).into())].into(),
+            x87: x87(&cpu.fpu),
         }
     }
+}
+
+fn x87(f: &Fpu) -> BTreeMap<&'static str, String> {
+    const ST: [&str; 8] = ["st0", "st1", "st2", "st3", "st4", "st5", "st6", "st7"];
+    let last = f.last;
+    let words = [
+        ("control", f.control()),
+        ("status", f.status()),
+        ("tags", f.tags()),
+        ("fcs", last.fcs),
+        ("fds", last.fds),
+        ("fop", last.fop),
+    ];
+    let registers = ST.into_iter().zip(0..).map(|(name, i)| {
+        let x = f.st(i);
+        (name, format!("{:#06x}:{:#018x}", x.sign_exp, x.significand))
+    });
+    let words = words.map(|(name, value)| (name, format!("{value:#06x}")));
+    let pointers = [("fip", hex(last.fip)), ("fdp", hex(last.fdp))];
+    words.into_iter().chain(pointers).chain(registers).collect()
 }
 
 fn hex(value: u32) -> String {

@@ -112,7 +112,7 @@ pub struct Run {
     /// Print one JSON object about the run, and nothing else, on standard output
     #[arg(long)]
     pub json: bool,
-    /// Write the processor's state at the end as JSON: registers, segments with their hidden parts, tables;
+    /// Write the processor's state at the end as JSON: registers, segments with their hidden parts, tables, x87;
     /// `-` is standard output
     #[arg(long, value_name = "FILE")]
     pub dump_state: Option<PathBuf>,

@@ -44,6 +44,8 @@ pub struct Crossing {
 #[derive(Clone, Copy, Debug)]
 pub struct Trace {
     start: u32,
+    /// Where the copy of its code starts.
+    code: u32,
     /// One more than the index of its [`Crossing`], or 0.
     crossing: u32,
     /// Bytes of code, all instructions together.
@@ -74,7 +76,7 @@ const NO_KEY: Key = Key(u64::MAX);
 const EMPTY: Slot = Slot {
     key: NO_KEY,
     generation: 0,
-    trace: Trace { start: 0, crossing: 0, bytes: 0, count: 0, near: false },
+    trace: Trace { start: 0, code: 0, crossing: 0, bytes: 0, count: 0, near: false },
 };
 
 /// The cache.
@@ -82,6 +84,8 @@ pub struct Cache<T> {
     slots: Box<[Slot]>,
     arena: Vec<T>,
     crossings: Vec<Crossing>,
+    /// The code of all traces, to see whether a page that was written to has changed where a trace came from.
+    code: Vec<u8>,
     /// Traces decoded so far.
     pub decoded: u64,
     /// Times that everything was dropped.
@@ -91,7 +95,7 @@ pub struct Cache<T> {
 impl<T> Default for Cache<T> {
     fn default() -> Self {
         let slots = vec![EMPTY; SLOTS].into();
-        Self { slots, arena: Vec::new(), crossings: Vec::new(), decoded: 0, flushes: 0 }
+        Self { slots, arena: Vec::new(), crossings: Vec::new(), code: Vec::new(), decoded: 0, flushes: 0 }
     }
 }
 
@@ -101,6 +105,21 @@ impl<T> Cache<T> {
     pub fn find(&self, key: Key, generation: u32) -> Option<Trace> {
         let slot = &self.slots[key.slot()];
         (slot.key == key && slot.generation == generation).then_some(slot.trace)
+    }
+
+    /// The trace for `key` whatever its generation, and the code that it was decoded from.
+    pub fn find_stale(&self, key: Key) -> Option<(Trace, &[u8])> {
+        let slot = &self.slots[key.slot()];
+        let start = slot.trace.code as usize;
+        (slot.key == key).then(|| (slot.trace, &self.code[start..start + usize::from(slot.trace.bytes)]))
+    }
+
+    /// Makes the trace for `key` one of `generation`: its code was found unchanged.
+    pub fn renew(&mut self, key: Key, generation: u32) {
+        let slot = &mut self.slots[key.slot()];
+        if slot.key == key {
+            slot.generation = generation;
+        }
     }
 
     /// The instructions of `trace`.
@@ -116,11 +135,11 @@ impl<T> Cache<T> {
         self.crossings.get(n).copied()
     }
 
-    /// Adds a trace of `bytes` bytes of code; `near` as in [`Trace`].
+    /// Adds a trace decoded from `code`; `near` as in [`Trace`].
     pub fn insert(
         &mut self,
         (key, generation): (Key, u32),
-        bytes: u16,
+        code: &[u8],
         near: bool,
         crossing: Option<Crossing>,
         insns: impl IntoIterator<Item = T>,
@@ -133,7 +152,9 @@ impl<T> Cache<T> {
         let count = (self.arena.len() - start) as u8;
         self.crossings.extend(crossing);
         let crossing = if crossing.is_some() { self.crossings.len() as u32 } else { 0 };
-        let trace = Trace { start: start as u32, crossing, bytes, count, near };
+        let (at, bytes) = (self.code.len() as u32, code.len() as u16);
+        self.code.extend_from_slice(code);
+        let trace = Trace { start: start as u32, code: at, crossing, bytes, count, near };
         self.slots[key.slot()] = Slot { key, generation, trace };
         self.decoded += 1;
         trace
@@ -144,6 +165,7 @@ impl<T> Cache<T> {
         self.slots.fill(EMPTY);
         self.arena.clear();
         self.crossings.clear();
+        self.code.clear();
         self.flushes += 1;
     }
 }
@@ -156,19 +178,22 @@ mod tests {
     fn a_trace_is_found_for_its_mode_and_generation_only() {
         let mut cache = Cache::default();
         let key = Key::new(GuestPhys(0x1234), true);
-        let trace = cache.insert((key, 7), 3, true, None, [1, 2, 3]);
+        let trace = cache.insert((key, 7), b"abc", true, None, [1, 2, 3]);
         assert_eq!(cache.insns(trace), [1, 2, 3]);
         assert!(cache.find(key, 7).is_some() && cache.find(key, 8).is_none());
         assert!(cache.find(Key::new(GuestPhys(0x1234), false), 7).is_none());
+        assert_eq!(cache.find_stale(key).map(|(_, code)| code), Some(&b"abc"[..]));
+        cache.renew(key, 8);
+        assert!(cache.find(key, 8).is_some());
         cache.flush();
-        assert!(cache.find(key, 7).is_none());
+        assert!(cache.find(key, 8).is_none());
     }
 
     #[test]
     fn a_full_arena_drops_everything_and_goes_on() {
         let mut cache = Cache::default();
         for n in 0..(ARENA as u32) {
-            cache.insert((Key::new(GuestPhys(n * 64), true), 0), 64, true, None, 0..MOST);
+            cache.insert((Key::new(GuestPhys(n * 64), true), 0), &[0; 64], true, None, 0..MOST);
         }
         assert!(cache.flushes > 0 && cache.arena.len() <= ARENA);
     }

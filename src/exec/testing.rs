@@ -15,11 +15,21 @@ pub(crate) struct World {
     pub(crate) absent: Option<u32>,
     pub(crate) port_reads: u32,
     pub(crate) written: Vec<(u16, u32)>,
+    /// FERR# and IGNNE#.
+    pub(crate) ferr: bool,
+    pub(crate) ignne: bool,
 }
 
 impl World {
     pub(crate) fn new() -> Self {
-        Self { memory: vec![0; SIZE], absent: None, port_reads: 0, written: Vec::new() }
+        Self {
+            memory: vec![0; SIZE],
+            absent: None,
+            port_reads: 0,
+            written: Vec::new(),
+            ferr: false,
+            ignne: false,
+        }
     }
 
     pub(crate) fn word(&self, at: u32) -> u16 {
@@ -66,6 +76,10 @@ impl Env for World {
         self.written.push((port, value));
     }
     fn flush_tlb(&mut self, _: bool) {}
+    fn numeric_error(&mut self, _: &Cpu, asserted: bool) -> bool {
+        self.ferr = asserted;
+        self.ignne
+    }
     fn invalidate_page(&mut self, _: Linear) {}
 }
 

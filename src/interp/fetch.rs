@@ -8,6 +8,9 @@ use crate::decode::cache::{Crossing, Key, MOST, Trace};
 use crate::decode::{Decoded, Insn, MAX_INSN_LEN, decode};
 use crate::exec::{Env, ops};
 
+/// The most code that a trace can come from, in bytes.
+const LONGEST: usize = MOST * MAX_INSN_LEN;
+
 /// What the run loop needs of the world beyond what instructions need.
 pub trait CodeEnv: Env {
     /// Translates an instruction fetch.
@@ -27,8 +30,8 @@ pub trait CodeEnv: Env {
     /// Forgets that decoded code has gone stale. Until then [`CodeEnv::wants_attention`] holds; what made it stale has
     /// set [`Cpu::leave`].
     fn clear_code_changed(&mut self);
-    /// Whether any of code gone stale, chips touched, interrupt requested holds.
-    fn wants_attention(&self) -> bool;
+    /// Whether any of code gone stale, chips touched, interrupt requested and let through by IF holds.
+    fn wants_attention(&self, cpu: &Cpu) -> bool;
     /// Whether a chip was spoken to since this was last asked.
     fn take_chips_touched(&mut self) -> bool;
     /// The interrupt controller's request line.
@@ -102,7 +105,26 @@ impl<E: CodeEnv> Interp<E> {
                 _ => {}
             }
         }
+        if let Some(trace) = self.unchanged(cpu, env, phys, key) {
+            return Ok(trace);
+        }
         self.decode_trace(cpu, env, phys, key)
+    }
+
+    /// A trace whose page was written to, but not where its own code is: data among code, or the same bytes again.
+    fn unchanged(&mut self, cpu: &Cpu, env: &mut E, phys: GuestPhys, key: Key) -> Option<Trace> {
+        let (trace, code) = self.cache.find_stale(key)?;
+        if trace.crosses() || check_limit(cpu, u32::from(trace.bytes)).is_err() {
+            return None;
+        }
+        let mut now = [0u8; LONGEST];
+        let now = &mut now[..code.len()];
+        env.read_code(cpu, phys, now);
+        if now != code || !env.mark_code(phys, u32::from(trace.bytes)) {
+            return None;
+        }
+        self.cache.renew(key, env.generation(phys));
+        Some(trace)
     }
 
     /// Whether the page after this one is still the frame, in the state, that a crossing instruction was read from.
@@ -112,8 +134,8 @@ impl<E: CodeEnv> Interp<E> {
     }
 
     fn decode_trace(&mut self, cpu: &Cpu, env: &mut E, phys: GuestPhys, key: Key) -> Result<Trace, Fault> {
-        let mut page = [0u8; PAGE_SIZE as usize];
-        let room = (PAGE_SIZE - phys.page_offset()).min((MOST * MAX_INSN_LEN) as u32);
+        let mut page = [0u8; LONGEST];
+        let room = (PAGE_SIZE - phys.page_offset()).min(LONGEST as u32);
         let limit = cpu.seg(SegReg::Cs).limit;
         check_limit(cpu, 1)?;
         // Bytes beyond the segment's limit are not there.
@@ -146,7 +168,7 @@ impl<E: CodeEnv> Interp<E> {
         let generation = if cached { env.generation(phys) } else { env.generation(phys).wrapping_sub(1) };
         let near = insns.last().is_some_and(|last| last.is_near_branch() || !last.ends_trace());
         let bound = insns.into_iter().map(bind);
-        Ok(self.cache.insert((key, generation), used as u16, near, None, bound))
+        Ok(self.cache.insert((key, generation), &page[..used], near, None, bound))
     }
 
     /// A single instruction whose tail lies in the next page.
@@ -171,7 +193,13 @@ impl<E: CodeEnv> Interp<E> {
         let generation = if cached { env.generation(phys) } else { env.generation(phys).wrapping_sub(1) };
         let crossing = Some(Crossing { frame: next, generation: env.generation(next) });
         // It depends on a second page, so it is looked up each time.
-        Ok(self.cache.insert((key, generation), u16::from(insn.len), false, crossing, [bind(insn)]))
+        Ok(self.cache.insert(
+            (key, generation),
+            &code[..usize::from(insn.len)],
+            false,
+            crossing,
+            [bind(insn)],
+        ))
     }
 
     /// The instruction at CS:EIP alone.

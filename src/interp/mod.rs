@@ -107,10 +107,9 @@ impl<E: CodeEnv> Interp<E> {
     #[inline(always)]
     pub(crate) fn boundary(&mut self, cpu: &mut Cpu, env: &mut E) -> Option<Stop> {
         if cpu.now >= cpu.deadline {
-            // A trap that is due belongs to the instruction before, and to the same side of the deadline.
-            return Some(step::due_traps(cpu).map_or_else(Stop::Fault, |()| Stop::Budget));
+            return Some(deadline(cpu));
         }
-        if env.wants_attention() {
+        if env.wants_attention(cpu) {
             return attend(cpu, env);
         }
         if cpu.activity != Activity::Running {
@@ -128,7 +127,7 @@ impl<E: CodeEnv> Interp<E> {
             let left = (cpu.deadline - cpu.now).min(insns.len() as u64) as usize;
             run_insns(cpu, env, &insns[..left])?;
             let again = cpu.eip == start && trace.near && cpu.now < cpu.deadline;
-            if !again || env.wants_attention() {
+            if !again || env.wants_attention(cpu) {
                 return Ok(());
             }
         }
@@ -165,6 +164,13 @@ fn execute<E>(cpu: &mut Cpu, env: &mut E, bound: &Bound<E>) -> Result<(), Fault>
         restore_eip(cpu, &bound.insn);
     }
     result
+}
+
+/// A trap that is due belongs to the instruction before, and to the same side of the deadline.
+#[cold]
+#[inline(never)]
+fn deadline(cpu: &mut Cpu) -> Stop {
+    step::due_traps(cpu).map_or_else(Stop::Fault, |()| Stop::Budget)
 }
 
 /// Something in the environment is up: stale code, an interrupt, a chip that was spoken to.

@@ -1,8 +1,7 @@
 //! Guest images: what a file is, and the plan that brings it into a machine.
 //!
 //! [`identify`] looks at the head of a file, [`plan`] turns the whole of it into a [`Plan`]: bytes to store, and
-//! where and in which state the processor starts. Nothing here touches a machine: `cli` reads the files,
-//! `machine` carries the plan out. Every field of an image is taken as hostile.
+//! where and in which state the processor starts; `cli` reads the files, [`Plan::carry_out`] does it. Every field of an image is taken as hostile.
 
 pub mod bzimage;
 pub mod disk;
@@ -14,6 +13,7 @@ pub mod multiboot;
 
 use crate::addr::GuestPhys;
 use crate::error::{Error, Result};
+use crate::machine::Machine;
 pub use identify::{HEAD, identify};
 use std::path::Path;
 
@@ -210,6 +210,22 @@ impl Guest {
 }
 
 impl Plan {
+    /// Stores the image and sets the processor up for it, the chips as a BIOS leaves them.
+    pub fn carry_out(&self, machine: &mut Machine) {
+        for (at, bytes) in &self.writes {
+            machine.store(*at, bytes);
+        }
+        if self.entry != Entry::Firmware {
+            machine.chips_as_after_post();
+        }
+        match self.entry {
+            Entry::Real { cs, ip } => machine.start_real(cs, ip),
+            Entry::Flat { eip, eax, ebx, esp } => machine.start_flat(eip, eax, ebx, esp),
+            Entry::Linux { eip, esi, gdt } => machine.start_linux(eip, esi, gdt),
+            Entry::Firmware => {}
+        }
+    }
+
     /// Nothing to store: firmware starts and boots what is attached.
     pub fn firmware() -> Self {
         Self { writes: Vec::new(), entry: Entry::Firmware, symbols: Vec::new(), notes: Vec::new() }

@@ -3,7 +3,7 @@
 use super::Machine;
 use crate::addr::Linear;
 use crate::cpu::gpr::NAMES;
-use crate::cpu::{Activity, Cpu, Eflags, Segment};
+use crate::cpu::{Activity, Cpu, Eflags, Fpu, Segment};
 use crate::decode::{MAX_INSN_LEN, SegReg, disassemble};
 use crate::exec::event::{Event, TripleFault};
 use std::fmt::Write;
@@ -96,7 +96,34 @@ fn registers(cpu: &Cpu) -> String {
         "dr0 {:08x}  dr1 {:08x}  dr2 {:08x}  dr3 {:08x}  dr6 {:08x}  dr7 {:08x}",
         d[0], d[1], d[2], d[3], d[6], d[7]
     );
+    x87(&mut t, cpu);
     t
+}
+
+/// The x87, if anything was done with it: as FNINIT leaves it, or reset, it says nothing.
+fn x87(t: &mut String, cpu: &Cpu) {
+    let (f, mut idle) = (&cpu.fpu, Fpu::new());
+    let reset = *f == idle;
+    idle.init();
+    if reset || (f.control(), f.status(), f.full()) == (idle.control(), idle.status(), idle.full()) {
+        return;
+    }
+    let _ = writeln!(
+        t,
+        "fcw {:04x}  fsw {:04x}  ftw {:04x}  fip {:04x}:{:08x}  fdp {:04x}:{:08x}  fop {:03x}",
+        f.control(),
+        f.status(),
+        f.tags(),
+        f.last.fcs,
+        f.last.fip,
+        f.last.fds,
+        f.last.fdp,
+        f.last.fop
+    );
+    for i in (0..8).filter(|&i| !f.is_empty(i)) {
+        let x = f.st(i);
+        let _ = writeln!(t, "st{i} {:04x} {:016x}", x.sign_exp, x.significand);
+    }
 }
 
 fn segment(t: &mut String, name: &str, s: &Segment) {

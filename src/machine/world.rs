@@ -6,7 +6,7 @@ use crate::addr::{GuestPhys, Linear, PAGE_OFFSET, PAGE_SIZE};
 use crate::bus::Width;
 use crate::bus::phys::{PhysMap, Target};
 use crate::cpu::control::{Dr7, Watch};
-use crate::cpu::{Cpu, Cr0, Cr4, Fault, Word};
+use crate::cpu::{Cpu, Cr0, Cr4, Eflags, Fault, Word};
 use crate::event::{Event, Sink};
 use crate::exec::Env;
 use crate::interp::CodeEnv;
@@ -452,8 +452,9 @@ impl CodeEnv for World {
     }
 
     #[inline(always)]
-    fn wants_attention(&self) -> bool {
-        self.intr | self.chips_touched | self.map.ram.code_changed()
+    fn wants_attention(&self, cpu: &Cpu) -> bool {
+        // An interrupt that waits for IF wants nothing yet.
+        (self.intr & cpu.system_flags.contains(Eflags::IF)) | self.chips_touched | self.map.ram.code_changed()
     }
 
     fn take_chips_touched(&mut self) -> bool {

@@ -71,10 +71,11 @@ impl Ram {
 
     /// Copies RAM from `at` on into `buf`; bytes beyond RAM read as ones.
     pub fn read(&self, at: GuestPhys, buf: &mut [u8]) {
-        for (i, b) in buf.iter_mut().enumerate() {
-            let a = at.0 as usize + i;
-            *b = self.bytes.get(a).copied().unwrap_or(0xff);
-        }
+        let start = (at.0 as usize).min(self.bytes.len());
+        let held = buf.len().min(self.bytes.len() - start);
+        let (in_ram, beyond) = buf.split_at_mut(held);
+        in_ram.copy_from_slice(&self.bytes[start..start + held]);
+        beyond.fill(0xff);
     }
 
     /// Copies `data` into RAM from `at` on, noticing changed code; bytes beyond RAM are dropped.

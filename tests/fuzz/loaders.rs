@@ -35,6 +35,7 @@ fn around(data: &mut Bytes) -> Around {
         .collect();
     Around {
         mem: data.pick(&[4 << 20, 64 << 10, 1 << 20, 0x10_1000, 16 << 20, 3 << 30]),
+        initrd: None,
         cmdline: data.chance(64).then(|| "x".repeat(data.below(5000))),
         modules: if data.chance(100) { modules } else { Vec::new() },
         at: data.chance(20).then(|| data.u32()),

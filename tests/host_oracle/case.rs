@@ -89,6 +89,16 @@ pub struct Case {
     pub landings: Vec<u32>,
     /// Status flags that the manual leaves undefined for this case.
     pub undefined: u32,
+    /// More such flags, where an unmasked x87 exception is pending.
+    pub undefined_pending: u32,
+    /// The x87's state at the start, as FSAVE stores it in 32-bit protected mode; empty where it does not matter.
+    pub fpu: Vec<u8>,
+    /// Bits of the x87's status word that the manual leaves undefined for this case.
+    pub fpu_undefined: u16,
+    /// More such bits, where an unmasked exception is pending.
+    pub fpu_undefined_pending: u16,
+    /// By how many units in the last place x87 registers may differ.
+    pub ulps: u64,
     /// Which sort of case of its form this is (`"count 0"`, ...), for the report of undefined flags.
     pub class: &'static str,
 }
@@ -119,6 +129,8 @@ pub struct Outcome {
     pub fault: Option<Fault>,
     /// The windows' bytes, laid out as in [`Case::memory`].
     pub memory: Vec<u8>,
+    /// The x87's state, where the case has one.
+    pub fpu: Vec<u8>,
 }
 
 /// Something that executes a case: the host's processor, or an interpreter.

@@ -2,6 +2,7 @@
 //! what each side made of it. Undefined flags are kept apart: they are counted, not failures.
 
 use super::case::*;
+use super::x87;
 use iced_x86::{Decoder, DecoderOptions, Formatter, NasmFormatter};
 use std::fmt::Write;
 
@@ -12,6 +13,8 @@ pub struct Verdict {
     pub agrees: bool,
     /// Flags that the manual leaves undefined, and that differ.
     pub undefined: u32,
+    /// The largest difference between x87 registers, in units in the last place.
+    pub ulps: u64,
 }
 
 /// What the host may do before a fault and we do not: named here, with the reason, and nowhere else.
@@ -56,14 +59,20 @@ pub fn compare(case: &Case, host: &Outcome, ours: &Outcome) -> Verdict {
         _ => (host.eflags ^ ours.eflags) & COMPARED,
     };
     // A fault leaves no result, so it leaves nothing undefined.
-    let undefined = if host.fault.is_some() { 0 } else { case.undefined };
+    let undefined = match host.fault {
+        Some(_) => 0,
+        None if x87::pending(&host.fpu) => case.undefined | case.undefined_pending,
+        None => case.undefined,
+    };
+    let (same_fpu, ulps) = x87::compare(case, &host.fpu, &ours.fpu);
     let agrees = host.fault == ours.fault
         && registers
         && host.eip == ours.eip
         && host.segs == ours.segs
         && memory
+        && same_fpu
         && differ & !undefined == 0;
-    Verdict { agrees, undefined: differ & undefined }
+    Verdict { agrees, undefined: differ & undefined & case.undefined, ulps }
 }
 
 /// The instruction in assembly.
@@ -100,6 +109,7 @@ pub fn describe(form: &str, case: &Case, host: &Outcome, ours: &Outcome) -> Stri
             let _ = write!(line, "{byte:02x}");
         }
     }
+    line += &x87::describe(&case.fpu, &[]);
     for (side, out) in [("host", host), ("ours", ours)] {
         let _ = write!(line, " | {side}:");
         describe_outcome(&mut line, case, out, if side == "host" { ours } else { host });
@@ -118,6 +128,7 @@ fn describe_outcome(line: &mut String, case: &Case, out: &Outcome, other: &Outco
         }
     }
     let _ = write!(line, " eip={:x} fl={:x}", out.eip, out.eflags & COMPARED);
+    *line += &x87::describe(&out.fpu, &other.fpu);
     if out.segs != other.segs {
         let _ = write!(line, " ds,es,ss={:x?}", out.segs);
     }

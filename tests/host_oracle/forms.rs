@@ -33,7 +33,8 @@ pub const LEFT_OUT: &[&str] = &[
     "far calls through gates, task switches, IRET to another privilege level: the host kernel owns the tables",
     "#AC (EFLAGS.AC stays clear before an instruction), TF and debug traps: delivered between instructions",
     "offsets beyond 4 GiB - 16 in flat segments: no memory is mapped there",
-    "x87: not part of the integer set",
+    "FXSAVE, FXRSTOR: the host's areas hold SSE state, which ours has not",
+    "the selectors of FSAVE's last instruction and operand: 64-bit kernels lose them at a task switch",
 ];
 
 const AF: u32 = 0x10;
@@ -56,9 +57,9 @@ enum Kinds {
     Register,
 }
 
-struct Table {
-    forms: Vec<Form>,
-    mode: Mode,
+pub(super) struct Table {
+    pub(super) forms: Vec<Form>,
+    pub(super) mode: Mode,
 }
 
 /// Does nothing.
@@ -75,7 +76,7 @@ fn imm8(g: &mut Gen) {
 }
 
 impl Table {
-    fn add(&mut self, name: &str, size: u32, build: impl Fn(&mut Gen) + 'static) {
+    pub(super) fn add(&mut self, name: &str, size: u32, build: impl Fn(&mut Gen) + 'static) {
         let code = if self.mode == Mode::Code32 { "code32" } else { "code16" };
         let name = format!("{code} {name} /{size}");
         self.forms.push(Form { name, mode: self.mode, size, build: Box::new(build), faults: false });
@@ -144,6 +145,7 @@ pub fn all(sixteen: bool) -> Vec<Form> {
         flags_and_bcd(&mut t);
         locked(&mut t);
         privileged(&mut t);
+        super::x87::forms(&mut t);
         forms.append(&mut t.forms);
     }
     forms

@@ -41,6 +41,11 @@ pub fn draw(mode: Mode, size: u32, build: &dyn Fn(&mut Gen), rng: &mut Rng, case
     case.memory.clear();
     case.landings.clear();
     case.undefined = 0;
+    case.undefined_pending = 0;
+    case.fpu.clear();
+    case.fpu_undefined = 0;
+    case.fpu_undefined_pending = 0;
+    case.ulps = 0;
     case.class = "";
     case.eip = CODE.start + 0x800 + rng.below(32);
     case.eflags = 0x202 | (rng.next() & STATUS);
@@ -172,6 +177,18 @@ impl Gen<'_> {
             7..10 => DATA.start + 0x1000 - self.rng.below(len + 1),
             10..26 => DATA.start + 0x100 + self.rng.below(0x1d00),
             _ => DATA.start + 0x100 + (self.rng.below(0x1d00) & !7),
+        }
+    }
+
+    /// Puts `bytes` into the windows at `addr`, as far as they reach.
+    pub fn fill(&mut self, addr: u32, bytes: &[u8]) {
+        for w in &self.case.windows {
+            for (n, byte) in bytes.iter().enumerate() {
+                let offset = addr.wrapping_add(n as u32).wrapping_sub(w.addr);
+                if offset < w.len {
+                    self.case.memory[(w.at + offset) as usize] = *byte;
+                }
+            }
         }
     }
 

@@ -47,6 +47,10 @@ struct Control {
     vector: u32,
     error: u32,
     cr2: u32,
+    /// Whether the x87's state is loaded and stored.
+    with_fpu: u32,
+    in_fpu: [u8; 108],
+    out_fpu: [u8; 108],
 }
 
 macro_rules! at {
@@ -110,11 +114,15 @@ fn emit_stubs() -> (Stubs, Vec<u8>) {
     // 64-bit: back again.
     let resume = e.here();
     e.abs(&[0x48, 0x8b, 0x24, 0x25], at!(host_rsp)); // mov rsp, [host_rsp]
+    e.abs(&[0x83, 0x3c, 0x25], at!(with_fpu)).op(&[0, 0x74, 7]); // cmp dword [with_fpu], 0; je +7
+    e.abs(&[0xdd, 0x34, 0x25], at!(out_fpu)); // fnsave [out_fpu]
     e.op(&[0x6a, 0x02, 0x9d]); // push 2; popfq
     e.op(&[0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5d, 0x5b, 0xc3]);
     // 32-bit: load the state. MOV, LSS and JMP leave the flags alone.
     let entry = |e: &mut Emitter, mode: Mode| {
         let start = e.here();
+        e.abs(&[0x65, 0x83, 0x3d], at!(with_fpu)).op(&[0, 0x74, 7]); // cmp dword gs:[with_fpu], 0; je +7
+        e.abs(&[0x65, 0xdd, 0x25], at!(in_fpu)); // frstor gs:[in_fpu]
         e.abs(&[0xbc], at!(in_flags)).op(&[0x9d]); // mov esp, in_flags; popfd
         e.abs(&[0x65, 0x8e, 0x1d], at!(in_ds)); // mov ds, gs:[in_ds]
         e.abs(&[0x65, 0x8e, 0x05], at!(in_es)); // mov es, gs:[in_es]
@@ -330,6 +338,9 @@ impl HostCpu {
             vector: 0,
             error: 0,
             cr2: 0,
+            with_fpu: u32::from(!case.fpu.is_empty()),
+            in_fpu: std::array::from_fn(|n| case.fpu.get(n).copied().unwrap_or(0)),
+            out_fpu: [0; 108],
         }
     }
 
@@ -401,6 +412,8 @@ impl Subject for HostCpu {
             error: after.error,
             cr2: if paging { after.cr2 } else { 0 },
         });
+        out.fpu.clear();
+        out.fpu.extend_from_slice(if case.fpu.is_empty() { &[] } else { &after.out_fpu });
         self.collect_memory(case, out);
     }
 }

@@ -6,7 +6,7 @@
 //! process per host processor, since each [`host::HostCpu`] owns fixed addresses and the signal handlers.
 //!
 //! In reading order: `case` (the machine, a case, an outcome), `host` (the unsafe part), `generate` and `forms` (what
-//! is run), `compare`, `ours` (what is judged), `known`, `survey`.
+//! is run; `x87` for the floating-point ones), `compare`, `ours` (what is judged), `known`, `survey`.
 #![allow(unreachable_pub, missing_docs)]
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
@@ -29,6 +29,8 @@ mod report;
 mod rng;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod survey;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod x87;
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 fn main() {

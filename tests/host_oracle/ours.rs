@@ -9,6 +9,7 @@ use subring::cpu::segment::attr;
 use subring::cpu::{Cpu, Cr0, Eflags, Fault as Raised, Segment, TableReg, Word, gpr};
 use subring::decode::{Decoded, Rep, SegReg, decode};
 use subring::exec::Env;
+use subring::exec::fpu::image::{self, Format};
 use subring::exec::ops::bind;
 
 /// Where the supervisor's pages lie: the descriptor tables, the task-state segment, the stack of CPL 0.
@@ -202,7 +203,10 @@ impl Subject for Ours {
         cpu.regs[..8].copy_from_slice(&case.regs);
         cpu.eip = case.eip;
         cpu.set_eflags(Eflags::from_bits_truncate(case.eflags));
+        let format = Format { wide: true, protected: true };
+        image::load_state(&mut cpu.fpu, &case.fpu, format);
         let result = self.execute(&mut cpu, case);
+        out.fpu = if case.fpu.is_empty() { Vec::new() } else { image::state(&cpu.fpu, format) };
         out.regs.copy_from_slice(&cpu.regs[..8]);
         out.eip = cpu.eip;
         out.eflags = cpu.eflags().bits();

@@ -40,6 +40,9 @@ pub fn read(cpu: &Cpu) -> State {
         ("sysenter_cs", cpu.msrs.sysenter_cs),
         ("sysenter_esp", cpu.msrs.sysenter_esp),
         ("sysenter_eip", cpu.msrs.sysenter_eip),
+        ("fcw", u32::from(cpu.fpu.control())),
+        ("fsw", u32::from(cpu.fpu.status())),
+        ("ftw", u32::from(cpu.fpu.tags())),
     ];
     s.extend(plain.map(|(n, v)| (n.to_owned(), v)));
     for n in [0, 1, 2, 3, 6, 7] {
@@ -87,6 +90,9 @@ pub fn write(s: &State, cpu: &mut Cpu) {
     cpu.msrs.sysenter_cs = s["sysenter_cs"];
     cpu.msrs.sysenter_esp = s["sysenter_esp"];
     cpu.msrs.sysenter_eip = s["sysenter_eip"];
+    cpu.fpu.set_control(s["fcw"] as u16);
+    cpu.fpu.set_status(s["fsw"] as u16);
+    cpu.fpu.set_tags(s["ftw"] as u16);
     for name in SEGMENTS {
         let part = |what: &str| s[&format!("{name}.{what}")];
         let (sel, base, limit, attr) = (s[name] as u16, part("base"), part("limit"), part("attr") as u16);

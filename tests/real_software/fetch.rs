@@ -28,11 +28,15 @@ pub(crate) fn have(packages: &[&str]) -> bool {
         Err(e) => format!("sh does not run: {e}"),
     };
     assert!(!super::full(), "with SUBRING_FULL=1 nothing is skipped: {packages:?}: {reason}");
-    let test = std::thread::current().name().unwrap_or_default().to_owned();
-    let line = format!("\nSKIPPED {test}: packages {}: {reason}\n", packages.join(", "));
-    // A line that cannot be shown changes nothing about the test.
-    let _ = std::io::stderr().write_all(line.as_bytes());
+    skipped(&format!("packages {}: {reason}", packages.join(", ")));
     false
+}
+
+/// Says, past the test harness's capture, that the running test was left out.
+pub(crate) fn skipped(reason: &str) {
+    let test = std::thread::current().name().unwrap_or_default().to_owned();
+    // A line that cannot be shown changes nothing about the test.
+    let _ = std::io::stderr().write_all(format!("\nSKIPPED {test}: {reason}\n").as_bytes());
 }
 
 /// A file of an unpacked package.

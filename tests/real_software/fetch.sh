@@ -1,7 +1,8 @@
 #!/bin/sh
-# Fetches Debian packages and unpacks them: fetch.sh FOLDER PACKAGE...
+# Fetches Debian packages and unpacks them: fetch.sh FOLDER PACKAGE[:ARCHITECTURE]...
 #
-# Each package ends in FOLDER/PACKAGE. Nothing is installed, and root is not needed. One that is there is left alone.
+# Each package ends in FOLDER/PACKAGE[:ARCHITECTURE]; a kernel's metapackage (linux-image-686) as the kernel that it
+# depends on. Nothing is installed, and root is not needed. One that is there is left alone.
 # When apt knows no such package (its lists are empty or old), lists of our own are fetched into FOLDER/apt.
 set -eu
 
@@ -17,16 +18,31 @@ command -v dpkg >/dev/null || { echo "there is no dpkg here" >&2; exit 1; }
 exec 9>"$folder/lock"
 if command -v flock >/dev/null; then flock 9; fi
 
+# Options for lists of our own; those of a foreign architecture know of nothing that is installed.
 own_lists() {
-    mkdir -p "$folder/apt/lists/partial" "$folder/apt/cache/archives/partial"
-    echo "-o Dir::State::Lists=$folder/apt/lists -o Dir::Cache=$folder/apt/cache"
+    apt="$folder/apt$arch"
+    mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
+    : >"$apt/status"
+    echo "-o Dir::State::Lists=$apt/lists -o Dir::Cache=$apt/cache"
+    [ -z "$arch" ] || echo "-o Dir::State::status=$apt/status -o APT::Architecture=$arch -o APT::Architectures::=$arch"
+}
+
+# The kernel that a metapackage stands for; any other package is itself.
+resolve() {
+    case $1 in
+    linux-image-[0-9]86*)
+        # shellcheck disable=SC2086
+        apt-cache $options depends "$1" | sed -n 's/^ *Depends: \(linux-image-.*\)/\1/p' | head -n 1
+        ;;
+    *) echo "$1" ;;
+    esac
 }
 
 # A mirror answers badly now and then.
 download() {
     for pause in 1 3 10; do
         # shellcheck disable=SC2086
-        apt-get -q $options download "$1" >download.log 2>&1 && return 0
+        apt-get -q $options download "$(resolve "$1")" >download.log 2>&1 && return 0
         sleep $pause
         options=$(own_lists)
         # shellcheck disable=SC2086
@@ -36,14 +52,22 @@ download() {
     return 1
 }
 
-options=
 for package in "$@"; do
     [ -d "$folder/$package" ] && continue
+    arch=
+    options=
+    case $package in *:*) arch=${package#*:} ;; esac
+    # The system's own lists need not know a foreign architecture.
+    if [ -n "$arch" ]; then
+        options=$(own_lists)
+        # shellcheck disable=SC2086
+        [ -n "$(ls "$folder/apt$arch/lists" | grep Packages)" ] || apt-get -q $options update >/dev/null 2>&1 || true
+    fi
     work="$folder/work"
     rm -rf "$work"
     mkdir "$work"
     cd "$work"
-    download "$package"
+    download "${package%:*}"
     dpkg -x ./*.deb unpacked
     mv unpacked "$folder/$package"
     cd "$folder"

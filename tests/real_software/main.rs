@@ -4,8 +4,12 @@
 //! on standard error. `SUBRING_FULL=1` runs everything (minutes in a debug build), and then a skip is a failure.
 
 mod fetch;
+mod gnumach;
 mod grub;
+mod initramfs;
 mod invaders;
+mod linux;
+mod memtest;
 mod pc;
 mod seabios;
 mod syslinux;

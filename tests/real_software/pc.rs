@@ -21,13 +21,26 @@ pub(crate) struct Parts {
     pub(crate) disks: Vec<PathBuf>,
     /// Floppy images, likewise.
     pub(crate) floppies: Vec<PathBuf>,
-    /// A Multiboot kernel, instead of firmware.
+    /// A Multiboot or Linux kernel, instead of firmware.
     pub(crate) kernel: Option<PathBuf>,
+    /// Its command line.
+    pub(crate) cmdline: Option<String>,
+    /// Its initial RAM disk.
+    pub(crate) initrd: Option<Vec<u8>>,
 }
 
 impl Default for Parts {
     fn default() -> Self {
-        Self { mem: 32 << 20, hz: 2_000_000, bios: None, disks: vec![], floppies: vec![], kernel: None }
+        Self {
+            mem: 32 << 20,
+            hz: 2_000_000,
+            bios: None,
+            disks: vec![],
+            floppies: vec![],
+            kernel: None,
+            cmdline: None,
+            initrd: None,
+        }
     }
 }
 
@@ -46,6 +59,7 @@ impl Lab {
     /// Powers it on.
     pub(crate) fn new(parts: Parts) -> Self {
         let drives = |images: Vec<PathBuf>| images.iter().map(|p| drive(p)).collect();
+        let plan = plan(&parts);
         let spec = Spec {
             mem: parts.mem,
             hz: parts.hz,
@@ -55,7 +69,7 @@ impl Lab {
             disks: drives(parts.disks),
             floppies: drives(parts.floppies),
             trace: None,
-            plan: parts.kernel.as_deref().map_or_else(Plan::firmware, |kernel| plan(kernel, parts.mem)),
+            plan,
         };
         let pc = build(spec).unwrap();
         Self { pc, serial: String::new(), log: String::new(), marks: Vec::new() }
@@ -80,6 +94,29 @@ impl Lab {
             assert!(left, "{outcome:?} without `{text}` on the screen:\n{}", self.text());
         }
         self.marks.push((text.to_owned(), self.pc.retired()));
+    }
+
+    /// Runs until COM1 has sent `text` since the last such wait, for at most `seconds` of guest time; returns what came
+    /// before it.
+    #[track_caller]
+    pub(crate) fn until_serial(&mut self, text: &str, seconds: u64) -> String {
+        let end = self.pc.now() + seconds * self.pc.clock().hz();
+        loop {
+            if let Some(at) = self.serial.find(text) {
+                let before = self.serial[..at].to_owned();
+                self.serial.drain(..at + text.len());
+                self.marks.push((text.to_owned(), self.pc.retired()));
+                return before;
+            }
+            let outcome = self.slice();
+            let left = self.pc.now() < end && outcome == Outcome::Reached;
+            assert!(left, "{outcome:?} without `{text}` on the serial line:\n{}", self.serial);
+        }
+    }
+
+    /// Sends bytes to COM1.
+    pub(crate) fn send(&mut self, text: &str) {
+        self.pc.serial_input(text.as_bytes());
     }
 
     /// Runs for some guest time.
@@ -159,11 +196,14 @@ fn drive(path: &Path) -> Drive {
     Drive { path: path.to_owned(), medium: Medium::File(file), snapshot: true }
 }
 
-fn plan(kernel: &Path, mem: u32) -> Plan {
+fn plan(parts: &Parts) -> Plan {
+    let Some(kernel) = parts.kernel.as_deref() else { return Plan::firmware() };
     let bytes = std::fs::read(kernel).unwrap();
     let head = &bytes[..bytes.len().min(load::HEAD)];
     let guest = load::identify(kernel, head, bytes.len() as u64, load::Format::Auto).unwrap();
-    load::plan(kernel, &bytes, guest, &Around { mem, ..Around::default() }).unwrap()
+    let (cmdline, initrd) = (parts.cmdline.clone(), parts.initrd.clone());
+    load::plan(kernel, &bytes, guest, &Around { mem: parts.mem, cmdline, initrd, ..Around::default() })
+        .unwrap()
 }
 
 /// Asserts that each of `parts` occurs in `text`, in this order.

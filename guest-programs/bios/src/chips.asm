@@ -18,7 +18,7 @@ init_pics:
         out PIC2+1, al
         mov al, 0xB8            ; OCW1: let through timer, keyboard, cascade, floppy
         out PIC1+1, al
-        mov al, 0x3E            ; clock and both ATA channels
+        mov al, 0x1E            ; clock, x87 errors and both ATA channels
         out PIC2+1, al
         ret
 

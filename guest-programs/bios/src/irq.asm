@@ -43,6 +43,17 @@ irq_ata:                        ; INT 76h, 77h: the services poll, but programs 
         pop ax
         iret
 
+irq_numeric:                    ; INT 75h: an x87 error; programs look for it at the NMI's vector, as on a PC
+        push ax
+        xor al, al
+        out NUMERIC_CLEAR, al   ; until the error is cleared, the processor ignores it
+        mov al, EOI
+        out PIC2, al
+        out PIC1, al
+        pop ax
+        int 0x02
+        iret
+
 irq_rtc:                        ; INT 70h: an alarm calls INT 4Ah
         push ax
         mov al, RTC_C           ; reading register C lets the next interrupt through

@@ -35,6 +35,7 @@ post:
         out POST_CODE, al
         call init_lapic
         call init_pics
+        fninit                  ; a reset leaves the x87's exceptions unmasked
         call init_timer
         call init_dma
         mov al, 3
@@ -161,6 +162,7 @@ vectors:
         VECTOR 0x40, int13
         VECTOR 0x43, no_font
         VECTOR 0x70, irq_rtc
+        VECTOR 0x75, irq_numeric
         VECTOR 0x76, irq_ata
         VECTOR 0x77, irq_ata
 vectors_end:

@@ -99,7 +99,7 @@ pub fn div(a: &Operand, b: &Operand, c: &Control) -> Outcome {
     let divisor = u128::from(b.sig);
     let dividend = u128::from(a.sig) << (63 + less);
     let (high, rest) = (dividend / divisor, (dividend % divisor) << 64);
-    let quotient = high << 64 | rest / divisor | u128::from(rest % divisor != 0);
+    let quotient = (high << 64) | (rest / divisor) | u128::from(rest % divisor != 0);
     round(negative, a.exp - b.exp - less as i32, quotient, c.precision, c).with(de(a, b))
 }
 

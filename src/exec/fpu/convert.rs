@@ -46,7 +46,8 @@ pub fn to_decimal(x: &Operand, c: &Control) -> Outcome<[u8; 10]> {
     let mut bytes = [0; 10];
     let mut rest = cut.sig;
     for b in &mut bytes[..9] {
-        *b = (rest % 10 | (rest / 10 % 10) << 4) as u8;
+        let (ones, tens) = (rest % 10, rest / 10 % 10);
+        *b = (ones | tens << 4) as u8;
         rest /= 100;
     }
     bytes[9] = u8::from(x.negative()) << 7;

@@ -10,8 +10,8 @@ use crate::cpu::fpu::status::{PE, ZE};
 pub struct Remainder {
     /// It.
     pub result: Outcome,
-    /// The quotient's low three bits.
-    pub quotient: u8,
+    /// The quotient's low three bits, if there is a whole one.
+    pub quotient: Option<u8>,
     /// The remainder is less than the divisor; else the operation is to be repeated.
     pub complete: bool,
 }
@@ -19,13 +19,14 @@ pub struct Remainder {
 /// What FPREM (quotient rounded toward zero) or FPREM1 (`nearest`) leaves of `a` by `b`. At most 63 bits of quotient
 /// are taken off at a time.
 pub fn remainder(a: &Operand, b: &Operand, nearest: bool, c: &Control) -> Remainder {
-    let whole = |result| Remainder { result, quotient: 0, complete: true };
+    let whole = |result| Remainder { result, quotient: Some(0), complete: true };
+    let none = |result| Remainder { result, quotient: None, complete: true };
     if let Some(nan) = nan_of_two(a, b) {
-        return whole(nan);
+        return none(nan);
     }
     let flags = a.de() | b.de();
     match (a.class, b.class) {
-        (Class::Infinity, _) | (_, Class::Zero) => return whole(Outcome::invalid()),
+        (Class::Infinity, _) | (_, Class::Zero) => return none(Outcome::invalid()),
         (Class::Zero, _) => return whole(Outcome::exact(a.raw).with(flags)),
         (_, Class::Infinity) => return whole(same(a, c).with(flags)),
         _ => {}
@@ -38,7 +39,7 @@ pub fn remainder(a: &Operand, b: &Operand, nearest: bool, c: &Control) -> Remain
         let step = 32 + distance % 32;
         let rest = (u128::from(a.sig) << step) % u128::from(b.sig);
         let result = exact(a.negative(), b.exp + distance - step - 63, rest, c).with(flags);
-        return Remainder { result, quotient: 0, complete: false };
+        return Remainder { result, quotient: None, complete: false };
     }
     // In units of half the divisor's last bit, so that a distance of -1 is an integer too.
     let (dividend, divisor) = (u128::from(a.sig) << (distance + 1), u128::from(b.sig) << 1);
@@ -52,7 +53,7 @@ pub fn remainder(a: &Operand, b: &Operand, nearest: bool, c: &Control) -> Remain
     } else {
         exact(negative, b.exp - 64, rest, c).with(flags)
     };
-    Remainder { result, quotient: (quotient & 7) as u8, complete: true }
+    Remainder { result, quotient: Some((quotient & 7) as u8), complete: true }
 }
 
 /// `value * 2^unit`, which the format holds unless it is tiny.

@@ -89,3 +89,6 @@ impl Outcome {
         Self::exact(F80::INDEFINITE).with(IE)
     }
 }
+
+#[cfg(test)]
+mod tests;

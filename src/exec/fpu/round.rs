@@ -100,8 +100,7 @@ pub fn round_to(negative: bool, exp: i32, sig: u128, format: &Format, c: &Contro
     let inexact = if bounded.inexact { PE } else { 0 };
     if carried > format.max {
         if !c.masks(OE) {
-            let value = wrapped(carried - WRAP, bounded.sig, format);
-            return Outcome { value, flags: OE | inexact, up: bounded.up };
+            return wrapped(carried - WRAP, &bounded, OE, format);
         }
         let infinite = c.rounding.overflows_to_infinity(negative);
         return Outcome { value: largest(infinite, format), flags: OE | PE, up: infinite };
@@ -112,8 +111,7 @@ pub fn round_to(negative: bool, exp: i32, sig: u128, format: &Format, c: &Contro
     }
     let tiny = carried < 1;
     if tiny && !c.masks(UE) {
-        let value = wrapped(carried.saturating_add(WRAP), bounded.sig, format);
-        return Outcome { value, flags: UE | inexact, up: bounded.up };
+        return wrapped(carried.saturating_add(WRAP), &bounded, UE, format);
     }
     let shifted = shift_right_jam(sig, 1i32.saturating_sub(biased) as u32);
     let cut = cut(shifted, format.precision, negative, c.rounding);
@@ -122,13 +120,15 @@ pub fn round_to(negative: bool, exp: i32, sig: u128, format: &Format, c: &Contro
     Outcome { value, flags: if cut.inexact { underflow } else { 0 }, up: cut.up }
 }
 
-/// A result whose exponent was moved; if it is out of range still (FSCALE), infinity or zero.
-fn wrapped(biased: i32, sig: u64, format: &Format) -> Rounded {
-    match biased {
-        ..1 => Rounded { biased: 0, sig: 0 },
-        b if b > format.max => Rounded { biased: format.max + 1, sig: 1 << 63 },
-        biased => Rounded { biased, sig },
-    }
+/// The answer to an exception that is not masked: the result with its exponent moved into range. If it is out of range
+/// still (FSCALE), infinity or zero, which is not exact.
+fn wrapped(biased: i32, cut: &Cut, flag: u16, format: &Format) -> Outcome<Rounded> {
+    let (value, inexact, up) = match biased {
+        ..1 => (Rounded { biased: 0, sig: 0 }, true, false),
+        b if b > format.max => (Rounded { biased: format.max + 1, sig: 1 << 63 }, true, true),
+        biased => (Rounded { biased, sig: cut.sig }, cut.inexact, cut.up),
+    };
+    Outcome { value, flags: flag | if inexact { PE } else { 0 }, up }
 }
 
 fn largest(infinite: bool, format: &Format) -> Rounded {

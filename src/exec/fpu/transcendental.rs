@@ -33,10 +33,11 @@ fn series(first: Wide, mut next: impl FnMut(Wide, u32) -> Wide) -> Wide {
     let (mut sum, mut term) = (first, first);
     for k in 1..200 {
         term = next(term, k);
+        // The first that does not count still says on which side of the sum the exact value is.
+        sum = sum.plus(term);
         if term.is_zero() || term.exp < sum.exp - 130 {
             break;
         }
-        sum = sum.plus(term);
     }
     sum
 }

@@ -32,6 +32,35 @@ fn the_timer_interrupts_through_the_controller() {
 }
 
 #[test]
+fn a_numeric_error_is_interrupt_13_until_port_f0_is_written() {
+    let (mut board, mut map) = board();
+    let setup = [
+        (0x20, 0x11),
+        (0x21, 8),
+        (0x21, 4),
+        (0x21, 1),
+        (0x21, 0xfb),
+        (0xa0, 0x11),
+        (0xa1, 0x70),
+        (0xa1, 2),
+        (0xa1, 1),
+        (0xa1, 0xdf),
+    ];
+    for (port, value) in setup {
+        board.port_write(port, Width::Byte, value, 0, &mut map);
+    }
+    assert!(!board.numeric_error(true), "IGNNE# is not driven yet");
+    assert!(board.interrupt_requested());
+    assert_eq!(board.acknowledge(), 0x75);
+    board.port_write(0xf0, Width::Byte, 0, 0, &mut map);
+    assert!(board.numeric_error(true), "the handler may use the x87");
+    assert!(!board.numeric_error(false));
+    board.port_write(0xa0, Width::Byte, 0x20, 0, &mut map);
+    board.port_write(0x20, Width::Byte, 0x20, 0, &mut map);
+    assert!(!board.interrupt_requested());
+}
+
+#[test]
 fn each_byte_written_to_an_idle_serial_port_asks_for_the_next() {
     let (mut board, mut map) = board();
     let setup = [(0x20, 0x11), (0x21, 8), (0x21, 4), (0x21, 1), (0x21, 0xef), (0x3fc, 0x0b), (0x3f9, 2)];

@@ -1,7 +1,7 @@
 //! Arithmetic on the stack (SDM vol. 1, 8.3.5).
 
 use super::memory::number;
-use super::{accept, begin, commit, indefinite, note, operand, overflows, rules, stack_fault, underflows};
+use super::{accept, begin, commit, indefinite, note, operand, overflows, rules, underflows};
 use crate::cpu::fpu::status::{C0, C1, C2, C3, CODES};
 use crate::cpu::{Cpu, F80, Fault, Fpu};
 use crate::decode::{FpuOp, Insn, Place};
@@ -146,16 +146,20 @@ fn fprem<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     }
     note(cpu, i);
     let fpu = &mut cpu.fpu;
-    if [0, 1].iter().any(|&n| fpu.is_empty(n)) {
-        stack_fault(fpu, 0, indefinite(0, 0));
+    fpu.set_codes(C2, 0);
+    if underflows(fpu, &[0, 1], indefinite(0, 0)) {
         return Ok(());
     }
     let r = exponent::remainder(&operand(fpu, 0), &operand(fpu, 1), i.fpu == FpuOp::Fprem1, &rules(fpu));
     if accept(fpu, &r.result) {
         fpu.set_st(0, r.result.value);
+        let Some(quotient) = r.quotient else {
+            fpu.set_codes(if r.complete { C2 } else { CODES }, if r.complete { 0 } else { C2 });
+            return Ok(());
+        };
         let bits = [(4, C0), (2, C3), (1, C1)];
-        let codes = bits.iter().filter(|(bit, _)| r.quotient & bit != 0).fold(0, |codes, b| codes | b.1);
-        fpu.set_codes(CODES, codes | if r.complete { 0 } else { C2 });
+        let codes = bits.iter().filter(|(bit, _)| quotient & bit != 0).fold(0, |codes, b| codes | b.1);
+        fpu.set_codes(CODES, codes);
     }
     Ok(())
 }

@@ -73,6 +73,7 @@ fn ffree<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     if begin(cpu, env, i)? {
         note(cpu, i);
         cpu.fpu.free(i.dst_reg);
+        cpu.fpu.set_codes(C1, 0);
         super::pop(&mut cpu.fpu, i.extra);
     }
     Ok(())

@@ -1,69 +1,117 @@
-//! Memory operands of the x87: of two to 512 bytes, over the seam's doublewords. All of an operand is checked before any
-//! of it is written.
+//! Memory operands of the x87: of two to 512 bytes, over the seam's words and doublewords. All of an operand is
+//! checked before any of it is written.
 
 use crate::addr::Linear;
 use crate::bus::Width;
 use crate::cpu::{Cpu, Fault};
-use crate::decode::{FpuMem, Insn};
+use crate::decode::{FpuMem, FpuOp, Insn};
 use crate::exec::Env;
 use crate::exec::fpu::{Operand, convert};
 use crate::exec::operand::{ea, readable, writable};
 
-/// Eight bytes and more are aligned to eight (SDM vol. 3, table 6-7); the seam looks after what is narrower.
-fn aligned(cpu: &Cpu, at: Linear, align: u32) -> Result<(), Fault> {
+/// The area of an operand is aligned as its elements are (SDM vol. 3, table 6-7).
+fn aligned(cpu: &Cpu, i: &Insn, at: Linear) -> Result<(), Fault> {
+    let align = match i.fpu_mem.bytes() {
+        0 => unit(i),
+        bytes => bytes.min(8),
+    };
     if cpu.checks_alignment() && at.0 & (align - 1) != 0 { Err(Fault::AC) } else { Ok(()) }
 }
 
-fn alignment(i: &Insn) -> u32 {
-    if i.fpu_mem.bytes() >= 8 { 8 } else { 1 }
+/// Bytes of an environment's elements.
+fn unit(i: &Insn) -> u32 {
+    match i.fpu {
+        FpuOp::Fxsave | FpuOp::Fxrstor => 8,
+        FpuOp::Fldcw | FpuOp::Fnstcw | FpuOp::Fnstsw => 2,
+        _ if i.width == Width::Word => 2,
+        _ => 4,
+    }
 }
 
-/// Reads `bytes.len()` bytes at the memory operand, in steps of the operand size where that is what is aligned.
+/// Bytes of the piece that starts at `done` within the operand: each has an effective address of its own, so that an
+/// operand at the end of a 16-bit address space wraps around between them. A register of ten bytes is two pieces.
+fn piece(i: &Insn, done: u32) -> u32 {
+    let (unit, ten) = (unit(i), |n: u32| if n.is_multiple_of(10) { 8 } else { 2 });
+    match i.fpu {
+        _ if i.fpu_mem != FpuMem::None => ten(done),
+        FpuOp::Fnsave | FpuOp::Frstor if done >= 7 * unit => ten(done - 7 * unit),
+        _ => unit,
+    }
+}
+
+/// Calls `f` for each piece of an operand of `total` bytes: its offset in the segment and within the operand, and its
+/// length.
+fn for_each_piece(
+    cpu: &Cpu,
+    i: &Insn,
+    total: usize,
+    mut f: impl FnMut(u32, usize, usize) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    let start = ea(cpu, i);
+    let mut done = 0;
+    while done < total {
+        let len = (piece(i, done as u32) as usize).min(total - done);
+        f(start.wrapping_add(done as u32) & i.addr_mask, done, len)?;
+        done += len;
+    }
+    Ok(())
+}
+
+/// What the seam is asked for at a time: words, where alignment is checked and a doubleword would not be aligned.
+fn step(cpu: &Cpu, at: Linear, left: usize) -> usize {
+    if left < 4 || cpu.checks_alignment() && at.0 & 3 != 0 { 2 } else { 4 }
+}
+
+/// Reads `bytes.len()` bytes, an even number, at the memory operand.
 pub(super) fn read<E: Env>(cpu: &Cpu, env: &mut E, i: &Insn, bytes: &mut [u8]) -> Result<(), Fault> {
-    let at = readable(cpu, i.seg, ea(cpu, i), bytes.len() as u32)?;
-    aligned(cpu, at, alignment(i))?;
-    let step = step(i);
-    let mut done = 0;
-    while done < bytes.len() {
-        let from = at.offset(done as u32);
-        if step == 4 && bytes.len() - done >= 4 {
-            bytes[done..done + 4].copy_from_slice(&env.load::<u32>(cpu, from, cpu.user)?.to_le_bytes());
-            done += 4;
-        } else {
-            bytes[done..done + 2].copy_from_slice(&env.load::<u16>(cpu, from, cpu.user)?.to_le_bytes());
-            done += 2;
+    for_each_piece(cpu, i, bytes.len(), |offset, done, len| {
+        let mut at = readable(cpu, i.seg, offset, len as u32)?;
+        if done == 0 {
+            aligned(cpu, i, at)?;
         }
-    }
-    Ok(())
+        let mut rest = &mut bytes[done..done + len];
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at_mut(step(cpu, at, rest.len()));
+            match now.len() {
+                4 => now.copy_from_slice(&env.load::<u32>(cpu, at, cpu.user)?.to_le_bytes()),
+                _ => now.copy_from_slice(&env.load::<u16>(cpu, at, cpu.user)?.to_le_bytes()),
+            }
+            at = at.offset(now.len() as u32);
+            rest = later;
+        }
+        Ok(())
+    })
 }
 
-/// Writes `bytes` at the memory operand.
+/// Checks that `total` bytes at the memory operand can be written.
+pub(super) fn check<E: Env>(cpu: &Cpu, env: &mut E, i: &Insn, total: usize) -> Result<(), Fault> {
+    for_each_piece(cpu, i, total, |offset, done, len| {
+        let at = writable(cpu, i.seg, offset, len as u32)?;
+        if done == 0 {
+            aligned(cpu, i, at)?;
+        }
+        env.probe(cpu, at, len as u32, cpu.user, true)
+    })
+}
+
+/// Writes `bytes`, an even number, at the memory operand.
 pub(super) fn write<E: Env>(cpu: &Cpu, env: &mut E, i: &Insn, bytes: &[u8]) -> Result<(), Fault> {
-    let at = writable(cpu, i.seg, ea(cpu, i), bytes.len() as u32)?;
-    aligned(cpu, at, alignment(i))?;
-    env.probe(cpu, at, bytes.len() as u32, cpu.user, true)?;
-    let step = step(i);
-    let mut done = 0;
-    while done < bytes.len() {
-        let to = at.offset(done as u32);
-        match bytes[done..] {
-            [a, b, c, d, ..] if step == 4 => {
-                env.store(cpu, to, u32::from_le_bytes([a, b, c, d]), cpu.user)?;
-                done += 4;
+    check(cpu, env, i, bytes.len())?;
+    for_each_piece(cpu, i, bytes.len(), |offset, done, len| {
+        let mut at = writable(cpu, i.seg, offset, len as u32)?;
+        let mut rest = &bytes[done..done + len];
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(step(cpu, at, rest.len()));
+            match *now {
+                [a, b, c, d] => env.store(cpu, at, u32::from_le_bytes([a, b, c, d]), cpu.user)?,
+                [a, b] => env.store(cpu, at, u16::from_le_bytes([a, b]), cpu.user)?,
+                _ => {}
             }
-            [a, b, ..] => {
-                env.store(cpu, to, u16::from_le_bytes([a, b]), cpu.user)?;
-                done += 2;
-            }
-            _ => return Ok(()),
+            at = at.offset(now.len() as u32);
+            rest = later;
         }
-    }
-    Ok(())
-}
-
-/// Environments in the 16-bit format are made of words; all else of doublewords.
-fn step(i: &Insn) -> usize {
-    if i.fpu_mem == FpuMem::None && i.width == Width::Word { 2 } else { 4 }
+        Ok(())
+    })
 }
 
 /// The memory operand as a number.
@@ -81,12 +129,4 @@ pub(super) fn number<E: Env>(cpu: &Cpu, env: &mut E, i: &Insn) -> Result<Operand
         FpuMem::Bcd => convert::from_decimal(&bytes),
         FpuMem::Real80 | FpuMem::None => Operand::new(crate::cpu::F80::from_bytes(&bytes)),
     })
-}
-
-/// Checks that the memory operand can be written.
-pub(super) fn check<E: Env>(cpu: &Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
-    let len = i.fpu_mem.bytes();
-    let at = writable(cpu, i.seg, ea(cpu, i), len)?;
-    aligned(cpu, at, alignment(i))?;
-    env.probe(cpu, at, len, cpu.user, true)
 }

@@ -1,7 +1,7 @@
 //! x87 instructions (SDM vol. 1, 8; vol. 2). The arithmetic is in `exec/fpu`; here are operands, stack, exceptions and
 //! the two ways of reporting them.
 //!
-//! The order within an instruction: #NM; a pending exception of an earlier one ([`begin`]); the memory operand, whose
+//! The order within an instruction: #NM; a pending exception of an earlier one (`begin`); the memory operand, whose
 //! fault leaves the x87 as it was; the last-instruction pointers; stack faults; the operation. Exceptions met before
 //! a result exists (invalid, denormal, divide by zero), if not masked, leave operands and stack alone; those met
 //! after it (overflow, underflow, precision) store a result in a register, but not in memory.
@@ -10,6 +10,8 @@ mod arith;
 mod compare;
 mod control;
 mod memory;
+#[cfg(test)]
+mod tests;
 mod transcendental;
 mod transfer;
 

@@ -1,8 +1,8 @@
 //! Loads, stores, exchanges, conditional moves and constants (SDM vol. 1, 8.3.3, 8.3.4).
 
-use super::memory::{number, read, write};
+use super::memory::{check, number, read, write};
 use super::{accept, begin, commit, indefinite, note, operand, overflows, pop, rules, underflows};
-use crate::cpu::fpu::status::{C1, IE, OE, UE};
+use crate::cpu::fpu::status::{C1, DE, IE, OE, PE, UE};
 use crate::cpu::{Cpu, F80, Fault, Fpu};
 use crate::decode::{FpuMem, FpuOp, Insn, Place};
 use crate::exec::fpu::operand::nan;
@@ -23,9 +23,9 @@ pub(super) fn bind<E: Env>(i: &Insn) -> Handler<E> {
     }
 }
 
-/// Pushes what was loaded.
+/// Pushes what was loaded. A denormal is, even if its exception is not masked: in the register it is none.
 fn push(fpu: &mut Fpu, loaded: &Outcome) {
-    if !overflows(fpu, |fpu| fpu.push(F80::INDEFINITE)) && accept(fpu, loaded) {
+    if !overflows(fpu, |fpu| fpu.push(F80::INDEFINITE)) && (accept(fpu, loaded) || loaded.flags == DE) {
         fpu.push(loaded.value);
     }
 }
@@ -118,13 +118,17 @@ fn fst_memory<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault>
     let c = rules(&cpu.fpu);
     let empty = cpu.fpu.is_empty(0);
     let x = if empty { Operand::new(F80::INDEFINITE) } else { operand(&cpu.fpu, 0) };
-    let stored = encode(&x, i.fpu_mem, &c);
+    let mut stored = encode(&x, i.fpu_mem, &c);
+    if !c.masks(stored.flags & (OE | UE)) {
+        // There is no result that could be inexact.
+        stored = Outcome { flags: stored.flags & !PE, up: false, ..stored };
+    }
     let invalid = empty || stored.flags & IE != 0;
     if c.masks(stored.flags & (IE | OE | UE)) && (c.masks(IE) || !invalid) {
         write(cpu, env, i, &stored.value[..i.fpu_mem.bytes() as usize])?;
     } else {
         // Nothing is stored, but the place has to be there.
-        super::memory::check(cpu, env, i)?;
+        check(cpu, env, i, i.fpu_mem.bytes() as usize)?;
     }
     note(cpu, i);
     let fpu = &mut cpu.fpu;

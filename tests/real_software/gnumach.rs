@@ -1,0 +1,26 @@
+//! GNU Mach 1.8 (package gnumach-image-1.8-486, architecture i386), a Multiboot kernel, to where it asks for its modules.
+
+use super::fetch::{file, have};
+use super::pc::{Lab, Parts, in_order};
+use std::process::Command;
+
+const MACH: &str = "gnumach-image-1.8-486:i386";
+
+#[test]
+fn it_asks_for_its_modules() {
+    if !have(&[MACH]) {
+        return;
+    }
+    let packed = file(MACH, "boot/gnumach-1.8-486.gz");
+    let unpacked = Command::new("gzip").arg("-dc").arg(packed).output().expect("gzip is there").stdout;
+    let kernel = super::fetch::cache().join(MACH).join("gnumach");
+    std::fs::write(&kernel, unpacked).unwrap();
+    let mut lab = Lab::new(Parts {
+        hz: 10_000_000,
+        kernel: Some(kernel),
+        cmdline: Some("console=com0".into()),
+        ..Parts::default()
+    });
+    let log = lab.until_serial("No bootstrap code loaded", 120);
+    in_order(&log, &["GNU Mach 1.8"]);
+}
