@@ -2,7 +2,6 @@
 
 use super::guest::Guest;
 use std::path::Path;
-use subring::addr::GuestPhys;
 use subring::bus::Clock;
 use subring::cli::builtin;
 use subring::debug::{Ending, post_mortem};
@@ -13,14 +12,13 @@ use subring::machine::{Config, Limits, Machine, Outcome};
 const RAM: u32 = 32 << 20;
 
 fn machine(plan: &load::Plan) -> Option<Machine> {
-    let Entry::Flat { eip, eax, ebx, esp } = plan.entry else { return None };
+    // Firmware needs its disk: the boot sector's kind is left out.
+    if plan.entry == Entry::Firmware {
+        return None;
+    }
     let board = BoardConfig { clock: Clock::default(), ram_size: RAM, ..BoardConfig::default() };
     let mut m = Machine::new(Config { ram_size: RAM, board, bios: None, vga_bios: None }).unwrap();
-    for (at, bytes) in &plan.writes {
-        m.store(GuestPhys(at.0), bytes);
-    }
-    m.chips_as_after_post();
-    m.start_flat(eip, eax, ebx, esp);
+    plan.carry_out(&mut m);
     Some(m)
 }
 

@@ -15,6 +15,12 @@ fn idt_limit_0() {
 }
 
 #[test]
+fn idt_limit_0_in_real_mode() {
+    let mut g = Guest::real();
+    g.idtr(0, 0).run(&[0x0f, 0x01, 0x1e, 0x08, 0x05]).run(&UD2).dies_of("idt-limit-zero", "limit is 0x0");
+}
+
+#[test]
 fn idt_limit_in_gates() {
     let mut g = Guest::flat();
     g.idtr(IDT, 256).start().run(&[0xcd, 0x80]).dies_of("idt-limit-entries", "the number of gates");
