@@ -18,7 +18,7 @@
 //! | [`machine`] | the board, reset, and running it |
 //! | [`load`] | flat, ELF, Multiboot and disk images |
 //! | [`snapshot`] | files of saved machines and of recorded input |
-//! | [`debug`] | the stub for gdb |
+//! | [`debug`] | why a guest died, in plain English; the stub for gdb |
 //! | [`cli`] | the commands |
 
 pub mod addr;

@@ -203,12 +203,25 @@ fn each_way_of_ending_has_its_status() {
 }
 
 #[test]
+fn a_guest_that_dies_gets_a_post_mortem() {
+    let died = text(&flat("mortem", &[0x0f, 0x0b], &[]).stderr);
+    let parts = ["post-mortem: triple fault: #UD came", "likely: no IDT was loaded", "=> 00100000  0f 0b"];
+    assert!(parts.into_iter().all(|p| died.contains(p)), "{died}");
+    for (name, code) in [("exits", &[0xb0, 3, 0xe6, 0xf4][..]), ("works", &[0x40, 0xeb, 0xfd])] {
+        let well = text(&flat(name, code, &["--budget", "1000"]).stderr);
+        assert!(!well.contains("post-mortem"), "{well}");
+    }
+}
+
+#[test]
 fn json_says_how_it_ended_and_repeats_to_the_byte() {
     let run = || flat("json", &[0x0f, 0x0b], &["--json"]);
     let (one, two) = (json(&run()), json(&run()));
     assert_eq!(one["outcome"]["kind"], "triple-fault");
     assert_eq!((one["status"].as_u64(), one["retired"].as_u64()), (Some(120), Some(0)));
     assert!(one["registers"].as_str().unwrap().contains("eip 00100000"));
+    assert_eq!(one["post_mortem"]["diagnoses"][0]["rule"], "idt-not-loaded");
+    assert_eq!(one["post_mortem"]["chain"][0]["event"], "first #UD, EIP 0x00100000");
     assert_eq!(one["stats"], two["stats"]);
 
     let (a, b) = (subring(&["run", "rings", "--json"]), subring(&["run", "rings", "--json"]));

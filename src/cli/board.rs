@@ -7,13 +7,14 @@ use super::session::{
 use super::trace::TraceWriter;
 use crate::addr::GuestPhys;
 use crate::bus::{Clock, Ticks};
+use crate::debug;
 use crate::debug::gdb::{Over, Server, Turn};
 use crate::device::cp437;
 use crate::device::disk::{Disk, FileDisk, MemoryDisk, Snapshot};
 use crate::device::fw_cfg::FwCfgConfig;
 use crate::device::keymap::KeyEvent;
 use crate::error::{Error, Result};
-use crate::load::Entry;
+use crate::load::{Entry, Symbol};
 use crate::machine::board::BoardConfig;
 use crate::machine::{Config, Limits as MachineLimits, Machine, Outcome as MachineOutcome, Wants, Watcher};
 use crate::snapshot::Saved;
@@ -33,15 +34,21 @@ pub fn build(spec: Spec) -> Result<Box<dyn Pc>> {
         Some(saved) => {
             let (disks, floppies) = (drives(spec.disks)?, drives(spec.floppies)?);
             let machine = Machine::from_state(&saved.state, disks, floppies)?;
-            Ok(pc(machine, spec.trace, listen(spec.gdb)?, saved.reboots))
+            Ok(pc(machine, spec.trace, listen(spec.gdb)?, saved.reboots, Vec::new()))
         }
         None => build_new(spec),
     }
 }
 
-fn pc(mut machine: Machine, trace: Option<Trace>, gdb: Option<Server>, reboots: bool) -> Box<dyn Pc> {
+fn pc(
+    mut machine: Machine,
+    trace: Option<Trace>,
+    gdb: Option<Server>,
+    reboots: bool,
+    symbols: Vec<Symbol>,
+) -> Box<dyn Pc> {
     let trace = trace.map(|t| watch(&mut machine, t));
-    Box::new(Bare { machine, trace, gdb, reboots })
+    Box::new(Bare { machine, trace, gdb, reboots, symbols, died: debug::Ending::Limit })
 }
 
 /// The server for gdb at `port`, if one is asked for; says where it is.
@@ -71,7 +78,7 @@ fn build_new(spec: Spec) -> Result<Box<dyn Pc>> {
     let bios = firmware.then(|| spec.bios.unwrap_or_else(|| OWN_BIOS.to_vec()));
     let mut machine = Machine::new(Config { ram_size: spec.mem, board, bios, vga_bios: spec.vga_bios })?;
     spec.plan.carry_out(&mut machine);
-    Ok(pc(machine, spec.trace, listen(spec.gdb)?, firmware))
+    Ok(pc(machine, spec.trace, listen(spec.gdb)?, firmware, spec.plan.symbols))
 }
 
 fn drives<const N: usize>(drives: Vec<Drive>) -> Result<[Option<Box<dyn Disk>>; N]> {
@@ -114,6 +121,10 @@ struct Bare {
     gdb: Option<Server>,
     /// A reset starts the firmware again; a kernel that was loaded without one cannot be started twice.
     reboots: bool,
+    /// The kernel's names for its addresses.
+    symbols: Vec<Symbol>,
+    /// How the last run ended.
+    died: debug::Ending,
 }
 
 impl Pc for Bare {
@@ -136,6 +147,11 @@ impl Pc for Bare {
         }
         loop {
             let outcome = self.machine.run(limits);
+            self.died = match outcome {
+                MachineOutcome::TripleFault(t) => debug::Ending::TripleFault(t),
+                MachineOutcome::HaltedForever | MachineOutcome::Idle(None) => debug::Ending::HaltedForever,
+                _ => debug::Ending::Limit,
+            };
             if self.gdb.as_mut().is_some_and(|gdb| gdb.after(&mut self.machine)) {
                 return Outcome::Held;
             }
@@ -246,6 +262,10 @@ impl Pc for Bare {
             unbuilt: m.counts.unbuilt.clone(),
             other: other.into_iter().map(|(name, n)| (name.to_owned(), n)).collect(),
         }
+    }
+
+    fn post_mortem(&self) -> Option<debug::Report> {
+        debug::post_mortem(&self.machine, &self.died, &self.symbols)
     }
 
     fn take_host_error(&mut self) -> Option<Error> {

@@ -3,6 +3,7 @@
 use super::screen;
 use super::session::{End, Ending, Stats};
 use crate::cpu::fault::vector_name;
+use crate::debug;
 use crate::machine::board::chip_name;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -106,6 +107,8 @@ struct Json<'a> {
     screen: Option<Vec<String>>,
     registers: &'a str,
     notes: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    post_mortem: Option<&'a debug::Report>,
 }
 
 /// One JSON object on one line. It holds no host time: the same run gives the same bytes.
@@ -122,6 +125,7 @@ pub fn json(guest: &str, end: &End) -> String {
         screen: end.screen.as_ref().map(|s| screen::dump(s).lines().map(str::to_owned).collect()),
         registers: &end.registers,
         notes: &end.notes,
+        post_mortem: end.post_mortem.as_ref(),
     };
     // All keys are strings or integers and no value can fail to serialise.
     serde_json::to_string(&object).unwrap_or_default()

@@ -8,6 +8,7 @@ use super::tap::Tape;
 use super::terminal::{Console, Setup};
 use super::{args, create, dump, out, report, screen, tell};
 use crate::bus::Clock;
+use crate::debug;
 use crate::error::{Error, Result};
 use crate::load::{self, Around, Format, Guest, Mode, Module, Plan};
 use clap::{Args, ValueEnum};
@@ -255,6 +256,9 @@ impl Run {
             out(screen::dump(text).as_bytes())?;
         }
         tell(&format!("subring: {}\n", report::line(&end)));
+        if let Some(report) = &end.post_mortem {
+            tell(&debug::explain(report));
+        }
         if self.stats {
             tell(&report::table(&end));
         }

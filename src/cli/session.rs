@@ -9,6 +9,7 @@ use super::keys::{KeyStep, Typist};
 use super::tap::{Replay, Tap};
 use super::terminal::{Action, Console};
 use crate::bus::{Clock, Ticks};
+use crate::debug;
 use crate::device::keymap::KeyEvent;
 use crate::error::{Error, Result};
 use crate::load::Plan;
@@ -222,6 +223,10 @@ pub trait Pc {
     }
     /// What was counted.
     fn stats(&self) -> Stats;
+    /// Why the guest died, as its last run ended; `None` if it did not.
+    fn post_mortem(&self) -> Option<debug::Report> {
+        None
+    }
     /// What went wrong on the host with a disk or floppy image, if something did since this was last asked.
     fn take_host_error(&mut self) -> Option<Error>;
     /// Writes out what a trace still buffers, and says what went wrong with it.
@@ -269,6 +274,11 @@ impl Ending {
             Self::Left | Self::Killed | Self::Interrupted => 130,
             Self::OutputClosed => 0,
         }
+    }
+
+    /// Whether the guest may have died.
+    fn wants_post_mortem(&self) -> bool {
+        matches!(self, Self::TripleFault(_) | Self::HaltedForever | Self::BudgetSpent | Self::TimeSpent)
     }
 
     /// The same for people.
@@ -329,6 +339,8 @@ pub struct End {
     pub notes: Vec<String>,
     /// What the machine got, if that was to be recorded.
     pub inputs: Vec<Input>,
+    /// Why the guest died, if it did.
+    pub post_mortem: Option<debug::Report>,
 }
 
 /// Stdin is not read on while this many bytes wait for the guest.
@@ -346,8 +358,10 @@ pub fn drive(pc: &mut dyn Pc, console: &mut Console, wishes: &Wishes) -> Result<
     let serial = std::mem::take(&mut session.console.kept);
     session.console.close()?;
     pc.finish_trace()?;
+    let post_mortem = if ending.wants_post_mortem() { pc.post_mortem() } else { None };
     Ok(End {
         ending,
+        post_mortem,
         retired: pc.retired(),
         ticks: pc.now(),
         hz: pc.clock().hz(),

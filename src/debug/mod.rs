@@ -1,3 +1,105 @@
-//! Looking into a machine from outside: the stub for gdb.
+//! What happened to a guest that died, in plain English.
+//!
+//! [`post_mortem`] reads a machine whose run has ended and gives a [`Report`]: the chain of exceptions with their
+//! error codes taken apart (SDM vol. 3, 6.13 and 4.7), the descriptors and page-table entries they blame, the code
+//! around EIP, who called it, the last events, and which usual mistake looks like this ([`diagnose`]). It changes
+//! nothing in the machine. [`explain`] makes the report's text. `cli` calls both when a run ends badly.
 
+mod chain;
+mod code;
+pub mod explain;
+mod facts;
 pub mod gdb;
+pub mod rules;
+mod walk;
+
+use crate::exec::event::TripleFault;
+use crate::load::Symbol;
+use crate::machine::Machine;
+pub use explain::explain;
+use facts::Facts;
+pub use rules::{Diagnosis, diagnose};
+use serde::Serialize;
+
+/// How the run ended, as far as a post-mortem may have to say something about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The processor shut down.
+    TripleFault(TripleFault),
+    /// HLT that nothing will end.
+    HaltedForever,
+    /// A limit of instructions or of time was reached.
+    Limit,
+}
+
+/// One link of the chain of exceptions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Step {
+    /// What was to be delivered, and where.
+    pub event: String,
+    /// Its error code, bit by bit.
+    pub code: Vec<String>,
+    /// The table entries that it leads to, one a line; what is wrong with one stands behind `<-`.
+    pub walk: Vec<String>,
+}
+
+/// One line of disassembly.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CodeLine {
+    /// The offset in the code segment.
+    pub eip: u32,
+    /// The symbol, if it starts here or is the first line's.
+    pub symbol: Option<String>,
+    /// The bytes.
+    pub bytes: String,
+    /// The instruction.
+    pub text: String,
+    /// Whether EIP is here.
+    pub current: bool,
+}
+
+/// One frame of the backtrace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Caller {
+    /// Where it is, or will go on.
+    pub eip: u32,
+    /// The symbol and offset.
+    pub symbol: Option<String>,
+}
+
+/// All that there is to say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// What happened, in a sentence.
+    pub what: String,
+    /// The usual mistakes that look like this, the likeliest first.
+    pub diagnoses: Vec<Diagnosis>,
+    /// The chain of exceptions.
+    pub chain: Vec<Step>,
+    /// The registers.
+    pub registers: String,
+    /// The code around EIP.
+    pub code: Vec<CodeLine>,
+    /// Who called it, by frame pointers, the innermost first.
+    pub backtrace: Vec<Caller>,
+    /// The last exceptions, interrupts and changes of mode, the oldest first.
+    pub events: Vec<String>,
+}
+
+/// Why this guest died; `None` when a limit stopped a guest that was not stuck.
+pub fn post_mortem(machine: &Machine, ending: &Ending, symbols: &[Symbol]) -> Option<Report> {
+    let facts = Facts::new(machine, *ending, symbols);
+    let diagnoses = diagnose(&facts);
+    if *ending == Ending::Limit && diagnoses.is_empty() {
+        return None;
+    }
+    Some(Report {
+        what: facts.what(),
+        diagnoses,
+        chain: chain::steps(&facts),
+        registers: machine.registers(),
+        code: code::around(&facts),
+        backtrace: code::backtrace(&facts),
+        events: chain::events(&facts),
+    })
+}

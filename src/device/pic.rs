@@ -41,6 +41,19 @@ enum Expect {
     Ocw1,
 }
 
+/// The registers of one 8259A that decide whether an interrupt comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PicState {
+    /// The vector of its input 0 (ICW2).
+    pub base: u8,
+    /// Interrupt request register.
+    pub irr: u8,
+    /// In-service register.
+    pub isr: u8,
+    /// Interrupt mask register.
+    pub imr: u8,
+}
+
 /// One 8259A.
 #[derive(Clone, Debug, Hash, Serialize, Deserialize)]
 struct Chip {
@@ -300,6 +313,11 @@ impl Pic {
         };
         self.update();
         vector
+    }
+
+    /// What the two chips hold, the master first: for people who ask why no interrupt comes.
+    pub fn inspect(&self) -> [PicState; 2] {
+        [&self.master, &self.slave].map(|c| PicState { base: c.base, irr: c.irr, isr: c.isr, imr: c.imr })
     }
 
     fn is_cascade(&self, level: u8) -> bool {

@@ -19,7 +19,7 @@ use crate::device::i8042::I8042;
 use crate::device::keymap::KeyEvent;
 use crate::device::numeric::{self, Numeric};
 use crate::device::pci::Pci;
-use crate::device::pic::Pic;
+use crate::device::pic::{Pic, PicState};
 use crate::device::pit::Pit;
 use crate::device::uart::Uart;
 use crate::device::vga_text::{Screen, Vga};
@@ -427,6 +427,11 @@ impl Board {
     /// The INTA cycle: the vector.
     pub fn acknowledge(&mut self) -> u8 {
         self.pic.acknowledge()
+    }
+
+    /// What the two interrupt controllers hold, the master first.
+    pub fn interrupt_controllers(&self) -> [PicState; 2] {
+        self.pic.inspect()
     }
 
     /// Whether a chip asks for a reset of the machine; [`Board::reset`] takes it back.

@@ -2,6 +2,7 @@
 
 pub mod board;
 mod describe;
+pub mod history;
 mod observe;
 mod save;
 mod start;
@@ -19,6 +20,7 @@ use crate::exec::event::{Event, TripleFault, raise};
 use crate::interp::{Interp, Stop};
 use crate::mem::Ram;
 use board::{Board, BoardConfig};
+use history::History;
 pub use save::State;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -95,6 +97,8 @@ pub struct Machine {
     pub world: World,
     /// What was counted.
     pub counts: Counts,
+    /// The last events.
+    pub history: History,
     interp: Interp<World>,
     clock: Clock,
     firmware: bool,
@@ -130,6 +134,7 @@ impl Machine {
             cpu: Cpu::new(),
             world,
             counts: Counts { exceptions: [0; 32], interrupts: BTreeMap::new(), unbuilt: BTreeMap::new() },
+            history: History::default(),
             interp: Interp::default(),
             clock,
             firmware,
@@ -278,7 +283,9 @@ impl Machine {
         }
         self.delivered = Some(self.cpu.now);
         let mut tried = Vec::new();
+        let history = &mut self.history;
         let result = raise(&mut self.cpu, &mut self.world, event, |cpu, event| {
+            history.note(cpu, event, !tried.is_empty());
             tried.push((event, cpu.seg(SegReg::Cs).selector.0, cpu.eip));
         });
         for (event, cs, eip) in tried {

@@ -1,0 +1,96 @@
+//! The code around EIP, and who called it.
+
+use super::facts::Facts;
+use super::{Caller, CodeLine};
+use crate::addr::Linear;
+use crate::cpu::{Activity, gpr};
+use crate::decode::{Decoded, MAX_INSN_LEN, SegReg, decode, disassemble};
+
+/// Instructions shown before EIP and from it on.
+const BEFORE: usize = 4;
+const FROM: usize = 6;
+/// The longest backtrace.
+const FRAMES: usize = 24;
+
+/// Disassembly around EIP. Where the instructions before it begin is found by starting further back: the first start
+/// from which decoding arrives at EIP is taken.
+pub(super) fn around(f: &Facts<'_>) -> Vec<CodeLine> {
+    let eip = f.cpu.eip;
+    let back = (1..=(BEFORE * 6) as u32).rev().find_map(|n| arrives(f, eip.wrapping_sub(n), eip));
+    let mut starts = back.unwrap_or_default();
+    let keep = starts.len().saturating_sub(BEFORE);
+    starts.drain(..keep);
+    let mut at = eip;
+    for _ in 0..FROM {
+        starts.push(at);
+        let Some(len) = length(f, at) else { break };
+        at = at.wrapping_add(len);
+    }
+    let mut named = None;
+    starts.iter().map(|&at| line(f, at, &mut named)).collect()
+}
+
+/// The starts of the instructions from `start` up to `eip`, if they end right there.
+fn arrives(f: &Facts<'_>, start: u32, eip: u32) -> Option<Vec<u32>> {
+    let (mut at, mut starts) = (start, Vec::new());
+    while at != eip {
+        if eip.wrapping_sub(at) > 64 {
+            return None;
+        }
+        starts.push(at);
+        at = at.wrapping_add(length(f, at)?);
+    }
+    Some(starts)
+}
+
+fn bytes(f: &Facts<'_>, eip: u32) -> Vec<u8> {
+    let at = f.cpu.seg(SegReg::Cs).base.wrapping_add(eip);
+    f.machine.world.peek(f.cpu, Linear(at), MAX_INSN_LEN)
+}
+
+fn length(f: &Facts<'_>, eip: u32) -> Option<u32> {
+    match decode(&bytes(f, eip), f.cpu.code32()) {
+        Decoded::Insn(insn) => Some(u32::from(insn.len)),
+        _ => None,
+    }
+}
+
+fn line(f: &Facts<'_>, eip: u32, named: &mut Option<String>) -> CodeLine {
+    let bytes = bytes(f, eip);
+    let len = length(f, eip).map_or(bytes.len(), |n| n as usize).min(bytes.len());
+    let hex: Vec<String> = bytes[..len].iter().map(|b| format!("{b:02x}")).collect();
+    let text =
+        if bytes.is_empty() { "(not mapped)".into() } else { disassemble(&bytes, f.cpu.code32(), eip) };
+    let symbol = f.symbol(f.cpu.seg(SegReg::Cs).base.wrapping_add(eip));
+    let function = symbol.as_deref().map(|s| s.split('+').next().unwrap_or(s).to_owned());
+    let shown = if function == *named { None } else { symbol };
+    *named = function;
+    CodeLine { eip, symbol: shown, bytes: hex.join(" "), text, current: eip == f.cpu.eip }
+}
+
+/// The callers by frame pointers: [EBP] is the caller's EBP, [EBP+4] where it goes on. It ends where the chain does
+/// not lead upwards any more, or out of what is mapped.
+pub(super) fn backtrace(f: &Facts<'_>) -> Vec<Caller> {
+    // HLT is behind EIP when it has run.
+    let halted = f.cpu.activity == Activity::Halted;
+    let symbol = if halted { f.caller(f.cpu.eip) } else { f.symbol(f.cpu.eip) };
+    let mut frames = vec![Caller { eip: f.cpu.eip, symbol }];
+    if !f.cpu.code32() {
+        return frames;
+    }
+    let base = f.cpu.seg(SegReg::Ss).base;
+    let mut ebp = f.cpu.regs[gpr::EBP];
+    while frames.len() < FRAMES && ebp != 0 && ebp & 3 == 0 {
+        let at = base.wrapping_add(ebp);
+        let (Some(outer), Some(eip)) = (f.dword(at), f.dword(at.wrapping_add(4))) else { break };
+        if eip == 0 || eip == !0 {
+            break;
+        }
+        frames.push(Caller { eip, symbol: f.caller(eip) });
+        if outer <= ebp {
+            break;
+        }
+        ebp = outer;
+    }
+    frames
+}
