@@ -3,7 +3,7 @@
 //! [`post_mortem`] reads a machine whose run has ended and gives a [`Report`]: the chain of exceptions with their
 //! error codes taken apart (SDM vol. 3, 6.13 and 4.7), the descriptors and page-table entries they blame, the code
 //! around EIP, who called it, the last events, and which usual mistake looks like this ([`diagnose`]). It changes
-//! nothing in the machine. [`explain`] makes the report's text. `cli` calls both when a run ends badly.
+//! nothing in the machine. [`explain()`] makes the report's text. `cli` calls both when a run ends badly.
 
 mod chain;
 mod code;

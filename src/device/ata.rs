@@ -585,7 +585,9 @@ impl Device for Ata {
         match port & 7 {
             DATA => self.write_data(width, value, now),
             STATUS_COMMAND => self.command(byte, now),
-            _ if self.status & BSY != 0 => {}
+            // While a command runs or waits for data the registers are its own (ATA-4, 7.2): a change of DEV in the middle of a
+            // transfer must not lead its blocks to the other drive.
+            _ if self.status & (BSY | DRQ) != 0 => {}
             ERROR_FEATURES => self.features = byte,
             COUNT => self.count = byte,
             SECTOR_NUMBER => self.sector = byte,
