@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what the checks need beyond Cargo: gcc and binutils rebuild the guest kernels, nasm the BIOS and the boot
-# sector. `cargo test` itself needs nothing from here: the built images are committed.
+# sector, gdb plays the golden sessions. `cargo test` itself needs nothing from here: the built images are committed, and
+# what lacks its tool says SKIPPED.
 #
 # Works on Debian and its kin, as root or with passwordless sudo. Elsewhere it says what is missing and ends with 0:
 # the checks that lack a tool say SKIPPED.
@@ -11,6 +12,7 @@ need() { command -v "$1" >/dev/null 2>&1 || missing="$missing $2"; }
 need gcc gcc
 need ld binutils
 need nasm nasm
+need gdb gdb
 
 if [ -z "$missing" ]; then
     echo "install: nothing is missing"
