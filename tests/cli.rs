@@ -533,6 +533,7 @@ fn options_that_do_not_go_together_are_refused() {
     refused(&["run", "--disk", &image, "--at", "0x1000"], 2, "need a GUEST");
     refused(&["run", "hello", "--format", "elf", "--append", "x"], 2, "--append");
     refused(&["run", "hello", "--mem", "64K"], 1, "give at least --mem");
+    refused(&["run", "boot", "--mem", "64K"], 2, "firmware needs 1 MiB");
     let odd = dir.file("odd.rom", &[0; 5000]);
     refused(&["run", "boot", "--bios", &odd], 2, "multiple of 4 KiB");
     refused(&["run", "boot", "--vgabios", &dir.0.join("none").to_string_lossy()], 1, "cannot open");

@@ -22,6 +22,8 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+/// A BIOS reports 639 KiB of conventional memory, and shadows itself below 1 MiB.
+const FIRMWARE_NEEDS: u32 = 1 << 20;
 /// The project's own BIOS; see guest-programs/bios.
 const OWN_BIOS: &[u8] = include_bytes!("../../guest-programs/bios/bios.bin");
 
@@ -62,6 +64,11 @@ fn listen(port: Option<u16>) -> Result<Option<Server>> {
 
 fn build_new(spec: Spec) -> Result<Box<dyn Pc>> {
     let firmware = spec.plan.entry == Entry::Firmware;
+    if firmware && spec.mem < FIRMWARE_NEEDS {
+        return Err(Error::Usage(
+            "firmware needs 1 MiB of memory to boot a disk: give at least --mem 1M".into(),
+        ));
+    }
     // SeaBIOS takes the ROM of a VGA that is no PCI device from this file.
     let files = spec.vga_bios.iter().map(|rom| ("vgaroms/vgabios.bin".to_owned(), rom.clone())).collect();
     let fw_cfg = FwCfgConfig { files, ..FwCfgConfig::default() };
