@@ -45,7 +45,10 @@ impl Command {
         };
         let end = run.drive_then(build, save)?;
         let retired = report::grouped(end.retired);
-        eprintln!("subring: the machine is saved to {} after {retired} instructions", self.out.display());
+        super::tell(&format!(
+            "subring: the machine is saved to {} after {retired} instructions\n",
+            self.out.display()
+        ));
         Ok(0)
     }
 }

@@ -120,11 +120,6 @@ impl Uart {
         std::mem::take(&mut self.output)
     }
 
-    /// Whether bytes wait in [`Uart::take_output`].
-    pub fn has_output(&self) -> bool {
-        !self.output.is_empty()
-    }
-
     /// Whether the interrupt line was low for an instant since this was last asked, though it may be high now.
     pub fn take_dropped(&mut self) -> bool {
         std::mem::take(&mut self.dropped)

@@ -1,7 +1,8 @@
 //! Guest images: what a file is, and the plan that brings it into a machine.
 //!
 //! [`identify`] looks at the head of a file, [`plan`] turns the whole of it into a [`Plan`]: bytes to store, and
-//! where and in which state the processor starts; `cli` reads the files, [`Plan::carry_out`] does it. Every field of an image is taken as hostile.
+//! where and in which state the processor starts; `cli` reads the files, [`Plan::carry_out`] does it. Every field of
+//! an image is taken as hostile.
 
 pub mod bzimage;
 pub mod disk;

@@ -464,11 +464,6 @@ impl Board {
         self.vga.text_screen()
     }
 
-    /// Moves on whenever what the screen shows may have changed.
-    pub fn screen_version(&self) -> u64 {
-        self.vga.version()
-    }
-
     /// Accesses per port that no chip claimed.
     pub fn unclaimed_ports(&self) -> &BTreeMap<u16, u64> {
         &self.unclaimed
@@ -500,11 +495,6 @@ impl Board {
     /// Bytes that the guest sent by COM1 (`com` 0) or COM2 (1) since this was last asked.
     pub fn take_serial_output(&mut self, com: usize) -> Vec<u8> {
         self.com.get_mut(com).map(Uart::take_output).unwrap_or_default()
-    }
-
-    /// Whether [`Board::take_serial_output`] has something.
-    pub fn has_serial_output(&self, com: usize) -> bool {
-        self.com.get(com).is_some_and(Uart::has_output)
     }
 
     /// Keys of the host's.
