@@ -18,7 +18,7 @@ use crate::device::fw_cfg::{FwCfg, FwCfgConfig};
 use crate::device::i8042::I8042;
 use crate::device::keymap::KeyEvent;
 use crate::device::numeric::{self, Numeric};
-use crate::device::pci::Pci;
+use crate::device::pci::{IoWindow, Pci};
 use crate::device::pic::{Pic, PicState};
 use crate::device::pit::Pit;
 use crate::device::uart::Uart;
@@ -52,6 +52,8 @@ enum Chip {
 /// The chips that act by themselves, in the order of [`Chip`].
 const TIMED: [Chip; 8] =
     [Chip::Pit, Chip::I8042, Chip::Cmos, Chip::Com1, Chip::Com2, Chip::Ata0, Chip::Ata1, Chip::Fdc];
+/// ISA interrupts that no chip of the board has, so that PCI interrupts may be routed to them.
+const PIRQ_TARGETS: [u8; 4] = [5, 9, 10, 11];
 const NEVER: Ticks = Ticks::MAX;
 
 /// First and last port of each chip.
@@ -220,8 +222,7 @@ impl Board {
             self.settle(chip, 0, map);
         }
         self.reset_requested = false;
-        self.pci.take_pam_changed();
-        self.pci.apply_pam(map);
+        self.settle_pci(map);
         self.set_a20(true, map);
         self.refresh_all();
     }
@@ -347,6 +348,31 @@ impl Board {
         self.reset_requested |= self.pci.take_reset();
         if self.pci.take_pam_changed() {
             self.pci.apply_pam(map);
+        }
+        if self.pci.take_windows_changed() {
+            self.route_windows();
+        }
+        if self.pci.take_routes_changed() {
+            self.route_pirqs();
+        }
+    }
+
+    /// Routes the ports that PCI functions have moved theirs to. What is soldered to a port keeps it.
+    fn route_windows(&mut self) {
+        self.route = routes();
+        for window in self.pci.io_windows() {
+            let Some(chip) = window_chip(window) else { continue };
+            let first = usize::from(window.base);
+            let ports = self.route[first..].iter_mut().take(usize::from(window.ports));
+            ports.filter(|owner| **owner == Chip::None).for_each(|owner| *owner = chip);
+        }
+    }
+
+    /// Drives the ISA interrupts that the PCI interrupts share. IRQ 0 to 2, 8 and 13 cannot be routed to.
+    fn route_pirqs(&mut self) {
+        let levels = self.pci.routed_levels();
+        for irq in PIRQ_TARGETS {
+            self.pic.set_line(irq, levels >> irq & 1 != 0);
         }
     }
 
@@ -530,6 +556,11 @@ fn takes_wide(chip: Chip, port: u16) -> bool {
         Chip::Debug => port == debug_ports::EXIT,
         _ => false,
     }
+}
+
+/// The chip behind the ports of a PCI function.
+fn window_chip(_window: IoWindow) -> Option<Chip> {
+    None
 }
 
 fn routes() -> Box<[Chip; 0x1_0000]> {

@@ -93,6 +93,7 @@ impl Board {
         self.due = state.due;
         self.next = state.next;
         self.unclaimed = state.unclaimed.clone();
+        self.route_windows();
         Ok(())
     }
 

@@ -246,3 +246,18 @@ fn the_exit_port_ends_with_the_low_byte() {
     board.port_write(0xf4, Width::Dword, 0x1_0003, 0, &mut map);
     assert_eq!(board.exit_code(), Some(3));
 }
+
+#[test]
+fn a_routed_pci_interrupt_reaches_the_interrupt_controller_as_a_level() {
+    let (mut board, mut map) = board();
+    board.reset(&mut map);
+    for (port, value) in [(0xcf8, 0x8000_0860), (0xcfc, 0x0b0b_0b0b)] {
+        board.port_write(port, Width::Dword, value, 0, &mut map);
+    }
+    let levels = |board: &Board| board.interrupt_controllers()[1].irr;
+    board.pci.set_intx(0x10, 1, true);
+    board.settle_pci(&mut map);
+    assert_eq!(levels(&board), 1 << 3);
+    board.port_write(0xcfd, Width::Byte, 0x80, 0, &mut map);
+    assert_eq!(levels(&board), 0, "its route is off again");
+}
