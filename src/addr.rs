@@ -3,6 +3,7 @@
 //! A segmented address becomes a [`Linear`] one (SDM vol. 3, 3.4), paging makes that a [`GuestPhys`] one
 //! (vol. 3, 4.3), and under a monitor a frame map makes that a machine address.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// log2 of the page size.
@@ -15,7 +16,7 @@ pub const PAGE_OFFSET: u32 = PAGE_SIZE - 1;
 macro_rules! address {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
         #[repr(transparent)]
         pub struct $name(pub u32);
 

@@ -1,6 +1,8 @@
 //! A run is a function of its machine: the same in every repetition, however it is cut into slices, and whoever looks
 //! on. Held for the built-in guests at many points, and for random machines.
 
+#[path = "common/apic.rs"]
+mod apic;
 #[path = "fuzz/bytes.rs"]
 mod bytes;
 #[path = "common/guest.rs"]
@@ -172,6 +174,12 @@ fn random_machines_run_alike_however_they_are_run() {
         let cuts = [u64::from(data[0]) + 1, 2000, 6007];
         assert_the_same("a random machine", &|| machine::machine(&mut Bytes::new(data)), &cuts, 97);
     });
+}
+
+#[test]
+fn apic_interrupts_and_nmis_come_alike_however_they_are_run() {
+    assert_the_same("an APIC timer", &apic::ticking, &[1, 1000, 1050, 30_001, 80_000], 97);
+    assert_the_same("an NMI to itself", &apic::interrupting_itself, &[1, 2, 3, 5, 9, 50], 3);
 }
 
 /// A kernel in flat protected mode: `code` at 1 MiB.

@@ -40,7 +40,8 @@ pub struct Backing {
     pub write: Target,
 }
 
-const VGA_WINDOW: std::ops::Range<u32> = 0xa_0000..0xc_0000;
+/// The VGA's window.
+pub const VGA_WINDOW: std::ops::Range<u32> = 0xa_0000..0xc_0000;
 const FIRMWARE: std::ops::Range<u32> = 0xc_0000..0x10_0000;
 /// Granularity of the firmware region's attributes.
 const PAM_BLOCK: u32 = 0x4000;
@@ -56,6 +57,8 @@ pub struct PhysMap {
     pam: [Pam; ((FIRMWARE.end - FIRMWARE.start) / PAM_BLOCK) as usize],
     /// And-mask of physical addresses: bit 20 clear while the A20 gate is closed.
     a20_mask: u32,
+    /// Pages at which chips answer, besides the VGA's window.
+    chip_pages: [Option<GuestPhys>; 2],
     /// Moves on whenever what answers at some page changes; translations cached from before are void.
     epoch: u32,
 }
@@ -70,6 +73,7 @@ pub struct Saved {
     high_rom: Vec<u8>,
     pam: [Pam; 16],
     a20_mask: u32,
+    chip_pages: [Option<GuestPhys>; 2],
 }
 
 impl Saved {
@@ -88,6 +92,7 @@ impl PhysMap {
             high_rom: Vec::new(),
             pam: [Pam::all(); 16],
             a20_mask: !0,
+            chip_pages: [None; 2],
             epoch: 0,
         }
     }
@@ -137,6 +142,14 @@ impl PhysMap {
         }
     }
 
+    /// Sets the pages at which chips answer, in front of RAM and ROM.
+    pub fn set_chip_pages(&mut self, pages: [Option<GuestPhys>; 2]) {
+        if self.chip_pages != pages {
+            self.chip_pages = pages;
+            self.epoch += 1;
+        }
+    }
+
     /// What is in it, and what answers where.
     pub fn save(&self) -> Saved {
         Saved {
@@ -145,6 +158,7 @@ impl PhysMap {
             high_rom: self.high_rom.clone(),
             pam: self.pam,
             a20_mask: self.a20_mask,
+            chip_pages: self.chip_pages,
         }
     }
 
@@ -161,6 +175,7 @@ impl PhysMap {
         self.high_rom.clone_from(&saved.high_rom);
         self.pam = saved.pam;
         self.a20_mask = saved.a20_mask;
+        self.chip_pages = saved.chip_pages;
         self.epoch = self.epoch.wrapping_add(1);
         Ok(())
     }
@@ -189,7 +204,7 @@ impl PhysMap {
     /// What answers at the page of `at` (already gated).
     pub fn backing(&self, at: GuestPhys) -> Backing {
         let both = |target| Backing { read: target, write: target };
-        if VGA_WINDOW.contains(&at.0) {
+        if VGA_WINDOW.contains(&at.0) || self.chip_pages.contains(&Some(at.page())) {
             both(Target::Chip)
         } else if FIRMWARE.contains(&at.0) {
             let pam = self.pam[((at.0 - FIRMWARE.start) / PAM_BLOCK) as usize];
@@ -288,6 +303,17 @@ mod tests {
         assert_eq!(map.gated(GuestPhys(0x10_0010)), GuestPhys(0x10));
         map.set_a20(true);
         assert_eq!(map.gated(GuestPhys(0x10_0010)), GuestPhys(0x10_0010));
+    }
+
+    #[test]
+    fn a_chip_answers_at_its_page_in_front_of_ram() {
+        let mut map = map();
+        let epoch = map.epoch();
+        map.set_chip_pages([Some(GuestPhys(0x2000)), Some(GuestPhys(0xfec0_0000))]);
+        assert_ne!(map.epoch(), epoch);
+        for (at, target) in [(0x1fff, Target::Ram), (0x2fff, Target::Chip), (0xfec0_0010, Target::Chip)] {
+            assert_eq!(map.backing(GuestPhys(at)).read, target);
+        }
     }
 
     #[test]

@@ -80,6 +80,7 @@ fn build_new(spec: Spec) -> Result<Box<dyn Pc>> {
         floppies: drives(spec.floppies)?,
         boot_order: 0,
         firmware,
+        apic: spec.apic,
         fw_cfg,
     };
     let bios = firmware.then(|| spec.bios.unwrap_or_else(|| OWN_BIOS.to_vec()));

@@ -73,7 +73,7 @@ pub struct Run {
     pub vgabios: Option<PathBuf>,
 
     /// Go on from a snapshot (`subring snapshot` makes one); its disk images must be as they were
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["guest", "append", "initrd", "module", "format", "at", "mode", "mem", "disk", "floppy", "snapshot", "bios", "vgabios", "hz", "epoch"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["guest", "append", "initrd", "module", "format", "at", "mode", "mem", "disk", "floppy", "snapshot", "bios", "vgabios", "hz", "epoch", "no_apic"])]
     pub restore: Option<PathBuf>,
     /// Record what the guest gets from the keyboard and the serial line
     #[arg(long, value_name = "FILE", conflicts_with = "replay")]
@@ -94,6 +94,9 @@ pub struct Run {
     /// The real-time clock at power-on: seconds since 1970, or a UTC date like 2026-01-31T12:30:00
     #[arg(long, value_name = "DATE", value_parser = args::epoch, default_value = "2000-01-01", allow_hyphen_values = true)]
     pub epoch: i64,
+    /// A machine without APIC: the interrupts come through the two 8259A alone
+    #[arg(long)]
+    pub no_apic: bool,
 
     /// Type on the keyboard: steps `@1.5s:text<Enter>` (at a time), `@+2s:text` (after the step before),
     /// `@"grub>":text` (once the screen shows a text)
@@ -220,6 +223,7 @@ impl Run {
             time: None,
             hz: Clock::DEFAULT_HZ,
             epoch: DEFAULT_EPOCH,
+            no_apic: false,
             keys: Vec::new(),
             display: Display::None,
             dump_screen: false,
@@ -472,6 +476,7 @@ impl Run {
             mem: self.mem,
             hz: self.hz,
             epoch: self.epoch,
+            apic: !self.no_apic,
             bios: self.bios.as_deref().map(rom).transpose()?,
             vga_bios: self.vgabios.as_deref().map(rom).transpose()?,
             disks,

@@ -31,6 +31,8 @@ pub struct Spec {
     pub hz: u64,
     /// The real-time clock at power-on, in seconds since 1970.
     pub epoch: i64,
+    /// Whether there are a local APIC and an I/O APIC.
+    pub apic: bool,
     /// The system BIOS, instead of the built-in one.
     pub bios: Option<Vec<u8>>,
     /// The VGA BIOS.

@@ -120,6 +120,7 @@ pub(super) fn spec(path: &Path) -> Result<Spec> {
         mem: machine.state.ram_size(),
         hz: machine.state.clock().hz(),
         epoch: 0,
+        apic: false,
         bios: None,
         vga_bios: None,
         disks: open(&disks)?,

@@ -214,6 +214,7 @@ fn parts(spec: &Spec) -> Result<Vec<(String, u128)>> {
         ("memory size (--mem)".to_owned(), spec.mem.into()),
         ("frequency (--hz)".to_owned(), spec.hz.into()),
         ("date (--epoch)".to_owned(), spec.epoch as u128),
+        ("interrupt controller (--no-apic)".to_owned(), spec.apic.into()),
         ("BIOS (--bios)".to_owned(), bytes(&spec.bios)),
         ("VGA BIOS (--vgabios)".to_owned(), bytes(&spec.vga_bios)),
         ("guest".to_owned(), plan(spec)),

@@ -131,6 +131,8 @@ pub struct TableReg {
 pub struct Msrs {
     /// The time-stamp counter is `Cpu::now` plus this.
     pub tsc_offset: u64,
+    /// IA32_APIC_BASE; 0 without a local APIC.
+    pub apic_base: u32,
     /// SYSENTER_CS.
     pub sysenter_cs: u32,
     /// SYSENTER_ESP.
@@ -138,3 +140,12 @@ pub struct Msrs {
     /// SYSENTER_EIP.
     pub sysenter_eip: u32,
 }
+
+/// IA32_APIC_BASE (SDM vol. 3, 10.4.4): this is the bootstrap processor.
+pub const APIC_FIRST: u32 = 1 << 8;
+/// The local APIC is enabled.
+pub const APIC_ENABLE: u32 = 1 << 11;
+/// The page of its registers.
+pub const APIC_PAGE: u32 = 0xffff_f000;
+/// IA32_APIC_BASE after a reset.
+pub const APIC_BASE_RESET: u32 = 0xfee0_0000 | APIC_ENABLE | APIC_FIRST;

@@ -4,6 +4,7 @@
 //! Nothing here reads host time or does host I/O: the clock comes in as [`Ticks`] with each call, an interrupt
 //! line goes out as a level that the board samples, output bytes collect in a buffer that the board drains.
 
+pub mod apic;
 pub mod ata;
 pub mod cmos;
 pub mod cp437;

@@ -2,7 +2,7 @@
 //!
 //! The signature is that of family 6, model 3, stepping 3: the first one that software takes SYSENTER from (SDM vol.
 //! 2, SYSENTER: before signature 633H the SEP bit is not to be believed). The feature bits are those of a Pentium
-//! Pro of this board: no APIC, no MMX, no PAE, no MTRR, no machine check; FXSAVE, which came with the next signature,
+//! Pro of this board: no MMX, no PAE, no MTRR, no machine check; FXSAVE, which came with the next signature,
 //! is there because kernels save by it.
 
 use crate::cpu::control::SIGNATURE;
@@ -16,6 +16,8 @@ pub mod feature {
     pub const TSC: u32 = 1 << 4;
     pub const MSR: u32 = 1 << 5;
     pub const CX8: u32 = 1 << 8;
+    /// The local APIC, while IA32_APIC_BASE enables it.
+    pub const APIC: u32 = 1 << 9;
     pub const SEP: u32 = 1 << 11;
     pub const PGE: u32 = 1 << 13;
     pub const CMOV: u32 = 1 << 15;
@@ -35,11 +37,11 @@ const FEATURES: u32 = feature::FPU
 
 const HIGHEST_LEAF: u32 = 1;
 
-/// EAX, EBX, ECX, EDX for leaf `eax`. Leaves beyond the highest give the highest one's data, as Intel's processors do.
-pub fn leaf(eax: u32) -> [u32; 4] {
+/// EAX, EBX, ECX, EDX for leaf `eax`, with the feature bits `more`. Leaves beyond the highest give the highest one's data, as Intel's processors do.
+pub fn leaf(eax: u32, more: u32) -> [u32; 4] {
     match eax {
         0 => [HIGHEST_LEAF, word(b"Genu"), word(b"ntel"), word(b"ineI")],
-        _ => [SIGNATURE, 0, 0, FEATURES],
+        _ => [SIGNATURE, 0, 0, FEATURES | more],
     }
 }
 

@@ -66,6 +66,11 @@ pub trait Env {
         false
     }
 
+    /// IA32_APIC_BASE was written: the local APIC is elsewhere, or no longer there.
+    fn moved_apic(&mut self, cpu: &Cpu) {
+        let _ = cpu;
+    }
+
     /// FERR#, the x87's error line to the board, is driven or released. Returns IGNNE#: whether the board tells the
     /// processor to go on in spite of the error.
     fn numeric_error(&mut self, cpu: &Cpu, asserted: bool) -> bool {

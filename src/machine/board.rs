@@ -5,9 +5,11 @@
 //! [`Board::port_read`] and [`Board::port_write`].
 
 use crate::addr::GuestPhys;
-use crate::bus::phys::PhysMap;
+use crate::bus::phys::{PhysMap, VGA_WINDOW};
 use crate::bus::{Clock, Ticks, Width};
+use crate::cpu::control::{APIC_ENABLE, APIC_PAGE};
 use crate::device::Device;
+use crate::device::apic::Apic;
 use crate::device::ata::Ata;
 use crate::device::cmos::{Cmos, Machine};
 use crate::device::debug_ports::{self, DebugPorts};
@@ -31,6 +33,7 @@ use std::hash::{Hash, Hasher};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum Chip {
+    Apic,
     Pit,
     I8042,
     Cmos,
@@ -49,9 +52,18 @@ enum Chip {
     None,
 }
 
-/// The chips that act by themselves, in the order of [`Chip`].
-const TIMED: [Chip; 8] =
-    [Chip::Pit, Chip::I8042, Chip::Cmos, Chip::Com1, Chip::Com2, Chip::Ata0, Chip::Ata1, Chip::Fdc];
+/// The chips that act by themselves, in the order of [`Chip`]. The APIC is reset before the chips that drive its pins.
+const TIMED: [Chip; 9] = [
+    Chip::Apic,
+    Chip::Pit,
+    Chip::I8042,
+    Chip::Cmos,
+    Chip::Com1,
+    Chip::Com2,
+    Chip::Ata0,
+    Chip::Ata1,
+    Chip::Fdc,
+];
 /// ISA interrupts that no chip of the board has, so that PCI interrupts may be routed to them.
 const PIRQ_TARGETS: [u8; 4] = [5, 9, 10, 11];
 const NEVER: Ticks = Ticks::MAX;
@@ -105,6 +117,7 @@ pub fn chip_name(port: u16) -> &'static str {
         Chip::Ata1 => "disk 2-3",
         Chip::Fdc => "floppy",
         Chip::Pic => "interrupt controller",
+        Chip::Apic => "APIC",
         Chip::Dma => "DMA",
         Chip::Vga => "VGA",
         Chip::Pci => "PCI",
@@ -133,6 +146,8 @@ pub struct BoardConfig {
     pub boot_order: u16,
     /// Whether a BIOS is installed: the firmware region then shows ROM after reset, else it is RAM.
     pub firmware: bool,
+    /// Whether there are a local APIC and an I/O APIC.
+    pub apic: bool,
     /// What the firmware is told besides the memory size.
     pub fw_cfg: FwCfgConfig,
 }
@@ -140,6 +155,7 @@ pub struct BoardConfig {
 /// The chips and their wiring.
 pub struct Board {
     pic: Pic,
+    apic: Option<Apic>,
     pit: Pit,
     i8042: I8042,
     cmos: Cmos,
@@ -184,6 +200,7 @@ impl Board {
         cmos.describe(&machine);
         Self {
             pic: Pic::new(),
+            apic: config.apic.then(|| Apic::new(clock)),
             pit: Pit::new(clock),
             i8042: I8042::new(clock),
             cmos,
@@ -214,7 +231,7 @@ impl Board {
         self.fw_cfg.reset();
         self.debug.reset();
         self.numeric.reset();
-        self.pic.set_line(13, false);
+        self.set_irq(13, false);
         for chip in TIMED {
             if let Some(device) = self.device(chip) {
                 device.reset();
@@ -279,6 +296,7 @@ impl Board {
         Some(match chip {
             Chip::None => return None,
             Chip::Pic => &mut self.pic,
+            Chip::Apic => self.apic.as_mut()?,
             Chip::Dma => &mut self.dma,
             Chip::Vga => &mut self.vga,
             Chip::Pci => &mut self.pci,
@@ -299,30 +317,51 @@ impl Board {
     /// After a chip was touched: its lines to the interrupt controller, its side effects, its next event.
     fn settle(&mut self, chip: Chip, now: Ticks, map: &mut PhysMap) {
         match chip {
-            Chip::None | Chip::Pic | Chip::Dma | Chip::Vga | Chip::FwCfg => return,
+            Chip::None | Chip::Dma | Chip::Vga | Chip::FwCfg => return,
+            Chip::Pic => return self.settle_pic(),
+            Chip::Apic => {}
             Chip::Debug => return self.settle_control(map),
             Chip::Pci => return self.settle_pci(map),
-            Chip::Numeric => return self.pic.set_line(13, self.numeric.irq()),
+            Chip::Numeric => return self.set_irq(13, self.numeric.irq()),
             Chip::Pit => {
                 if self.pit.take_edge() {
-                    self.pic.pulse(0);
+                    // A low time that nobody sampled.
+                    self.set_irq(0, false);
+                    self.set_irq(0, true);
                 }
-                self.pic.set_line(0, self.pit.irq());
+                self.set_irq(0, self.pit.irq());
             }
             Chip::I8042 => self.settle_keyboard(map),
-            Chip::Cmos => self.pic.set_line(8, self.cmos.irq()),
+            Chip::Cmos => self.set_irq(8, self.cmos.irq()),
             Chip::Com1 => self.settle_serial(0, 4),
             Chip::Com2 => self.settle_serial(1, 3),
-            Chip::Ata0 => self.pic.set_line(14, self.ata[0].irq()),
-            Chip::Ata1 => self.pic.set_line(15, self.ata[1].irq()),
+            Chip::Ata0 => self.set_irq(14, self.ata[0].irq()),
+            Chip::Ata1 => self.set_irq(15, self.ata[1].irq()),
             Chip::Fdc => self.settle_floppy(now, map),
         }
         self.reschedule(chip);
     }
 
+    /// Drives the request line of an ISA interrupt: to the 8259s, and to the I/O APIC, where IRQ 0 has pin 2 because
+    /// pin 0 is the 8259's.
+    #[inline]
+    fn set_irq(&mut self, irq: u8, high: bool) {
+        self.pic.set_line(irq, high);
+        if let Some(apic) = &mut self.apic {
+            apic.set_pin(if irq == 0 { 2 } else { irq }, high);
+            apic.set_ext_int(self.pic.int());
+        }
+    }
+
+    fn settle_pic(&mut self) {
+        if let Some(apic) = &mut self.apic {
+            apic.set_ext_int(self.pic.int());
+        }
+    }
+
     fn settle_keyboard(&mut self, map: &mut PhysMap) {
-        self.pic.set_line(1, self.i8042.irq());
-        self.pic.set_line(12, self.i8042.irq12());
+        self.set_irq(1, self.i8042.irq());
+        self.set_irq(12, self.i8042.irq12());
         self.reset_requested |= self.i8042.take_reset();
         if let Some(open) = self.i8042.take_a20() {
             self.set_a20(open, map);
@@ -337,11 +376,10 @@ impl Board {
     }
 
     fn settle_serial(&mut self, com: usize, irq: u8) {
-        let port = &mut self.com[com];
-        if port.take_dropped() {
-            self.pic.set_line(irq, false);
+        if self.com[com].take_dropped() {
+            self.set_irq(irq, false);
         }
-        self.pic.set_line(irq, port.irq());
+        self.set_irq(irq, self.com[com].irq());
     }
 
     fn settle_pci(&mut self, map: &mut PhysMap) {
@@ -372,7 +410,7 @@ impl Board {
     fn route_pirqs(&mut self) {
         let levels = self.pci.routed_levels();
         for irq in PIRQ_TARGETS {
-            self.pic.set_line(irq, levels >> irq & 1 != 0);
+            self.set_irq(irq, levels >> irq & 1 != 0);
         }
     }
 
@@ -381,7 +419,7 @@ impl Board {
         if self.fdc.wants_transfer(now) {
             self.fdc.transfer(&mut self.dma, map);
         }
-        self.pic.set_line(6, self.fdc.irq());
+        self.set_irq(6, self.fdc.irq());
     }
 
     /// One gate, which the keyboard controller and port 92h both move: the last write counts.
@@ -425,34 +463,78 @@ impl Board {
         }
     }
 
-    /// A read of `width` in the VGA window.
-    pub fn mmio_read(&mut self, at: GuestPhys, width: Width, _now: Ticks) -> u32 {
+    /// A read of `width` in a chip's window: the VGA's, or a page of the APIC's.
+    pub fn mmio_read(&mut self, at: GuestPhys, width: Width, now: Ticks) -> u32 {
+        if !VGA_WINDOW.contains(&at.0) {
+            return self.apic.as_ref().map_or(width.mask(), |apic| apic.mmio_read(at, width, now));
+        }
         (0..width.bytes()).fold(0, |v, i| v | u32::from(self.vga.read_memory(at.0 + i)) << (8 * i))
     }
 
-    /// A write of `width` in the VGA window.
-    pub fn mmio_write(&mut self, at: GuestPhys, width: Width, value: u32, _now: Ticks) {
+    /// A write of `width` in a chip's window. Whether the interrupt line or the time of the next event may have
+    /// changed.
+    pub fn mmio_write(&mut self, at: GuestPhys, width: Width, value: u32, now: Ticks) -> bool {
+        if !VGA_WINDOW.contains(&at.0) {
+            self.apic.iter_mut().for_each(|apic| apic.mmio_write(at, width, value, now));
+            self.reschedule(Chip::Apic);
+            return true;
+        }
         for i in 0..width.bytes() {
             self.vga.write_memory(at.0 + i, (value >> (8 * i)) as u8);
         }
+        false
     }
 
     /// The processor's FERR# line; returns IGNNE#.
     pub fn numeric_error(&mut self, asserted: bool) -> bool {
         self.numeric.set_ferr(asserted);
-        self.pic.set_line(13, self.numeric.irq());
+        self.set_irq(13, self.numeric.irq());
         self.numeric.ignne()
     }
 
-    /// The interrupt controller's INT line.
+    /// Whether the processor is asked to take an interrupt.
     #[inline(always)]
     pub fn interrupt_requested(&self) -> bool {
-        self.pic.int()
+        self.apic.as_ref().map_or(self.pic.int(), |apic| apic.requests(self.pic.int()))
     }
 
     /// The INTA cycle: the vector.
     pub fn acknowledge(&mut self) -> u8 {
-        self.pic.acknowledge()
+        if let Some(vector) = self.apic.as_mut().and_then(Apic::acknowledge) {
+            return vector;
+        }
+        let vector = self.pic.acknowledge();
+        self.settle_pic();
+        vector
+    }
+
+    /// Whether an NMI waits for the processor.
+    #[inline]
+    pub fn nmi_requested(&self) -> bool {
+        self.apic.as_ref().is_some_and(Apic::nmi)
+    }
+
+    /// The processor takes the NMI.
+    pub fn take_nmi(&mut self) {
+        self.apic.iter_mut().for_each(Apic::take_nmi);
+    }
+
+    /// Whether some interrupt line is set to make an NMI.
+    pub fn makes_nmis(&self) -> bool {
+        self.apic.as_ref().is_some_and(Apic::makes_nmis)
+    }
+
+    /// Whether there is an APIC.
+    pub fn has_apic(&self) -> bool {
+        self.apic.is_some()
+    }
+
+    /// The processor's IA32_APIC_BASE is `value`.
+    pub fn set_apic_base(&mut self, value: u32, map: &mut PhysMap) {
+        let Some(apic) = self.apic.as_mut() else { return };
+        apic.set_base((value & APIC_ENABLE != 0).then_some(GuestPhys(value & APIC_PAGE)));
+        map.set_chip_pages(apic.pages());
+        self.reschedule(Chip::Apic);
     }
 
     /// What the two interrupt controllers hold, the master first.
@@ -474,7 +556,7 @@ impl Board {
 
     /// Hashes the state of every chip.
     pub fn hash_state(&self, h: &mut impl Hasher) {
-        (&self.pic, &self.pit, &self.i8042, &self.cmos, &self.com, &self.ata).hash(h);
+        (&self.pic, &self.apic, &self.pit, &self.i8042, &self.cmos, &self.com, &self.ata).hash(h);
         (&self.fdc, &self.dma, &self.vga, &self.pci, &self.fw_cfg, &self.debug, &self.numeric).hash(h);
         (self.reset_requested, self.next).hash(h);
     }

@@ -54,7 +54,14 @@ fn hash_cpu(cpu: &Cpu, h: &mut DefaultHasher) {
         (s.selector, s.base, s.limit, s.attr).hash(h);
     }
     (cpu.gdtr.base, cpu.gdtr.limit, cpu.idtr.base, cpu.idtr.limit).hash(h);
-    (cpu.msrs.tsc_offset, cpu.msrs.sysenter_cs, cpu.msrs.sysenter_esp, cpu.msrs.sysenter_eip).hash(h);
+    (
+        cpu.msrs.tsc_offset,
+        cpu.msrs.apic_base,
+        cpu.msrs.sysenter_cs,
+        cpu.msrs.sysenter_esp,
+        cpu.msrs.sysenter_eip,
+    )
+        .hash(h);
     cpu.fpu.hash(h);
 }
 

@@ -12,6 +12,7 @@ pub mod world;
 use crate::addr::Linear;
 use crate::bus::phys::PhysMap;
 use crate::bus::{Clock, Ticks};
+use crate::cpu::control::APIC_BASE_RESET;
 use crate::cpu::{Activity, Cpu, Eflags, Fault, Special};
 use crate::decode::{Decoded, MAX_INSN_LEN, Op, SegReg, decode, lower};
 use crate::error::Result;
@@ -129,9 +130,10 @@ impl Machine {
         let mut board = Board::new(config.board);
         board.reset(&mut map);
         let mut world = World::new(map, board);
-        world.settle();
+        let cpu = power_on(&world.board);
+        world.place_apic(&cpu);
         Ok(Self {
-            cpu: Cpu::new(),
+            cpu,
             world,
             counts: Counts { exceptions: [0; 32], interrupts: BTreeMap::new(), unbuilt: BTreeMap::new() },
             history: History::default(),
@@ -168,10 +170,10 @@ impl Machine {
     /// The reset line: the processor and the chips start again, RAM and time stay.
     pub fn reset(&mut self) {
         let (now, idle) = (self.cpu.now, self.cpu.idle);
-        self.cpu = Cpu { now, idle, ..Cpu::new() };
+        self.cpu = Cpu { now, idle, ..power_on(&self.world.board) };
         self.pending = None;
         self.world.board.reset(&mut self.world.map);
-        self.world.settle();
+        self.world.place_apic(&self.cpu);
         self.world.tlb.flush(true);
     }
 
@@ -223,7 +225,21 @@ impl Machine {
         if self.cpu.now >= limits.ticks || self.cpu.retired() >= limits.retired {
             return Some(Outcome::Reached);
         }
-        self.interrupt().map(Outcome::TripleFault)
+        self.nmi().or_else(|| self.interrupt()).map(Outcome::TripleFault)
+    }
+
+    /// Takes an NMI, unless one is being served or the last instruction holds it off.
+    fn nmi(&mut self) -> Option<TripleFault> {
+        if !self.world.board.nmi_requested() {
+            return None;
+        }
+        let held_off = self.cpu.special.intersects(Special::HOLDS_INTERRUPTS);
+        if self.cpu.nmi_blocked || held_off || self.pending.is_some() {
+            return None;
+        }
+        self.world.board.take_nmi();
+        *self.counts.interrupts.entry(Event::Nmi.vector()).or_default() += 1;
+        self.deliver(Event::Nmi).err()
     }
 
     /// Takes a requested interrupt, if the processor is open to it.
@@ -242,7 +258,7 @@ impl Machine {
     /// Halted: skips to the next chip event.
     fn rest(&mut self, limits: &Limits, skip_at_once: bool) -> Option<Outcome> {
         let next = self.world.board.next_event();
-        if !self.cpu.system_flags.contains(Eflags::IF) {
+        if !self.cpu.system_flags.contains(Eflags::IF) && !self.world.board.makes_nmis() {
             return Some(Outcome::HaltedForever);
         }
         let Some(next) = next else { return Some(Outcome::Idle(None)) };
@@ -259,7 +275,9 @@ impl Machine {
     fn horizon(&self, limits: &Limits) -> Ticks {
         let budget = limits.retired - self.cpu.retired();
         // A chip faster than the clock gets one look in each tick.
-        let next = self.world.board.next_event().unwrap_or(Ticks::MAX).max(self.cpu.now + 1);
+        // An NMI that could not be taken here is looked at again after the next instruction.
+        let event = if self.world.board.nmi_requested() { Some(0) } else { self.world.board.next_event() };
+        let next = event.unwrap_or(Ticks::MAX).max(self.cpu.now + 1);
         limits.ticks.min(next).min(self.cpu.now.saturating_add(budget))
     }
 
@@ -324,4 +342,11 @@ impl Machine {
             *self.counts.unbuilt.entry(lower::mnemonic(&bytes, code32)).or_default() += 1;
         }
     }
+}
+
+/// The processor after power-on, with a local APIC if the board has the I/O APIC to it.
+fn power_on(board: &Board) -> Cpu {
+    let mut cpu = Cpu::new();
+    cpu.msrs.apic_base = if board.has_apic() { APIC_BASE_RESET } else { 0 };
+    cpu
 }

@@ -5,6 +5,7 @@ use crate::addr::GuestPhys;
 use crate::bus::Width;
 use crate::cpu::{Cr0, Eflags, Segment, TableReg, gpr};
 use crate::decode::SegReg;
+use crate::device::apic::LOCAL_APIC;
 
 /// What a BIOS last wrote to the chips when it passes control on: port, value.
 const POST: &[(u16, u8)] = &[
@@ -34,6 +35,10 @@ const POST: &[(u16, u8)] = &[
     (0x64, 0xae),
 ];
 
+/// The same for the local APIC, by register: on, LINT0 passes the 8259's interrupts on, LINT1 is the NMI ("virtual wire
+/// mode", MultiProcessor Specification 1.4, 3.6.2.2).
+const APIC_POST: &[(u32, u32)] = &[(0x0f0, 0x1ff), (0x350, 0x700), (0x360, 0x400)];
+
 impl Machine {
     /// Sets the chips up as a BIOS leaves them, for a kernel that starts without one: its loader would have run
     /// under a BIOS, and it may read the keyboard, say, without asking for it.
@@ -41,6 +46,12 @@ impl Machine {
         for &(port, value) in POST {
             let world = &mut self.world;
             world.board.port_write(port, Width::Byte, value.into(), self.cpu.now, &mut world.map);
+        }
+        if self.world.board.has_apic() {
+            for &(register, value) in APIC_POST {
+                let at = LOCAL_APIC.offset(register);
+                self.world.board.mmio_write(at, Width::Dword, value, self.cpu.now);
+            }
         }
         self.world.settle();
     }

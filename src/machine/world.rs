@@ -109,6 +109,12 @@ impl World {
         }
     }
 
+    /// Tells the board and the memory map where the processor has its local APIC.
+    pub(super) fn place_apic(&mut self, cpu: &Cpu) {
+        self.board.set_apic_base(cpu.msrs.apic_base, &mut self.map);
+        self.settle();
+    }
+
     /// To be called after memory and the board were restored: nothing cached counts any more.
     pub(super) fn settle_restored(&mut self, tlb: &[crate::mmu::tlb::Saved]) {
         self.map_epoch = self.map.epoch();
@@ -205,7 +211,13 @@ impl World {
                     cpu.leave.set(true);
                 }
             }
-            Target::Chip => self.board.mmio_write(at, width, value & width.mask(), cpu.now),
+            Target::Chip => {
+                if self.board.mmio_write(at, width, value & width.mask(), cpu.now) {
+                    self.settle();
+                    self.chips_touched = true;
+                    cpu.leave.set(true);
+                }
+            }
             Target::Rom | Target::Open => {}
         }
     }
@@ -406,6 +418,12 @@ impl Env for World {
             item.copy_from_slice(&pattern[..W::BYTES as usize]);
         }
         true
+    }
+
+    fn moved_apic(&mut self, cpu: &Cpu) {
+        self.place_apic(cpu);
+        self.chips_touched = true;
+        cpu.leave.set(true);
     }
 
     fn numeric_error(&mut self, _: &Cpu, asserted: bool) -> bool {

@@ -22,6 +22,7 @@ pub(crate) fn machine(guest: &Builtin) -> Machine {
         disks: [if kind == Guest::Disk { medium() } else { None }, None, None, None],
         floppies: [if kind == Guest::Floppy { medium() } else { None }, None],
         firmware,
+        apic: true,
         ..BoardConfig::default()
     };
     let bios = firmware.then(|| include_bytes!("../../guest-programs/bios/bios.bin").to_vec());

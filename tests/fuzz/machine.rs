@@ -110,6 +110,7 @@ fn config(data: &mut Bytes) -> Config {
         disks,
         floppies,
         firmware: data.chance(32),
+        apic: data.chance(128),
         ..BoardConfig::default()
     };
     let bios = board.firmware.then(|| {

@@ -64,6 +64,7 @@ impl Lab {
             mem: parts.mem,
             hz: parts.hz,
             epoch: 946_684_800,
+            apic: true,
             bios: parts.bios.as_ref().map(|(bios, _)| std::fs::read(bios).unwrap()),
             vga_bios: parts.bios.as_ref().map(|(_, vga)| std::fs::read(vga).unwrap()),
             disks: drives(parts.disks),

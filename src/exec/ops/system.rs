@@ -3,7 +3,9 @@
 
 use crate::addr::Linear;
 use crate::bus::Width;
-use crate::cpu::control::{DR6_BD, DR6_ONES, DR7_GD, DR7_ONES, DR7_ZEROS};
+use crate::cpu::control::{
+    APIC_ENABLE, APIC_FIRST, APIC_PAGE, DR6_BD, DR6_ONES, DR7_GD, DR7_ONES, DR7_ZEROS,
+};
 use crate::cpu::{Activity, Cpu, Cr0, Cr4, Eflags, Fault, Segment, Selector, Shadow, TableReg, Word, gpr};
 use crate::decode::{Insn, Op, Place};
 use crate::exec::operand::{DstReg, Mem, Source, Target, by_rm, by_width, ea, load, store};
@@ -328,12 +330,17 @@ fn mov_to_dr<E: Env>(cpu: &mut Cpu, _: &mut E, i: &Insn) -> Result<(), Fault> {
 
 // CPUID
 fn cpuid_insn<E: Env>(cpu: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), Fault> {
-    let [eax, ebx, ecx, edx] = cpuid::leaf(cpu.regs[gpr::EAX]);
+    let [eax, ebx, ecx, edx] = cpuid::leaf(cpu.regs[gpr::EAX], apic_feature(cpu));
     cpu.regs[gpr::EAX] = eax;
     cpu.regs[gpr::EBX] = ebx;
     cpu.regs[gpr::ECX] = ecx;
     cpu.regs[gpr::EDX] = edx;
     Ok(())
+}
+
+/// The feature bit follows the APIC's enable bit (SDM vol. 3, 10.4.3).
+fn apic_feature(cpu: &Cpu) -> u32 {
+    if cpu.msrs.apic_base & APIC_ENABLE != 0 { cpuid::feature::APIC } else { 0 }
 }
 
 fn set_edx_eax(cpu: &mut Cpu, value: u64) {
@@ -367,6 +374,7 @@ fn rdpmc<E: Env>(cpu: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), Fault> {
 // Model-specific registers (SDM vol. 4).
 const IA32_TSC: u32 = 0x10;
 const IA32_PLATFORM_ID: u32 = 0x17;
+const IA32_APIC_BASE: u32 = 0x1b;
 const IA32_BIOS_SIGN_ID: u32 = 0x8b;
 const IA32_SYSENTER_CS: u32 = 0x174;
 const IA32_SYSENTER_ESP: u32 = 0x175;
@@ -379,6 +387,7 @@ fn rdmsr<E: Env>(cpu: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), Fault> {
         IA32_TSC => tsc(cpu),
         // No microcode, no platform strapping.
         IA32_PLATFORM_ID | IA32_BIOS_SIGN_ID => 0,
+        IA32_APIC_BASE if cpu.msrs.apic_base != 0 => u64::from(cpu.msrs.apic_base),
         IA32_SYSENTER_CS => u64::from(cpu.msrs.sysenter_cs),
         IA32_SYSENTER_ESP => u64::from(cpu.msrs.sysenter_esp),
         IA32_SYSENTER_EIP => u64::from(cpu.msrs.sysenter_eip),
@@ -389,17 +398,30 @@ fn rdmsr<E: Env>(cpu: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), Fault> {
 }
 
 // WRMSR
-fn wrmsr<E: Env>(cpu: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), Fault> {
+fn wrmsr<E: Env>(cpu: &mut Cpu, env: &mut E, _: &Insn) -> Result<(), Fault> {
     privileged(cpu)?;
     let low = cpu.regs[gpr::EAX];
     let value = u64::from(low) | (u64::from(cpu.regs[gpr::EDX]) << 32);
     match cpu.regs[gpr::ECX] {
         IA32_TSC => cpu.msrs.tsc_offset = value.wrapping_sub(cpu.now),
+        IA32_APIC_BASE if cpu.msrs.apic_base != 0 => set_apic_base(cpu, env, value)?,
         IA32_BIOS_SIGN_ID => {}
         IA32_SYSENTER_CS => cpu.msrs.sysenter_cs = low,
         IA32_SYSENTER_ESP => cpu.msrs.sysenter_esp = low,
         IA32_SYSENTER_EIP => cpu.msrs.sysenter_eip = low,
         _ => return Err(Fault::GP0),
     }
+    Ok(())
+}
+
+/// IA32_APIC_BASE: the page in bits 31-12, enable in bit 11; bit 8, this is the first processor, stays. There is no
+/// memory above 4 GiB to move it to.
+fn set_apic_base<E: Env>(cpu: &mut Cpu, env: &mut E, value: u64) -> Result<(), Fault> {
+    let reserved = !u64::from(APIC_PAGE | APIC_ENABLE | APIC_FIRST);
+    if value & reserved != 0 {
+        return Err(Fault::GP0);
+    }
+    cpu.msrs.apic_base = value as u32 | APIC_FIRST;
+    env.moved_apic(cpu);
     Ok(())
 }

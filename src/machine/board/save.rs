@@ -3,6 +3,7 @@
 
 use super::Board;
 use crate::bus::Ticks;
+use crate::device::apic::Apic;
 use crate::device::ata::Ata;
 use crate::device::cmos::Cmos;
 use crate::device::debug_ports::DebugPorts;
@@ -25,6 +26,7 @@ use std::collections::BTreeMap;
 #[derive(Serialize, Deserialize)]
 pub struct State {
     pic: Pic,
+    apic: Option<Apic>,
     pit: Pit,
     i8042: I8042,
     cmos: Cmos,
@@ -50,6 +52,7 @@ impl Board {
     pub fn save(&self) -> State {
         State {
             pic: self.pic.clone(),
+            apic: self.apic.clone(),
             pit: self.pit.clone(),
             i8042: self.i8042.clone(),
             cmos: self.cmos.clone(),
@@ -77,6 +80,7 @@ impl Board {
     pub fn restore(&mut self, state: &State) -> Result<()> {
         self.restore_media(state)?;
         self.pic = state.pic.clone();
+        self.apic = state.apic.clone();
         self.pit = state.pit.clone();
         self.i8042 = state.i8042.clone();
         self.cmos = state.cmos.clone();

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::bus::phys::Target;
+use crate::device::apic::{IO_APIC, LOCAL_APIC};
 use crate::device::disk::{MemoryDisk, SECTOR};
 use crate::device::keymap::Stroke;
 use crate::mem::Ram;
@@ -97,6 +98,7 @@ fn board_with_drives() -> (Board, PhysMap) {
         disks: [disk(b'd', 2016), None, None, None],
         floppies: [disk(b'f', 2880), None],
         firmware: true,
+        apic: true,
         ..BoardConfig::default()
     };
     let mut map = PhysMap::new(Ram::new(4 << 20).unwrap());
@@ -194,6 +196,15 @@ fn random_port_access_does_no_harm() {
     (1..=8).for_each(random_port_access);
 }
 
+/// A place in the VGA's window or in one of the APIC's pages.
+fn window(value: u32) -> GuestPhys {
+    match value >> 30 {
+        0 => LOCAL_APIC.offset(value & 0x3f0),
+        1 => IO_APIC.offset(value & 0x10),
+        _ => GuestPhys(0xa_0000 + (value & 0x1_fffc)),
+    }
+}
+
 fn random_port_access(seed: u64) {
     let (mut board, mut map) = board_with_drives();
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -213,8 +224,8 @@ fn random_port_access(seed: u64) {
         let value = random() as u32;
         match r >> 2 & 7 {
             0..=2 => drop(board.port_read(port, width, now, &mut map)),
-            3 => drop(board.mmio_read(GuestPhys(0xa_0000 + (value & 0x1_fffc)), width, now)),
-            4 => board.mmio_write(GuestPhys(0xa_0000 + (value & 0x1_fffc)), width, value, now),
+            3 => drop(board.mmio_read(window(value), width, now)),
+            4 => drop(board.mmio_write(window(value), width, random() as u32, now)),
             5 if board.interrupt_requested() => drop(board.acknowledge()),
             _ => board.port_write(port, width, value, now, &mut map),
         }
@@ -260,4 +271,76 @@ fn a_routed_pci_interrupt_reaches_the_interrupt_controller_as_a_level() {
     assert_eq!(levels(&board), 1 << 3);
     board.port_write(0xcfd, Width::Byte, 0x80, 0, &mut map);
     assert_eq!(levels(&board), 0, "its route is off again");
+}
+
+/// A board whose local APIC is on.
+fn board_with_apic() -> (Board, PhysMap) {
+    let config = BoardConfig { ram_size: 4 << 20, apic: true, ..BoardConfig::default() };
+    let mut map = PhysMap::new(Ram::new(4 << 20).unwrap());
+    let mut board = Board::new(config);
+    board.reset(&mut map);
+    board.set_apic_base(0xfee0_0900, &mut map);
+    board.mmio_write(LOCAL_APIC.offset(0xf0), Width::Dword, 0x1ff, 0);
+    (board, map)
+}
+
+fn redirect(board: &mut Board, pin: u32, entry: u32) {
+    board.mmio_write(IO_APIC, Width::Dword, 0x10 + 2 * pin, 0);
+    board.mmio_write(IO_APIC.offset(0x10), Width::Dword, entry, 0);
+}
+
+#[test]
+fn the_timer_interrupts_through_pin_2_of_the_io_apic() {
+    let (mut board, mut map) = board_with_apic();
+    redirect(&mut board, 2, 0x31);
+    for (port, value) in [(0x43, 0x34), (0x40, 0), (0x40, 1)] {
+        board.port_write(port, Width::Byte, value, 0, &mut map);
+    }
+    for _ in 0..2 {
+        let due = board.next_event().unwrap();
+        board.advance(due, &mut map);
+        assert!(board.interrupt_requested());
+        assert_eq!(board.acknowledge(), 0x31);
+        assert!(!board.interrupt_requested(), "it is in service");
+        assert!(board.mmio_write(LOCAL_APIC.offset(0xb0), Width::Dword, 0, due));
+    }
+}
+
+#[test]
+fn the_8259_comes_through_lint0_and_without_the_apic_directly() {
+    let (mut board, mut map) = board_with_apic();
+    let setup = [(0x20, 0x11), (0x21, 8), (0x21, 4), (0x21, 1), (0x21, 0xef), (0x3fc, 0x0b), (0x3f9, 2)];
+    for (port, value) in setup {
+        board.port_write(port, Width::Byte, value, 0, &mut map);
+    }
+    assert!(!board.interrupt_requested(), "LINT0 is masked");
+    board.mmio_write(LOCAL_APIC.offset(0x350), Width::Dword, 0x700, 0);
+    assert!(board.interrupt_requested());
+    board.mmio_write(LOCAL_APIC.offset(0x350), Width::Dword, 0x1_0700, 0);
+    board.set_apic_base(0xfee0_0100, &mut map);
+    assert!(board.interrupt_requested(), "disabled, the processor has the 8259 at its pin");
+    assert_eq!(map.backing(LOCAL_APIC).read, Target::Open);
+    assert_eq!(board.acknowledge(), 0x0c);
+}
+
+#[test]
+fn the_local_timer_is_an_event_of_the_board() {
+    let (mut board, mut map) = board_with_apic();
+    for (register, value) in [(0x3e0, 0xb), (0x320, 0xef), (0x380, 1000)] {
+        board.mmio_write(LOCAL_APIC.offset(register), Width::Dword, value, 50);
+    }
+    run(&mut board, 1049, &mut map);
+    assert!(!board.interrupt_requested());
+    run(&mut board, 1050, &mut map);
+    assert_eq!(board.acknowledge(), 0xef);
+}
+
+#[test]
+fn a_reset_puts_the_apic_back_and_keeps_what_drives_its_pins() {
+    let (mut board, mut map) = board_with_apic();
+    redirect(&mut board, 2, 0x31);
+    board.reset(&mut map);
+    assert_eq!(board.mmio_read(LOCAL_APIC.offset(0xf0), Width::Dword, 0), 0xff);
+    board.mmio_write(IO_APIC, Width::Dword, 0x14, 0);
+    assert_eq!(board.mmio_read(IO_APIC.offset(0x10), Width::Dword, 0), 0x1_0000);
 }
