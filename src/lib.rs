@@ -16,6 +16,7 @@
 //! | [`exec`] | the semantics of instructions, over the seam [`exec::env::Env`] |
 //! | [`interp`] | the run loop over cached traces |
 //! | [`machine`] | the board, reset, and running it |
+//! | [`vmm`] | the monitor: trap and emulate, shadow page tables |
 //! | [`load`] | flat, ELF, Multiboot and disk images |
 //! | [`snapshot`] | files of saved machines and of recorded input |
 //! | [`debug`] | why a guest died, in plain English; the stub for gdb |
@@ -39,4 +40,5 @@ pub mod mem;
 pub mod mmu;
 pub mod saved;
 pub mod snapshot;
+pub mod vmm;
 pub mod width;

@@ -1,9 +1,9 @@
 //! The physical memory map: RAM, the legacy firmware region with its shadow (PAM) attributes, the ROM below
 //! 4 GiB, chips' windows, and nothing.
 
-use crate::addr::{GuestPhys, PAGE_SIZE};
+use crate::addr::{GuestPhys, MachineAddr, PAGE_SIZE};
 use crate::error::{Error, Result};
-use crate::mem::{self, Ram};
+use crate::mem::{self, P2m, Ram, Traces};
 use bitflags::bitflags;
 use serde::{Deserialize, Serialize};
 
@@ -48,8 +48,12 @@ const PAM_BLOCK: u32 = 0x4000;
 
 /// The machine's physical memory.
 pub struct PhysMap {
-    /// Guest RAM.
+    /// The RAM that there is: the guest's, or a whole machine's with a guest in it.
     pub ram: Ram,
+    /// Where in it the guest's frames are.
+    p2m: P2m,
+    /// Guest frames whose writes a monitor wants to know of.
+    pub traces: Traces,
     /// The ROM content of C0000-FFFFF.
     low_rom: Vec<u8>,
     /// The ROM that ends at 4 GiB.
@@ -87,6 +91,8 @@ impl PhysMap {
     /// A map with `ram`, no ROM, and the firmware region open as RAM.
     pub fn new(ram: Ram) -> Self {
         Self {
+            p2m: P2m::identity(ram.size()),
+            traces: Traces::default(),
             ram,
             low_rom: vec![0xff; (FIRMWARE.end - FIRMWARE.start) as usize],
             high_rom: Vec::new(),
@@ -134,6 +140,39 @@ impl PhysMap {
         Ok(())
     }
 
+    /// Moves the guest's RAM into `machine`, each frame to where `p2m` says. What was cached of this map is void.
+    pub fn relocate(&mut self, mut machine: Ram, p2m: P2m) {
+        for (from, to) in self.p2m.frames().zip(p2m.frames()) {
+            let page = self.ram.page(from);
+            // Memory that was never written stays untouched: the host need not provide it.
+            if page.iter().any(|b| *b != 0) {
+                machine.write(to, page);
+            }
+        }
+        self.ram = machine;
+        self.p2m = p2m;
+        self.epoch += 1;
+    }
+
+    /// Where in the machine the guest's frames are.
+    #[inline(always)]
+    pub fn p2m(&self) -> &P2m {
+        &self.p2m
+    }
+
+    /// Where in the machine's memory the guest's `at`, an address in its RAM, is.
+    #[inline(always)]
+    pub fn machine(&self, at: GuestPhys) -> MachineAddr {
+        self.p2m.machine(at)
+    }
+
+    /// Stores `bytes`, within one page of the guest's RAM, for whoever writes.
+    #[inline]
+    pub fn write_ram(&mut self, at: GuestPhys, bytes: &[u8]) {
+        self.ram.write(self.p2m.machine(at), bytes);
+        self.traces.note(at, bytes.len() as u32);
+    }
+
     /// Sets where accesses to `C0000 + 16 KiB * block` go.
     pub fn set_pam(&mut self, block: usize, pam: Pam) {
         if self.pam[block] != pam {
@@ -153,7 +192,7 @@ impl PhysMap {
     /// What is in it, and what answers where.
     pub fn save(&self) -> Saved {
         Saved {
-            ram: self.ram.save(),
+            ram: self.ram.save(&self.p2m),
             low_rom: self.low_rom.clone(),
             high_rom: self.high_rom.clone(),
             pam: self.pam,
@@ -170,7 +209,7 @@ impl PhysMap {
         if saved.low_rom.len() != self.low_rom.len() {
             return Err(Error::Usage("the saved firmware region has another size".into()));
         }
-        self.ram.restore(&saved.ram)?;
+        self.ram.restore(&saved.ram, &self.p2m)?;
         self.low_rom.clone_from(&saved.low_rom);
         self.high_rom.clone_from(&saved.high_rom);
         self.pam = saved.pam;
@@ -208,12 +247,12 @@ impl PhysMap {
             both(Target::Chip)
         } else if FIRMWARE.contains(&at.0) {
             let pam = self.pam[((at.0 - FIRMWARE.start) / PAM_BLOCK) as usize];
-            let ram = if self.ram.holds(at.page(), PAGE_SIZE) { Target::Ram } else { Target::Open };
+            let ram = if self.p2m.holds(at.page(), PAGE_SIZE) { Target::Ram } else { Target::Open };
             Backing {
                 read: if pam.contains(Pam::READ_RAM) { ram } else { Target::Rom },
                 write: if pam.contains(Pam::WRITE_RAM) { ram } else { Target::Open },
             }
-        } else if self.ram.holds(at.page(), PAGE_SIZE) {
+        } else if self.p2m.holds(at.page(), PAGE_SIZE) {
             both(Target::Ram)
         } else if self.high_rom_offset(at).is_some() {
             Backing { read: Target::Rom, write: Target::Open }
@@ -251,7 +290,7 @@ impl PhysMap {
 
     fn read_in_page(&self, at: GuestPhys, buf: &mut [u8]) {
         match self.backing(at).read {
-            Target::Ram => self.ram.read(at, buf),
+            Target::Ram => self.ram.read(self.p2m.machine(at), buf),
             Target::Rom => (0u32..).zip(buf).for_each(|(n, b)| *b = self.rom_byte(at.offset(n))),
             Target::Chip | Target::Open => buf.fill(0xff),
         }
@@ -262,7 +301,7 @@ impl PhysMap {
         for (i, b) in data.iter().enumerate() {
             let a = at.offset(i as u32);
             if self.backing(a).write == Target::Ram {
-                self.ram.write(a, &[*b]);
+                self.write_ram(a, &[*b]);
             }
         }
     }

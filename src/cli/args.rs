@@ -49,11 +49,8 @@ pub fn hertz(text: &str) -> Result<u64, String> {
     }
 }
 
-/// A memory size: `64K`, `16M`, `1G` (powers of 1024), or bytes; a multiple of 4 KiB from 64 KiB to 3 GiB.
-///
-/// # Errors
-/// A sentence.
-pub fn memory(text: &str) -> Result<u32, String> {
+/// A number of bytes: `64K`, `16M`, `1G` (powers of 1024), or bytes.
+fn bytes(text: &str) -> Result<Option<u64>, String> {
     let (n, suffix) = split(text)?;
     let shift = match suffix.to_ascii_uppercase().as_str() {
         "" | "B" => 0,
@@ -62,8 +59,25 @@ pub fn memory(text: &str) -> Result<u32, String> {
         "G" | "GB" | "GIB" => 30,
         _ => return Err(format!("the suffix `{suffix}` is none of K, M, G")),
     };
-    let bytes = n.checked_mul(1 << shift).filter(|b| (64 << 10..=3 << 30).contains(b) && b % 4096 == 0);
+    Ok(n.checked_mul(1 << shift))
+}
+
+/// A memory size: a multiple of 4 KiB from 64 KiB to 3 GiB.
+///
+/// # Errors
+/// A sentence.
+pub fn memory(text: &str) -> Result<u32, String> {
+    let bytes = bytes(text)?.filter(|b| (64 << 10..=3 << 30).contains(b) && b % 4096 == 0);
     bytes.map(|b| b as u32).ok_or_else(|| "give a multiple of 4 KiB from 64K to 3G".into())
+}
+
+/// The memory of a whole machine: a multiple of 4 KiB up to 4 GiB.
+///
+/// # Errors
+/// A sentence.
+pub fn machine_memory(text: &str) -> Result<u64, String> {
+    let bytes = bytes(text)?.filter(|b| (4096..=4 << 30).contains(b) && b % 4096 == 0);
+    bytes.ok_or_else(|| "give a multiple of 4 KiB up to 4G".into())
 }
 
 /// An address: decimal, or hexadecimal after `0x`.

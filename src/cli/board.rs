@@ -18,6 +18,7 @@ use crate::load::{Entry, Symbol};
 use crate::machine::board::BoardConfig;
 use crate::machine::{Config, Limits as MachineLimits, Machine, Outcome as MachineOutcome, Wants, Watcher};
 use crate::snapshot::Saved;
+use crate::vmm;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -35,7 +36,8 @@ pub fn build(spec: Spec) -> Result<Box<dyn Pc>> {
     match spec.restore {
         Some(saved) => {
             let (disks, floppies) = (drives(spec.disks)?, drives(spec.floppies)?);
-            let machine = Machine::from_state(&saved.state, disks, floppies)?;
+            let mut machine = Machine::from_state(&saved.state, disks, floppies)?;
+            virtualize(&mut machine, spec.monitor)?;
             Ok(pc(machine, spec.trace, listen(spec.gdb)?, saved.reboots, Vec::new()))
         }
         None => build_new(spec),
@@ -86,7 +88,13 @@ fn build_new(spec: Spec) -> Result<Box<dyn Pc>> {
     let bios = firmware.then(|| spec.bios.unwrap_or_else(|| OWN_BIOS.to_vec()));
     let mut machine = Machine::new(Config { ram_size: spec.mem, board, bios, vga_bios: spec.vga_bios })?;
     spec.plan.carry_out(&mut machine);
+    virtualize(&mut machine, spec.monitor)?;
     Ok(pc(machine, spec.trace, listen(spec.gdb)?, firmware, spec.plan.symbols))
+}
+
+/// Puts the machine under the monitor that is asked for.
+fn virtualize(machine: &mut Machine, monitor: Option<vmm::Config>) -> Result<()> {
+    monitor.map_or(Ok(()), |config| vmm::trap(machine, &config))
 }
 
 fn drives<const N: usize>(drives: Vec<Drive>) -> Result<[Option<Box<dyn Disk>>; N]> {

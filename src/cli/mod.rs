@@ -8,6 +8,7 @@ mod demo;
 pub mod dump;
 mod guests;
 pub mod keys;
+pub mod monitor;
 pub mod report;
 pub mod run;
 pub mod screen;

@@ -2,6 +2,7 @@
 
 use super::builtin::{self, Builtin};
 use super::keys::{self, KeyStep};
+use super::monitor::MonitorArgs;
 use super::session::{self, Build, Drive, End, Medium, Pc, Spec, Trace, TraceFilter, Wishes};
 use super::snapshot::{self, Media};
 use super::tap::Tape;
@@ -125,6 +126,9 @@ pub struct Run {
     /// one
     #[arg(long, value_name = "PORT", conflicts_with_all = ["record", "replay"])]
     pub gdb: Option<u16>,
+    /// Who stands between the guest and the processor.
+    #[command(flatten)]
+    pub monitor: MonitorArgs,
     /// Print what the run counted, on standard error
     #[arg(long)]
     pub stats: bool,
@@ -232,6 +236,7 @@ impl Run {
             trace: None,
             trace_file: None,
             gdb: None,
+            monitor: MonitorArgs::default(),
             stats: false,
             json: false,
             dump_state: None,
@@ -311,7 +316,10 @@ impl Run {
     fn spec(&self) -> Result<(Spec, Vec<String>)> {
         if let Some(path) = &self.restore {
             let trace = self.trace.map(|what| self.trace_to(what)).transpose()?;
-            return Ok((Spec { trace, gdb: self.gdb, ..snapshot::spec(path)? }, Vec::new()));
+            return Ok((
+                Spec { trace, gdb: self.gdb, monitor: self.monitor.config()?, ..snapshot::spec(path)? },
+                Vec::new(),
+            ));
         }
         let source = self.source()?;
         let plan = self.plan(source.as_ref())?;
@@ -483,6 +491,7 @@ impl Run {
             floppies,
             trace: self.trace.map(|what| self.trace_to(what)).transpose()?,
             gdb: self.gdb,
+            monitor: self.monitor.config()?,
             plan,
             restore: None,
         })

@@ -45,6 +45,8 @@ pub struct Spec {
     pub trace: Option<Trace>,
     /// The port to wait for gdb at.
     pub gdb: Option<u16>,
+    /// The monitor between the guest and the processor; none on the bare machine.
+    pub monitor: Option<crate::vmm::Config>,
     /// What to store, and how to start.
     pub plan: Plan,
     /// A saved machine to go on from, instead of all that but the disks and the trace.

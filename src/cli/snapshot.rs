@@ -127,6 +127,7 @@ pub(super) fn spec(path: &Path) -> Result<Spec> {
         floppies: open(&floppies)?,
         trace: None,
         gdb: None,
+        monitor: None,
         plan: Plan::firmware(),
         restore: Some(machine),
     })

@@ -157,7 +157,7 @@ impl Segment {
 }
 
 /// A descriptor as it stands in a table (SDM vol. 3, 3.4.5 and 3.5).
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Descriptor(pub u64);
 
 impl Descriptor {

@@ -40,7 +40,7 @@ impl Machine {
         hash_cpu(&self.cpu, &mut h);
         (self.delivered, self.pending.map(|f| (f.vector(), f.code(), f.address()))).hash(&mut h);
         self.world.tlb.entries().for_each(|e| e.hash(&mut h));
-        self.world.map.ram.bytes().hash(&mut h);
+        self.world.map.p2m().frames().for_each(|at| self.world.map.ram.page(at).hash(&mut h));
         self.world.board.hash_state(&mut h);
         h.finish()
     }

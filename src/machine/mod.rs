@@ -3,8 +3,10 @@
 pub mod board;
 mod describe;
 pub mod history;
+pub mod monitor;
 mod observe;
 mod save;
+mod space;
 mod start;
 mod stops;
 pub mod world;
@@ -22,8 +24,10 @@ use crate::interp::{Interp, Stop};
 use crate::mem::Ram;
 use board::{Board, BoardConfig};
 use history::History;
+pub use monitor::Monitor;
 pub use save::State;
 use serde::{Deserialize, Serialize};
+pub use space::{Flushes, Space};
 use std::collections::BTreeMap;
 pub use stops::{CodeStop, DataStop, Hit, Stops};
 pub use world::{Wants, Watcher, World};
@@ -110,6 +114,8 @@ pub struct Machine {
     pending: Option<Fault>,
     /// Where a debugger stops a run.
     pub stops: Stops,
+    /// Who runs the guest's instructions in the place of the bare processor.
+    monitor: Option<Box<dyn Monitor>>,
 }
 
 impl Machine {
@@ -143,6 +149,7 @@ impl Machine {
             delivered: None,
             pending: None,
             stops: Stops::default(),
+            monitor: None,
         })
     }
 
@@ -175,6 +182,7 @@ impl Machine {
         self.world.board.reset(&mut self.world.map);
         self.world.place_apic(&self.cpu);
         self.world.tlb.flush(true);
+        self.tell_monitor();
     }
 
     /// Runs to the first of `limits`.
@@ -287,7 +295,24 @@ impl Machine {
         } else if self.world.watcher.as_ref().is_some_and(|w| w.wants.insn) {
             self.execute_observed(until)
         } else {
-            self.interp.run(&mut self.cpu, &mut self.world, until)
+            match &mut self.monitor {
+                Some(monitor) => monitor.run(&mut self.cpu, &mut self.world, until),
+                None => self.interp.run(&mut self.cpu, &mut self.world, until),
+            }
+        }
+    }
+
+    /// Runs one instruction, or one iteration of a string instruction, on the careful path.
+    fn step(&mut self) -> std::result::Result<(), Fault> {
+        match &mut self.monitor {
+            Some(monitor) => {
+                let until = self.cpu.now + 1;
+                match monitor.run(&mut self.cpu, &mut self.world, until) {
+                    Stop::Fault(fault) => Err(fault),
+                    Stop::Budget | Stop::Exit(_) => Ok(()),
+                }
+            }
+            None => self.interp.step(&mut self.cpu, &mut self.world),
         }
     }
 

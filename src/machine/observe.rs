@@ -19,7 +19,7 @@ impl Machine {
                 return stop;
             }
             report(&mut self.world, &self.cpu);
-            if let Err(fault) = self.interp.step(&mut self.cpu, &mut self.world) {
+            if let Err(fault) = self.step() {
                 return Stop::Fault(fault);
             }
         }

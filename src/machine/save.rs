@@ -98,6 +98,7 @@ impl Machine {
         self.delivered = state.delivered;
         self.pending = state.pending;
         self.counts = state.counts.clone();
+        self.tell_monitor();
         Ok(())
     }
 

@@ -172,7 +172,7 @@ impl Machine {
             }
             // Each iteration of a string instruction is a step of its own.
             self.cpu.deadline = self.cpu.now + 1;
-            if let Err(fault) = self.interp.step(&mut self.cpu, &mut self.world) {
+            if let Err(fault) = self.step() {
                 // It did not complete: what it read will be read again.
                 self.world.data_stops.hit = None;
                 return Stop::Fault(fault);

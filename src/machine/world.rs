@@ -2,16 +2,17 @@
 //! physical memory map, and the board.
 
 use super::board::Board;
+use super::space::{Flushes, MachineTables, Parked, Space};
 use super::stops::DataStops;
-use crate::addr::{GuestPhys, Linear, PAGE_OFFSET, PAGE_SIZE};
+use crate::addr::{GuestPhys, Linear, MachineAddr, PAGE_OFFSET, PAGE_SIZE};
 use crate::bus::Width;
-use crate::bus::phys::{PhysMap, Target};
+use crate::bus::phys::{Backing, PhysMap, Target};
 use crate::cpu::control::{Dr7, Watch};
 use crate::cpu::{Cpu, Cr0, Cr4, Eflags, Fault, Word};
 use crate::event::{Event, Sink};
 use crate::exec::Env;
 use crate::interp::CodeEnv;
-use crate::mmu::paging::{Access, TableMemory, walk};
+use crate::mmu::paging::{Access, Mapping, TableMemory, walk};
 use crate::mmu::tlb::{Class, Direct, Tlb};
 
 /// Which events a sink is told of.
@@ -54,11 +55,19 @@ pub struct World {
     pub(super) data_stops: DataStops,
     map_epoch: u32,
     /// Each data access is to be looked at.
-    careful: bool,
+    pub(super) careful: bool,
     break_hits: u32,
     chips_touched: bool,
     /// The interrupt request line, as it was after the board was last spoken to.
-    intr: bool,
+    pub(super) intr: bool,
+    /// Whose memory the processor at hand sees.
+    pub(super) space: Space,
+    /// What belongs to the other space meanwhile.
+    pub(super) parked: Parked,
+    /// Physical addresses of the processor at hand are not machine addresses: the guest's under a monitor.
+    pub(super) scattered: bool,
+    /// What the guest flushed of its TLB, for a monitor.
+    pub(super) flushes: Option<Flushes>,
 }
 
 impl TableMemory for PhysMap {
@@ -66,7 +75,7 @@ impl TableMemory for PhysMap {
     fn read_entry(&self, at: GuestPhys) -> u32 {
         let at = self.gated(at);
         if self.backing(at).read == Target::Ram {
-            return u32::read(self.ram.bytes(), at.0 as usize).unwrap_or(!0);
+            return u32::read(self.ram.bytes(), self.machine(at).0 as usize).unwrap_or(!0);
         }
         let mut bytes = [0; 4];
         self.read(at, &mut bytes);
@@ -76,7 +85,8 @@ impl TableMemory for PhysMap {
     fn write_entry(&mut self, at: GuestPhys, value: u32) {
         let at = self.gated(at);
         if self.backing(at).write == Target::Ram {
-            self.ram.write(at, &value.to_le_bytes());
+            // No trace: what a walk sets is no write of the guest's.
+            self.ram.write(self.machine(at), &value.to_le_bytes());
         }
     }
 }
@@ -97,6 +107,10 @@ impl World {
             break_hits: 0,
             chips_touched: false,
             intr: false,
+            space: Space::Guest,
+            parked: Parked::default(),
+            scattered: false,
+            flushes: None,
         }
     }
 
@@ -161,20 +175,30 @@ impl World {
 
     /// What may go straight to RAM in `frame`.
     fn direct(&self, frame: GuestPhys) -> Direct {
-        if self.careful || self.watches_memory() {
+        // Under a monitor the guest's own TLB serves emulation only, which has no need to be fast.
+        if self.careful || self.watches_memory() || self.scattered {
             return Direct { read: false, write: false };
+        }
+        let writable = !self.map.ram.has_code(MachineAddr(frame.0));
+        if self.space == Space::Machine {
+            return Direct { read: true, write: writable };
         }
         let backing = self.map.backing(frame);
         let read = backing.read == Target::Ram;
-        Direct { read, write: read && backing.write == Target::Ram && !self.map.ram.has_code(frame) }
+        Direct { read, write: read && backing.write == Target::Ram && writable }
     }
 
     fn translate(&mut self, cpu: &Cpu, at: Linear, access: Access) -> Result<GuestPhys, Fault> {
         if let Some(phys) = self.tlb.lookup(at, access.into()) {
             return Ok(phys);
         }
-        let mut mapping = walk(cpu, &mut self.map, at, access)?;
-        mapping.frame = self.map.gated(mapping.frame);
+        let mapping = match self.space {
+            Space::Guest => {
+                let mapping = walk(cpu, &mut self.map, at, access)?;
+                Mapping { frame: self.map.gated(mapping.frame), ..mapping }
+            }
+            Space::Machine => walk(cpu, &mut MachineTables(&mut self.map.ram), at, access)?,
+        };
         if self.map.ram.code_changed() {
             // An accessed or dirty bit went into a page table that lies among code.
             cpu.leave.set(true);
@@ -184,10 +208,25 @@ impl World {
         Ok(GuestPhys(mapping.frame.0 | at.page_offset()))
     }
 
+    /// What answers at `at` for the processor at hand: a real one under a monitor reaches memory only.
+    fn backing(&self, at: GuestPhys) -> Backing {
+        match self.space {
+            Space::Guest => self.map.backing(at),
+            Space::Machine => Backing { read: Target::Ram, write: Target::Ram },
+        }
+    }
+
+    /// Where `at`, an address in RAM, is.
+    #[inline(always)]
+    fn ram_address(&self, at: GuestPhys) -> MachineAddr {
+        if self.scattered { self.map.machine(at) } else { MachineAddr(at.0) }
+    }
+
     fn read_phys(&mut self, cpu: &Cpu, at: GuestPhys, width: Width) -> u32 {
-        match self.map.backing(at).read {
+        match self.backing(at).read {
             Target::Ram => {
-                let (ram, at) = (self.map.ram.bytes(), at.0 as usize);
+                let at = self.ram_address(at).0 as usize;
+                let ram = self.map.ram.bytes();
                 match width {
                     Width::Byte => u8::read(ram, at).map(u32::from),
                     Width::Word => u16::read(ram, at).map(u32::from),
@@ -204,9 +243,14 @@ impl World {
     }
 
     fn write_phys(&mut self, cpu: &Cpu, at: GuestPhys, width: Width, value: u32) {
-        match self.map.backing(at).write {
+        match self.backing(at).write {
             Target::Ram => {
-                self.map.ram.write(at, &value.to_le_bytes()[..width.bytes() as usize]);
+                let bytes = value.to_le_bytes();
+                let bytes = &bytes[..width.bytes() as usize];
+                match self.space {
+                    Space::Guest => self.map.write_ram(at, bytes),
+                    Space::Machine => self.map.ram.write(MachineAddr(at.0), bytes),
+                }
                 if self.map.ram.code_changed() {
                     cpu.leave.set(true);
                 }
@@ -288,6 +332,10 @@ impl World {
     fn tell_memory(&mut self, cpu: &Cpu, at: Linear, phys: GuestPhys, width: u32, value: u32, write: bool) {
         self.data_stops.note(at, width, write);
         if let Some(w) = self.watcher.as_mut().filter(|w| w.wants.memory) {
+            let phys = match self.space {
+                Space::Guest => phys,
+                Space::Machine => self.map.p2m().guest(MachineAddr(phys.0)).unwrap_or(phys),
+            };
             w.sink.record(cpu.now, &Event::Memory { at, phys, width, value, write });
         }
     }
@@ -364,6 +412,10 @@ impl Env for World {
     }
 
     fn port_in(&mut self, cpu: &Cpu, port: u16, width: Width) -> u32 {
+        if self.space == Space::Machine {
+            self.parked.escapes += 1;
+            return width.mask();
+        }
         let value = self.board.port_read(port, width, cpu.now, &mut self.map);
         self.settle();
         self.chips_touched = true;
@@ -373,6 +425,10 @@ impl Env for World {
     }
 
     fn port_out(&mut self, cpu: &Cpu, port: u16, width: Width, value: u32) {
+        if self.space == Space::Machine {
+            self.parked.escapes += 1;
+            return;
+        }
         self.board.port_write(port, width, value, cpu.now, &mut self.map);
         self.settle();
         self.chips_touched = true;
@@ -382,10 +438,16 @@ impl Env for World {
 
     fn flush_tlb(&mut self, globals: bool) {
         self.tlb.flush(globals);
+        if let Some(flushes) = &mut self.flushes {
+            flushes.note_all(globals);
+        }
     }
 
     fn invalidate_page(&mut self, at: Linear) {
         self.tlb.invalidate(at);
+        if let Some(flushes) = &mut self.flushes {
+            flushes.note_page(at);
+        }
     }
 
     fn move_run(&mut self, cpu: &Cpu, from: Linear, to: Linear, bytes: u32, step: u32) -> bool {
@@ -427,6 +489,10 @@ impl Env for World {
     }
 
     fn numeric_error(&mut self, _: &Cpu, asserted: bool) -> bool {
+        if self.space == Space::Machine {
+            self.parked.escapes += 1;
+            return true;
+        }
         let ignored = self.board.numeric_error(asserted);
         self.settle();
         self.chips_touched = true;
@@ -449,7 +515,9 @@ impl CodeEnv for World {
     }
 
     fn read_code(&mut self, cpu: &Cpu, at: GuestPhys, buf: &mut [u8]) {
-        if self.map.backing(at).read == Target::Chip {
+        if self.space == Space::Machine {
+            self.map.ram.read(MachineAddr(at.0), buf);
+        } else if self.map.backing(at).read == Target::Chip {
             for (n, b) in buf.iter_mut().enumerate() {
                 *b = self.board.mmio_read(at.offset(n as u32), Width::Byte, cpu.now) as u8;
             }
@@ -459,11 +527,13 @@ impl CodeEnv for World {
     }
 
     fn mark_code(&mut self, at: GuestPhys, len: u32) -> bool {
-        let backing = self.map.backing(at);
-        match backing.read {
+        match self.backing(at).read {
             Target::Ram => {
-                if self.map.ram.mark_code(at, len) {
+                let machine = self.ram_address(at);
+                if self.map.ram.mark_code(machine, len) {
                     self.tlb.protect_frame(at);
+                    // Of the two TLBs under a monitor only the real machine's lets writes pass without a look.
+                    self.parked.tlb.protect_frame(GuestPhys(machine.0));
                 }
                 true
             }
@@ -475,7 +545,10 @@ impl CodeEnv for World {
 
     #[inline(always)]
     fn generation(&self, at: GuestPhys) -> u32 {
-        self.map.ram.generation(at)
+        if self.scattered && !self.map.p2m().holds(at, 1) {
+            return 0;
+        }
+        self.map.ram.generation(self.ram_address(at))
     }
 
     fn clear_code_changed(&mut self) {

@@ -4,7 +4,8 @@
 //! page's *generation* on and clears its marks: every cached trace of that page is then stale, since it names the
 //! old generation. This is the one place where self-modifying code is noticed.
 
-use crate::addr::{GuestPhys, PAGE_SHIFT, PAGE_SIZE};
+use super::P2m;
+use crate::addr::{MachineAddr, PAGE_SHIFT, PAGE_SIZE};
 use crate::error::{Error, Result};
 use memmap2::MmapMut;
 use serde::{Deserialize, Serialize};
@@ -12,7 +13,8 @@ use serde::{Deserialize, Serialize};
 /// log2 of the granularity at which code is marked.
 const CHUNK_SHIFT: u32 = 6;
 
-/// Guest RAM from guest-physical 0 up, and its code marks.
+/// The machine's RAM from address 0 up, and its code marks. Guest RAM is all of it, or under a monitor the frames that
+/// a [`P2m`] names.
 pub struct Ram {
     bytes: MmapMut,
     /// Per page: one bit per 64-byte chunk that decoded code came from.
@@ -59,6 +61,15 @@ impl Ram {
                 "a memory size of {size} bytes cannot be built: give a multiple of 4 KiB from 64K to 3G"
             )));
         }
+        Self::of_pages(size >> PAGE_SHIFT)
+    }
+
+    /// RAM of `pages` pages, all zero: a machine that holds a guest and its monitor.
+    ///
+    /// # Errors
+    /// [`Error::Host`] when the host cannot map it.
+    pub fn of_pages(pages: u32) -> Result<Self> {
+        let size = pages << PAGE_SHIFT;
         let pages = (size >> PAGE_SHIFT) as usize;
         Ok(Self {
             bytes: map(size as usize)?,
@@ -76,7 +87,7 @@ impl Ram {
 
     /// Whether `len` bytes from `at` are all RAM.
     #[inline(always)]
-    pub fn holds(&self, at: GuestPhys, len: u32) -> bool {
+    pub fn holds(&self, at: MachineAddr, len: u32) -> bool {
         u64::from(at.0) + u64::from(len) <= self.bytes.len() as u64
     }
 
@@ -93,7 +104,7 @@ impl Ram {
     }
 
     /// Copies RAM from `at` on into `buf`; bytes beyond RAM read as ones.
-    pub fn read(&self, at: GuestPhys, buf: &mut [u8]) {
+    pub fn read(&self, at: MachineAddr, buf: &mut [u8]) {
         let start = (at.0 as usize).min(self.bytes.len());
         let held = buf.len().min(self.bytes.len() - start);
         let (in_ram, beyond) = buf.split_at_mut(held);
@@ -102,7 +113,7 @@ impl Ram {
     }
 
     /// Copies `data` into RAM from `at` on, noticing changed code; bytes beyond RAM are dropped.
-    pub fn write(&mut self, at: GuestPhys, data: &[u8]) {
+    pub fn write(&mut self, at: MachineAddr, data: &[u8]) {
         let start = (at.0 as usize).min(self.bytes.len());
         let end = (start + data.len()).min(self.bytes.len());
         if start == end {
@@ -113,14 +124,14 @@ impl Ram {
         while (a as usize) < end {
             let next = ((a >> PAGE_SHIFT) + 1) << PAGE_SHIFT;
             let stop = (next as usize).min(end) as u32;
-            self.touch(GuestPhys(a), stop - a);
+            self.touch(MachineAddr(a), stop - a);
             a = stop;
         }
     }
 
     /// Notes that `len` bytes at `at`, within one page, changed.
     #[inline]
-    pub fn touch(&mut self, at: GuestPhys, len: u32) {
+    pub fn touch(&mut self, at: MachineAddr, len: u32) {
         let page = at.page_number() as usize;
         if self.code[page] & chunks(at, len) != 0 {
             self.stale(page);
@@ -134,12 +145,17 @@ impl Ram {
         self.code_changed = true;
     }
 
-    /// Its content.
-    pub fn save(&self) -> Saved {
+    /// The page at `at`, its first byte.
+    pub fn page(&self, at: MachineAddr) -> &[u8] {
+        &self.bytes[at.0 as usize..][..PAGE_SIZE as usize]
+    }
+
+    /// The guest's content.
+    pub fn save(&self, map: &P2m) -> Saved {
         let zero = [0; PAGE_SIZE as usize];
-        let pages = (0u32..).zip(self.bytes.chunks(PAGE_SIZE as usize)).filter(|(_, page)| **page != zero);
+        let pages = (0u32..).zip(map.frames().map(|at| self.page(at))).filter(|(_, page)| **page != zero);
         Saved {
-            size: self.size(),
+            size: map.size(),
             pages: pages.map(|(number, page)| Page { number, bytes: page.to_vec() }).collect(),
         }
     }
@@ -148,17 +164,18 @@ impl Ram {
     ///
     /// # Errors
     /// [`Error::Usage`] when `saved` is of RAM of another size.
-    pub fn restore(&mut self, saved: &Saved) -> Result<()> {
-        let whole = |p: &Page| p.bytes.len() == PAGE_SIZE as usize && p.number < self.size() >> PAGE_SHIFT;
-        if saved.size != self.size() || !saved.pages.iter().all(whole) {
+    pub fn restore(&mut self, saved: &Saved, map: &P2m) -> Result<()> {
+        let whole = |p: &Page| p.bytes.len() == PAGE_SIZE as usize && p.number < map.size() >> PAGE_SHIFT;
+        if saved.size != map.size() || !saved.pages.iter().all(whole) {
             return Err(Error::Usage(format!(
                 "a state with {} bytes of memory does not go into a machine with {}",
                 saved.size,
-                self.size()
+                map.size()
             )));
         }
         let mut pages = saved.pages.iter().peekable();
-        for (number, bytes) in (0u32..).zip(self.bytes.chunks_mut(PAGE_SIZE as usize)) {
+        for (number, at) in (0u32..).zip(map.frames()) {
+            let bytes = &mut self.bytes[at.0 as usize..][..PAGE_SIZE as usize];
             match pages.next_if(|p| p.number == number) {
                 Some(page) => bytes.copy_from_slice(&page.bytes),
                 // Memory that was never written stays untouched: the host need not provide it.
@@ -175,7 +192,7 @@ impl Ram {
     }
 
     /// Marks `len` bytes at `at`, within one page, as decoded code. Returns whether the page had no marks before.
-    pub fn mark_code(&mut self, at: GuestPhys, len: u32) -> bool {
+    pub fn mark_code(&mut self, at: MachineAddr, len: u32) -> bool {
         let marks = &mut self.code[at.page_number() as usize];
         let first = *marks == 0;
         *marks |= chunks(at, len);
@@ -184,13 +201,13 @@ impl Ram {
 
     /// Whether any code of the page of `at` is marked.
     #[inline(always)]
-    pub fn has_code(&self, at: GuestPhys) -> bool {
+    pub fn has_code(&self, at: MachineAddr) -> bool {
         self.code[at.page_number() as usize] != 0
     }
 
     /// The generation of the page of `at`; 0 outside RAM.
     #[inline(always)]
-    pub fn generation(&self, at: GuestPhys) -> u32 {
+    pub fn generation(&self, at: MachineAddr) -> u32 {
         self.generation.get(at.page_number() as usize).copied().unwrap_or(0)
     }
 
@@ -207,7 +224,7 @@ impl Ram {
 }
 
 /// The chunk bits of `len` bytes at `at`, within one page.
-fn chunks(at: GuestPhys, len: u32) -> u64 {
+fn chunks(at: MachineAddr, len: u32) -> u64 {
     let first = at.page_offset() >> CHUNK_SHIFT;
     let last = (at.page_offset() + len - 1) >> CHUNK_SHIFT;
     (u64::MAX >> (63 - last)) & (u64::MAX << first)
@@ -238,22 +255,22 @@ mod tests {
     #[test]
     fn a_write_to_marked_code_moves_the_generation() {
         let mut ram = Ram::new(0x10000).unwrap();
-        assert!(ram.mark_code(GuestPhys(0x1040), 4));
-        ram.write(GuestPhys(0x1000), &[1; 64]);
+        assert!(ram.mark_code(MachineAddr(0x1040), 4));
+        ram.write(MachineAddr(0x1000), &[1; 64]);
         assert!(!ram.code_changed(), "the chunk before is not code");
-        ram.write(GuestPhys(0x0ffe), &[1; 0x43]);
+        ram.write(MachineAddr(0x0ffe), &[1; 0x43]);
         assert!(ram.code_changed());
-        assert_eq!(ram.generation(GuestPhys(0x1fff)), 1);
-        assert!(!ram.has_code(GuestPhys(0x1000)));
+        assert_eq!(ram.generation(MachineAddr(0x1fff)), 1);
+        assert!(!ram.has_code(MachineAddr(0x1000)));
     }
 
     #[test]
     fn accesses_beyond_ram_read_ones_and_drop_writes() {
         let mut ram = Ram::new(0x10000).unwrap();
-        ram.write(GuestPhys(0xfffe), &[1, 2, 3, 4]);
+        ram.write(MachineAddr(0xfffe), &[1, 2, 3, 4]);
         let mut buf = [0; 4];
-        ram.read(GuestPhys(0xfffe), &mut buf);
+        ram.read(MachineAddr(0xfffe), &mut buf);
         assert_eq!(buf, [1, 2, 0xff, 0xff]);
-        ram.write(GuestPhys(0xffff_0000), &[1]);
+        ram.write(MachineAddr(0xffff_0000), &[1]);
     }
 }

@@ -71,6 +71,7 @@ impl Lab {
             floppies: drives(parts.floppies),
             trace: None,
             gdb: None,
+            monitor: None,
             plan,
             restore: None,
         };

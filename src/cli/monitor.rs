@@ -1,0 +1,109 @@
+//! The options that put a guest under a monitor, for every command that runs one.
+
+use super::args;
+use crate::error::{Error, Result};
+use crate::vmm;
+use crate::vmm::strategy::{self, Coherence, Mmu, Strategy};
+use clap::{Args, ValueEnum};
+
+/// The options.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Strategy")]
+pub struct MonitorArgs {
+    /// Who runs the guest's sensitive instructions [default: bare]
+    #[arg(long, value_enum)]
+    pub strategy: Option<StrategyArg>,
+    /// Who translates its addresses [default: direct, under a monitor shadow]
+    #[arg(long, value_enum)]
+    pub mmu: Option<MmuArg>,
+    /// How shadow page tables are kept coherent with the guest's [default: trace]
+    #[arg(long, value_enum)]
+    pub coherence: Option<CoherenceArg>,
+    /// Memory of the real machine below the monitor [default: what guest and monitor need]
+    #[arg(long, value_name = "SIZE", value_parser = args::machine_memory)]
+    pub machine_mem: Option<u64>,
+    /// The most frames for shadow page tables [default: 4096]
+    #[arg(long, value_name = "N")]
+    pub shadow_frames: Option<u32>,
+    /// Scatters the guest's memory over the machine's in another way [default: 1]
+    #[arg(long, value_name = "N")]
+    pub frame_seed: Option<u64>,
+}
+
+/// `--strategy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StrategyArg {
+    /// No monitor
+    Bare,
+    /// Trap and emulate, by ring compression
+    Trap,
+}
+
+/// `--mmu`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MmuArg {
+    /// The guest's own page tables
+    Direct,
+    /// Shadow page tables
+    Shadow,
+}
+
+/// `--coherence`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CoherenceArg {
+    /// Guest page tables are write-protected, writes to them emulated
+    Trace,
+    /// The shadow is a virtual TLB, dropped when the guest flushes
+    Vtlb,
+}
+
+impl MonitorArgs {
+    /// The strategy.
+    pub fn strategy(&self) -> Strategy {
+        match self.strategy {
+            None | Some(StrategyArg::Bare) => Strategy::Bare,
+            Some(StrategyArg::Trap) => Strategy::Trap,
+        }
+    }
+
+    /// The monitor to be put under the guest; none on the bare machine.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a combination that means nothing.
+    pub fn config(&self) -> Result<Option<vmm::Config>> {
+        let mmu = self.mmu.map(|mmu| match mmu {
+            MmuArg::Direct => Mmu::Direct,
+            MmuArg::Shadow => Mmu::Shadow,
+        });
+        strategy::mmu_for(self.strategy(), mmu)?;
+        if self.strategy() == Strategy::Bare {
+            let monitors = [
+                ("--coherence", self.coherence.is_some()),
+                ("--machine-mem", self.machine_mem.is_some()),
+                ("--shadow-frames", self.shadow_frames.is_some()),
+                ("--frame-seed", self.frame_seed.is_some()),
+            ];
+            return match monitors.iter().find(|(_, given)| *given) {
+                Some((name, _)) => Err(Error::Usage(format!(
+                    "{name} is a matter of the monitor's, and the bare machine has none: give --strategy trap"
+                ))),
+                None => Ok(None),
+            };
+        }
+        Ok(Some(self.monitor()))
+    }
+
+    /// How a monitor is to be set up, whatever the strategy.
+    pub fn monitor(&self) -> vmm::Config {
+        let default = vmm::Config::default();
+        vmm::Config {
+            coherence: match self.coherence {
+                None | Some(CoherenceArg::Trace) => Coherence::Trace,
+                Some(CoherenceArg::Vtlb) => Coherence::Vtlb,
+            },
+            machine_memory: self.machine_mem,
+            shadow_frames: self.shadow_frames.unwrap_or(default.shadow_frames),
+            seed: self.frame_seed.unwrap_or(default.seed),
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! The seam between the machine and a monitor. The machine keeps the guest's processor, its world, its time and the
+//! delivery of its events; a monitor only takes over the running of its instructions, on a real processor of its own.
+
+use super::{Machine, World};
+use crate::bus::Ticks;
+use crate::cpu::Cpu;
+use crate::interp::Stop;
+use crate::mem::{P2m, Ram};
+use std::any::Any;
+
+/// Runs a guest's instructions in the place of the bare processor.
+pub trait Monitor: Any {
+    /// Runs the guest from the state in `cpu` until `until`, a fault that is the guest's own, or a reason to look up. The
+    /// state is in `cpu` again when it comes back, as the bare processor would leave it.
+    fn run(&mut self, cpu: &mut Cpu, world: &mut World, until: Ticks) -> Stop;
+    /// Processor, memory or chips were replaced from outside: nothing that was derived from them counts any more.
+    fn forget(&mut self, world: &mut World);
+}
+
+impl Machine {
+    /// Puts `monitor` between the guest and the processor, and the guest's memory into `memory`, where `p2m` says.
+    pub fn virtualize(&mut self, monitor: Box<dyn Monitor>, memory: Ram, p2m: P2m) {
+        self.world.virtualize(memory, p2m);
+        self.interp.forget();
+        self.monitor = Some(monitor);
+    }
+
+    /// Tells the monitor, if there is one, that the machine was changed from outside.
+    pub(super) fn tell_monitor(&mut self) {
+        if let Some(monitor) = &mut self.monitor {
+            monitor.forget(&mut self.world);
+        }
+    }
+
+    /// The monitor, if there is one of type `M`.
+    pub fn monitor<M: Monitor>(&self) -> Option<&M> {
+        let monitor: &dyn Any = &**self.monitor.as_ref()?;
+        monitor.downcast_ref()
+    }
+
+    /// The same, to change.
+    pub fn monitor_mut<M: Monitor>(&mut self) -> Option<&mut M> {
+        let monitor: &mut dyn Any = &mut **self.monitor.as_mut()?;
+        monitor.downcast_mut()
+    }
+}

@@ -1,0 +1,191 @@
+//! Two address spaces in one world. Without a monitor the processor is the guest's, and there is one. Under a monitor the
+//! real processor walks the monitor's page tables, in machine memory, and reaches nothing but memory; when the monitor
+//! emulates an instruction, the virtual processor walks the guest's, in guest-physical memory, and reaches the chips.
+//!
+//! A TLB belongs to one of the spaces: the other one is parked meanwhile.
+
+use super::world::World;
+use crate::addr::{GuestPhys, Linear, MachineAddr};
+use crate::bus::phys::PhysMap;
+use crate::cpu::{Cpu, Fault, Word};
+use crate::mem::{P2m, Ram};
+use crate::mmu::paging::{Access, Mapping, TableMemory, walk};
+use crate::mmu::tlb::Tlb;
+use std::cell::RefCell;
+
+/// Whose memory the processor at hand sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Space {
+    /// The guest's: guest page tables, guest-physical addresses, chips.
+    Guest,
+    /// The real machine's, under a monitor: the monitor's page tables, machine addresses, no chips.
+    Machine,
+}
+
+/// What belongs to the other space while one is in use.
+#[derive(Default)]
+pub(super) struct Parked {
+    pub(super) tlb: Tlb,
+    pub(super) careful: bool,
+    /// The interrupt request line: the real processor does not see the virtual one.
+    pub(super) intr: bool,
+    /// Accesses of the real processor that got past the monitor to a chip. None, ever: the tests look.
+    pub(super) escapes: u64,
+}
+
+/// What the guest has flushed since a monitor last asked.
+#[derive(Debug, Default)]
+pub struct Flushes {
+    /// All that is not global.
+    pub all: bool,
+    /// Global pages too.
+    pub globals: bool,
+    /// Single pages.
+    pub pages: Vec<Linear>,
+}
+
+impl Flushes {
+    pub(super) fn note_all(&mut self, globals: bool) {
+        self.all = true;
+        self.globals |= globals;
+    }
+    pub(super) fn note_page(&mut self, at: Linear) {
+        self.pages.push(at);
+    }
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        !self.all && self.pages.is_empty()
+    }
+}
+
+/// Page tables in machine memory, as the real processor's walker sees them. Entries are made with accessed and dirty
+/// bits set, so it never writes.
+pub(super) struct MachineTables<'a>(pub(super) &'a mut Ram);
+
+impl TableMemory for MachineTables<'_> {
+    fn read_entry(&self, at: GuestPhys) -> u32 {
+        u32::read(self.0.bytes(), at.0 as usize).unwrap_or(0)
+    }
+    fn write_entry(&mut self, at: GuestPhys, value: u32) {
+        self.0.write(MachineAddr(at.0), &value.to_le_bytes());
+    }
+}
+
+/// The guest's page tables, noting which entries a walk reads.
+struct Noting<'a> {
+    memory: &'a mut dyn DynTables,
+    read: RefCell<Vec<GuestPhys>>,
+}
+
+/// [`TableMemory`] as an object, so that one walk serves any memory.
+trait DynTables {
+    fn read(&self, at: GuestPhys) -> u32;
+    fn write(&mut self, at: GuestPhys, value: u32);
+}
+
+impl<M: TableMemory> DynTables for M {
+    fn read(&self, at: GuestPhys) -> u32 {
+        self.read_entry(at)
+    }
+    fn write(&mut self, at: GuestPhys, value: u32) {
+        self.write_entry(at, value);
+    }
+}
+
+impl TableMemory for Noting<'_> {
+    fn read_entry(&self, at: GuestPhys) -> u32 {
+        self.read.borrow_mut().push(at);
+        self.memory.read(at)
+    }
+    fn write_entry(&mut self, at: GuestPhys, value: u32) {
+        self.memory.write(at, value);
+    }
+}
+
+impl World {
+    /// Makes this the world of a machine under a monitor: `machine` is its memory, `p2m` says where the guest is in it.
+    pub fn virtualize(&mut self, machine: Ram, p2m: P2m) {
+        self.map.relocate(machine, p2m);
+        self.scattered = self.map.p2m().is_scattered();
+        self.flushes = Some(Flushes::default());
+        self.tlb.flush(true);
+        self.settle();
+    }
+
+    /// The real processor takes over: from now on the world is the machine's.
+    pub fn enter_machine(&mut self) {
+        self.change(Space::Machine);
+        self.scattered = false;
+    }
+
+    /// The monitor takes over: the world is the guest's again.
+    pub fn leave_machine(&mut self) {
+        self.change(Space::Guest);
+        self.scattered = self.map.p2m().is_scattered();
+    }
+
+    fn change(&mut self, to: Space) {
+        debug_assert!(self.space != to, "the world is in this space already");
+        self.space = to;
+        std::mem::swap(&mut self.tlb, &mut self.parked.tlb);
+        std::mem::swap(&mut self.careful, &mut self.parked.careful);
+        std::mem::swap(&mut self.intr, &mut self.parked.intr);
+    }
+
+    /// What the guest flushed since this was last asked.
+    pub fn take_flushes(&mut self) -> Flushes {
+        self.flushes.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Whether the guest flushed anything since then.
+    pub fn has_flushes(&self) -> bool {
+        self.flushes.as_ref().is_some_and(|f| !f.is_empty())
+    }
+
+    /// The real machine's TLB, while the world is the guest's.
+    pub fn machine_tlb(&mut self) -> &mut Tlb {
+        &mut self.parked.tlb
+    }
+
+    /// Accesses of the real processor that got past the monitor to a chip.
+    pub fn escapes(&self) -> u64 {
+        self.parked.escapes
+    }
+
+    /// Where the guest's supervisor finds `at`, for an observer, and whether the accessed bits on the way are all set. No
+    /// bit is set, no TLB is looked at.
+    pub fn peek_used(&self, cpu: &Cpu, at: Linear) -> Option<(GuestPhys, bool)> {
+        /// Tables that stay as they are, and tell whether a walk would have changed them.
+        struct Watched<'a>(&'a PhysMap, bool);
+        impl TableMemory for Watched<'_> {
+            fn read_entry(&self, at: GuestPhys) -> u32 {
+                self.0.read_entry(at)
+            }
+            fn write_entry(&mut self, _: GuestPhys, _: u32) {
+                self.1 = true;
+            }
+        }
+        let mut tables = Watched(&self.map, false);
+        let mapping = walk(cpu, &mut tables, at, Access { user: false, write: false }).ok()?;
+        let changed = tables.1;
+        Some((self.map.gated(mapping.frame.offset(at.page_offset())), !changed))
+    }
+
+    /// Walks the guest's page tables for `access`, as the guest's processor would: accessed and dirty bits are set. Gives
+    /// the mapping, with the A20 gate applied, and the addresses of the entries that were read, from the top.
+    ///
+    /// # Errors
+    /// The guest's #PF.
+    pub fn walk_guest(
+        &mut self,
+        cpu: &Cpu,
+        at: Linear,
+        access: Access,
+    ) -> Result<(Mapping, Vec<GuestPhys>), Fault> {
+        let mut tables = Noting { memory: &mut self.map, read: RefCell::default() };
+        let mapping = walk(cpu, &mut tables, at, access)?;
+        let read = tables.read.into_inner();
+        let read = read.into_iter().map(|at| self.map.gated(at)).collect();
+        Ok((Mapping { frame: self.map.gated(mapping.frame), ..mapping }, read))
+    }
+}

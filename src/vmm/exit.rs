@@ -1,0 +1,142 @@
+//! Exits: why the monitor was entered, how often, and where from.
+
+use crate::bus::Ticks;
+use crate::decode::{Insn, Op};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Why the monitor was entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// A privileged instruction.
+    Privileged,
+    /// A port: IN, OUT, INS, OUTS.
+    PortIo,
+    /// HLT.
+    Halt,
+    /// INT n, INT3, INTO.
+    SoftwareInterrupt,
+    /// A load of a segment register, or a far transfer, that must not go unseen.
+    SegmentReload,
+    /// A page fault that is the guest's.
+    TruePageFault,
+    /// A page fault for a translation that the shadow did not have, or not with these rights.
+    HiddenPageFault,
+    /// A write to a page table of the guest's.
+    TracePageTable,
+    /// A write to a descriptor table of the guest's.
+    TraceDescriptors,
+    /// An access to a chip, to a ROM, or to nothing.
+    Mmio,
+    /// An access beyond a truncated segment, which the guest's own segment allows.
+    Truncated,
+    /// Another exception that is the guest's.
+    Reflected,
+    /// An interrupt of the guest's waited for the end of a one-instruction shadow.
+    InterruptWindow,
+    /// An interrupt of the guest's came.
+    ExternalInterrupt,
+}
+
+impl Cause {
+    /// All of them, in the order of tables.
+    pub const ALL: [Self; 14] = [
+        Self::Privileged,
+        Self::PortIo,
+        Self::Halt,
+        Self::SoftwareInterrupt,
+        Self::SegmentReload,
+        Self::TruePageFault,
+        Self::HiddenPageFault,
+        Self::TracePageTable,
+        Self::TraceDescriptors,
+        Self::Mmio,
+        Self::Truncated,
+        Self::Reflected,
+        Self::InterruptWindow,
+        Self::ExternalInterrupt,
+    ];
+
+    /// Its name in tables and in cost files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Privileged => "privileged",
+            Self::PortIo => "port-io",
+            Self::Halt => "halt",
+            Self::SoftwareInterrupt => "software-interrupt",
+            Self::SegmentReload => "segment-reload",
+            Self::TruePageFault => "true-page-fault",
+            Self::HiddenPageFault => "hidden-page-fault",
+            Self::TracePageTable => "trace-page-table",
+            Self::TraceDescriptors => "trace-descriptors",
+            Self::Mmio => "mmio",
+            Self::Truncated => "truncated",
+            Self::Reflected => "reflected",
+            Self::InterruptWindow => "interrupt-window",
+            Self::ExternalInterrupt => "external-interrupt",
+        }
+    }
+
+    /// What a general-protection fault of `insn` is about, if the emulation of it succeeds.
+    pub fn of(insn: &Insn) -> Self {
+        use Op::*;
+        match insn.op {
+            In | Out | Ins | Outs => Self::PortIo,
+            Hlt => Self::Halt,
+            Int | Int3 | Into | Int1 | Bound => Self::SoftwareInterrupt,
+            MovToSeg | PopSeg | LoadFar | JmpFar | CallFar | JmpFarMem | CallFarMem | Retf | Iret => {
+                Self::SegmentReload
+            }
+            Cli | Sti | Pushf | Popf | Sysenter | Sysexit | Lgdt | Lidt | Lldt | Ltr | Lmsw | Clts | Invd
+            | Wbinvd | Invlpg | MovFromCr | MovToCr | MovFromDr | MovToDr | Rdtsc | Rdpmc | Rdmsr | Wrmsr
+            | Sgdt | Sidt | Sldt | Str | Smsw => Self::Privileged,
+            _ => Self::Truncated,
+        }
+    }
+}
+
+/// An exit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// Guest time.
+    pub now: Ticks,
+    /// Why.
+    pub cause: Cause,
+    /// The guest's CS selector.
+    pub cs: u16,
+    /// The guest's EIP.
+    pub eip: u32,
+}
+
+/// Places that are kept apart; the rest counts by cause alone.
+const MOST_SITES: usize = 4096;
+
+/// What was counted of exits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exits {
+    /// By cause.
+    pub by_cause: BTreeMap<Cause, u64>,
+    /// By cause and linear address of the instruction.
+    pub by_site: BTreeMap<(Cause, u32), u64>,
+}
+
+impl Exits {
+    /// Counts one, at the linear address `at`.
+    pub fn count(&mut self, cause: Cause, at: u32) {
+        *self.by_cause.entry(cause).or_default() += 1;
+        if self.by_site.len() < MOST_SITES || self.by_site.contains_key(&(cause, at)) {
+            *self.by_site.entry((cause, at)).or_default() += 1;
+        }
+    }
+
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.by_cause.values().sum()
+    }
+
+    /// Those of `cause`.
+    pub fn of(&self, cause: Cause) -> u64 {
+        self.by_cause.get(&cause).copied().unwrap_or(0)
+    }
+}

@@ -1,0 +1,190 @@
+//! The shadow MMU: translations from guest-linear to machine addresses, made lazily from the guest's page tables and the
+//! frame map, and kept coherent with the guest's tables by one of two policies.
+//!
+//! An entry allows what the guest's tables allow, and less where the monitor must see an access: writes while the
+//! guest's dirty bit is clear (so that the walk sets it), writes to traced frames, all accesses to chips and ROM.
+//! What it allows less than the guest shows as a hidden page fault, which the guest never learns of.
+
+mod pool;
+mod shadow;
+mod tables;
+mod target;
+mod trace;
+mod vtlb;
+
+use super::strategy::Coherence;
+use crate::addr::{GuestPhys, Linear};
+use crate::bus::phys::{PhysMap, Target};
+use crate::cpu::{Cpu, Cr0, Cr4, Fault};
+use crate::machine::{Flushes, World};
+use crate::mmu::paging::{Access, Mapping};
+pub use pool::FramePool;
+pub use shadow::{Change, MmuCounts, Noted, Reason, Shadow};
+pub use tables::PageTables;
+pub use target::{Exhausted, Leaf, Root, ShadowTarget, Stale};
+
+/// Fewest frames for tables: one instruction must find all the pages that it touches mapped at once, and each may lie in
+/// another 4 MiB.
+pub const FEWEST_FRAMES: u32 = 16;
+
+/// What tells one guest address space from another, as far as translations differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    /// CR0.PG; without it the rest is 0 and false.
+    pub paging: bool,
+    /// CR3's frame.
+    pub cr3: u32,
+    /// CR4.PSE.
+    pub pse: bool,
+    /// CR0.WP.
+    pub wp: bool,
+}
+
+impl Key {
+    /// The address space that `cpu` is in.
+    pub fn of(cpu: &Cpu) -> Self {
+        let paging = cpu.cr0.contains(Cr0::PG);
+        Self {
+            paging,
+            cr3: if paging { cpu.cr3 & !0xfff } else { 0 },
+            pse: paging && cpu.cr4.contains(Cr4::PSE),
+            wp: paging && cpu.cr0.contains(Cr0::WP),
+        }
+    }
+}
+
+/// A translation that was just made.
+pub(super) struct Fill<'a> {
+    root: Root,
+    at: Linear,
+    mapping: &'a Mapping,
+    /// The guest's entries that it was made from, from the top.
+    entries: &'a [GuestPhys],
+}
+
+/// How the shadow is kept coherent with the guest's tables. The two ways are [`trace::Trace`] and [`vtlb::Vtlb`].
+trait Policy {
+    /// The address space for `key`, made if need be.
+    fn space(&mut self, shadow: &mut Shadow, map: &mut PhysMap, key: Key) -> Result<Root, Exhausted>;
+    /// A translation is about to be made.
+    fn filling(&mut self, shadow: &mut Shadow, map: &mut PhysMap, fill: &Fill<'_>);
+    /// The guest flushed its TLB, or pages of it.
+    fn flushed(&mut self, shadow: &mut Shadow, map: &mut PhysMap, flushes: &Flushes);
+    /// A frame that is traced as a page table was written.
+    fn written(&mut self, shadow: &mut Shadow, map: &mut PhysMap, at: GuestPhys, len: u32);
+    /// A frame is needed: frees at least one. `current` must stay, but may be emptied.
+    fn evict(&mut self, shadow: &mut Shadow, map: &mut PhysMap, current: Option<Root>);
+    /// Drops everything that can be.
+    fn forget(&mut self, shadow: &mut Shadow, map: &mut PhysMap);
+}
+
+/// What became of a page fault of the real processor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resolution {
+    /// It was hidden: the translation is there now.
+    Filled,
+    /// The guest's own tables forbid the access.
+    Guest(Fault),
+    /// The frame is traced: the write is to be emulated.
+    Traced(Reason),
+    /// A chip, a ROM, or nothing is there: the access is to be emulated.
+    Mmio,
+}
+
+/// The shadow MMU.
+pub struct ShadowMmu {
+    /// The translations and the traces.
+    pub shadow: Shadow,
+    policy: Box<dyn Policy>,
+    current: Option<(Key, Root)>,
+}
+
+impl ShadowMmu {
+    /// An empty one over `target`, kept coherent as `coherence` says.
+    pub fn new(target: PageTables, coherence: Coherence) -> Self {
+        let policy: Box<dyn Policy> = match coherence {
+            Coherence::Trace => Box::new(trace::Trace::default()),
+            Coherence::Vtlb => Box::new(vtlb::Vtlb::default()),
+        };
+        Self { shadow: Shadow::new(target), policy, current: None }
+    }
+
+    /// The current address space.
+    pub fn root(&self) -> Option<Root> {
+        self.current.map(|(_, root)| root)
+    }
+
+    /// Makes the address space that `cpu` is in the current one.
+    pub fn enter(&mut self, cpu: &Cpu, map: &mut PhysMap) {
+        let key = Key::of(cpu);
+        if self.current.is_some_and(|(current, _)| current == key) {
+            return;
+        }
+        let root = loop {
+            match self.policy.space(&mut self.shadow, map, key) {
+                Ok(root) => break root,
+                Err(Exhausted) => {
+                    let current = self.root();
+                    self.policy.evict(&mut self.shadow, map, current);
+                }
+            }
+        };
+        self.shadow.target.switch_root(root);
+        self.shadow.counts.switches += 1;
+        self.current = Some((key, root));
+    }
+
+    /// Answers a page fault of the real processor at `at`.
+    pub fn resolve(&mut self, cpu: &Cpu, world: &mut World, at: Linear, access: Access) -> Resolution {
+        let Some((_, root)) = self.current else { return Resolution::Mmio };
+        let (mapping, entries) = match world.walk_guest(cpu, at, access) {
+            Ok(found) => found,
+            Err(fault) => return Resolution::Guest(fault),
+        };
+        let map = &mut world.map;
+        let backing = map.backing(mapping.frame);
+        if backing.read != Target::Ram {
+            return Resolution::Mmio;
+        }
+        self.policy.filling(&mut self.shadow, map, &Fill { root, at, mapping: &mapping, entries: &entries });
+        let traced = self.shadow.traced(mapping.frame);
+        let guarded = !traced.is_empty() || backing.write != Target::Ram;
+        if access.write && guarded {
+            return if traced.is_empty() { Resolution::Mmio } else { Resolution::Traced(traced) };
+        }
+        let rights = rights(cpu, &mapping, access, guarded);
+        while self.shadow.map(map, root, at, mapping.frame, rights).is_err() {
+            self.policy.evict(&mut self.shadow, map, Some(root));
+        }
+        Resolution::Filled
+    }
+
+    /// The guest flushed its TLB, or pages of it.
+    pub fn flushed(&mut self, map: &mut PhysMap, flushes: &Flushes) {
+        self.policy.flushed(&mut self.shadow, map, flushes);
+    }
+
+    /// `len` bytes at `at`, in a frame traced as a page table, were written.
+    pub fn written(&mut self, map: &mut PhysMap, at: GuestPhys, len: u32) {
+        self.policy.written(&mut self.shadow, map, at, len);
+    }
+
+    /// Drops all translations: what answers where has changed.
+    pub fn forget(&mut self, map: &mut PhysMap) {
+        self.policy.forget(&mut self.shadow, map);
+        self.current = None;
+    }
+}
+
+/// User and write bits of the entry for `mapping`, so that `access` goes through: never more than the guest's processor
+/// would allow, whoever asks.
+fn rights(cpu: &Cpu, mapping: &Mapping, access: Access, guarded: bool) -> (bool, bool) {
+    let write = mapping.write && mapping.dirty && !guarded;
+    let wp = cpu.cr0.contains(Cr0::WP);
+    if access.write && !access.user && !mapping.write && !wp {
+        // The guest's kernel may write to a read-only page, its user code may not; the real CR0.WP is set, always. So the
+        // page is the kernel's until user code asks for it.
+        return (false, !guarded);
+    }
+    (mapping.user, write)
+}

@@ -1,0 +1,235 @@
+//! The shadow's books, common to both coherence policies: the translations, which of them let a guest frame be written,
+//! which guest frames are traced and why, and what happened to each entry.
+
+use super::tables::PageTables;
+use super::target::{Exhausted, Leaf, Root, ShadowTarget};
+use crate::addr::{GuestPhys, Linear, PAGE_SHIFT};
+use crate::bus::Ticks;
+use crate::bus::phys::PhysMap;
+use bitflags::bitflags;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+bitflags! {
+    /// Why a guest frame is traced.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Reason: u8 {
+        /// A page directory or page table of the guest's lies there.
+        const PAGE_TABLE = 1;
+        /// The guest's GDT or LDT lies there.
+        const DESCRIPTORS = 2;
+    }
+}
+
+/// What happened to a shadow entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Change {
+    /// Made from the guest's tables, on a hidden fault.
+    Filled,
+    /// Made again with other rights, on a hidden fault.
+    Refilled,
+    /// Writes taken away: its frame is traced from now on.
+    Downgraded,
+    /// Taken away: the guest wrote the entry that it was made from.
+    Synced,
+    /// Taken away: the guest flushed its TLB.
+    Flushed,
+    /// Taken away: the guest invalidated the page.
+    Invalidated,
+    /// Taken away: its place was needed.
+    Evicted,
+    /// Taken away: its address space is no more, or the memory map changed.
+    Dropped,
+}
+
+/// A change, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Noted {
+    /// Guest time.
+    pub at: Ticks,
+    /// What happened.
+    pub change: Change,
+}
+
+/// What the shadow MMU counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct MmuCounts {
+    /// Changes of entries, by kind.
+    pub changes: BTreeMap<Change, u64>,
+    /// Frames that became traced.
+    pub traces_set: u64,
+    /// Frames that ceased to be.
+    pub traces_released: u64,
+    /// Address spaces made.
+    pub spaces_made: u64,
+    /// Address spaces dropped.
+    pub spaces_dropped: u64,
+    /// Switches of address space.
+    pub switches: u64,
+}
+
+/// Entries of the history that are kept for each page.
+const KEPT: usize = 8;
+
+/// The books.
+pub struct Shadow {
+    /// The translations.
+    pub target: PageTables,
+    /// By guest frame number: the translations that let it be written.
+    writable: BTreeMap<u32, BTreeSet<(Root, u32)>>,
+    traced: BTreeMap<u32, Reason>,
+    /// What was counted.
+    pub counts: MmuCounts,
+    /// Guest time, for the history.
+    pub now: Ticks,
+    /// What happened to each page, if somebody wants to know.
+    pub history: Option<BTreeMap<(Root, u32), Vec<Noted>>>,
+}
+
+impl Shadow {
+    /// Empty books over `target`.
+    pub fn new(target: PageTables) -> Self {
+        Self {
+            target,
+            writable: BTreeMap::new(),
+            traced: BTreeMap::new(),
+            counts: MmuCounts::default(),
+            now: 0,
+            history: None,
+        }
+    }
+
+    /// Why the frame of `at` is traced; empty if it is not.
+    pub fn traced(&self, at: GuestPhys) -> Reason {
+        self.traced.get(&at.page_number()).copied().unwrap_or(Reason::empty())
+    }
+
+    /// The traced frames, upwards, with the reasons.
+    pub fn all_traced(&self) -> impl Iterator<Item = (GuestPhys, Reason)> + '_ {
+        self.traced.iter().map(|(&n, &why)| (GuestPhys(n << PAGE_SHIFT), why))
+    }
+
+    fn note(&mut self, root: Root, at: Linear, change: Change) {
+        *self.counts.changes.entry(change).or_default() += 1;
+        if let Some(history) = &mut self.history {
+            let notes = history.entry((root, at.page_number())).or_default();
+            if notes.len() == KEPT {
+                notes.remove(0);
+            }
+            notes.push(Noted { at: self.now, change });
+        }
+    }
+
+    /// Translates the page of `at` to the guest's `frame`, which is in RAM.
+    ///
+    /// # Errors
+    /// [`Exhausted`]; nothing has changed then.
+    pub fn map(
+        &mut self,
+        map: &mut PhysMap,
+        root: Root,
+        at: Linear,
+        frame: GuestPhys,
+        (user, write): (bool, bool),
+    ) -> Result<(), Exhausted> {
+        let old = self.target.entry(&map.ram, root, at);
+        let leaf = Leaf { frame: map.machine(frame.page()), user, write };
+        self.target.map(&mut map.ram, root, at, leaf)?;
+        if let Some(old) = old {
+            self.forget_writable(map, root, at, old);
+        }
+        if write {
+            self.writable.entry(frame.page_number()).or_default().insert((root, at.page_number()));
+        }
+        self.note(root, at, if old.is_some() { Change::Refilled } else { Change::Filled });
+        Ok(())
+    }
+
+    fn forget_writable(&mut self, map: &PhysMap, root: Root, at: Linear, old: Leaf) {
+        if !old.write {
+            return;
+        }
+        let Some(frame) = map.p2m().guest(old.frame) else { return };
+        if let Some(set) = self.writable.get_mut(&frame.page_number()) {
+            set.remove(&(root, at.page_number()));
+            if set.is_empty() {
+                self.writable.remove(&frame.page_number());
+            }
+        }
+    }
+
+    /// Takes the translation of the page of `at` away, if there is one.
+    pub fn unmap(&mut self, map: &mut PhysMap, root: Root, at: Linear, why: Change) {
+        if let Some(old) = self.target.unmap(&mut map.ram, root, at) {
+            self.forget_writable(map, root, at, old);
+            self.note(root, at, why);
+        }
+    }
+
+    /// Takes the translations of the 4 MiB of `at` away, and gives their table back.
+    pub fn clear_region(&mut self, map: &mut PhysMap, root: Root, at: Linear, why: Change) {
+        for page in self.target.region(&map.ram, root, at) {
+            self.unmap(map, root, page, why);
+        }
+        self.target.release_region(&mut map.ram, root, at);
+    }
+
+    /// Takes all translations of `root` away.
+    pub fn clear(&mut self, map: &mut PhysMap, root: Root, why: Change) {
+        for region in 0..1024u32 {
+            self.clear_region(map, root, Linear(region << 22), why);
+        }
+    }
+
+    /// Makes an address space.
+    ///
+    /// # Errors
+    /// [`Exhausted`].
+    pub fn add(&mut self, map: &mut PhysMap) -> Result<Root, Exhausted> {
+        let root = self.target.add_root(&mut map.ram)?;
+        self.counts.spaces_made += 1;
+        Ok(root)
+    }
+
+    /// Drops an address space.
+    pub fn drop_space(&mut self, map: &mut PhysMap, root: Root, why: Change) {
+        self.clear(map, root, why);
+        self.target.drop_root(&mut map.ram, root);
+        self.counts.spaces_dropped += 1;
+    }
+
+    /// Traces the frame of `at`: from now on no translation lets it be written.
+    pub fn trace(&mut self, map: &mut PhysMap, at: GuestPhys, why: Reason) {
+        let reasons = self.traced.entry(at.page_number()).or_insert(Reason::empty());
+        let first = reasons.is_empty();
+        *reasons |= why;
+        if !first {
+            return;
+        }
+        self.counts.traces_set += 1;
+        map.traces.set(at, true);
+        for (root, page) in self.writable.remove(&at.page_number()).unwrap_or_default() {
+            let page = Linear(page << PAGE_SHIFT);
+            self.target.protect(&mut map.ram, root, page);
+            self.note(root, page, Change::Downgraded);
+        }
+    }
+
+    /// One reason less to trace the frame of `at`. With the last one gone, writes are let through again as they fault.
+    pub fn untrace(&mut self, map: &mut PhysMap, at: GuestPhys, why: Reason) {
+        let Some(reasons) = self.traced.get_mut(&at.page_number()) else { return };
+        *reasons -= why;
+        if reasons.is_empty() {
+            self.traced.remove(&at.page_number());
+            map.traces.set(at, false);
+            self.counts.traces_released += 1;
+        }
+    }
+
+    /// What happened to the page of `at`, the oldest first, if that was noted.
+    pub fn history_of(&self, root: Root, at: Linear) -> &[Noted] {
+        let notes = self.history.as_ref().and_then(|h| h.get(&(root, at.page_number())));
+        notes.map_or(&[], Vec::as_slice)
+    }
+}

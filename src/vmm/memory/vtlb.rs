@@ -1,0 +1,96 @@
+//! Coherence by the architecture's own licence: the shadow is a virtual TLB. It may be as stale as a TLB may be, and is
+//! dropped when the guest flushes. Nothing of the guest's page tables is traced, and nothing outlives a load of CR3 but
+//! global pages. Its sibling is [`super::trace`].
+
+use super::shadow::{Change, Shadow};
+use super::target::{Exhausted, Root};
+use super::{Fill, Key, Policy};
+use crate::addr::{GuestPhys, Linear, PAGE_SHIFT};
+use crate::bus::phys::PhysMap;
+use crate::machine::Flushes;
+use std::collections::BTreeMap;
+
+/// What is to be known of a translation when the guest flushes.
+#[derive(Clone, Copy)]
+struct Kind {
+    global: bool,
+    large: bool,
+}
+
+/// The policy.
+#[derive(Default)]
+pub(super) struct Vtlb {
+    space: Option<(Key, Root)>,
+    filled: BTreeMap<u32, Kind>,
+}
+
+impl Vtlb {
+    fn drop_pages(
+        &mut self,
+        shadow: &mut Shadow,
+        map: &mut PhysMap,
+        why: Change,
+        gone: impl Fn(u32, Kind) -> bool,
+    ) {
+        let Some((_, root)) = self.space else { return };
+        self.filled.retain(|&page, kind| {
+            let gone = gone(page, *kind);
+            if gone {
+                shadow.unmap(map, root, Linear(page << PAGE_SHIFT), why);
+            }
+            !gone
+        });
+    }
+
+    fn drop_all(&mut self, shadow: &mut Shadow, map: &mut PhysMap, why: Change) {
+        self.filled.clear();
+        if let Some((_, root)) = self.space {
+            shadow.clear(map, root, why);
+        }
+    }
+}
+
+impl Policy for Vtlb {
+    fn space(&mut self, shadow: &mut Shadow, map: &mut PhysMap, key: Key) -> Result<Root, Exhausted> {
+        let Some((old, root)) = self.space else {
+            let root = shadow.add(map)?;
+            self.space = Some((key, root));
+            return Ok(root);
+        };
+        // A load of CR3 alone leaves global pages, and has been reported as a flush.
+        if (Key { cr3: 0, ..old }) != (Key { cr3: 0, ..key }) {
+            self.drop_all(shadow, map, Change::Flushed);
+        }
+        self.space = Some((key, root));
+        Ok(root)
+    }
+
+    fn filling(&mut self, _: &mut Shadow, _: &mut PhysMap, fill: &Fill<'_>) {
+        let kind = Kind { global: fill.mapping.global, large: fill.mapping.large };
+        self.filled.insert(fill.at.page_number(), kind);
+    }
+
+    fn flushed(&mut self, shadow: &mut Shadow, map: &mut PhysMap, flushes: &Flushes) {
+        if flushes.globals {
+            self.drop_all(shadow, map, Change::Flushed);
+        } else if flushes.all {
+            self.drop_pages(shadow, map, Change::Flushed, |_, kind| !kind.global);
+        }
+        for at in &flushes.pages {
+            let page = at.page_number();
+            self.drop_pages(shadow, map, Change::Invalidated, |p, kind| {
+                p == page || (kind.large && p >> 10 == page >> 10)
+            });
+        }
+    }
+
+    fn written(&mut self, _: &mut Shadow, _: &mut PhysMap, _: GuestPhys, _: u32) {}
+
+    fn evict(&mut self, shadow: &mut Shadow, map: &mut PhysMap, _: Option<Root>) {
+        self.drop_all(shadow, map, Change::Evicted);
+    }
+
+    fn forget(&mut self, shadow: &mut Shadow, map: &mut PhysMap) {
+        self.drop_all(shadow, map, Change::Dropped);
+    }
+}

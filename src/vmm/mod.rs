@@ -1,0 +1,120 @@
+//! The monitor. It owns a real machine, whose memory is not the guest's and whose processor runs the guest de-privileged;
+//! what the guest must not do itself arrives here as a fault, an *exit*.
+//!
+//! It is honest: it uses page tables, descriptor tables and faults, and nothing else. Its one licence is that a fault
+//! taken while the guest runs arrives as a Rust value, and not at a stub behind an IDT gate.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `strategy` | the axes of the lab, and which combinations mean something |
+//! | `layout` | where in linear space the monitor lives |
+//! | `vcpu` | V, the map from the virtual processor to the real one, and back |
+//! | `shade`, `descriptors` | real descriptors, and the traced guest tables that they shadow |
+//! | `memory` | the shadow MMU: frames, tables, and the two ways to keep them coherent |
+//! | `exit` | why the monitor was entered |
+//! | `trap` | trap and emulate |
+
+pub mod descriptors;
+pub mod exit;
+pub mod layout;
+pub mod memory;
+mod shade;
+pub mod strategy;
+pub mod trap;
+pub mod vcpu;
+
+use crate::addr::{MachineAddr, PAGE_SHIFT};
+use crate::error::{Error, Result};
+use crate::machine::Machine;
+use crate::mem::{P2m, Ram};
+use descriptors::Descriptors;
+use layout::Frames;
+use memory::{FEWEST_FRAMES, FramePool, PageTables, ShadowMmu};
+use strategy::Coherence;
+pub use trap::Trap;
+
+/// How a monitor is set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// How the shadow is kept coherent.
+    pub coherence: Coherence,
+    /// Bytes of the real machine's memory; by default what guest and monitor need.
+    pub machine_memory: Option<u64>,
+    /// The most frames for shadow page tables.
+    pub shadow_frames: u32,
+    /// Where frames are: another seed scatters them otherwise.
+    pub seed: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { coherence: Coherence::Trace, machine_memory: None, shadow_frames: 4096, seed: 1 }
+    }
+}
+
+/// Puts `machine` under a monitor that traps and emulates.
+///
+/// # Errors
+/// [`Error::Usage`] when the guest does not fit the machine's memory, or the shadow's share is too small;
+/// [`Error::Host`] when the memory cannot be had.
+pub fn trap(machine: &mut Machine, config: &Config) -> Result<()> {
+    let (mut ram, p2m, own) = memory_for(machine, config)?;
+    let (region, pool) = own.split_at(layout::PAGES);
+    let descriptors = Descriptors::new(&mut ram, Frames(region.to_vec()));
+    let pool = FramePool::new(pool.to_vec());
+    let tables = PageTables::new(&mut ram, pool, region)
+        .map_err(|_| Error::Usage("the monitor has no frame for its own page table".into()))?;
+    let mmu = ShadowMmu::new(tables, config.coherence);
+    machine.virtualize(Box::new(Trap::new(mmu, descriptors)), ram, p2m);
+    Ok(())
+}
+
+/// The real machine's memory, the guest's place in it, and the frames that are left for the monitor.
+fn memory_for(machine: &Machine, config: &Config) -> Result<(Ram, P2m, Vec<MachineAddr>)> {
+    if config.shadow_frames < FEWEST_FRAMES {
+        return Err(Error::Usage(format!(
+            "{} frames for shadow page tables are too few: one instruction may need up to {FEWEST_FRAMES}",
+            config.shadow_frames
+        )));
+    }
+    let guest = u64::from(machine.world.map.p2m().size() >> PAGE_SHIFT);
+    let needed = guest + layout::PAGES as u64 + u64::from(config.shadow_frames);
+    let frames = config.machine_memory.map_or(needed, |bytes| bytes >> PAGE_SHIFT);
+    if frames < needed {
+        return Err(Error::Usage(format!(
+            "the machine has {} KiB of memory, and this guest with its monitor needs {} KiB: give more to \
+             --machine-mem, or less to --mem or --shadow-frames",
+            frames * 4,
+            needed * 4
+        )));
+    }
+    if frames > 1 << 20 {
+        return Err(Error::Usage(format!(
+            "a machine of {} KiB cannot be built: the processor addresses 4 GiB",
+            frames * 4
+        )));
+    }
+    let order = shuffled(frames as u32, config.seed);
+    let (for_guest, own) = order.split_at(guest as usize);
+    let own = own.iter().take(layout::PAGES + config.shadow_frames as usize);
+    let own = own.map(|n| MachineAddr(n << PAGE_SHIFT)).collect();
+    let p2m = P2m::scattered(for_guest.to_vec(), frames as u32);
+    Ok((Ram::of_pages(frames as u32)?, p2m, own))
+}
+
+/// The numbers below `n` in an order that depends on the seed alone (Fisher and Yates, with SplitMix64).
+fn shuffled(n: u32, seed: u64) -> Vec<u32> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    };
+    let mut order: Vec<u32> = (0..n).collect();
+    for i in (1..n as usize).rev() {
+        order.swap(i, (next() % (i as u64 + 1)) as usize);
+    }
+    order
+}

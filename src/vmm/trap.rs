@@ -1,0 +1,283 @@
+//! Trap and emulate, by ring compression (Popek and Goldberg, CACM 1974; Robin and Irvine, USENIX Security 2000, on why it
+//! fails on IA-32). The guest runs on the real processor, its kernel in ring 1; what faults there is emulated on the
+//! virtual processor by the same semantics that the bare machine runs, or is the guest's own and is reflected.
+//!
+//! Sensitive instructions that do not fault run on the real state, and go wrong. That is not repaired here.
+
+use super::descriptors::Descriptors;
+use super::exit::{Cause, Exit, Exits};
+use super::memory::{Reason, Resolution, ShadowMmu};
+use super::vcpu::{Mode, Obstacle, V};
+use crate::addr::Linear;
+use crate::bus::Ticks;
+use crate::cpu::fault::pf;
+use crate::cpu::{Cpu, Eflags, Fault, Vector};
+use crate::decode::{Decoded, MAX_INSN_LEN, SegReg, decode};
+use crate::interp::{CodeEnv, Interp, Stop};
+use crate::machine::{Monitor, World};
+use crate::mmu::paging::Access;
+use std::collections::BTreeMap;
+
+/// What was counted of how instructions ran.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// On the real processor, with no intervention.
+    pub direct: u64,
+    /// Emulated after an exit.
+    pub emulated: u64,
+    /// Interpreted because the state had no image, by the reason.
+    pub interpreted: BTreeMap<Obstacle, u64>,
+    /// World switches into the guest.
+    pub entries: u64,
+}
+
+/// The monitor.
+pub struct Trap {
+    /// The shadow MMU.
+    pub mmu: ShadowMmu,
+    /// The real descriptor tables.
+    pub descriptors: Descriptors,
+    /// Exits so far.
+    pub exits: Exits,
+    /// How instructions ran.
+    pub counts: Counts,
+    /// The exits as they come, if somebody wants them.
+    pub log: Option<Vec<Exit>>,
+    v: V,
+    real: Cpu,
+    /// Runs the real processor.
+    direct: Interp<World>,
+    /// Runs the virtual one, an instruction at a time.
+    emulator: Interp<World>,
+    map_epoch: Option<u32>,
+}
+
+impl Trap {
+    /// A monitor with these tables, about to run a guest for the first time.
+    pub fn new(mmu: ShadowMmu, descriptors: Descriptors) -> Self {
+        Self {
+            mmu,
+            descriptors,
+            exits: Exits::default(),
+            counts: Counts::default(),
+            log: None,
+            v: V::default(),
+            real: Cpu::new(),
+            direct: Interp::default(),
+            emulator: Interp::default(),
+            map_epoch: None,
+        }
+    }
+
+    /// The real processor, as it last ran.
+    pub fn real(&self) -> &Cpu {
+        &self.real
+    }
+
+    fn count(&mut self, cause: Cause, at: Place) {
+        self.exits.count(cause, at.linear);
+        if let Some(log) = &mut self.log {
+            log.push(Exit { now: at.now, cause, cs: at.cs, eip: at.eip });
+        }
+    }
+
+    /// Brings shadows up to what the guest and its chips did since the guest last ran.
+    fn sync(&mut self, guest: &Cpu, world: &mut World) {
+        self.mmu.shadow.now = guest.now;
+        if self.map_epoch != Some(world.map.epoch()) {
+            self.map_epoch = Some(world.map.epoch());
+            self.mmu.forget(&mut world.map);
+            self.descriptors.forget(world, &mut self.mmu.shadow);
+            _ = world.take_flushes();
+            _ = world.map.traces.take_hits();
+        }
+        self.take_traces(world);
+        let flushed = world.has_flushes();
+        if flushed {
+            let flushes = world.take_flushes();
+            self.mmu.flushed(&mut world.map, &flushes);
+        }
+        self.mmu.enter(guest, &mut world.map);
+        if guest.selectors() {
+            if flushed || self.descriptors.outdated(guest) {
+                self.descriptors.refresh(guest, world, &mut self.mmu.shadow);
+            }
+            let mode = Mode::of(guest).unwrap_or(Mode::Kernel);
+            self.descriptors.set_ring(&mut world.map.ram, mode.ring());
+        }
+    }
+
+    /// Writes to traced frames that did not fault: emulated ones, and those of bus masters.
+    fn take_traces(&mut self, world: &mut World) {
+        if !world.map.traces.is_hit() {
+            return;
+        }
+        for (at, len) in world.map.traces.take_hits() {
+            let why = self.mmu.shadow.traced(at);
+            if why.contains(Reason::PAGE_TABLE) {
+                self.mmu.written(&mut world.map, at, len);
+            }
+            if why.contains(Reason::DESCRIPTORS) {
+                self.descriptors.written(world, at, len);
+            }
+        }
+    }
+
+    /// The real TLB forgets what the shadow no longer says.
+    fn drop_stale(&mut self, world: &mut World) {
+        use super::memory::ShadowTarget;
+        let stale = self.mmu.shadow.target.take_stale();
+        let tlb = world.machine_tlb();
+        if stale.all {
+            tlb.flush(true);
+        } else {
+            stale.pages.into_iter().for_each(|at| tlb.invalidate(at));
+        }
+    }
+
+    /// Runs the guest on the real processor until something stops it. `None`: it can go on.
+    fn run_direct(&mut self, guest: &mut Cpu, world: &mut World, until: Ticks) -> Option<Stop> {
+        self.drop_stale(world);
+        let (start, began, resume) = (guest.now, guest.eip, guest.system_flags.contains(Eflags::RF));
+        world.enter_machine();
+        let stop = self.direct.run(&mut self.real, world, until);
+        world.leave_machine();
+        self.v.decompose(&self.real, &self.descriptors, guest);
+        self.counts.entries += 1;
+        self.counts.direct += guest.now - start;
+        match stop {
+            Stop::Budget => Some(Stop::Budget),
+            Stop::Exit(_) => None,
+            Stop::Fault(fault) => {
+                if resume && guest.eip == began {
+                    // The instruction has not completed: its code breakpoints are still to be ignored.
+                    guest.system_flags |= Eflags::RF;
+                    guest.refresh();
+                }
+                self.fault(guest, world, fault)
+            }
+        }
+    }
+
+    /// A fault of the real processor.
+    fn fault(&mut self, guest: &mut Cpu, world: &mut World, fault: Fault) -> Option<Stop> {
+        if let Some(at) = fault.address() {
+            return self.page_fault(guest, world, Linear(at), fault);
+        }
+        const EMULATED: [Vector; 6] =
+            [Vector::Gp, Vector::Np, Vector::Ss, Vector::Ts, Vector::Ud, Vector::Mf];
+        if EMULATED.iter().any(|v| fault.is(*v)) {
+            let cause = self.cause(guest, world);
+            return self.emulate(guest, world, cause);
+        }
+        self.count(Cause::Reflected, place(guest));
+        Some(Stop::Fault(fault))
+    }
+
+    /// What the instruction that faulted is about.
+    fn cause(&self, guest: &Cpu, world: &World) -> Cause {
+        let bytes = world.peek(guest, Linear(guest.linear_eip()), MAX_INSN_LEN);
+        match decode(&bytes, guest.code32()) {
+            Decoded::Insn(insn) => Cause::of(&insn),
+            _ => Cause::Truncated,
+        }
+    }
+
+    fn page_fault(&mut self, guest: &mut Cpu, world: &mut World, at: Linear, fault: Fault) -> Option<Stop> {
+        let write = fault.code().is_some_and(|code| code & pf::WRITE != 0);
+        match self.mmu.resolve(guest, world, at, Access { user: guest.user, write }) {
+            Resolution::Filled => {
+                self.count(Cause::HiddenPageFault, place(guest));
+                None
+            }
+            Resolution::Guest(fault) => {
+                self.count(Cause::TruePageFault, place(guest));
+                Some(Stop::Fault(fault))
+            }
+            Resolution::Traced(why) => {
+                let table = why.contains(Reason::PAGE_TABLE);
+                let cause = if table { Cause::TracePageTable } else { Cause::TraceDescriptors };
+                self.emulate(guest, world, cause)
+            }
+            Resolution::Mmio => self.emulate(guest, world, Cause::Mmio),
+        }
+    }
+
+    /// Runs the instruction at CS:EIP on the virtual processor: the semantics of the bare machine on the guest's state.
+    fn emulate(&mut self, guest: &mut Cpu, world: &mut World, cause: Cause) -> Option<Stop> {
+        let at = place(guest);
+        let result = self.emulator.step(guest, world);
+        let cause = if result.is_err() && guest.now == at.now { own(cause) } else { cause };
+        self.count(cause, at);
+        self.counts.emulated += guest.now - at.now;
+        result.err().map(Stop::Fault)
+    }
+
+    /// Runs one instruction on the virtual processor because its state has no image.
+    fn interpret(&mut self, guest: &mut Cpu, world: &mut World, why: Obstacle) -> Option<Stop> {
+        let start = guest.now;
+        let result = self.emulator.step(guest, world);
+        *self.counts.interpreted.entry(why).or_default() += guest.now - start;
+        result.err().map(Stop::Fault)
+    }
+
+    /// An interrupt waits, and only a one-instruction shadow holds it off.
+    fn window_opens(guest: &Cpu, world: &World) -> bool {
+        world.interrupt_requested() && guest.system_flags.contains(Eflags::IF)
+    }
+
+    fn compose(&mut self, guest: &Cpu) -> Result<(), Obstacle> {
+        let Some(root) = self.mmu.shadow.target.directory() else { return Err(Obstacle::Pae) };
+        self.v.compose(guest, &self.descriptors, root, &mut self.real)
+    }
+}
+
+/// Where the guest is.
+#[derive(Clone, Copy)]
+struct Place {
+    now: Ticks,
+    cs: u16,
+    eip: u32,
+    linear: u32,
+}
+
+fn place(guest: &Cpu) -> Place {
+    let cs = guest.seg(SegReg::Cs).selector.0;
+    Place { now: guest.now, cs, eip: guest.eip, linear: guest.linear_eip() }
+}
+
+/// The cause of an exit whose emulation found a fault of the guest's own.
+fn own(cause: Cause) -> Cause {
+    match cause {
+        Cause::TracePageTable | Cause::TraceDescriptors | Cause::Mmio => cause,
+        Cause::SoftwareInterrupt => cause,
+        _ => Cause::Reflected,
+    }
+}
+
+impl Monitor for Trap {
+    fn run(&mut self, guest: &mut Cpu, world: &mut World, until: Ticks) -> Stop {
+        guest.deadline = until;
+        loop {
+            if let Some(stop) = self.emulator.boundary(guest, world) {
+                return stop;
+            }
+            self.sync(guest, world);
+            let stop = if Self::window_opens(guest, world) {
+                self.emulate(guest, world, Cause::InterruptWindow)
+            } else {
+                match self.compose(guest) {
+                    Ok(()) => self.run_direct(guest, world, until),
+                    Err(why) => self.interpret(guest, world, why),
+                }
+            };
+            if let Some(stop) = stop {
+                return stop;
+            }
+        }
+    }
+
+    fn forget(&mut self, _: &mut World) {
+        self.map_epoch = None;
+    }
+}
