@@ -179,13 +179,10 @@ impl World {
         if self.careful || self.watches_memory() || self.scattered {
             return Direct { read: false, write: false };
         }
-        let writable = !self.map.ram.has_code(MachineAddr(frame.0));
-        if self.space == Space::Machine {
-            return Direct { read: true, write: writable };
-        }
-        let backing = self.map.backing(frame);
+        let backing = self.backing(frame);
         let read = backing.read == Target::Ram;
-        Direct { read, write: read && backing.write == Target::Ram && writable }
+        let write = read && backing.write == Target::Ram;
+        Direct { read, write: write && !self.map.ram.has_code(MachineAddr(frame.0)) }
     }
 
     fn translate(&mut self, cpu: &Cpu, at: Linear, access: Access) -> Result<GuestPhys, Fault> {

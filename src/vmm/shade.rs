@@ -36,7 +36,10 @@ pub(super) fn truncated(base: u32, limit: u32, attr: u16) -> Option<u32> {
 /// Whether an expand-down segment stays clear of the monitor's region: its limit is at the wrong end to be truncated.
 fn expand_down_fits(base: u32, limit: u32, attr: u16) -> bool {
     let top: u64 = if attr & attr::BIG != 0 { 0xffff_ffff } else { 0xffff };
-    let Some(first) = (u64::from(limit) + 1 <= top).then(|| u64::from(limit) + 1) else { return true };
+    if u64::from(limit) >= top {
+        return true;
+    }
+    let first = u64::from(limit) + 1;
     let start = (u64::from(base) + first) & 0xffff_ffff;
     let end = start + (top - first);
     end < u64::from(layout::BASE)
