@@ -48,6 +48,8 @@ bitflags! {
         const PCE = 1 << 8;
         /// The system saves by FXSAVE. Without SSE there is nothing that it changes.
         const OSFXSR = 1 << 9;
+        /// SGDT, SIDT, SLDT, STR and SMSW are privileged. Only where [`Features::umip`] is on.
+        const UMIP = 1 << 11;
     }
 }
 
@@ -124,6 +126,22 @@ pub struct TableReg {
     pub base: u32,
     /// Offset of its last byte.
     pub limit: u16,
+}
+
+/// What a processor may have beyond a Pentium II, all off unless switched on. CPUID reports what is on; the rest of
+/// what it reports is always there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Features {
+    /// User-mode instruction prevention (SDM vol. 3, 2.5, CR4.UMIP): a guest may make the sensitive instructions that
+    /// only read system registers privileged.
+    pub umip: bool,
+}
+
+impl Features {
+    /// The bits that CR4 has with these.
+    pub fn cr4(self) -> Cr4 {
+        if self.umip { Cr4::all() } else { Cr4::all() - Cr4::UMIP }
+    }
 }
 
 /// The model-specific registers that are built.

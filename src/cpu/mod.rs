@@ -8,7 +8,7 @@ pub mod fpu;
 pub mod segment;
 pub mod word;
 
-pub use control::{Cr0, Cr4, Dr7, Msrs, TableReg};
+pub use control::{Cr0, Cr4, Dr7, Features, Msrs, TableReg};
 pub use fault::{Fault, Vector};
 pub use flags::{Eflags, LazyFlags};
 pub use fpu::{F80, Fpu};
@@ -118,6 +118,8 @@ pub struct Cpu {
     pub switched_task: bool,
     /// NMIs are blocked until the next IRET.
     pub nmi_blocked: bool,
+    /// What it has beyond a Pentium II. Kept over a reset.
+    pub features: Features,
     /// Control register 0.
     pub cr0: Cr0,
     /// Control register 2: the address of the last page fault.
@@ -178,6 +180,7 @@ impl Cpu {
             string_flags: LazyFlags::default(),
             switched_task: false,
             nmi_blocked: false,
+            features: Features::default(),
             cr0: Cr0::RESET,
             cr2: 0,
             cr3: 0,

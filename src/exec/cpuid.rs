@@ -5,6 +5,7 @@
 //! Pro of this board: no MMX, no PAE, no MTRR, no machine check; FXSAVE, which came with the next signature,
 //! is there because kernels save by it.
 
+use crate::cpu::Features;
 use crate::cpu::control::SIGNATURE;
 
 /// Feature bits in EDX of leaf 1.
@@ -35,13 +36,18 @@ const FEATURES: u32 = feature::FPU
     | feature::CMOV
     | feature::FXSR;
 
-const HIGHEST_LEAF: u32 = 1;
+/// UMIP in ECX of leaf 7.
+const UMIP: u32 = 1 << 2;
 
-/// EAX, EBX, ECX, EDX for leaf `eax`, with the feature bits `more`. Leaves beyond the highest give the highest one's data, as Intel's processors do.
-pub fn leaf(eax: u32, more: u32) -> [u32; 4] {
-    match eax {
-        0 => [HIGHEST_LEAF, word(b"Genu"), word(b"ntel"), word(b"ineI")],
-        _ => [SIGNATURE, 0, 0, FEATURES | more],
+/// EAX, EBX, ECX, EDX for leaf `eax`, with the feature bits `more`. Leaves beyond the highest give the highest one's
+/// data, as Intel's processors do. Leaf 7 is there for what only it reports; between it and leaf 1 nothing is.
+pub fn leaf(eax: u32, features: Features, more: u32) -> [u32; 4] {
+    let highest = if features.umip { 7 } else { 1 };
+    match if eax == 0 { 0 } else { eax.min(highest) } {
+        0 => [highest, word(b"Genu"), word(b"ntel"), word(b"ineI")],
+        1 => [SIGNATURE, 0, 0, FEATURES | more],
+        7 => [0, 0, UMIP, 0],
+        _ => [0; 4],
     }
 }
 

@@ -176,8 +176,8 @@ impl Machine {
 
     /// The reset line: the processor and the chips start again, RAM and time stay.
     pub fn reset(&mut self) {
-        let (now, idle) = (self.cpu.now, self.cpu.idle);
-        self.cpu = Cpu { now, idle, ..power_on(&self.world.board) };
+        let Cpu { now, idle, features, .. } = self.cpu;
+        self.cpu = Cpu { now, idle, features, ..power_on(&self.world.board) };
         self.pending = None;
         self.world.board.reset(&mut self.world.map);
         self.world.place_apic(&self.cpu);

@@ -40,6 +40,7 @@ pub fn read(cpu: &Cpu) -> State {
         ("sysenter_cs", cpu.msrs.sysenter_cs),
         ("sysenter_esp", cpu.msrs.sysenter_esp),
         ("sysenter_eip", cpu.msrs.sysenter_eip),
+        ("umip", u32::from(cpu.features.umip)),
         ("fcw", u32::from(cpu.fpu.control())),
         ("fsw", u32::from(cpu.fpu.status())),
         ("ftw", u32::from(cpu.fpu.tags())),
@@ -90,6 +91,7 @@ pub fn write(s: &State, cpu: &mut Cpu) {
     cpu.msrs.sysenter_cs = s["sysenter_cs"];
     cpu.msrs.sysenter_esp = s["sysenter_esp"];
     cpu.msrs.sysenter_eip = s["sysenter_eip"];
+    cpu.features.umip = s["umip"] != 0;
     cpu.fpu.set_control(s["fcw"] as u16);
     cpu.fpu.set_status(s["fsw"] as u16);
     cpu.fpu.set_tags(s["ftw"] as u16);

@@ -55,6 +55,11 @@ fn may_change_if(cpu: &Cpu) -> Result<(), Fault> {
     if cpu.protected() && cpu.cpl > cpu.iopl() { Err(Fault::GP0) } else { Ok(()) }
 }
 
+/// What UMIP makes privileged: SGDT, SIDT, SLDT, STR and SMSW.
+fn prevented(cpu: &Cpu) -> Result<(), Fault> {
+    if cpu.cr4.contains(Cr4::UMIP) { privileged(cpu) } else { Ok(()) }
+}
+
 // CLI
 fn cli<E: Env>(cpu: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), Fault> {
     may_change_if(cpu)?;
@@ -102,6 +107,7 @@ fn lidt<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
 
 fn table_to_memory<E: Env>(cpu: &Cpu, env: &mut E, i: &Insn, t: TableReg) -> Result<(), Fault> {
     use crate::exec::operand::writable;
+    prevented(cpu)?;
     let at = ea(cpu, i);
     let upper = at.wrapping_add(2) & i.addr_mask;
     // Both parts are checked, the limit first, before either is stored.
@@ -185,6 +191,7 @@ fn sldt<E: Env, W: Word, D: Target>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Res
     if !cpu.selectors() {
         return Err(Fault::UD);
     }
+    prevented(cpu)?;
     let value = u32::from(cpu.ldtr.selector.0);
     D::write(cpu, env, i, W::from_u32(value))
 }
@@ -194,12 +201,14 @@ fn str<E: Env, W: Word, D: Target>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Resu
     if !cpu.selectors() {
         return Err(Fault::UD);
     }
+    prevented(cpu)?;
     let value = u32::from(cpu.tr.selector.0);
     D::write(cpu, env, i, W::from_u32(value))
 }
 
 // SMSW r/m16: a 32-bit register gets all of CR0
 fn smsw<E: Env, W: Word, D: Target>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+    prevented(cpu)?;
     let value = cpu.cr0.bits();
     D::write(cpu, env, i, W::from_u32(value))
 }
@@ -285,7 +294,7 @@ fn set_cr0<E: Env>(cpu: &mut Cpu, env: &mut E, value: u32) -> Result<(), Fault> 
 }
 
 fn set_cr4<E: Env>(cpu: &mut Cpu, env: &mut E, value: u32) -> Result<(), Fault> {
-    let new = Cr4::from_bits(value).ok_or(Fault::GP0)?;
+    let new = Cr4::from_bits(value).filter(|&new| cpu.features.cr4().contains(new)).ok_or(Fault::GP0)?;
     let changed = cpu.cr4 ^ new;
     cpu.cr4 = new;
     if changed.intersects(Cr4::PSE | Cr4::PGE) {
@@ -330,7 +339,7 @@ fn mov_to_dr<E: Env>(cpu: &mut Cpu, _: &mut E, i: &Insn) -> Result<(), Fault> {
 
 // CPUID
 fn cpuid_insn<E: Env>(cpu: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), Fault> {
-    let [eax, ebx, ecx, edx] = cpuid::leaf(cpu.regs[gpr::EAX], apic_feature(cpu));
+    let [eax, ebx, ecx, edx] = cpuid::leaf(cpu.regs[gpr::EAX], cpu.features, apic_feature(cpu));
     cpu.regs[gpr::EAX] = eax;
     cpu.regs[gpr::EBX] = ebx;
     cpu.regs[gpr::ECX] = ecx;
