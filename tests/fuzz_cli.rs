@@ -67,7 +67,7 @@ fn random_arguments_do_no_harm() {
         "run", "guests", "hello", "rings", "boot", "smc", "--mem", "64K", "1M", "0", "-1", "--hz", "1K", "--keys", "@1s:x<Enter>",
         "@", "--json", "--trace", "insn", "fault,port", "--append", "x y", "--at", "0x7c00", "0xffffffff", "--mode", "real",
         "--format", "flat", "multiboot", "--stats", "--epoch", "2099-12-31", "--module", "--bios", "--vgabios", "--disk",
-        "--floppy", "--help", "--version", "--no-input", "--no-apic", "--", "", "\u{fffd}", file.as_ref(),
+        "--floppy", "--help", "--version", "--no-input", "--no-apic", "--no-acpi", "--", "", "\u{fffd}", file.as_ref(),
     ];
     seed::each(60, 32, |data| {
         let picked =

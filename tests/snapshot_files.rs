@@ -324,6 +324,7 @@ fn another_guest_or_machine_is_refused() {
     refused(&["run", &guest, "--hz", "50M", "--replay", &file], 1, "another frequency");
     refused(&["run", &guest, "--epoch", "1", "--replay", &file], 1, "another date");
     refused(&["run", &guest, "--no-apic", "--replay", &file], 1, "another interrupt controller");
+    refused(&["run", &guest, "--no-acpi", "--replay", &file], 1, "another power management");
     let disk = dir.file("disk", &[0; 1024]);
     refused(&["run", &guest, "--disk", &disk, "--replay", &file], 1, "another content of disk 0");
     let snap = dir.path("s");

@@ -33,6 +33,7 @@ pub(crate) fn machine(bios: Option<&[u8]>) -> Machine {
         boot_order: 0,
         firmware: bios.is_some(),
         apic: true,
+        acpi: true,
         fw_cfg: FwCfgConfig::default(),
     };
     let config = Config { ram_size: RAM, board, bios: bios.map(<[u8]>::to_vec), vga_bios: None };

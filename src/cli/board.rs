@@ -14,6 +14,7 @@ use crate::device::disk::{Disk, FileDisk, MemoryDisk, Snapshot};
 use crate::device::fw_cfg::FwCfgConfig;
 use crate::device::keymap::KeyEvent;
 use crate::error::{Error, Result};
+use crate::load::acpi::{self, Wanted};
 use crate::load::{Entry, Symbol};
 use crate::machine::board::BoardConfig;
 use crate::machine::{Config, Limits as MachineLimits, Machine, Outcome as MachineOutcome, Wants, Watcher};
@@ -72,7 +73,9 @@ fn build_new(spec: Spec) -> Result<Box<dyn Pc>> {
         ));
     }
     // SeaBIOS takes the ROM of a VGA that is no PCI device from this file.
-    let files = spec.vga_bios.iter().map(|rom| ("vgaroms/vgabios.bin".to_owned(), rom.clone())).collect();
+    let rom = |rom: &Vec<u8>| ("vgaroms/vgabios.bin".to_owned(), rom.clone());
+    let wanted = Wanted { acpi: spec.acpi, apic: spec.apic };
+    let files = spec.vga_bios.iter().map(rom).chain(acpi::fw_cfg_files(wanted)).collect();
     let fw_cfg = FwCfgConfig { files, ..FwCfgConfig::default() };
     let board = BoardConfig {
         clock: Clock::new(spec.hz),
@@ -83,10 +86,14 @@ fn build_new(spec: Spec) -> Result<Box<dyn Pc>> {
         boot_order: 0,
         firmware,
         apic: spec.apic,
+        acpi: spec.acpi,
         fw_cfg,
     };
-    let bios = firmware.then(|| spec.bios.unwrap_or_else(|| OWN_BIOS.to_vec()));
+    let bios = firmware.then(|| spec.bios.unwrap_or_else(|| own_bios(wanted)));
     let mut machine = Machine::new(Config { ram_size: spec.mem, board, bios, vga_bios: spec.vga_bios })?;
+    if !firmware {
+        acpi::for_kernel(wanted).iter().for_each(|(at, bytes)| machine.store(*at, bytes));
+    }
     spec.plan.carry_out(&mut machine);
     virtualize(&mut machine, spec.monitor)?;
     Ok(pc(machine, spec.trace, listen(spec.gdb)?, firmware, spec.plan.symbols))
@@ -95,6 +102,13 @@ fn build_new(spec: Spec) -> Result<Box<dyn Pc>> {
 /// Puts the machine under the monitor that is asked for.
 fn virtualize(machine: &mut Machine, monitor: Option<vmm::Config>) -> Result<()> {
     monitor.map_or(Ok(()), |config| vmm::trap(machine, &config))
+}
+
+/// Our BIOS, with the tables of the machine in the part of the ROM that it leaves free.
+fn own_bios(wanted: Wanted) -> Vec<u8> {
+    let mut image = OWN_BIOS.to_vec();
+    acpi::into_rom(&mut image, wanted);
+    image
 }
 
 fn drives<const N: usize>(drives: Vec<Drive>) -> Result<[Option<Box<dyn Disk>>; N]> {
@@ -176,6 +190,7 @@ impl Pc for Bare {
                 MachineOutcome::Exit(status) => Outcome::Exit(status),
                 MachineOutcome::TripleFault(t) => Outcome::TripleFault(self.machine.explain(&t)),
                 MachineOutcome::HaltedForever => Outcome::HaltedForever,
+                MachineOutcome::PowerOff => Outcome::PowerOff,
                 MachineOutcome::Reset if self.reboots => {
                     self.machine.reset();
                     continue;
@@ -244,6 +259,7 @@ impl Pc for Bare {
         let over = match ending {
             Ending::Exit(status) => Over::Exit(*status),
             Ending::TripleFault(_) => Over::TripleFault,
+            Ending::PowerOff => Over::Exit(0),
             Ending::HaltedForever | Ending::Reset | Ending::BudgetSpent | Ending::TimeSpent => Over::Other,
             Ending::Left | Ending::Killed | Ending::Interrupted | Ending::OutputClosed => return false,
         };

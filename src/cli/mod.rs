@@ -32,6 +32,7 @@ Exit status:
   0-255  the guest's own: the byte it wrote to port 0xF4
   1      trouble on our side: a file, an image that cannot be loaded
   2      a wrong option
+  0      also: the guest turned the machine off (ACPI)
   120    triple fault
   121    halted for ever: HLT with nothing left that could wake it
   122    the guest asked for a reset

@@ -74,7 +74,7 @@ pub struct Run {
     pub vgabios: Option<PathBuf>,
 
     /// Go on from a snapshot (`subring snapshot` makes one); its disk images must be as they were
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["guest", "append", "initrd", "module", "format", "at", "mode", "mem", "disk", "floppy", "snapshot", "bios", "vgabios", "hz", "epoch", "no_apic"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["guest", "append", "initrd", "module", "format", "at", "mode", "mem", "disk", "floppy", "snapshot", "bios", "vgabios", "hz", "epoch", "no_apic", "no_acpi"])]
     pub restore: Option<PathBuf>,
     /// Record what the guest gets from the keyboard and the serial line
     #[arg(long, value_name = "FILE", conflicts_with = "replay")]
@@ -98,6 +98,9 @@ pub struct Run {
     /// A machine without APIC: the interrupts come through the two 8259A alone
     #[arg(long)]
     pub no_apic: bool,
+    /// A machine without ACPI: no power management, no tables
+    #[arg(long)]
+    pub no_acpi: bool,
 
     /// Type on the keyboard: steps `@1.5s:text<Enter>` (at a time), `@+2s:text` (after the step before),
     /// `@"grub>":text` (once the screen shows a text)
@@ -228,6 +231,7 @@ impl Run {
             hz: Clock::DEFAULT_HZ,
             epoch: DEFAULT_EPOCH,
             no_apic: false,
+            no_acpi: false,
             keys: Vec::new(),
             display: Display::None,
             dump_screen: false,
@@ -485,6 +489,7 @@ impl Run {
             hz: self.hz,
             epoch: self.epoch,
             apic: !self.no_apic,
+            acpi: !self.no_acpi,
             bios: self.bios.as_deref().map(rom).transpose()?,
             vga_bios: self.vgabios.as_deref().map(rom).transpose()?,
             disks,

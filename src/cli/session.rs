@@ -33,6 +33,8 @@ pub struct Spec {
     pub epoch: i64,
     /// Whether there are a local APIC and an I/O APIC.
     pub apic: bool,
+    /// Whether there are ACPI's registers and tables.
+    pub acpi: bool,
     /// The system BIOS, instead of the built-in one.
     pub bios: Option<Vec<u8>>,
     /// The VGA BIOS.
@@ -123,6 +125,8 @@ pub enum Outcome {
     TripleFault(String),
     /// HLT with interrupts off: nothing can wake it.
     HaltedForever,
+    /// The guest turned the machine off.
+    PowerOff,
     /// The guest asked for a reset.
     Reset,
     /// Halted and waiting, with the time of the next device event if there is one. Only with
@@ -250,6 +254,8 @@ pub enum Ending {
     TripleFault(String),
     /// Nothing can wake the guest.
     HaltedForever,
+    /// The guest turned the machine off.
+    PowerOff,
     /// The guest asked for a reset.
     Reset,
     /// The instruction budget is spent.
@@ -273,6 +279,7 @@ impl Ending {
             Self::Exit(v) => *v,
             Self::TripleFault(_) => 120,
             Self::HaltedForever => 121,
+            Self::PowerOff => 0,
             Self::Reset => 122,
             Self::BudgetSpent | Self::TimeSpent => 124,
             Self::Left | Self::Killed | Self::Interrupted => 130,
@@ -292,6 +299,7 @@ impl Ending {
             Self::TripleFault(story) if story.is_empty() => "triple fault".into(),
             Self::TripleFault(story) => format!("triple fault: {story}"),
             Self::HaltedForever => "the guest halted for ever: nothing is left that could wake it".into(),
+            Self::PowerOff => "the guest turned the machine off".into(),
             Self::Reset => "the guest asked for a reset".into(),
             Self::BudgetSpent => "the instruction budget is spent".into(),
             Self::TimeSpent => "the guest time is over".into(),
@@ -495,6 +503,7 @@ impl<'a> Session<'a> {
             Outcome::Exit(v) => Some(Ending::Exit(v)),
             Outcome::TripleFault(story) => Some(Ending::TripleFault(story)),
             Outcome::HaltedForever => Some(Ending::HaltedForever),
+            Outcome::PowerOff => Some(Ending::PowerOff),
             Outcome::Reset => Some(Ending::Reset),
             Outcome::Held => None,
             Outcome::Killed => Some(Ending::Killed),
@@ -642,6 +651,7 @@ mod tests {
             (Outcome::TripleFault("x".into()), Ending::TripleFault("x".into()), 120),
             (Outcome::HaltedForever, Ending::HaltedForever, 121),
             (Outcome::Idle(None), Ending::HaltedForever, 121),
+            (Outcome::PowerOff, Ending::PowerOff, 0),
             (Outcome::Reset, Ending::Reset, 122),
         ];
         for (outcome, ending, status) in table {

@@ -121,6 +121,7 @@ pub(super) fn spec(path: &Path) -> Result<Spec> {
         hz: machine.state.clock().hz(),
         epoch: 0,
         apic: false,
+        acpi: false,
         bios: None,
         vga_bios: None,
         disks: open(&disks)?,

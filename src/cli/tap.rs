@@ -200,7 +200,11 @@ impl Tape {
 
 fn stop(ending: &Ending) -> Stop {
     match ending {
-        Ending::Exit(_) | Ending::TripleFault(_) | Ending::HaltedForever | Ending::Reset => Stop::Guest,
+        Ending::Exit(_)
+        | Ending::TripleFault(_)
+        | Ending::HaltedForever
+        | Ending::PowerOff
+        | Ending::Reset => Stop::Guest,
         Ending::BudgetSpent => Stop::Budget,
         Ending::TimeSpent => Stop::Time,
         Ending::Left | Ending::Killed | Ending::Interrupted | Ending::OutputClosed => Stop::User,
@@ -215,6 +219,7 @@ fn parts(spec: &Spec) -> Result<Vec<(String, u128)>> {
         ("frequency (--hz)".to_owned(), spec.hz.into()),
         ("date (--epoch)".to_owned(), spec.epoch as u128),
         ("interrupt controller (--no-apic)".to_owned(), spec.apic.into()),
+        ("power management (--no-acpi)".to_owned(), spec.acpi.into()),
         ("BIOS (--bios)".to_owned(), bytes(&spec.bios)),
         ("VGA BIOS (--vgabios)".to_owned(), bytes(&spec.vga_bios)),
         ("guest".to_owned(), plan(spec)),

@@ -19,6 +19,7 @@ pub mod numeric;
 pub mod pci;
 pub mod pic;
 pub mod pit;
+pub mod pm;
 pub mod uart;
 pub mod vga_text;
 

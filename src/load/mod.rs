@@ -4,6 +4,7 @@
 //! where and in which state the processor starts; `cli` reads the files, [`Plan::carry_out`] does it. Every field of
 //! an image is taken as hostile.
 
+pub mod acpi;
 pub mod bzimage;
 pub mod disk;
 pub mod elf;

@@ -20,9 +20,10 @@ use crate::device::fw_cfg::{FwCfg, FwCfgConfig};
 use crate::device::i8042::I8042;
 use crate::device::keymap::KeyEvent;
 use crate::device::numeric::{self, Numeric};
-use crate::device::pci::{IoWindow, Pci};
+use crate::device::pci::{IoWindow, Pci, i440fx};
 use crate::device::pic::{Pic, PicState};
 use crate::device::pit::Pit;
+use crate::device::pm::{self, Pm};
 use crate::device::uart::Uart;
 use crate::device::vga_text::{Screen, Vga};
 use crate::error::Error;
@@ -42,6 +43,7 @@ enum Chip {
     Ata0,
     Ata1,
     Fdc,
+    Pm,
     Pic,
     Dma,
     Vga,
@@ -53,7 +55,7 @@ enum Chip {
 }
 
 /// The chips that act by themselves, in the order of [`Chip`]. The APIC is reset before the chips that drive its pins.
-const TIMED: [Chip; 9] = [
+const TIMED: [Chip; 10] = [
     Chip::Apic,
     Chip::Pit,
     Chip::I8042,
@@ -63,9 +65,12 @@ const TIMED: [Chip; 9] = [
     Chip::Ata0,
     Chip::Ata1,
     Chip::Fdc,
+    Chip::Pm,
 ];
 /// ISA interrupts that no chip of the board has, so that PCI interrupts may be routed to them.
 const PIRQ_TARGETS: [u8; 4] = [5, 9, 10, 11];
+/// The system control interrupt of ACPI.
+const SCI: u8 = 9;
 const NEVER: Ticks = Ticks::MAX;
 
 /// First and last port of each chip.
@@ -81,6 +86,7 @@ const PORTS: &[(u16, u16, Chip)] = &[
     (0x081, 0x08f, Chip::Dma),
     (0x092, 0x092, Chip::Debug),
     (0x0a0, 0x0a1, Chip::Pic),
+    (pm::APMC, pm::APMS, Chip::Pm),
     (0x0c0, 0x0df, Chip::Dma),
     (0x0e9, 0x0e9, Chip::Debug),
     (numeric::CLEAR, numeric::RESET, Chip::Numeric),
@@ -118,6 +124,7 @@ pub fn chip_name(port: u16) -> &'static str {
         Chip::Fdc => "floppy",
         Chip::Pic => "interrupt controller",
         Chip::Apic => "APIC",
+        Chip::Pm => "power management",
         Chip::Dma => "DMA",
         Chip::Vga => "VGA",
         Chip::Pci => "PCI",
@@ -148,6 +155,8 @@ pub struct BoardConfig {
     pub firmware: bool,
     /// Whether there are a local APIC and an I/O APIC.
     pub apic: bool,
+    /// Whether there is the PCI function that ACPI needs: power management.
+    pub acpi: bool,
     /// What the firmware is told besides the memory size.
     pub fw_cfg: FwCfgConfig,
 }
@@ -165,6 +174,7 @@ pub struct Board {
     dma: Dma,
     vga: Vga,
     pci: Pci,
+    pm: Option<Pm>,
     fw_cfg: FwCfg,
     debug: DebugPorts,
     numeric: Numeric,
@@ -198,6 +208,10 @@ impl Board {
         };
         let mut cmos = Cmos::new(clock, config.epoch);
         cmos.describe(&machine);
+        let mut pci = Pci::new(config.firmware);
+        if config.acpi {
+            pci.add(i440fx::power_management());
+        }
         Self {
             pic: Pic::new(),
             apic: config.apic.then(|| Apic::new(clock)),
@@ -209,7 +223,8 @@ impl Board {
             fdc,
             dma: Dma::new(),
             vga: Vga::new(clock),
-            pci: Pci::new(config.firmware),
+            pci,
+            pm: config.acpi.then(|| Pm::new(clock)),
             fw_cfg: FwCfg::new(config.ram_size, config.fw_cfg),
             debug: DebugPorts::new(),
             numeric: Numeric::default(),
@@ -297,6 +312,7 @@ impl Board {
             Chip::None => return None,
             Chip::Pic => &mut self.pic,
             Chip::Apic => self.apic.as_mut()?,
+            Chip::Pm => self.pm.as_mut()?,
             Chip::Dma => &mut self.dma,
             Chip::Vga => &mut self.vga,
             Chip::Pci => &mut self.pci,
@@ -320,6 +336,7 @@ impl Board {
             Chip::None | Chip::Dma | Chip::Vga | Chip::FwCfg => return,
             Chip::Pic => return self.settle_pic(),
             Chip::Apic => {}
+            Chip::Pm => self.drive_shared(),
             Chip::Debug => return self.settle_control(map),
             Chip::Pci => return self.settle_pci(map),
             Chip::Numeric => return self.set_irq(13, self.numeric.irq()),
@@ -391,7 +408,7 @@ impl Board {
             self.route_windows();
         }
         if self.pci.take_routes_changed() {
-            self.route_pirqs();
+            self.drive_shared();
         }
     }
 
@@ -406,9 +423,10 @@ impl Board {
         }
     }
 
-    /// Drives the ISA interrupts that the PCI interrupts share. IRQ 0 to 2, 8 and 13 cannot be routed to.
-    fn route_pirqs(&mut self) {
-        let levels = self.pci.routed_levels();
+    /// Drives the ISA interrupts that the PCI interrupts and the system control interrupt share.
+    fn drive_shared(&mut self) {
+        let sci = self.pm.as_ref().is_some_and(Device::irq);
+        let levels = self.pci.routed_levels() | u16::from(sci) << SCI;
         for irq in PIRQ_TARGETS {
             self.set_irq(irq, levels >> irq & 1 != 0);
         }
@@ -542,6 +560,12 @@ impl Board {
         self.pic.inspect()
     }
 
+    /// Whether software turned the machine off.
+    #[inline]
+    pub fn is_off(&self) -> bool {
+        self.pm.as_ref().is_some_and(Pm::is_off)
+    }
+
     /// Whether a chip asks for a reset of the machine; [`Board::reset`] takes it back.
     #[inline]
     pub fn reset_requested(&self) -> bool {
@@ -557,7 +581,8 @@ impl Board {
     /// Hashes the state of every chip.
     pub fn hash_state(&self, h: &mut impl Hasher) {
         (&self.pic, &self.apic, &self.pit, &self.i8042, &self.cmos, &self.com, &self.ata).hash(h);
-        (&self.fdc, &self.dma, &self.vga, &self.pci, &self.fw_cfg, &self.debug, &self.numeric).hash(h);
+        (&self.fdc, &self.dma, &self.vga, &self.pci, &self.pm, &self.fw_cfg, &self.debug, &self.numeric)
+            .hash(h);
         (self.reset_requested, self.next).hash(h);
     }
 
@@ -641,8 +666,11 @@ fn takes_wide(chip: Chip, port: u16) -> bool {
 }
 
 /// The chip behind the ports of a PCI function.
-fn window_chip(_window: IoWindow) -> Option<Chip> {
-    None
+fn window_chip(window: IoWindow) -> Option<Chip> {
+    match (window.devfn, window.bar) {
+        (i440fx::PM, i440fx::PMBASE) => Some(Chip::Pm),
+        _ => None,
+    }
 }
 
 fn routes() -> Box<[Chip; 0x1_0000]> {

@@ -77,6 +77,8 @@ pub enum Outcome {
     TripleFault(TripleFault),
     /// HLT with interrupts off: nothing can wake it.
     HaltedForever,
+    /// The guest turned the machine off.
+    PowerOff,
     /// A chip asked for a reset.
     Reset,
     /// Halted, with the time of the next chip event if there is one.
@@ -226,6 +228,9 @@ impl Machine {
         }
         if let Some(status) = self.world.board.exit_code() {
             return Some(Outcome::Exit(status));
+        }
+        if self.world.board.is_off() {
+            return Some(Outcome::PowerOff);
         }
         if self.world.board.reset_requested() {
             return Some(Outcome::Reset);

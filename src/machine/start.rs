@@ -6,6 +6,8 @@ use crate::bus::Width;
 use crate::cpu::{Cr0, Eflags, Segment, TableReg, gpr};
 use crate::decode::SegReg;
 use crate::device::apic::LOCAL_APIC;
+use crate::device::pci::{self, i440fx::PIRQ_ROUTES};
+use crate::device::pm;
 
 /// What a BIOS last wrote to the chips when it passes control on: port, value.
 const POST: &[(u16, u8)] = &[
@@ -33,6 +35,15 @@ const POST: &[(u16, u8)] = &[
     (0x64, 0x60),
     (0x60, 0x65),
     (0x64, 0xae),
+    // Edge and level: PCI interrupts, at IRQ 10 and 11, are levels.
+    (0x4d1, 0x0c),
+];
+
+/// The same for PCI functions: configuration address, value. Interrupts are routed, power management has its ports.
+const PCI_POST: [(u32, u32); 3] = [
+    (0x8000_0860, u32::from_le_bytes(PIRQ_ROUTES)),
+    (0x8000_0b40, pm::USUAL_BASE as u32 | 1),
+    (0x8000_0b80, 1),
 ];
 
 /// The same for the local APIC, by register: on, LINT0 passes the 8259's interrupts on, LINT1 is the NMI ("virtual wire
@@ -46,6 +57,11 @@ impl Machine {
         for &(port, value) in POST {
             let world = &mut self.world;
             world.board.port_write(port, Width::Byte, value.into(), self.cpu.now, &mut world.map);
+        }
+        for (address, value) in PCI_POST {
+            let world = &mut self.world;
+            world.board.port_write(pci::ADDRESS, Width::Dword, address, self.cpu.now, &mut world.map);
+            world.board.port_write(pci::DATA, Width::Dword, value, self.cpu.now, &mut world.map);
         }
         if self.world.board.has_apic() {
             for &(register, value) in APIC_POST {

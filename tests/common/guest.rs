@@ -23,6 +23,7 @@ pub(crate) fn machine(guest: &Builtin) -> Machine {
         floppies: [if kind == Guest::Floppy { medium() } else { None }, None],
         firmware,
         apic: true,
+        acpi: true,
         ..BoardConfig::default()
     };
     let bios = firmware.then(|| include_bytes!("../../guest-programs/bios/bios.bin").to_vec());

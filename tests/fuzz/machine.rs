@@ -111,6 +111,7 @@ fn config(data: &mut Bytes) -> Config {
         floppies,
         firmware: data.chance(32),
         apic: data.chance(128),
+        acpi: data.chance(128),
         ..BoardConfig::default()
     };
     let bios = board.firmware.then(|| {

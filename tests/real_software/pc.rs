@@ -65,6 +65,7 @@ impl Lab {
             hz: parts.hz,
             epoch: 946_684_800,
             apic: true,
+            acpi: true,
             bios: parts.bios.as_ref().map(|(bios, _)| std::fs::read(bios).unwrap()),
             vga_bios: parts.bios.as_ref().map(|(_, vga)| std::fs::read(vga).unwrap()),
             disks: drives(parts.disks),

@@ -1,6 +1,6 @@
 ; bios.asm - subring's PC BIOS: the map of the ROM.
 ; The image is 64 KiB. The chipset shows it at F0000h, and once more just below 4 GiB, where the processor starts:
-; 16 bytes before the end. The code fills the last 12 KiB, all of it 16-bit code in segment F000h.
+; 16 bytes before the end. The code fills the last 12 KiB, all of it 16-bit code in segment F000h. The machine puts its ACPI tables before it.
 ; The ROM can't be written: whatever changes lives in the BIOS data area (40h:0) or in the EBDA (9FC0h:0).
 
         cpu 386
@@ -19,6 +19,7 @@ ROM_START       equ 0xD000
 %include "post.asm"             ; power-on self test, in the order in which things happen
 %include "chips.asm"            ; interrupt controllers, timer, DMA, keyboard controller
 %include "lapic.asm"            ; local APIC: let the 8259A through
+%include "acpi.asm"             ; PCI interrupts and power management, as the ACPI tables have them
 %include "cmos.asm"             ; reading and writing CMOS, memory sizes
 %include "print.asm"            ; text and numbers for the banner
 %include "vga.asm"              ; mode setting by VGA registers

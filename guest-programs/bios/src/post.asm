@@ -35,6 +35,7 @@ post:
         out POST_CODE, al
         call init_lapic
         call init_pics
+        call init_acpi
         fninit                  ; a reset leaves the x87's exceptions unmasked
         call init_timer
         call init_dma

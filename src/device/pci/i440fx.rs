@@ -1,5 +1,5 @@
-//! The functions of a 440FX board (82441FX and 82371SB datasheets): the host bridge, whose PAM registers open the
-//! firmware region, the ISA bridge, which routes the PCI interrupts, and its IDE function.
+//! The functions of a 440FX board (82441FX, 82371SB and 82371AB datasheets): the host bridge, whose PAM registers open
+//! the firmware region, the ISA bridge, which routes the PCI interrupts, its IDE function, and power management.
 
 use super::function::Function;
 
@@ -9,10 +9,19 @@ pub const HOST_BRIDGE: u8 = 0;
 pub const ISA_BRIDGE: u8 = 1 << 3;
 /// 00:01.1.
 pub const IDE: u8 = 1 << 3 | 1;
+/// 00:01.3.
+pub const PM: u8 = 1 << 3 | 3;
 /// PAM0-PAM6 of the host bridge.
 pub const PAM: usize = 0x59;
 /// PIRQRC[A:D] of the ISA bridge: bit 7 off, else the ISA interrupt in bits 3-0.
 pub const PIRQ: usize = 0x60;
+
+/// PIRQRC as firmware sets it: PIRQ A and B to IRQ 10, C and D to IRQ 11.
+pub const PIRQ_ROUTES: [u8; 4] = [10, 10, 11, 11];
+/// Base of the power management registers: I/O, 64 ports.
+pub const PMBASE: usize = 0x40;
+/// Its bit 0: they answer there.
+pub const PMREGMISC: usize = 0x80;
 
 /// The 82441FX with `pam` in both halves of its PAM registers. Its subsystem is the one by which SeaBIOS knows that
 /// fw_cfg is there.
@@ -42,4 +51,24 @@ pub fn ide() -> Function {
         .with(0x04, &[1, 0, 0x80, 0x02])
         .with(0x40, &[0x00, 0x80, 0x00, 0x80])
         .keeps_own()
+}
+
+/// The 82371AB's power management (`device::pm`), whose interrupt is the system control interrupt, IRQ 9. Byte 5Bh
+/// has APMC_EN set, by which SeaBIOS sees that it need not set up system management mode, which is not built.
+pub fn power_management() -> Function {
+    Function::new(PM, 0x8086, 0x7113, 0x06_80_00)
+        .with(0x06, &[0x80, 0x02])
+        .with(0x08, &[3])
+        .with(0x3c, &[9])
+        .with_pin(1)
+        .with(PMBASE, &[1])
+        .with(0x5b, &[0x02])
+        .keeps_own()
+        .keeps(PMBASE, &[0xc0, 0xff, 0, 0])
+}
+
+/// The ports of the power management registers, while they answer.
+pub fn pm_window(f: &Function) -> Option<u16> {
+    let base = (f.dword(PMBASE) & 0xffc0) as u16;
+    (f.devfn == PM && f.byte(PMREGMISC) & 1 != 0 && base != 0).then_some(base)
 }

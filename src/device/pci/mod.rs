@@ -12,7 +12,7 @@ use super::Device;
 use crate::bus::phys::{Pam, PhysMap};
 use crate::bus::{Ticks, Width};
 use function::{Function, OWN};
-use i440fx::{HOST_BRIDGE, ISA_BRIDGE, PAM, PIRQ};
+use i440fx::{HOST_BRIDGE, ISA_BRIDGE, PAM, PIRQ, PM, PMBASE};
 use serde::{Deserialize, Serialize};
 
 /// CONFIG_ADDRESS.
@@ -46,7 +46,7 @@ pub struct Pci {
 pub struct IoWindow {
     /// The function.
     pub devfn: u8,
-    /// Its base address register.
+    /// Its base address register; [`PMBASE`] for the one that power management has of its own.
     pub bar: usize,
     /// The first port.
     pub base: u16,
@@ -92,12 +92,14 @@ impl Pci {
         self.functions.iter_mut().find(|f| f.devfn == devfn)
     }
 
-    /// The ports that functions answer at by their base address registers.
+    /// The ports that functions answer at by their base addresses.
     pub fn io_windows(&self) -> impl Iterator<Item = IoWindow> + '_ {
         self.functions.iter().flat_map(|f| {
             let window =
                 |bar| f.io_bar(bar).map(|(base, ports)| IoWindow { devfn: f.devfn, bar, base, ports });
-            (0..6).filter_map(window)
+            let pm =
+                i440fx::pm_window(f).map(|base| IoWindow { devfn: f.devfn, bar: PMBASE, base, ports: 64 });
+            (0..6).filter_map(window).chain(pm)
         })
     }
 
@@ -178,7 +180,7 @@ impl Pci {
         let devfn = function.devfn;
         self.pam_changed |= devfn == HOST_BRIDGE && (PAM..PAM + 7).contains(&register);
         self.routes_changed |= devfn == ISA_BRIDGE && (PIRQ..PIRQ + 4).contains(&register);
-        self.windows_changed |= register < OWN;
+        self.windows_changed |= register < OWN || devfn == PM;
     }
 
     fn write_reset(&mut self, value: u8) {

@@ -16,6 +16,7 @@ use crate::device::numeric::Numeric;
 use crate::device::pci::Pci;
 use crate::device::pic::Pic;
 use crate::device::pit::Pit;
+use crate::device::pm::Pm;
 use crate::device::uart::Uart;
 use crate::device::vga_text::Vga;
 use crate::error::{Error, Result};
@@ -36,6 +37,7 @@ pub struct State {
     dma: Dma,
     vga: Vga,
     pci: Pci,
+    pm: Option<Pm>,
     fw_cfg: FwCfg,
     debug: DebugPorts,
     numeric: Numeric,
@@ -62,6 +64,7 @@ impl Board {
             dma: self.dma.clone(),
             vga: self.vga.clone(),
             pci: self.pci.clone(),
+            pm: self.pm.clone(),
             fw_cfg: self.fw_cfg.clone(),
             debug: self.debug.clone(),
             numeric: self.numeric.clone(),
@@ -90,6 +93,7 @@ impl Board {
         self.dma = state.dma.clone();
         self.vga = state.vga.clone();
         self.pci = state.pci.clone();
+        self.pm = state.pm.clone();
         self.fw_cfg = state.fw_cfg.clone();
         self.debug = state.debug.clone();
         self.numeric = state.numeric.clone();

@@ -99,6 +99,7 @@ fn board_with_drives() -> (Board, PhysMap) {
         floppies: [disk(b'f', 2880), None],
         firmware: true,
         apic: true,
+        acpi: true,
         ..BoardConfig::default()
     };
     let mut map = PhysMap::new(Ram::new(4 << 20).unwrap());
@@ -343,4 +344,23 @@ fn a_reset_puts_the_apic_back_and_keeps_what_drives_its_pins() {
     assert_eq!(board.mmio_read(LOCAL_APIC.offset(0xf0), Width::Dword, 0), 0xff);
     board.mmio_write(IO_APIC, Width::Dword, 0x14, 0);
     assert_eq!(board.mmio_read(IO_APIC.offset(0x10), Width::Dword, 0), 0x1_0000);
+}
+
+#[test]
+fn acpi_turns_off_and_interrupts_at_the_ports_that_pmbase_names() {
+    let (mut board, mut map) = board_with_drives();
+    let pmbase = [(0xcf8, 0x8000_0b40), (0xcfc, 0x1801), (0xcf8, 0x8000_0b80), (0xcfc, 1)];
+    for (port, value) in pmbase {
+        board.port_write(port, Width::Dword, value, 0, &mut map);
+    }
+    assert_eq!(board.port_read(0x1808, Width::Dword, 100_000_000, &mut map), 3_579_545);
+    board.port_write(0xb2, Width::Byte, 0xf1, 0, &mut map);
+    board.port_write(0x1802, Width::Word, 1, 0, &mut map);
+    run(&mut board, 250_000_000, &mut map);
+    assert_eq!(board.interrupt_controllers()[1].irr & 2, 2, "the timer's highest bit changed");
+    board.port_write(0x1800, Width::Word, 1, 250_000_000, &mut map);
+    assert_eq!(board.interrupt_controllers()[1].irr & 2, 0);
+    assert!(!board.is_off());
+    board.port_write(0x1804, Width::Word, 0x2001, 250_000_000, &mut map);
+    assert!(board.is_off());
 }
