@@ -6,6 +6,7 @@ mod apic;
 
 use subring::cpu::gpr;
 use subring::machine::{Limits, Machine, Outcome};
+use subring::vmm;
 
 const APIC_FEATURE: u32 = 1 << 9;
 
@@ -78,4 +79,15 @@ fn a_saved_machine_goes_on_to_the_same_interrupts() {
     }
     assert_eq!(m.state_hash(), other.state_hash());
     assert_eq!(apic::counts(&m), apic::counts(&other));
+}
+
+#[test]
+fn a_kernel_under_the_trapping_monitor_has_the_same_interrupts() {
+    let (mut bare, mut guest) = (apic::ticking(), apic::ticking());
+    vmm::trap(&mut guest, &vmm::Config::default()).unwrap();
+    for m in [&mut bare, &mut guest] {
+        assert_eq!(m.run(Limits::until(50_000)), Outcome::Reached);
+    }
+    assert_eq!(apic::counts(&guest), apic::counts(&bare));
+    assert_eq!(guest.counts.interrupts, bare.counts.interrupts);
 }

@@ -183,11 +183,12 @@ const SPIN: &[u8] = &[0xeb, 0xfe];
 fn each_way_of_ending_has_its_status() {
     /// Name, code, options, exit status, what is said.
     type Case = (&'static str, &'static [u8], &'static [&'static str], i32, &'static str);
-    let cases: [Case; 8] = [
+    let cases: [Case; 9] = [
         ("exit", &[0xb0, 3, 0xe6, 0xf4], &[], 3, "ended with status 3"),
         ("exit255", &[0xb0, 0xff, 0xe6, 0xf4], &[], 255, "ended with status 255"),
         ("triple", &[0x0f, 0x0b], &[], 120, "triple fault: #UD at 0008:00100000"),
         ("halted", &[0xfa, 0xf4], &[], 121, "halted for ever"),
+        ("off", OFF, &[], 0, "the guest turned the machine off"),
         ("reset", &[0xb0, 0xfe, 0xe6, 0x64, 0xeb, 0xfe], &[], 122, "asked for a reset"),
         ("budget", SPIN, &["--budget", "12345"], 124, "after 12,345 instructions"),
         ("nothing", SPIN, &["--budget", "0"], 124, "after 0 instructions"),
@@ -200,6 +201,32 @@ fn each_way_of_ending_has_its_status() {
         assert!(said.contains(words), "{name}: {said}");
         assert!(output.stdout.is_empty(), "{name}");
     }
+}
+
+/// MOV DX, 604h; MOV AX, 2000h; OUT DX, AX: SLP_EN with the type of S5. Then a byte to port F4h.
+const OFF: &[u8] = &[0x66, 0xba, 0x04, 0x06, 0x66, 0xb8, 0, 0x20, 0x66, 0xef, 0xb0, 9, 0xe6, 0xf4];
+
+#[test]
+fn a_machine_that_is_turned_off_says_so_and_without_acpi_it_goes_on() {
+    let off = json(&flat("off-json", OFF, &["--json"]));
+    assert_eq!((&off["outcome"]["kind"], off["status"].as_u64()), (&"power-off".into(), Some(0)));
+    let stats = text(&flat("off-stats", OFF, &["--stats"]).stderr);
+    assert!(stats.contains("power management 1 ("), "{stats}");
+    let on = json(&flat("on-json", OFF, &["--json", "--no-acpi"]));
+    assert_eq!((&on["outcome"]["kind"], on["status"].as_u64()), (&"exit".into(), Some(9)));
+}
+
+#[test]
+fn without_an_apic_cpuid_shows_none_and_there_is_no_mp_table() {
+    // MOV EAX, 1; CPUID; SHR EDX, 9; AND EDX, 1; SHL EDX, 1; SUB DL, [F0020h]; MOV EAX, EDX; OUT F4h, AL
+    let code = [
+        &[0xb8, 1, 0, 0, 0, 0x0f, 0xa2, 0xc1, 0xea, 9, 0x83, 0xe2, 1, 0xd1, 0xe2][..],
+        &[0x2a, 0x15, 0x20, 0, 0x0f, 0, 0x89, 0xd0, 0xe6, 0xf4],
+    ]
+    .concat();
+    let status = |options: &[&str]| flat("cpuid", &code, options).status.code();
+    assert_eq!(status(&[]), Some(0x100 + 2 - i32::from(b'_')), "feature bit, and the `_` of `_MP_`");
+    assert_eq!(status(&["--no-apic"]), Some(0));
 }
 
 #[test]

@@ -273,11 +273,17 @@ impl Pic {
         Self { master: Chip::new(true), slave: Chip::new(false), int: false }
     }
 
+    /// The level of request line `irq`.
+    #[inline]
+    pub fn line(&self, irq: u8) -> bool {
+        let (chip, line) = if irq < 8 { (&self.master, irq) } else { (&self.slave, irq & 7) };
+        chip.lines >> line & 1 != 0
+    }
+
     /// Sets the level of request line `irq` (0-15; 2 is the cascade and cannot be driven).
     #[inline]
     pub fn set_line(&mut self, irq: u8, high: bool) {
-        let (chip, line) = if irq < 8 { (&self.master, irq) } else { (&self.slave, irq & 7) };
-        if (chip.lines >> line & 1 != 0) != high && irq != CASCADE {
+        if self.line(irq) != high && irq != CASCADE {
             self.change_line(irq, high);
         }
     }

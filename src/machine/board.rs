@@ -110,9 +110,10 @@ const PORTS: &[(u16, u16, Chip)] = &[
     (0xcf8, 0xcff, Chip::Pci),
 ];
 
-/// What the chip at `port` is called in reports.
+/// What the chip at `port` is called in reports; one of a PCI function where firmware usually puts it.
 pub fn chip_name(port: u16) -> &'static str {
-    let chip = PORTS.iter().find(|(first, last, _)| (*first..=*last).contains(&port));
+    const MOVED: [(u16, u16, Chip); 1] = [(pm::USUAL_BASE, pm::USUAL_BASE + pm::PORTS - 1, Chip::Pm)];
+    let chip = PORTS.iter().chain(&MOVED).find(|(first, last, _)| (*first..=*last).contains(&port));
     match chip.map_or(Chip::None, |&(_, _, chip)| chip) {
         Chip::Pit => "timer",
         Chip::I8042 => "keyboard",
@@ -363,6 +364,9 @@ impl Board {
     /// pin 0 is the 8259's.
     #[inline]
     fn set_irq(&mut self, irq: u8, high: bool) {
+        if self.pic.line(irq) == high {
+            return;
+        }
         self.pic.set_line(irq, high);
         if let Some(apic) = &mut self.apic {
             apic.set_pin(if irq == 0 { 2 } else { irq }, high);
