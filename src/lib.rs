@@ -20,6 +20,7 @@
 //! | [`load`] | flat, ELF, Multiboot and disk images |
 //! | [`snapshot`] | files of saved machines and of recorded input |
 //! | [`debug`] | why a guest died, in plain English; the stub for gdb |
+//! | [`lab`] | machines side by side: where they part, and what each costs |
 //! | [`cli`] | the commands |
 
 pub mod addr;
@@ -34,6 +35,7 @@ pub mod error;
 pub mod event;
 pub mod exec;
 pub mod interp;
+pub mod lab;
 pub mod load;
 pub mod machine;
 pub mod mem;

@@ -34,6 +34,11 @@ const OWN_BIOS: &[u8] = include_bytes!("../../guest-programs/bios/bios.bin");
 /// # Errors
 /// [`Error`] when it cannot be built as asked.
 pub fn build(spec: Spec) -> Result<Box<dyn Pc>> {
+    Ok(Box::new(bare(spec)?))
+}
+
+/// The same, with the machine at hand.
+pub(super) fn bare(spec: Spec) -> Result<Bare> {
     match spec.restore {
         Some(saved) => {
             let (disks, floppies) = (drives(spec.disks)?, drives(spec.floppies)?);
@@ -51,9 +56,9 @@ fn pc(
     gdb: Option<Server>,
     reboots: bool,
     symbols: Vec<Symbol>,
-) -> Box<dyn Pc> {
+) -> Bare {
     let trace = trace.map(|t| watch(&mut machine, t));
-    Box::new(Bare { machine, trace, gdb, reboots, symbols, died: debug::Ending::Limit })
+    Bare { machine, trace, gdb, reboots, symbols, died: debug::Ending::Limit }
 }
 
 /// The server for gdb at `port`, if one is asked for; says where it is.
@@ -65,7 +70,7 @@ fn listen(port: Option<u16>) -> Result<Option<Server>> {
     Ok(server)
 }
 
-fn build_new(spec: Spec) -> Result<Box<dyn Pc>> {
+fn build_new(spec: Spec) -> Result<Bare> {
     let firmware = spec.plan.entry == Entry::Firmware;
     if firmware && spec.mem < FIRMWARE_NEEDS {
         return Err(Error::Usage(
@@ -145,8 +150,8 @@ fn watch(machine: &mut Machine, trace: Trace) -> Rc<RefCell<TraceWriter>> {
 }
 
 /// The bare machine behind the session's seam.
-struct Bare {
-    machine: Machine,
+pub(super) struct Bare {
+    pub(super) machine: Machine,
     trace: Option<Rc<RefCell<TraceWriter>>>,
     gdb: Option<Server>,
     /// A reset starts the firmware again; a kernel that was loaded without one cannot be started twice.

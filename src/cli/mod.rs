@@ -4,6 +4,8 @@
 pub mod args;
 pub mod board;
 pub mod builtin;
+pub mod compare;
+mod compare_report;
 mod demo;
 pub mod dump;
 mod guests;
@@ -51,6 +53,8 @@ struct Cli {
 enum Command {
     /// Boot a guest and show its console
     Run(Box<run::Run>),
+    /// Run a guest on the bare machine and under every monitor, and show what each costs and where it goes another way
+    Compare(Box<compare::Command>),
     /// Run a guest to a point and save the machine, for `run --restore`
     Snapshot(Box<snapshot::Command>),
     /// List the built-in guests
@@ -71,6 +75,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, build: &session::Build) ->
         None => demo::run(build),
         Some(Command::Guests) => guests::run(),
         Some(Command::Run(args)) => args.run(build),
+        Some(Command::Compare(args)) => args.run(),
         Some(Command::Snapshot(args)) => args.run(build),
     };
     match result {

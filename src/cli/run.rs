@@ -317,7 +317,7 @@ impl Run {
     }
 
     /// What the machine is built from, and what there is to say of it.
-    fn spec(&self) -> Result<(Spec, Vec<String>)> {
+    pub(super) fn spec(&self) -> Result<(Spec, Vec<String>)> {
         if let Some(path) = &self.restore {
             let trace = self.trace.map(|what| self.trace_to(what)).transpose()?;
             return Ok((
@@ -332,7 +332,7 @@ impl Run {
     }
 
     /// What the guest is called in a report.
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         self.guest
             .as_deref()
             .or(self.restore.as_deref())

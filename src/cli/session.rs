@@ -7,7 +7,7 @@
 use super::dump::State;
 use super::keys::{KeyStep, Typist};
 use super::tap::{Replay, Tap};
-use super::terminal::{Action, Console};
+use super::terminal::{Action, Console, Setup};
 use crate::bus::{Clock, Ticks};
 use crate::debug;
 use crate::device::keymap::KeyEvent;
@@ -387,6 +387,11 @@ pub fn drive(pc: &mut dyn Pc, console: &mut Console, wishes: &Wishes) -> Result<
     })
 }
 
+/// A console that shows nothing and reads nothing.
+pub(super) fn silent() -> Setup {
+    Setup { input: false, stream: false, keep: false, live: false, debugcon: None, bioscon: None }
+}
+
 struct Session<'a> {
     pc: &'a mut dyn Pc,
     console: &'a mut Console,
@@ -546,7 +551,7 @@ impl<'a> Session<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{keys, terminal::Setup};
+    use super::super::keys;
     use super::*;
     use std::cell::RefCell;
     use std::rc::Rc;

@@ -78,6 +78,16 @@ pub struct Symbol {
     pub size: u32,
 }
 
+/// The name for `address` among `symbols`, which are in the order of their addresses: the symbol before it, and how far
+/// it is from there.
+pub fn symbol_at(symbols: &[Symbol], address: u32) -> Option<String> {
+    let n = symbols.partition_point(|s| s.value <= address);
+    let symbol = symbols[..n].iter().rev().find(|s| !s.name.is_empty())?;
+    let offset = address - symbol.value;
+    let inside = symbol.size == 0 || offset < symbol.size;
+    inside.then(|| if offset == 0 { symbol.name.clone() } else { format!("{}+{offset:#x}", symbol.name) })
+}
+
 /// What a guest is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guest {

@@ -265,6 +265,9 @@ impl Machine {
         let vector = self.world.board.acknowledge();
         self.world.settle();
         *self.counts.interrupts.entry(vector).or_default() += 1;
+        if let Some(monitor) = &mut self.monitor {
+            monitor.interrupted(&self.cpu);
+        }
         self.deliver(Event::External(vector)).err()
     }
 

@@ -13,6 +13,10 @@ pub trait Monitor: Any {
     /// Runs the guest from the state in `cpu` until `until`, a fault that is the guest's own, or a reason to look up. The
     /// state is in `cpu` again when it comes back, as the bare processor would leave it.
     fn run(&mut self, cpu: &mut Cpu, world: &mut World, until: Ticks) -> Stop;
+    /// A maskable interrupt is about to be delivered to the guest.
+    fn interrupted(&mut self, cpu: &Cpu) {
+        let _ = cpu;
+    }
     /// Processor, memory or chips were replaced from outside: nothing that was derived from them counts any more.
     fn forget(&mut self, world: &mut World);
 }

@@ -12,8 +12,10 @@
 //! | `shade`, `descriptors` | real descriptors, and the traced guest tables that they shadow |
 //! | `memory` | the shadow MMU: frames, tables, and the two ways to keep them coherent |
 //! | `exit` | why the monitor was entered |
+//! | `cost` | what exits cost, by a published table |
 //! | `trap` | trap and emulate |
 
+pub mod cost;
 pub mod descriptors;
 pub mod exit;
 pub mod layout;

@@ -277,6 +277,10 @@ impl Monitor for Trap {
         }
     }
 
+    fn interrupted(&mut self, guest: &Cpu) {
+        self.count(Cause::ExternalInterrupt, place(guest));
+    }
+
     fn forget(&mut self, _: &mut World) {
         self.map_epoch = None;
     }

@@ -11,13 +11,18 @@
 //! | CR0.TS, EM, MP, AM; CR4 but for paging; DR0-DR7; time-stamp counter | the same |
 //! | the rest of CR0, CR2, CR3, GDTR, IDTR, LDTR, TR, SYSENTER's registers | the monitor's; the guest's are virtual |
 //!
-//! Not every state has an image: what cannot be loaded into the real processor's segment registers has none
+//! A segment register may hold a descriptor that its table does not have any more, which Bugnion et al. call non-reversible
+//! (TOCS 2012, 4.2). It is loaded through a *borrowed* slot: the shadow table has the old descriptor in the selector's place while the
+//! register is loaded, and the present one before the guest runs.
+//!
+//! Not every state has an image: what no descriptor could put into the real processor's segment registers has none
 //! ([`Obstacle`]), and the monitor interprets until there is one again.
 
 use super::descriptors::Descriptors;
 use super::layout;
 use super::shade::{self, Ring};
 use crate::addr::MachineAddr;
+use crate::cpu::segment::attr;
 use crate::cpu::{Cpu, Cr0, Cr4, Eflags, Segment, Selector, TableReg};
 use crate::decode::SegReg;
 use serde::Serialize;
@@ -67,8 +72,8 @@ impl Mode {
 pub enum Obstacle {
     /// A segment register in real mode is not what virtual-8086 mode would make of its selector.
     UnrealMode,
-    /// A segment register holds a descriptor that its table does not have any more (a non-reversible segment).
-    NonReversible,
+    /// A segment register holds what no descriptor could put there (data in CS, say, right after CR0.PE is set).
+    Unloadable,
     /// A segment lies in the monitor's region, or is expand-down and reaches it.
     MonitorsRegion,
     /// Guest ring 1 or 2.
@@ -84,7 +89,7 @@ impl Obstacle {
     pub fn sentence(self) -> &'static str {
         match self {
             Self::UnrealMode => "real mode with a segment that virtual-8086 mode cannot hold",
-            Self::NonReversible => "a segment register whose descriptor is no longer in its table",
+            Self::Unloadable => "a segment register with what no descriptor can load",
             Self::MonitorsRegion => "a segment that cannot be kept below the monitor",
             Self::MiddleRing => "guest ring 1 or 2",
             Self::X87Error => "an x87 error on its way to the interrupt controller",
@@ -252,15 +257,29 @@ fn image(mode: Mode, s: SegReg, segment: &Segment, tables: &Descriptors) -> Resu
     }
     if segment.selector.is_null() || !segment.usable() {
         let null = *segment == Segment::null(segment.selector.0) && segment.selector.is_null();
-        return if null { Ok(*segment) } else { Err(Obstacle::NonReversible) };
+        return if null { Ok(*segment) } else { Err(Obstacle::Unloadable) };
     }
     let found = tables.guest(segment.selector).map(|d| d.load(segment.selector.0));
-    if found != Some(*segment) {
-        return Err(Obstacle::NonReversible);
+    if found != Some(*segment) && !can_borrow(mode, s, segment) {
+        return Err(Obstacle::Unloadable);
     }
     let selector = match s {
         SegReg::Cs | SegReg::Ss => lowered(segment.selector),
         _ => segment.selector.0,
     };
     shade::segment(segment, selector).ok_or(Obstacle::MonitorsRegion)
+}
+
+/// Whether the real processor can load this register from a slot that has its descriptor for a moment.
+fn can_borrow(mode: Mode, s: SegReg, segment: &Segment) -> bool {
+    let cpl = if mode == Mode::Kernel { 0 } else { 3 };
+    let code = segment.attr & attr::CODE != 0;
+    let conforming = code && segment.attr & attr::DC != 0;
+    let free = segment.selector.local() || segment.selector.0 < layout::LDT_SELECTOR;
+    free && segment.attr & attr::USER != 0
+        && match s {
+            SegReg::Cs => code && (conforming || segment.dpl() == cpl) && segment.selector.rpl() == cpl,
+            SegReg::Ss => segment.writable() && segment.dpl() == cpl && segment.selector.rpl() == cpl,
+            _ => segment.readable() && (conforming || segment.dpl() >= cpl.max(segment.selector.rpl())),
+        }
 }

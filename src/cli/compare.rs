@@ -1,0 +1,211 @@
+//! `subring compare`: one guest on the bare machine and under every monitor that is built, side by side. Where a monitor
+//! goes another way than the bare machine, the first instruction after which it does.
+
+use super::board::{self, Bare};
+use super::compare_report::{self as report, Row, Table, Verdict};
+use super::run::Run;
+use super::session::{self, Ending, Spec, Wishes};
+use super::terminal::Console;
+use crate::error::{Error, Result};
+use crate::lab::guest::Guest;
+use crate::lab::{lockstep, state};
+use crate::snapshot::recording::Input;
+use crate::vmm::cost::Costs;
+use crate::vmm::strategy::{Coherence, Strategy};
+use crate::vmm::{self, Trap};
+use clap::Args;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// Instructions between two looks for a signal.
+const STRIDE: u64 = 1 << 22;
+
+/// The options of `subring compare`.
+#[derive(Args, Clone, Debug)]
+pub struct Command {
+    #[command(flatten)]
+    run: Run,
+    /// What exits cost, in modelled cycles: a TOML file in the form of the built-in table; see src/vmm/costs.toml
+    #[arg(long, value_name = "FILE")]
+    costs: Option<PathBuf>,
+    /// Print all exits by cause, and where most of them come from
+    #[arg(long)]
+    exits: bool,
+    /// Print the table as CSV
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
+}
+
+/// What is compared with the bare machine.
+fn variants(base: vmm::Config) -> [(Strategy, vmm::Config); 2] {
+    [Coherence::Trace, Coherence::Vtlb].map(|coherence| (Strategy::Trap, vmm::Config { coherence, ..base }))
+}
+
+/// The bare machine's run, which the others are held against.
+struct Reference {
+    ending: Ending,
+    retired: u64,
+    inputs: Vec<Input>,
+    /// The last instruction count to run to: one more than the guest's own end, so that going on shows.
+    limit: u64,
+}
+
+impl Command {
+    /// The command. Gives the program's exit status.
+    pub(super) fn run(&self) -> Result<u8> {
+        let costs = self.costs.as_deref().map_or_else(|| Ok(Costs::default()), Costs::read)?;
+        self.check()?;
+        let signal = watch_signals()?;
+        let (reference, row) = self.reference(&costs)?;
+        let mut rows = vec![row];
+        let mut interrupted = reference.ending == Ending::Interrupted;
+        for (strategy, config) in variants(self.run.monitor.monitor()) {
+            if interrupted {
+                break;
+            }
+            match self.variant(&reference, strategy, config, &costs, &signal)? {
+                Some(row) => rows.push(row),
+                None => interrupted = true,
+            }
+        }
+        let table = Table { guest: self.run.name(), rows, interrupted };
+        let text = if self.run.json {
+            report::json(&table)
+        } else if self.csv {
+            report::csv(&table)
+        } else {
+            report::text(&table, self.exits)
+        };
+        super::out(text.as_bytes())?;
+        Ok(if interrupted { 130 } else { 0 })
+    }
+
+    fn check(&self) -> Result<()> {
+        let run = &self.run;
+        let unfit = [
+            ("--strategy", run.monitor.strategy.is_some()),
+            ("--mmu", run.monitor.mmu.is_some()),
+            ("--coherence", run.monitor.coherence.is_some()),
+            ("--gdb", run.gdb.is_some()),
+            ("--record", run.record.is_some()),
+            ("--replay", run.replay.is_some()),
+            ("--restore", run.restore.is_some()),
+            ("--trace", run.trace.is_some()),
+            ("--dump-state", run.dump_state.is_some()),
+            ("--dump-memory", !run.dump_memory.is_empty()),
+            ("--dump-screen", run.dump_screen),
+        ];
+        match unfit.iter().find(|(_, given)| *given) {
+            Some((name, _)) => Err(Error::Usage(format!(
+                "{name} is for one run, and `compare` does several: give it to `subring run`"
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// What each machine is built from. Nothing is written to an image: each machine must find them as they are.
+    fn spec(&self, monitor: Option<vmm::Config>) -> Result<Spec> {
+        let run = Run { snapshot: true, no_input: true, ..self.run.clone() };
+        let (spec, _) = run.spec()?;
+        Ok(Spec { monitor, ..spec })
+    }
+
+    fn reference(&self, costs: &Costs) -> Result<(Reference, Row)> {
+        let mut pc = board::bare(self.spec(None)?)?;
+        let mut console = Console::open_with(session::silent())?;
+        let wishes = Wishes {
+            budget: self.run.budget,
+            time: self.run.time,
+            keys: self.run.keys.concat(),
+            record: true,
+            replay: None,
+        };
+        let end = session::drive(&mut pc, &mut console, &wishes)?;
+        let limited = matches!(end.ending, Ending::BudgetSpent | Ending::TimeSpent | Ending::Interrupted);
+        let limit = if limited { end.retired } else { end.retired.saturating_add(1) };
+        let row = Row {
+            strategy: Strategy::Bare,
+            coherence: None,
+            verdict: Verdict::Reference(end.ending.sentence()),
+            retired: end.retired,
+            cycles: end.retired.saturating_mul(costs.instruction),
+            slowdown: 1.0,
+            monitor: None,
+            host: end.host,
+        };
+        Ok((Reference { ending: end.ending, retired: end.retired, inputs: end.inputs, limit }, row))
+    }
+
+    fn guest(&self, reference: &Reference, monitor: Option<vmm::Config>) -> Result<Guest> {
+        let Bare { machine, .. } = board::bare(self.spec(monitor)?)?;
+        Ok(Guest::new(machine, reference.inputs.clone()))
+    }
+
+    /// One row; `None` when a signal came.
+    fn variant(
+        &self,
+        reference: &Reference,
+        strategy: Strategy,
+        config: vmm::Config,
+        costs: &Costs,
+        signal: &AtomicBool,
+    ) -> Result<Option<Row>> {
+        let goes_on = || !signal.load(Ordering::Relaxed);
+        let (mut bare, mut other) = (self.guest(reference, None)?, self.guest(reference, Some(config))?);
+        let divergence = lockstep::first_divergence(&mut bare, &mut other, reference.limit, goes_on)?;
+        let same = state::same(&bare.machine, &other.machine);
+        drop((bare, other));
+        let mut guest = self.guest(reference, Some(config))?;
+        let to = divergence.as_ref().map_or(reference.limit, |d| d.after);
+        let start = Instant::now();
+        loop {
+            if !goes_on() {
+                return Ok(None);
+            }
+            let next = guest.machine.cpu.retired().saturating_add(STRIDE).min(to);
+            if guest.run_to(next).is_some() || next == to {
+                break;
+            }
+            // What is printed is the bare machine's.
+            _ = guest.machine.world.board.take_serial_output(0);
+        }
+        let host = start.elapsed();
+        let monitor = guest.machine.monitor::<Trap>().map(report::Figures::of);
+        let retired = guest.machine.cpu.retired();
+        let cycles = guest.machine.monitor::<Trap>().map_or(0, |t| costs.total(&t.counts, &t.exits));
+        let slowdown = cycles as f64 / retired.saturating_mul(costs.instruction).max(1) as f64;
+        let verdict = match divergence {
+            Some(d) => Verdict::Diverged(Box::new(d), self.symbol_of(&guest)),
+            None if same && retired == reference.retired => Verdict::Same,
+            None => Verdict::Lost,
+        };
+        Ok(Some(Row {
+            strategy,
+            coherence: Some(config.coherence),
+            verdict,
+            retired,
+            cycles,
+            slowdown,
+            monitor,
+            host,
+        }))
+    }
+
+    /// The kernel's name for where `guest` is, if it has names.
+    fn symbol_of(&self, guest: &Guest) -> Option<String> {
+        let spec = self.spec(None).ok()?;
+        crate::load::symbol_at(&spec.plan.symbols, guest.machine.cpu.eip)
+    }
+}
+
+/// A flag that a signal sets.
+fn watch_signals() -> Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for number in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(number, Arc::clone(&flag))
+            .map_err(|source| Error::Host { action: "watch for signals", source })?;
+    }
+    Ok(flag)
+}

@@ -1,0 +1,335 @@
+//! What `subring compare` prints: one table for people, CSV or JSON for programs. Events, modelled cycles and host time
+//! stand in columns of their own.
+
+use super::report::grouped;
+use crate::lab::lockstep::Divergence;
+use crate::vmm::Trap;
+use crate::vmm::exit::{Cause, Exits};
+use crate::vmm::memory::MmuCounts;
+use crate::vmm::strategy::{Coherence, Strategy};
+use crate::vmm::trap::Counts;
+use crate::vmm::vcpu::Obstacle;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::Duration;
+
+/// Causes shown in a row, and places shown of each variant.
+const TOP: usize = 3;
+const SITES: usize = 8;
+/// Differing pieces of state shown.
+const PIECES: usize = 4;
+
+/// How a run compares with the bare machine's.
+pub(super) enum Verdict {
+    /// It is the bare machine's, which ended so.
+    Reference(String),
+    /// Processor, memory, chips and instruction count are the bare machine's.
+    Same,
+    /// It goes another way, from here on; with the kernel's name for the place.
+    Diverged(Box<Divergence>, Option<String>),
+    /// It ended otherwise, and no instruction was found to blame.
+    Lost,
+}
+
+/// What a monitor counted.
+pub(super) struct Figures {
+    counts: Counts,
+    exits: Exits,
+    mmu: MmuCounts,
+    /// Frames of shadow page tables, the most at a time.
+    frames: usize,
+}
+
+impl Figures {
+    pub(super) fn of(monitor: &Trap) -> Self {
+        Self {
+            counts: monitor.counts.clone(),
+            exits: monitor.exits.clone(),
+            mmu: monitor.mmu.shadow.counts.clone(),
+            frames: monitor.mmu.shadow.target.frames().1,
+        }
+    }
+
+    fn traces(&self) -> u64 {
+        self.exits.of(Cause::TracePageTable) + self.exits.of(Cause::TraceDescriptors)
+    }
+
+    /// The causes with their counts, the most frequent first.
+    fn by_frequency(&self) -> Vec<(Cause, u64)> {
+        let mut causes: Vec<_> = self.exits.by_cause.iter().map(|(&c, &n)| (c, n)).collect();
+        causes.sort_by_key(|&(cause, n)| (std::cmp::Reverse(n), cause));
+        causes
+    }
+}
+
+/// One machine's run.
+pub(super) struct Row {
+    pub(super) strategy: Strategy,
+    pub(super) coherence: Option<Coherence>,
+    pub(super) verdict: Verdict,
+    pub(super) retired: u64,
+    pub(super) cycles: u64,
+    pub(super) slowdown: f64,
+    pub(super) monitor: Option<Figures>,
+    pub(super) host: Duration,
+}
+
+impl Row {
+    fn name(&self) -> String {
+        match self.coherence {
+            Some(coherence) => format!("{} shadow/{coherence}", self.strategy),
+            None => format!("{} direct", self.strategy),
+        }
+    }
+
+    fn outcome(&self) -> &'static str {
+        match self.verdict {
+            Verdict::Reference(_) => "reference",
+            Verdict::Same => "same",
+            Verdict::Diverged(..) => "diverged",
+            Verdict::Lost => "ended otherwise",
+        }
+    }
+
+    /// Instructions that ran with no intervention, of a thousand.
+    fn direct(&self) -> f64 {
+        let direct = self.monitor.as_ref().map_or(self.retired, |m| m.counts.direct);
+        if self.retired == 0 { 100.0 } else { 100.0 * direct as f64 / self.retired as f64 }
+    }
+
+    fn exits(&self) -> u64 {
+        self.monitor.as_ref().map_or(0, |m| m.exits.total())
+    }
+
+    fn of(&self, cause: Cause) -> u64 {
+        self.monitor.as_ref().map_or(0, |m| m.exits.of(cause))
+    }
+
+    fn traces(&self) -> u64 {
+        self.monitor.as_ref().map_or(0, Figures::traces)
+    }
+
+    fn per_thousand(&self) -> f64 {
+        1000.0 * self.exits() as f64 / self.retired.max(1) as f64
+    }
+}
+
+/// All of it.
+pub(super) struct Table {
+    pub(super) guest: String,
+    pub(super) rows: Vec<Row>,
+    /// Not all rows are there: a signal came.
+    pub(super) interrupted: bool,
+}
+
+const COLUMNS: [&str; 12] = [
+    "strategy",
+    "outcome",
+    "instructions",
+    "direct %",
+    "exits",
+    "per 1000",
+    "hidden #PF",
+    "true #PF",
+    "traces",
+    "modelled cycles",
+    "slowdown",
+    "host s",
+];
+
+fn cells(row: &Row) -> [String; 12] {
+    [
+        row.name(),
+        row.outcome().into(),
+        grouped(row.retired),
+        format!("{:.2}", row.direct()),
+        grouped(row.exits()),
+        format!("{:.2}", row.per_thousand()),
+        grouped(row.of(Cause::HiddenPageFault)),
+        grouped(row.of(Cause::TruePageFault)),
+        grouped(row.traces()),
+        grouped(row.cycles),
+        format!("{:.2}", row.slowdown),
+        format!("{:.3}", row.host.as_secs_f64()),
+    ]
+}
+
+/// For people. `all_exits` adds every cause and the places that most exits come from.
+pub(super) fn text(table: &Table, all_exits: bool) -> String {
+    let mut out = String::new();
+    if let Some(Row { verdict: Verdict::Reference(ending), .. }) = table.rows.first() {
+        let _ = writeln!(out, "{}: {ending}\n", table.guest);
+    }
+    let rows: Vec<_> =
+        std::iter::once(COLUMNS.map(str::to_owned)).chain(table.rows.iter().map(cells)).collect();
+    for row in &rows {
+        let mut line = String::new();
+        for (n, cell) in row.iter().enumerate() {
+            let width = rows.iter().map(|r| r[n].len()).max().unwrap_or(0);
+            // Names to the left, numbers to the right.
+            let _ = if n < 2 { write!(line, "{cell:<width$}  ") } else { write!(line, "{cell:>width$}  ") };
+        }
+        let _ = writeln!(out, "{}", line.trim_end());
+    }
+    for row in &table.rows {
+        about(&mut out, row, all_exits);
+    }
+    if table.interrupted {
+        let _ = writeln!(out, "\ninterrupted: the rows above are those that were finished");
+    }
+    out
+}
+
+fn about(out: &mut String, row: &Row, all_exits: bool) {
+    let Some(figures) = &row.monitor else { return };
+    let _ = writeln!(out, "\n{}", row.name());
+    let causes = figures.by_frequency();
+    let shown = if all_exits { causes.len() } else { TOP };
+    let list: Vec<_> =
+        causes.iter().take(shown).map(|(c, n)| format!("{} {}", c.name(), grouped(*n))).collect();
+    let more = causes.len().saturating_sub(shown);
+    let more = if more > 0 { format!(", {more} other causes") } else { String::new() };
+    let _ = match list.is_empty() {
+        true => writeln!(out, "  exits: none"),
+        false => writeln!(out, "  exits: {}{more}", list.join(", ")),
+    };
+    for (why, n) in &figures.counts.interpreted {
+        let share = 100.0 * *n as f64 / row.retired.max(1) as f64;
+        let _ = writeln!(out, "  interpreted: {} ({share:.2}%), {}", grouped(*n), why.sentence());
+    }
+    if all_exits {
+        sites(out, figures);
+        let _ = writeln!(out, "  shadow: {}", shadow(figures));
+    }
+    if let Verdict::Diverged(d, symbol) = &row.verdict {
+        diverged(out, d, symbol.as_deref());
+    }
+}
+
+fn sites(out: &mut String, figures: &Figures) {
+    let mut sites: Vec<_> = figures.exits.by_site.iter().collect();
+    sites.sort_by_key(|(site, n)| (std::cmp::Reverse(**n), **site));
+    for ((cause, at), n) in sites.into_iter().take(SITES) {
+        let _ = writeln!(out, "    at {at:#010x}: {} {}", cause.name(), grouped(*n));
+    }
+}
+
+fn shadow(figures: &Figures) -> String {
+    let changes = figures.mmu.changes.iter().map(|(change, n)| {
+        let name = serde_json::to_value(change).ok().and_then(|v| v.as_str().map(str::to_owned));
+        format!("{} {}", name.unwrap_or_default(), grouped(*n))
+    });
+    let spaces = format!("address spaces {}", grouped(figures.mmu.spaces_made));
+    let switches = format!("switches {}", grouped(figures.mmu.switches));
+    let frames = format!("tables at most {}", figures.frames);
+    changes.chain([spaces, switches, frames]).collect::<Vec<_>>().join(", ")
+}
+
+fn diverged(out: &mut String, d: &Divergence, symbol: Option<&str>) {
+    let bytes: Vec<_> = d.bytes.iter().map(|b| format!("{b:02x}")).collect();
+    let place = symbol.map_or(String::new(), |s| format!(" ({s})"));
+    let _ = writeln!(
+        out,
+        "  diverged after {} instructions, at {:04x}:{:08x}{place}\n    {}  {}",
+        grouped(d.after),
+        d.cs,
+        d.eip,
+        bytes.join(" "),
+        d.disassembly
+    );
+    for piece in d.differences.iter().take(PIECES) {
+        let _ = writeln!(out, "    {}: bare {}, here {}", piece.piece, piece.first, piece.second);
+    }
+    let more = d.differences.len().saturating_sub(PIECES);
+    if more > 0 {
+        let _ = writeln!(out, "    and {more} more pieces of state");
+    }
+    let kind = if d.sensitive_unprivileged { "sensitive and unprivileged" } else { "not sensitive" };
+    let _ = writeln!(out, "    {kind}. {}", d.why);
+}
+
+/// One row a line, the columns of the table and then the exits by cause.
+pub(super) fn csv(table: &Table) -> String {
+    let mut out = String::from(
+        "guest,strategy,mmu,coherence,outcome,instructions,direct_percent,exits,exits_per_1000,hidden_page_faults,\
+         true_page_faults,trace_hits,modelled_cycles,slowdown,host_seconds,diverged_after,diverged_at",
+    );
+    for cause in Cause::ALL {
+        let _ = write!(out, ",{}", cause.name());
+    }
+    out.push('\n');
+    for row in &table.rows {
+        let divergence = match &row.verdict {
+            Verdict::Diverged(d, _) => format!("{},{:#x}", d.after, d.linear),
+            _ => ",".into(),
+        };
+        let mmu = if row.coherence.is_some() { "shadow" } else { "direct" };
+        let coherence = row.coherence.map_or(String::new(), |c| c.to_string());
+        let _ = write!(
+            out,
+            "{},{},{mmu},{coherence},{},{},{:.4},{},{:.4},{},{},{},{},{:.4},{:.6},{divergence}",
+            quoted(&table.guest),
+            row.strategy,
+            row.outcome(),
+            row.retired,
+            row.direct(),
+            row.exits(),
+            row.per_thousand(),
+            row.of(Cause::HiddenPageFault),
+            row.of(Cause::TruePageFault),
+            row.traces(),
+            row.cycles,
+            row.slowdown,
+            row.host.as_secs_f64(),
+        );
+        for cause in Cause::ALL {
+            let _ = write!(out, ",{}", row.of(cause));
+        }
+        out.push('\n');
+    }
+    out
+}
+
+/// A CSV field, quoted where it must be (RFC 4180).
+fn quoted(field: &str) -> String {
+    if field.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", field.replace('"', "\"\""))
+    } else {
+        field.to_owned()
+    }
+}
+
+/// One object. It holds no host time: the same guest gives the same bytes.
+pub(super) fn json(table: &Table) -> String {
+    let rows: Vec<_> = table.rows.iter().map(row_json).collect();
+    let object = json!({ "guest": table.guest, "interrupted": table.interrupted, "rows": rows });
+    format!("{object}\n")
+}
+
+fn row_json(row: &Row) -> Value {
+    let exits: BTreeMap<_, _> = Cause::ALL.iter().map(|c| (c.name(), row.of(*c))).collect();
+    let interpreted: BTreeMap<Obstacle, u64> =
+        row.monitor.as_ref().map(|m| m.counts.interpreted.clone()).unwrap_or_default();
+    let divergence = match &row.verdict {
+        Verdict::Diverged(d, symbol) => json!({ "symbol": symbol, "where": d }),
+        _ => Value::Null,
+    };
+    json!({
+        "strategy": row.strategy,
+        "mmu": if row.coherence.is_some() { "shadow" } else { "direct" },
+        "coherence": row.coherence,
+        "outcome": row.outcome(),
+        "instructions": row.retired,
+        "direct": row.monitor.as_ref().map_or(row.retired, |m| m.counts.direct),
+        "emulated": row.monitor.as_ref().map_or(0, |m| m.counts.emulated),
+        "interpreted": interpreted,
+        "exits": exits,
+        "exits_total": row.exits(),
+        "trace_hits": row.traces(),
+        "shadow": row.monitor.as_ref().map(|m| json!({ "counts": m.mmu, "most_tables": m.frames })),
+        "modelled_cycles": row.cycles,
+        "slowdown": row.slowdown,
+        "divergence": divergence,
+    })
+}

@@ -1,0 +1,66 @@
+//! A machine with a recorded session's input, which it gets at the same points of its run.
+
+use crate::bus::Ticks;
+use crate::machine::{Limits, Machine, Outcome};
+use crate::snapshot::recording::{Input, What};
+
+/// The machine, its input, and how much of that it has got.
+pub struct Guest {
+    /// The machine.
+    pub machine: Machine,
+    /// It starts in firmware, so that a reset starts it again.
+    reboots: bool,
+    inputs: Vec<Input>,
+    given: usize,
+}
+
+impl Guest {
+    /// `machine`, about to run.
+    pub fn new(machine: Machine, inputs: Vec<Input>) -> Self {
+        let reboots = machine.has_firmware();
+        Self { machine, reboots, inputs, given: 0 }
+    }
+
+    /// Tells how much input was given, for a machine that was put into another state.
+    pub fn given(&self) -> usize {
+        self.given
+    }
+
+    /// The machine was put into a state in which it had got so much.
+    pub fn set_given(&mut self, given: usize) {
+        self.given = given;
+    }
+
+    fn next_input(&self) -> Ticks {
+        self.inputs.get(self.given).map_or(Ticks::MAX, |i| i.at.ticks)
+    }
+
+    fn give(&mut self) {
+        while let Some(input) = self.inputs.get(self.given)
+            && input.at.ticks <= self.machine.cpu.now
+        {
+            let now = self.machine.cpu.now;
+            let world = &mut self.machine.world;
+            match &input.what {
+                What::Serial(bytes) => world.board.serial_input(0, bytes, now),
+                What::Key(event) => world.board.key(&[*event], now),
+            }
+            world.settle();
+            self.given += 1;
+        }
+    }
+
+    /// Runs to `retired` instructions since power-on. `None` when it got there, else how it ended before.
+    pub fn run_to(&mut self, retired: u64) -> Option<Outcome> {
+        loop {
+            self.give();
+            let limits = Limits { ticks: self.next_input(), retired, at_halt: false };
+            match self.machine.run(limits) {
+                Outcome::Reached if self.machine.cpu.retired() >= retired => return None,
+                Outcome::Reached => {}
+                Outcome::Reset if self.reboots => self.machine.reset(),
+                outcome => return Some(outcome),
+            }
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Machines side by side: one guest on the bare machine and under a monitor.
+//!
+//! [`state`] compares two machines as the guest can; [`guest`] feeds a machine a recorded session's input; [`lockstep`]
+//! finds the first instruction after which two machines differ; [`why`] says what it is about.
+
+pub mod guest;
+pub mod lockstep;
+pub mod state;
+pub mod why;

@@ -1,0 +1,130 @@
+//! Two machines compared as their guests can: processor, memory, chips. Caches are no part of it: neither TLBs, which the
+//! architecture lets differ, nor anything of a monitor's.
+
+use crate::addr::{GuestPhys, PAGE_SIZE};
+use crate::cpu::{Cpu, gpr};
+use crate::decode::SegReg;
+use crate::machine::Machine;
+use serde::Serialize;
+use std::hash::{DefaultHasher, Hasher};
+
+/// A piece of state that differs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// What it is: a register's name, `memory at 0x…`, `chips`.
+    pub piece: String,
+    /// Its value in the first machine.
+    pub first: String,
+    /// Its value in the second one.
+    pub second: String,
+}
+
+/// Bytes of memory that differ and are listed one by one.
+const MOST_BYTES: usize = 8;
+
+/// Whether the two are the same to their guests.
+pub fn same(a: &Machine, b: &Machine) -> bool {
+    cpu_pieces(&a.cpu) == cpu_pieces(&b.cpu) && chips(a) == chips(b) && same_memory(a, b)
+}
+
+/// What differs, the processor first. Empty if nothing does.
+pub fn differences(a: &Machine, b: &Machine) -> Vec<Difference> {
+    let pairs = cpu_pieces(&a.cpu).into_iter().zip(cpu_pieces(&b.cpu));
+    let mut found: Vec<Difference> = pairs
+        .filter(|(x, y)| x.1 != y.1)
+        .map(|((piece, first), (_, second))| Difference { piece, first, second })
+        .collect();
+    found.extend(memory(a, b));
+    if chips(a) != chips(b) {
+        let hash = |m| format!("state {:016x}", chips(m));
+        found.push(Difference { piece: "chips".into(), first: hash(a), second: hash(b) });
+    }
+    found
+}
+
+/// A hash of all that [`same`] looks at.
+pub fn digest(m: &Machine) -> u64 {
+    use std::hash::Hash;
+    let mut h = DefaultHasher::new();
+    cpu_pieces(&m.cpu).hash(&mut h);
+    chips(m).hash(&mut h);
+    frames(m).for_each(|page| page.hash(&mut h));
+    h.finish()
+}
+
+fn chips(m: &Machine) -> u64 {
+    let mut h = DefaultHasher::new();
+    m.world.board.hash_state(&mut h);
+    h.finish()
+}
+
+/// The guest's memory, page by page.
+fn frames(m: &Machine) -> impl Iterator<Item = &[u8]> {
+    m.world.map.p2m().frames().map(|at| m.world.map.ram.page(at))
+}
+
+fn same_memory(a: &Machine, b: &Machine) -> bool {
+    frames(a).eq(frames(b))
+}
+
+fn memory(a: &Machine, b: &Machine) -> Vec<Difference> {
+    let mut found = Vec::new();
+    for (n, (x, y)) in (0u32..).zip(frames(a).zip(frames(b))) {
+        if x == y {
+            continue;
+        }
+        let bytes = (0u32..).zip(x.iter().zip(y)).filter(|(_, (p, q))| p != q);
+        for (offset, (p, q)) in bytes.take(MOST_BYTES - found.len()) {
+            let at = GuestPhys(n * PAGE_SIZE + offset);
+            let byte = |b: &u8| format!("{b:02x}");
+            found.push(Difference { piece: format!("memory at {at}"), first: byte(p), second: byte(q) });
+        }
+        if found.len() == MOST_BYTES {
+            break;
+        }
+    }
+    found
+}
+
+/// The processor's state, piece by piece, always in the same order.
+fn cpu_pieces(cpu: &Cpu) -> Vec<(String, String)> {
+    let mut pieces = Vec::with_capacity(48);
+    let mut hex = |name: &str, value: u32| pieces.push((name.to_owned(), format!("{value:08x}")));
+    for (name, value) in gpr::NAMES.iter().zip(cpu.regs) {
+        hex(name, value);
+    }
+    hex("eip", cpu.eip);
+    hex("eflags", cpu.eflags().bits());
+    hex("cr0", cpu.cr0.bits());
+    hex("cr2", cpu.cr2);
+    hex("cr3", cpu.cr3);
+    hex("cr4", cpu.cr4.bits());
+    for n in [0, 1, 2, 3, 6, 7] {
+        hex(&format!("dr{n}"), cpu.dr[n]);
+    }
+    hex("sysenter_cs", cpu.msrs.sysenter_cs);
+    hex("sysenter_esp", cpu.msrs.sysenter_esp);
+    hex("sysenter_eip", cpu.msrs.sysenter_eip);
+    let named = SegReg::ALL.iter().map(|s| (s.name(), cpu.seg(*s)));
+    for (name, s) in named.chain([("ldtr", &cpu.ldtr), ("tr", &cpu.tr)]) {
+        let text = format!(
+            "{:04x} (base {:08x}, limit {:08x}, attributes {:03x})",
+            s.selector.0, s.base, s.limit, s.attr
+        );
+        pieces.push((name.to_owned(), text));
+    }
+    for (name, t) in [("gdtr", cpu.gdtr), ("idtr", cpu.idtr)] {
+        pieces.push((name.to_owned(), format!("base {:08x}, limit {:04x}", t.base, t.limit)));
+    }
+    let rest = [
+        ("cpl", format!("{}", cpu.cpl)),
+        ("activity", format!("{:?}", cpu.activity)),
+        ("shadow", format!("{:?}, debug traps {:x}", cpu.shadow, cpu.debug_pending)),
+        ("NMI blocked", format!("{}", cpu.nmi_blocked)),
+        ("time", format!("{} ({} of it halted)", cpu.now, cpu.idle)),
+        ("tsc offset", format!("{}", cpu.msrs.tsc_offset)),
+        ("x87", format!("{:?}", cpu.fpu)),
+    ];
+    pieces.extend(rest.map(|(name, text)| (name.to_owned(), text)));
+    pieces
+}

@@ -1,0 +1,118 @@
+//! Modelled cycles: events of a run, each at the price that one published table gives it. The table is a TOML file; the
+//! default is `costs.toml`, with its sources.
+
+use super::exit::{Cause, Exits};
+use super::trap::Counts;
+use crate::error::{Error, Result};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The default table's text.
+pub const DEFAULT: &str = include_str!("costs.toml");
+
+/// What each event costs, in cycles.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Costs {
+    /// An instruction that runs without intervention.
+    pub instruction: u64,
+    /// An interpreted instruction.
+    pub interpreted: u64,
+    exits: BTreeMap<Cause, u64>,
+}
+
+/// The file's form. Numbers are read signed, so that a negative one gets its own sentence.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Form {
+    instruction: i64,
+    interpreted: i64,
+    exits: BTreeMap<String, i64>,
+}
+
+impl Default for Costs {
+    fn default() -> Self {
+        Self::parse(DEFAULT).expect("the built-in table is whole; a test reads it")
+    }
+}
+
+impl Costs {
+    /// The table in the file at `path`.
+    ///
+    /// # Errors
+    /// [`Error::File`] when it cannot be read, [`Error::Image`] when it is not such a table.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(|e| Error::file("read", path, e))?;
+        Self::parse(&text).map_err(|reason| Error::image(path, reason))
+    }
+
+    /// The table that `text` holds.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub fn parse(text: &str) -> std::result::Result<Self, String> {
+        let form: Form = toml::from_str(text).map_err(|e| {
+            let first = e.message().lines().next().unwrap_or_default().to_owned();
+            format!("this is no cost table: {first}")
+        })?;
+        let cost = |name: &str, cycles: i64| {
+            u64::try_from(cycles)
+                .map_err(|_| format!("the cost of `{name}` is negative: cycles count from 0"))
+        };
+        let known = |name: &String| Cause::ALL.iter().any(|c| c.name() == name);
+        if let Some(name) = form.exits.keys().find(|name| !known(name)) {
+            return Err(format!("`{name}` in [exits] is no kind of exit"));
+        }
+        let mut exits = BTreeMap::new();
+        for cause in Cause::ALL {
+            let name = cause.name();
+            let Some(&cycles) = form.exits.get(name) else {
+                return Err(format!("the cost of `{name}` is missing in [exits]"));
+            };
+            exits.insert(cause, cost(name, cycles)?);
+        }
+        Ok(Self {
+            instruction: cost("instruction", form.instruction)?,
+            interpreted: cost("interpreted", form.interpreted)?,
+            exits,
+        })
+    }
+
+    /// What an exit of `cause` costs.
+    pub fn of(&self, cause: Cause) -> u64 {
+        self.exits.get(&cause).copied().unwrap_or(0)
+    }
+
+    /// What a run under a monitor cost.
+    pub fn total(&self, counts: &Counts, exits: &Exits) -> u64 {
+        let interpreted: u64 = counts.interpreted.values().sum();
+        let run = counts.direct.saturating_mul(self.instruction);
+        let run = run.saturating_add(interpreted.saturating_mul(self.interpreted));
+        exits
+            .by_cause
+            .iter()
+            .fold(run, |sum, (&cause, &n)| sum.saturating_add(n.saturating_mul(self.of(cause))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_table_is_whole() {
+        let costs = Costs::parse(DEFAULT).unwrap();
+        assert!(Cause::ALL.iter().all(|c| costs.of(*c) > 0));
+    }
+
+    #[test]
+    fn a_bad_table_gets_a_sentence() {
+        let with = |from: &str, to: &str| Costs::parse(&DEFAULT.replace(from, to)).unwrap_err();
+        assert!(with("privileged = 1100", "privileged = -1").contains("`privileged` is negative"));
+        assert!(with("halt = 1300", "").contains("`halt` is missing"));
+        assert!(with("halt = 1300", "halt = 1300\nhelt = 1").contains("`helt`"));
+        assert!(with("instruction = 1", "").contains("instruction"));
+        assert!(with("instruction = 1", "instruction = \"x\"").contains("no cost table"));
+        assert!(Costs::parse("[[[").is_err());
+    }
+}
