@@ -54,6 +54,8 @@ pub struct PhysMap {
     p2m: P2m,
     /// Guest frames whose writes a monitor wants to know of.
     pub traces: Traces,
+    /// Page-table entries that walks have written accessed and dirty bits to.
+    entries_written: u64,
     /// The ROM content of C0000-FFFFF.
     low_rom: Vec<u8>,
     /// The ROM that ends at 4 GiB.
@@ -93,6 +95,7 @@ impl PhysMap {
         Self {
             p2m: P2m::identity(ram.size()),
             traces: Traces::default(),
+            entries_written: 0,
             ram,
             low_rom: vec![0xff; (FIRMWARE.end - FIRMWARE.start) as usize],
             high_rom: Vec::new(),
@@ -164,6 +167,18 @@ impl PhysMap {
     #[inline(always)]
     pub fn machine(&self, at: GuestPhys) -> MachineAddr {
         self.p2m.machine(at)
+    }
+
+    /// Stores a page-table entry with accessed or dirty bits set, for a walk. What a walk sets is no write of the guest's, so
+    /// no trace notes it.
+    pub fn write_used(&mut self, at: GuestPhys, entry: u32) {
+        self.ram.write(self.p2m.machine(at), &entry.to_le_bytes());
+        self.entries_written += 1;
+    }
+
+    /// How often [`PhysMap::write_used`] was called.
+    pub fn entries_written(&self) -> u64 {
+        self.entries_written
     }
 
     /// Stores `bytes`, within one page of the guest's RAM, for whoever writes.

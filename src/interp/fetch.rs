@@ -224,6 +224,14 @@ impl<E: CodeEnv> Interp<E> {
         ))
     }
 
+    /// What the instruction at CS:EIP is, from the cache where it can be.
+    ///
+    /// # Errors
+    /// What fetching it raises.
+    pub(crate) fn peek(&mut self, cpu: &Cpu, env: &mut E) -> Result<Insn, Fault> {
+        Ok(self.one(cpu, env)?.insn)
+    }
+
     /// The instruction at CS:EIP alone.
     pub(super) fn one(&mut self, cpu: &Cpu, env: &mut E) -> Result<Bound<E>, Fault> {
         let trace = self.trace(cpu, env)?;

@@ -85,8 +85,7 @@ impl TableMemory for PhysMap {
     fn write_entry(&mut self, at: GuestPhys, value: u32) {
         let at = self.gated(at);
         if self.backing(at).write == Target::Ram {
-            // No trace: what a walk sets is no write of the guest's.
-            self.ram.write(self.machine(at), &value.to_le_bytes());
+            self.write_used(at, value);
         }
     }
 }

@@ -9,7 +9,7 @@ use super::layout::{self, Frames};
 use super::memory::{Reason, Shadow};
 use super::shade::{self, Ring};
 use crate::addr::{GuestPhys, Linear, MachineAddr, PAGE_OFFSET, PAGE_SIZE};
-use crate::bus::phys::Target;
+use crate::bus::phys::{PhysMap, Target};
 use crate::cpu::segment::Descriptor;
 use crate::cpu::{Cpu, Selector};
 use crate::machine::World;
@@ -103,9 +103,13 @@ fn gdt_of(cpu: &Cpu) -> (u32, u32) {
     (cpu.gdtr.base, u32::from(cpu.gdtr.limit) + 1)
 }
 
-/// The same of its LDT; nothing if it has none.
+/// The same of its LDT; nothing if it has none. The one at 0 that there is after a reset is left out: nobody means it.
 fn ldt_of(cpu: &Cpu) -> (u32, u32) {
-    if cpu.ldtr.usable() { (cpu.ldtr.base, cpu.ldtr.limit.min(0xffff) + 1) } else { (0, 0) }
+    if cpu.ldtr.usable() && !cpu.ldtr.selector.is_null() {
+        (cpu.ldtr.base, cpu.ldtr.limit.min(0xffff) + 1)
+    } else {
+        (0, 0)
+    }
 }
 
 fn other(ring: Ring) -> Ring {
@@ -134,6 +138,8 @@ pub struct Descriptors {
     ring: Ring,
     /// Moves on when a guest descriptor may have changed.
     version: u64,
+    /// Entries that walks of the guest's page tables had written when the tables were last found.
+    walks: u64,
 }
 
 impl Descriptors {
@@ -146,6 +152,7 @@ impl Descriptors {
             ldt: Table::new(layout::LDT),
             ring: Ring::Kernel,
             version: 0,
+            walks: 0,
         }
     }
 
@@ -161,10 +168,14 @@ impl Descriptors {
     }
 
     /// Whether the guest's table registers changed, or a page of a table has been accessed for the first time.
-    pub fn outdated(&self, cpu: &Cpu) -> bool {
+    pub fn outdated(&self, cpu: &Cpu, map: &PhysMap) -> bool {
         let ldt = ldt_of(cpu);
         let moved = (self.gdt.base, self.gdt.end) != gdt_of(cpu) || (self.ldt.base, self.ldt.end) != ldt;
-        moved || self.gdt.pages.iter().chain(&self.ldt.pages).any(|p| !p.accessed)
+        moved || (self.walks != map.entries_written() && self.unaccessed())
+    }
+
+    fn unaccessed(&self) -> bool {
+        self.gdt.pages.iter().chain(&self.ldt.pages).any(|p| !p.accessed)
     }
 
     /// Brings the shadows up to the guest's GDTR and LDTR, and to where the guest's page tables now have its tables.
@@ -172,6 +183,7 @@ impl Descriptors {
         let changed = self.resolve(cpu, world, shadow, true, gdt_of(cpu))
             | self.resolve(cpu, world, shadow, false, ldt_of(cpu));
         self.version += u64::from(changed);
+        self.walks = world.map.entries_written();
     }
 
     /// Finds one table's pages; if they are others than before, its shadow is made anew. Returns whether it was.

@@ -12,7 +12,7 @@ use crate::addr::Linear;
 use crate::bus::Ticks;
 use crate::cpu::fault::pf;
 use crate::cpu::{Cpu, Eflags, Fault, Vector};
-use crate::decode::{Decoded, MAX_INSN_LEN, SegReg, decode};
+use crate::decode::SegReg;
 use crate::interp::{CodeEnv, Interp, Stop};
 use crate::machine::{Monitor, World};
 use crate::mmu::paging::Access;
@@ -99,7 +99,7 @@ impl Trap {
         }
         self.mmu.enter(guest, &mut world.map);
         if guest.selectors() {
-            if flushed || self.descriptors.outdated(guest) {
+            if flushed || self.descriptors.outdated(guest, &world.map) {
                 self.descriptors.refresh(guest, world, &mut self.mmu.shadow);
             }
             let mode = Mode::of(guest).unwrap_or(Mode::Kernel);
@@ -175,12 +175,8 @@ impl Trap {
     }
 
     /// What the instruction that faulted is about.
-    fn cause(&self, guest: &Cpu, world: &World) -> Cause {
-        let bytes = world.peek(guest, Linear(guest.linear_eip()), MAX_INSN_LEN);
-        match decode(&bytes, guest.code32()) {
-            Decoded::Insn(insn) => Cause::of(&insn),
-            _ => Cause::Truncated,
-        }
+    fn cause(&mut self, guest: &Cpu, world: &mut World) -> Cause {
+        self.emulator.peek(guest, world).map_or(Cause::Truncated, |insn| Cause::of(&insn))
     }
 
     fn page_fault(&mut self, guest: &mut Cpu, world: &mut World, at: Linear, fault: Fault) -> Option<Stop> {

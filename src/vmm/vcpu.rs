@@ -169,7 +169,7 @@ impl V {
         real.cr4 = guest.cr4 & PASSED_CR4;
         real.gdtr = TableReg { base: layout::GDT.0, limit: 0xffff };
         real.idtr = TableReg { base: layout::IDT.0, limit: 0x7ff };
-        real.ldtr = if guest.ldtr.usable() {
+        real.ldtr = if guest.ldtr.usable() && !guest.ldtr.selector.is_null() {
             Segment::system(layout::LDT_SELECTOR, layout::LDT.0, 0xffff, 0x82)
         } else {
             Segment::null(0)
