@@ -19,7 +19,7 @@
 //! | [`vmm`] | the monitor: trap and emulate, shadow page tables |
 //! | [`load`] | flat, ELF, Multiboot and disk images |
 //! | [`snapshot`] | files of saved machines and of recorded input |
-//! | [`debug`] | why a guest died, in plain English; the stub for gdb |
+//! | [`debug`] | why a guest died, in plain English; the stub for gdb, which also goes back in time |
 //! | [`lab`] | machines side by side: where they part, and what each costs |
 //! | [`cli`] | the commands |
 

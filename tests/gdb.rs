@@ -43,10 +43,14 @@ struct Debuggee {
 
 impl Debuggee {
     fn start(args: &[&str]) -> Self {
+        Self::start_from(args, Stdio::null())
+    }
+
+    fn start_from(args: &[&str], input: Stdio) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_subring"))
             .args(["run", "--gdb", "0"])
             .args(args)
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -59,6 +63,13 @@ impl Debuggee {
         }
         let port = line.trim().rsplit(':').next().unwrap().parse().unwrap();
         Self { child, stderr, port }
+    }
+
+    /// The same with bytes on standard input.
+    fn start_with(args: &[&str], input: &[u8]) -> Self {
+        let mut debuggee = Self::start_from(args, Stdio::piped());
+        debuggee.child.stdin.take().unwrap().write_all(input).unwrap();
+        debuggee
     }
 
     /// Its end: status, standard output, and the rest of standard error.
@@ -101,7 +112,12 @@ fn transcript(name: &str, symbols: Option<&str>, port: u16) -> String {
         gdb.args(["-ex", &format!("echo (gdb) {line}\\n"), "-ex", line]);
     }
     let output = gdb.stdin(Stdio::null()).output().unwrap();
-    String::from_utf8_lossy(&output.stdout).into_owned()
+    // What snapshots take moves with the size of the chips' states.
+    let stable = |line: &str| match line.strip_prefix("snapshots ") {
+        Some(figures) if figures.contains(" KiB of ") => "snapshots      (figures)".to_owned(),
+        _ => line.to_owned(),
+    };
+    String::from_utf8_lossy(&output.stdout).lines().map(|line| stable(line) + "\n").collect()
 }
 
 #[track_caller]
@@ -177,6 +193,16 @@ fn gdb_debugs_a_boot_sector_in_16_bit_code() {
     session("boot", "boot", None);
 }
 
+#[test]
+fn gdb_goes_back_in_a_kernel() {
+    session("reverse", "rings", Some("guest-programs/rings/rings.elf"));
+}
+
+#[test]
+fn gdb_goes_back_in_16_bit_code() {
+    session("reverse-boot", "boot", None);
+}
+
 /// A client of the protocol: packets with checksums, acknowledged.
 struct Client(TcpStream);
 
@@ -237,7 +263,7 @@ fn ctrl_c_stops_and_kill_ends() {
     let mut gdb = Client::connect(debuggee.port);
     let features = gdb.ask("qSupported:swbreak+;hwbreak+;vContSupported+");
     assert!(features.contains("qXfer:features:read+"), "{features}");
-    assert!(!features.contains("Reverse"), "going back is not offered: {features}");
+    assert!(features.contains("ReverseContinue+;ReverseStep+"), "{features}");
     gdb.send("c");
     std::thread::sleep(Duration::from_millis(200));
     gdb.0.write_all(&[3]).unwrap();
@@ -301,6 +327,14 @@ fn what_a_triple_fault_left_can_be_looked_at() {
     let stop = gdb.ask("c");
     assert!(stop.starts_with("T0b") || stop.starts_with("S0b"), "SIGSEGV: {stop}");
     assert_eq!(gdb.ask("p8"), "07001000");
+    // Back from death, and there again.
+    assert_eq!(gdb.ask("bs"), "S05");
+    assert_eq!(gdb.ask("p8"), "07001000", "before the exception");
+    assert_eq!(gdb.ask("bs"), "S05");
+    assert_eq!(gdb.ask("p8"), "00001000");
+    assert!(gdb.ask("bs").contains("replaylog:begin"));
+    let stop = gdb.ask("c");
+    assert!(stop.starts_with("T0b") || stop.starts_with("S0b"), "SIGSEGV again: {stop}");
     assert_eq!(gdb.ask("c"), "X09");
     assert_eq!(debuggee.finish().0, Some(120));
 }
@@ -346,4 +380,118 @@ fn bytes_that_are_no_protocol_do_no_harm() {
     std::thread::sleep(Duration::from_millis(300));
     drop(noise);
     assert_eq!(debuggee.finish().0, Some(124), "the run goes on to its budget");
+}
+
+/// Echoes what comes over COM1, and ends after a `q`.
+const ECHO: [u8; 26] = [
+    0x66, 0xba, 0xfd, 0x03, 0xec, 0xa8, 0x01, 0x74, 0xfb, // wait: in al, 3fdh; test al, 1; jz wait
+    0xb2, 0xf8, 0xec, 0xee, // 100009: mov dl, f8h; in al, dx; 10000c: out dx, al
+    0x3c, 0x71, 0x74, 0x04, 0xb2, 0xfd, 0xeb, 0xef, // cmp al, 'q'; je end; mov dl, fdh; jmp wait
+    0xb0, 0x07, 0xe6, 0xf4, 0x90, // end: mov al, 7; out 0f4h, al
+];
+
+#[test]
+fn input_is_given_again_and_output_is_not_printed_again() {
+    let dir = Scratch::new("echo");
+    let path = dir.path("echo.bin");
+    std::fs::write(&path, ECHO).unwrap();
+    let debuggee = Debuggee::start_with(&[&path], b"abcq");
+    let mut gdb = Client::connect(debuggee.port);
+    assert_eq!(gdb.ask("Z0,10000c,1"), "OK");
+    let taken = |gdb: &mut Client, how: &str| {
+        let stop = gdb.ask(how);
+        assert!(stop.starts_with("T05"), "{stop}");
+        u8::from_str_radix(&gdb.ask("p0")[..2], 16).unwrap() as char
+    };
+    let forward: String = (0..3).map(|_| taken(&mut gdb, "c")).collect();
+    assert_eq!(forward, "abc");
+    let back: String = (0..2).map(|_| taken(&mut gdb, "bc")).collect();
+    assert_eq!(back, "ba");
+    assert!(gdb.ask("bc").contains("replaylog:begin"));
+    assert!(monitor(&mut gdb, "history").contains("inputs         1"));
+    let again: String = (0..4).map(|_| taken(&mut gdb, "c")).collect();
+    assert_eq!(again, "abcq");
+    // Another future: an `a` becomes a `q`.
+    for _ in 0..3 {
+        taken(&mut gdb, "bc");
+    }
+    assert_eq!(gdb.ask("P0=71000000"), "OK");
+    assert_eq!(gdb.ask("c"), "W07");
+    let (status, out, err) = debuggee.finish();
+    assert_eq!((status, out.as_str()), (Some(7), "abcq"), "what was printed cannot be taken back: {err}");
+    assert!(err.contains("gdb changed the machine at instruction") && err.contains("is dropped"), "{err}");
+}
+
+/// Real mode: writes 512 times the byte 41h to sector 1, and ends.
+const WRITER: [u8; 54] = [
+    0xfc, 0xba, 0xf2, 0x01, 0xb0, 0x01, 0xee, 0x42, 0xee, 0x42, 0x30, 0xc0, 0xee, 0x42, 0xee, 0x42, 0xb0,
+    0xe0, 0xee, 0x42, 0xb0, 0x30, 0xee, 0xec, 0xa8, 0x08, 0x74, 0xfb, 0xba, 0xf0, 0x01, 0xb9, 0x00, 0x01,
+    0xb8, 0x41, 0x41, 0xef, 0xe2, 0xfd, 0xba, 0xf7, 0x01, 0xec, 0xa8, 0x80, 0x75, 0xfb, 0xb0, 0x00, 0xe6,
+    0xf4, 0x90, 0x90,
+];
+
+#[test]
+fn an_image_file_is_written_at_the_end_of_the_session() {
+    for (history, kept) in [("64M", true), ("0", false)] {
+        let dir = Scratch::new(&format!("disk-{history}"));
+        let (code, image) = (dir.path("writer.bin"), dir.path("disk.img"));
+        std::fs::write(&code, WRITER).unwrap();
+        std::fs::write(&image, [0; 1 << 16]).unwrap();
+        let sector = || std::fs::read(&image).unwrap()[512..1024].to_vec();
+        let args = ["--mode", "real", "--disk", &image, "--gdb-history", history, &code];
+        let debuggee = Debuggee::start(&args);
+        let mut gdb = Client::connect(debuggee.port);
+        let features = gdb.ask("qSupported:swbreak+;hwbreak+");
+        assert_eq!(features.contains("Reverse"), kept, "{features}");
+        // Before the last two instructions.
+        assert_eq!(gdb.ask("Z0,7c30,1"), "OK");
+        assert!(gdb.ask("c").starts_with("T05"));
+        assert_eq!(sector(), [if kept { 0 } else { 0x41 }; 512], "history {history}");
+        if kept {
+            assert!(gdb.ask("bc").contains("replaylog:begin"));
+            assert!(gdb.ask("c").starts_with("T05"));
+        } else {
+            assert!(monitor(&mut gdb, "history").contains("no history is kept"));
+        }
+        assert_eq!(gdb.ask("c"), "W00");
+        assert_eq!(debuggee.finish().0, Some(0));
+        assert_eq!(sector(), [0x41; 512]);
+    }
+}
+
+#[test]
+fn a_search_backwards_can_be_interrupted() {
+    let dir = Scratch::new("search");
+    let debuggee = Debuggee::start(&[&looping(&dir)]);
+    let mut gdb = Client::connect(debuggee.port);
+    gdb.send("c");
+    std::thread::sleep(Duration::from_millis(1500));
+    gdb.0.write_all(&[3]).unwrap();
+    gdb.receive();
+    let here = monitor(&mut gdb, "history");
+    let count = |text: &str| text.lines().nth(1).unwrap().to_owned();
+    assert_eq!(gdb.ask("Z2,500,4"), "OK");
+    gdb.send("bc");
+    std::thread::sleep(Duration::from_millis(50));
+    gdb.0.write_all(&[3]).unwrap();
+    let stop = gdb.receive();
+    assert!(stop.starts_with("T02") || stop.starts_with("S02") || stop.contains("begin"), "{stop}");
+    if !stop.contains("begin") {
+        assert_eq!(count(&monitor(&mut gdb, "history")), count(&here), "it is where it was");
+    }
+    gdb.send("k");
+    assert_eq!(debuggee.finish().0, Some(130));
+}
+
+#[test]
+fn a_history_too_small_for_the_memory_is_refused() {
+    let run = |args: &[&str]| {
+        let program = env!("CARGO_BIN_EXE_subring");
+        let output = Command::new(program).arg("run").args(args).stdin(Stdio::null()).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (status, err) = run(&["hello", "--gdb", "0", "--gdb-history", "1M"]);
+    assert!(status == Some(2) && err.contains("give 32 MiB or more, or 0"), "{err}");
+    let (status, err) = run(&["hello", "--gdb-history", "64M"]);
+    assert!(status == Some(2) && err.contains("--gdb"), "{err}");
 }

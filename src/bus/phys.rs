@@ -216,6 +216,27 @@ impl PhysMap {
         }
     }
 
+    /// What answers where, and nothing of what is in it.
+    pub fn save_gates(&self) -> Saved {
+        let ram = mem::Saved::nothing(self.ram.size());
+        Saved {
+            ram,
+            low_rom: Vec::new(),
+            high_rom: Vec::new(),
+            pam: self.pam,
+            a20_mask: self.a20_mask,
+            chip_pages: self.chip_pages,
+        }
+    }
+
+    /// Takes that back; memory stays. What was cached of this map is void.
+    pub fn restore_gates(&mut self, saved: &Saved) {
+        self.pam = saved.pam;
+        self.a20_mask = saved.a20_mask;
+        self.chip_pages = saved.chip_pages;
+        self.epoch = self.epoch.wrapping_add(1);
+    }
+
     /// Takes that back. What was cached of this map is void.
     ///
     /// # Errors
@@ -227,10 +248,7 @@ impl PhysMap {
         self.ram.restore(&saved.ram, &self.p2m)?;
         self.low_rom.clone_from(&saved.low_rom);
         self.high_rom.clone_from(&saved.high_rom);
-        self.pam = saved.pam;
-        self.a20_mask = saved.a20_mask;
-        self.chip_pages = saved.chip_pages;
-        self.epoch = self.epoch.wrapping_add(1);
+        self.restore_gates(saved);
         Ok(())
     }
 

@@ -80,6 +80,14 @@ pub fn machine_memory(text: &str) -> Result<u64, String> {
     bytes.ok_or_else(|| "give a multiple of 4 KiB up to 4G".into())
 }
 
+/// A size in bytes, 0 included: `512M`, `2G` (powers of 1024).
+///
+/// # Errors
+/// A sentence.
+pub fn size(text: &str) -> Result<u64, String> {
+    bytes(text)?.ok_or_else(|| "that is too large".into())
+}
+
 /// An address: decimal, or hexadecimal after `0x`.
 ///
 /// # Errors

@@ -2,22 +2,25 @@
 
 use super::dump::State;
 use super::session::{
-    Drive, Ending, Limits, Medium, Outcome, Pc, Spec, Stats, TextScreen, Trace, TraceFilter,
+    Drive, Ending, Gdb, Hold, Limits, Medium, Outcome, Pc, Spec, Stats, TextScreen, Trace, TraceFilter,
 };
 use super::trace::TraceWriter;
 use crate::addr::GuestPhys;
 use crate::bus::{Clock, Ticks};
 use crate::debug;
-use crate::debug::gdb::{Over, Server, Turn};
+use crate::debug::gdb::{Mourning, Over, Server, Turn};
 use crate::device::cp437;
 use crate::device::disk::{Disk, FileDisk, MemoryDisk, Snapshot};
 use crate::device::fw_cfg::FwCfgConfig;
 use crate::device::keymap::KeyEvent;
+use crate::device::overlay::Overlay;
 use crate::error::{Error, Result};
 use crate::load::acpi::{self, Wanted};
 use crate::load::{Entry, Symbol};
 use crate::machine::board::BoardConfig;
-use crate::machine::{Config, Limits as MachineLimits, Machine, Outcome as MachineOutcome, Wants, Watcher};
+use crate::machine::{
+    Config, HistoryConfig, Input, Limits as MachineLimits, Machine, Outcome as MachineOutcome, Wants, Watcher,
+};
 use crate::snapshot::Saved;
 use crate::vmm;
 use std::cell::RefCell;
@@ -26,6 +29,8 @@ use std::rc::Rc;
 
 /// A BIOS reports 639 KiB of conventional memory, and shadows itself below 1 MiB.
 const FIRMWARE_NEEDS: u32 = 1 << 20;
+/// Instructions between two snapshots of a debugger's history.
+const HISTORY_INTERVAL: u64 = 5_000_000;
 /// The project's own BIOS; see guest-programs/bios.
 const OWN_BIOS: &[u8] = include_bytes!("../../guest-programs/bios/bios.bin");
 
@@ -41,10 +46,11 @@ pub fn build(spec: Spec) -> Result<Box<dyn Pc>> {
 pub(super) fn bare(spec: Spec) -> Result<Bare> {
     match spec.restore {
         Some(saved) => {
-            let (disks, floppies) = (drives(spec.disks)?, drives(spec.floppies)?);
+            let mut over = over(&spec.gdb);
+            let (disks, floppies) = (drives(spec.disks, &mut over)?, drives(spec.floppies, &mut over)?);
             let mut machine = Machine::from_state(&saved.state, disks, floppies)?;
             virtualize(&mut machine, spec.monitor)?;
-            Ok(pc(machine, spec.trace, listen(spec.gdb)?, saved.reboots, Vec::new()))
+            pc(machine, spec.trace, spec.gdb, over, saved.reboots, Vec::new())
         }
         None => build_new(spec),
     }
@@ -53,12 +59,24 @@ pub(super) fn bare(spec: Spec) -> Result<Bare> {
 fn pc(
     mut machine: Machine,
     trace: Option<Trace>,
-    gdb: Option<Server>,
+    gdb: Option<Gdb>,
+    over: Option<Vec<Overlay>>,
     reboots: bool,
     symbols: Vec<Symbol>,
-) -> Bare {
+) -> Result<Bare> {
     let trace = trace.map(|t| watch(&mut machine, t));
-    Bare { machine, trace, gdb, reboots, symbols, died: debug::Ending::Limit }
+    let media = over.clone().unwrap_or_default();
+    if let Some(history) = over.zip(gdb.and_then(|g| usize::try_from(g.history).ok())) {
+        let (media, cap) = history;
+        machine.keep_history(HistoryConfig { cap, interval: HISTORY_INTERVAL, reboots, media });
+    }
+    let gdb = listen(gdb.map(|g| g.port))?;
+    Ok(Bare { machine, trace, gdb, media, reboots, symbols, died: debug::Ending::Limit })
+}
+
+/// Where to collect what is put over the media, when a history is kept.
+fn over(gdb: &Option<Gdb>) -> Option<Vec<Overlay>> {
+    gdb.is_some_and(|g| g.history != 0).then(Vec::new)
 }
 
 /// The server for gdb at `port`, if one is asked for; says where it is.
@@ -82,12 +100,13 @@ fn build_new(spec: Spec) -> Result<Bare> {
     let wanted = Wanted { acpi: spec.acpi, apic: spec.apic };
     let files = spec.vga_bios.iter().map(rom).chain(acpi::fw_cfg_files(wanted)).collect();
     let fw_cfg = FwCfgConfig { files, ..FwCfgConfig::default() };
+    let mut over = over(&spec.gdb);
     let board = BoardConfig {
         clock: Clock::new(spec.hz),
         ram_size: spec.mem,
         epoch: spec.epoch,
-        disks: drives(spec.disks)?,
-        floppies: drives(spec.floppies)?,
+        disks: drives(spec.disks, &mut over)?,
+        floppies: drives(spec.floppies, &mut over)?,
         boot_order: 0,
         firmware,
         apic: spec.apic,
@@ -101,7 +120,7 @@ fn build_new(spec: Spec) -> Result<Bare> {
     }
     spec.plan.carry_out(&mut machine);
     virtualize(&mut machine, spec.monitor)?;
-    Ok(pc(machine, spec.trace, listen(spec.gdb)?, firmware, spec.plan.symbols))
+    pc(machine, spec.trace, spec.gdb, over, firmware, spec.plan.symbols)
 }
 
 /// Puts the machine under the monitor that is asked for.
@@ -116,12 +135,24 @@ fn own_bios(wanted: Wanted) -> Vec<u8> {
     image
 }
 
-fn drives<const N: usize>(drives: Vec<Drive>) -> Result<[Option<Box<dyn Disk>>; N]> {
+/// The media, each with an [`Overlay`] over it if those are collected.
+fn drives<const N: usize>(
+    drives: Vec<Drive>,
+    over: &mut Option<Vec<Overlay>>,
+) -> Result<[Option<Box<dyn Disk>>; N]> {
     let mut out = [const { None }; N];
     for (slot, drive) in out.iter_mut().zip(drives) {
         let snapshot = drive.snapshot;
         let disk = medium(drive)?;
-        *slot = Some(if snapshot { Box::new(Snapshot::new(disk)) } else { disk });
+        let disk = if snapshot { Box::new(Snapshot::new(disk)) } else { disk };
+        *slot = Some(match over {
+            Some(over) => {
+                let overlay = Overlay::new(disk);
+                over.push(overlay.clone());
+                Box::new(overlay)
+            }
+            None => disk,
+        });
     }
     Ok(out)
 }
@@ -154,6 +185,8 @@ pub(super) struct Bare {
     pub(super) machine: Machine,
     trace: Option<Rc<RefCell<TraceWriter>>>,
     gdb: Option<Server>,
+    /// What the guest wrote to its media and is not there yet.
+    media: Vec<Overlay>,
     /// A reset starts the firmware again; a kernel that was loaded without one cannot be started twice.
     reboots: bool,
     /// The kernel's names for its addresses.
@@ -174,14 +207,20 @@ impl Pc for Bare {
     }
 
     fn run(&mut self, limits: Limits) -> Outcome {
-        let limits = MachineLimits { ticks: limits.ticks, retired: limits.retired, at_halt: limits.at_idle };
-        match self.gdb.as_mut().map_or(Turn::Run, |gdb| gdb.before(&mut self.machine)) {
+        let turn = self.gdb.as_mut().map_or(Turn::Run, |gdb| gdb.before(&mut self.machine));
+        if let Some(note) = self.machine.take_history_note() {
+            super::tell(&format!("subring: {note}\n"));
+        }
+        match turn {
             Turn::Run => {}
             Turn::Wait => return Outcome::Held,
             Turn::Kill => return Outcome::Killed,
         }
+        let past = self.machine.in_the_past();
+        let ticks = limits.ticks.min(if past { limits.ticks } else { self.machine.remember() });
+        let limits = MachineLimits { ticks, retired: limits.retired, at_halt: limits.at_idle };
         loop {
-            let outcome = self.machine.run(limits);
+            let outcome = if past { self.machine.run_past() } else { self.machine.run(limits) };
             self.died = match outcome {
                 MachineOutcome::TripleFault(t) => debug::Ending::TripleFault(t),
                 MachineOutcome::HaltedForever | MachineOutcome::Idle(None) => debug::Ending::HaltedForever,
@@ -191,6 +230,8 @@ impl Pc for Bare {
                 return Outcome::Held;
             }
             return match outcome {
+                // What comes from outside is in the history, and not to be taken anew.
+                MachineOutcome::Reached | MachineOutcome::Idle(_) if past => Outcome::Held,
                 MachineOutcome::Reached => Outcome::Reached,
                 MachineOutcome::Exit(status) => Outcome::Exit(status),
                 MachineOutcome::TripleFault(t) => Outcome::TripleFault(self.machine.explain(&t)),
@@ -207,9 +248,7 @@ impl Pc for Bare {
     }
 
     fn serial_input(&mut self, bytes: &[u8]) {
-        let now = self.machine.cpu.now;
-        self.machine.world.board.serial_input(0, bytes, now);
-        self.machine.world.settle();
+        self.machine.give(Input::Serial(bytes.to_vec()));
     }
     fn serial_backlog(&self) -> usize {
         self.machine.world.board.serial_backlog(0)
@@ -225,9 +264,7 @@ impl Pc for Bare {
     }
 
     fn key(&mut self, event: KeyEvent) {
-        let now = self.machine.cpu.now;
-        self.machine.world.board.key(&[event], now);
-        self.machine.world.settle();
+        self.machine.give(Input::Key(event));
     }
 
     fn screen(&self) -> Option<TextScreen> {
@@ -260,15 +297,19 @@ impl Pc for Bare {
     fn debugged(&self) -> bool {
         self.gdb.is_some()
     }
-    fn hold(&mut self, ending: &Ending) -> bool {
+    fn hold(&mut self, ending: &Ending) -> Hold {
         let over = match ending {
             Ending::Exit(status) => Over::Exit(*status),
             Ending::TripleFault(_) => Over::TripleFault,
             Ending::PowerOff => Over::Exit(0),
             Ending::HaltedForever | Ending::Reset | Ending::BudgetSpent | Ending::TimeSpent => Over::Other,
-            Ending::Left | Ending::Killed | Ending::Interrupted | Ending::OutputClosed => return false,
+            Ending::Left | Ending::Killed | Ending::Interrupted | Ending::OutputClosed => return Hold::Over,
         };
-        self.gdb.as_mut().is_some_and(|gdb| gdb.hold(&mut self.machine, over))
+        match self.gdb.as_mut().map_or(Mourning::Over, |gdb| gdb.hold(&mut self.machine, over)) {
+            Mourning::Over => Hold::Over,
+            Mourning::Looks => Hold::Looks,
+            Mourning::Back => Hold::Back,
+        }
     }
     fn stats(&self) -> Stats {
         let m = &self.machine;
@@ -307,6 +348,11 @@ impl Pc for Bare {
 
     fn take_host_error(&mut self) -> Option<Error> {
         self.machine.world.board.take_host_error()
+    }
+
+    fn finish_media(&mut self) -> Result<()> {
+        let finished = self.media.iter().try_for_each(Overlay::finish);
+        finished.map_err(|source| Error::Host { action: "write what the guest wrote to its disks", source })
     }
 
     fn finish_trace(&mut self) -> Result<()> {

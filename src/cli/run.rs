@@ -3,7 +3,7 @@
 use super::builtin::{self, Builtin};
 use super::keys::{self, KeyStep};
 use super::monitor::MonitorArgs;
-use super::session::{self, Build, Drive, End, Medium, Pc, Spec, Trace, TraceFilter, Wishes};
+use super::session::{self, Build, Drive, End, Gdb, Medium, Pc, Spec, Trace, TraceFilter, Wishes};
 use super::snapshot::{self, Media};
 use super::tap::Tape;
 use super::terminal::{Console, Setup};
@@ -12,6 +12,7 @@ use crate::bus::Clock;
 use crate::debug;
 use crate::error::{Error, Result};
 use crate::load::{self, Around, Format, Guest, Mode, Module, Plan};
+use crate::vmm::strategy::Strategy;
 use clap::{Args, ValueEnum};
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, IsTerminal, Read, Write};
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 /// 2000-01-01T00:00:00Z.
 const DEFAULT_EPOCH: i64 = 946_684_800;
 const DEFAULT_MEM: u32 = 32 << 20;
+const DEFAULT_HISTORY: u64 = 512 << 20;
 /// The largest file that is read as a kernel; disks are not read but attached.
 const MAX_KERNEL: u64 = 1 << 30;
 /// The largest firmware image.
@@ -129,6 +131,10 @@ pub struct Run {
     /// one
     #[arg(long, value_name = "PORT", conflicts_with_all = ["record", "replay"])]
     pub gdb: Option<u16>,
+    /// Memory for gdb's way back in time (`reverse-continue`): its snapshots take so much at most; 0 switches it off
+    /// [default: 512M, and twice --mem at least]
+    #[arg(long, value_name = "SIZE", value_parser = args::size, requires = "gdb")]
+    pub gdb_history: Option<u64>,
     /// Who stands between the guest and the processor.
     #[command(flatten)]
     pub monitor: MonitorArgs,
@@ -241,6 +247,7 @@ impl Run {
             trace_file: None,
             gdb: None,
             monitor: MonitorArgs::default(),
+            gdb_history: None,
             stats: false,
             json: false,
             dump_state: None,
@@ -320,15 +327,36 @@ impl Run {
     pub(super) fn spec(&self) -> Result<(Spec, Vec<String>)> {
         if let Some(path) = &self.restore {
             let trace = self.trace.map(|what| self.trace_to(what)).transpose()?;
-            return Ok((
-                Spec { trace, gdb: self.gdb, monitor: self.monitor.config()?, ..snapshot::spec(path)? },
-                Vec::new(),
-            ));
+            let spec = snapshot::spec(path)?;
+            let (gdb, monitor) = (self.gdb(spec.mem)?, self.monitor.config()?);
+            return Ok((Spec { trace, gdb, monitor, ..spec }, Vec::new()));
         }
         let source = self.source()?;
         let plan = self.plan(source.as_ref())?;
         let notes = plan.notes.clone();
         Ok((self.spec_of(plan, source.as_ref())?, notes))
+    }
+
+    /// What gdb is offered, for a machine with so much memory.
+    fn gdb(&self, mem: u32) -> Result<Option<Gdb>> {
+        if self.monitor.strategy() != Strategy::Bare {
+            return match (self.gdb, self.gdb_history) {
+                (_, Some(1..)) => Err(Error::Usage(
+                    "--gdb-history is for the bare machine: under a monitor gdb cannot go back in time yet"
+                        .into(),
+                )),
+                (gdb, _) => Ok(gdb.map(|port| Gdb { port, history: 0 })),
+            };
+        }
+        let mem = u64::from(mem);
+        let history = self.gdb_history.unwrap_or(DEFAULT_HISTORY.max(2 * mem));
+        if history != 0 && history < mem {
+            return Err(Error::Usage(format!(
+                "--gdb-history must hold the guest's memory at least once: give {} MiB or more, or 0 for no history",
+                mem.div_ceil(1 << 20)
+            )));
+        }
+        Ok(self.gdb.map(|port| Gdb { port, history }))
     }
 
     /// What the guest is called in a report.
@@ -495,7 +523,7 @@ impl Run {
             disks,
             floppies,
             trace: self.trace.map(|what| self.trace_to(what)).transpose()?,
-            gdb: self.gdb,
+            gdb: self.gdb(self.mem)?,
             monitor: self.monitor.config()?,
             plan,
             restore: None,

@@ -45,14 +45,23 @@ pub struct Spec {
     pub floppies: Vec<Drive>,
     /// What to trace, and where to.
     pub trace: Option<Trace>,
-    /// The port to wait for gdb at.
-    pub gdb: Option<u16>,
+    /// How to wait for gdb.
+    pub gdb: Option<Gdb>,
     /// The monitor between the guest and the processor; none on the bare machine.
     pub monitor: Option<crate::vmm::Config>,
     /// What to store, and how to start.
     pub plan: Plan,
     /// A saved machine to go on from, instead of all that but the disks and the trace.
     pub restore: Option<Saved>,
+}
+
+/// What a debugger is offered.
+#[derive(Clone, Copy, Debug)]
+pub struct Gdb {
+    /// The port to wait for it at.
+    pub port: u16,
+    /// Bytes that the history may take; 0 is none.
+    pub history: u64,
 }
 
 /// A disk or floppy image.
@@ -224,10 +233,10 @@ pub trait Pc {
     fn debugged(&self) -> bool {
         false
     }
-    /// The run has come to `ending`. True while a debugger wants to look at what is left; then to be asked again.
-    fn hold(&mut self, ending: &Ending) -> bool {
+    /// The run has come to `ending`: what a debugger does now.
+    fn hold(&mut self, ending: &Ending) -> Hold {
         let _ = ending;
-        false
+        Hold::Over
     }
     /// What was counted.
     fn stats(&self) -> Stats;
@@ -237,11 +246,29 @@ pub trait Pc {
     }
     /// What went wrong on the host with a disk or floppy image, if something did since this was last asked.
     fn take_host_error(&mut self) -> Option<Error>;
+    /// Writes to the media what was kept back for the time of a debugging session.
+    ///
+    /// # Errors
+    /// When one could not be written.
+    fn finish_media(&mut self) -> Result<()> {
+        Ok(())
+    }
     /// Writes out what a trace still buffers, and says what went wrong with it.
     ///
     /// # Errors
     /// When the trace could not be written.
     fn finish_trace(&mut self) -> Result<()>;
+}
+
+/// What a debugger does with a machine whose run is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// Nothing: it is over.
+    Over,
+    /// It looks at what is left, and is to be asked again.
+    Looks,
+    /// It goes back: the run goes on.
+    Back,
 }
 
 /// How a run ended.
@@ -369,6 +396,7 @@ pub fn drive(pc: &mut dyn Pc, console: &mut Console, wishes: &Wishes) -> Result<
     let inputs = session.tap.take_inputs();
     let serial = std::mem::take(&mut session.console.kept);
     session.console.close()?;
+    pc.finish_media()?;
     pc.finish_trace()?;
     let post_mortem = if ending.wants_post_mortem() { pc.post_mortem() } else { None };
     Ok(End {
@@ -445,8 +473,20 @@ impl<'a> Session<'a> {
                 return Ok(ending);
             }
             if let Some(ending) = self.ended(outcome)? {
-                while self.pc.hold(&ending) && !self.console.signalled() {}
-                return Ok(ending);
+                if !self.goes_back(&ending) {
+                    return Ok(ending);
+                }
+                self.held = true;
+            }
+        }
+    }
+
+    /// Whether a debugger takes the run back from its end.
+    fn goes_back(&mut self, ending: &Ending) -> bool {
+        loop {
+            match self.pc.hold(ending) {
+                Hold::Looks if !self.console.signalled() => {}
+                hold => return hold == Hold::Back,
             }
         }
     }
@@ -460,7 +500,8 @@ impl<'a> Session<'a> {
             return Ok(None);
         }
         let now = self.pc.now();
-        if now >= self.next {
+        // In another future than the known one the end of the slice may be far away.
+        if now >= self.next || self.next - now > self.slice {
             // Skipped time may pass many slice ends; the next one stays on their grid.
             self.next = (now / self.slice + 1).saturating_mul(self.slice);
             let pc = &*self.pc;
@@ -550,156 +591,4 @@ impl<'a> Session<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::keys;
-    use super::*;
-    use std::cell::RefCell;
-    use std::rc::Rc;
-
-    /// A machine of one guest instruction per tick that follows a script of outcomes by time.
-    #[derive(Default)]
-    struct Mock {
-        now: Ticks,
-        /// At this time, this happens.
-        at: Ticks,
-        then: Option<Outcome>,
-        output: Vec<u8>,
-        keys: Vec<(Ticks, KeyEvent)>,
-        limits: Vec<Limits>,
-    }
-
-    #[derive(Clone, Default)]
-    struct Shared(Rc<RefCell<Mock>>);
-
-    impl Pc for Shared {
-        fn clock(&self) -> Clock {
-            Clock::new(1_000_000)
-        }
-        fn now(&self) -> Ticks {
-            self.0.borrow().now
-        }
-        fn retired(&self) -> u64 {
-            self.0.borrow().now
-        }
-        fn run(&mut self, limits: Limits) -> Outcome {
-            let mut m = self.0.borrow_mut();
-            m.limits.push(limits);
-            assert!(m.limits.len() < 10_000, "the session does not end");
-            let stop = limits.ticks.min(limits.retired);
-            if let Some(outcome) = m.then.clone()
-                && m.at <= stop
-            {
-                m.now = m.at;
-                return outcome;
-            }
-            m.now = stop;
-            Outcome::Reached
-        }
-        fn serial_input(&mut self, _: &[u8]) {}
-        fn serial_backlog(&self) -> usize {
-            0
-        }
-        fn take_serial_output(&mut self) -> Vec<u8> {
-            std::mem::take(&mut self.0.borrow_mut().output)
-        }
-        fn take_debugcon(&mut self) -> Vec<u8> {
-            Vec::new()
-        }
-        fn take_bioscon(&mut self) -> Vec<u8> {
-            Vec::new()
-        }
-        fn key(&mut self, event: KeyEvent) {
-            let mut m = self.0.borrow_mut();
-            let now = m.now;
-            m.keys.push((now, event));
-        }
-        fn screen(&self) -> Option<TextScreen> {
-            let text = if self.now() >= 40_000 { "grub>" } else { "     " };
-            Some(TextScreen { columns: 5, cells: text.chars().map(|c| (c, 7)).collect(), cursor: None })
-        }
-        fn registers(&self) -> String {
-            String::new()
-        }
-        fn state(&self) -> State {
-            State::default()
-        }
-        fn read_memory(&self, _: u32, buf: &mut [u8]) {
-            buf.fill(0);
-        }
-        fn stats(&self) -> Stats {
-            Stats::default()
-        }
-        fn take_host_error(&mut self) -> Option<Error> {
-            None
-        }
-        fn finish_trace(&mut self) -> Result<()> {
-            Ok(())
-        }
-    }
-
-    fn drive_mock(mock: Mock, wishes: Wishes) -> (End, Shared) {
-        let mut pc = Shared(Rc::new(RefCell::new(mock)));
-        let setup =
-            Setup { input: false, stream: false, keep: true, live: false, debugcon: None, bioscon: None };
-        let mut console = Console::open_with(setup).unwrap();
-        (drive(&mut pc, &mut console, &wishes).unwrap(), pc)
-    }
-
-    fn wishes() -> Wishes {
-        Wishes { budget: None, time: None, keys: Vec::new(), record: false, replay: None }
-    }
-
-    #[test]
-    fn each_outcome_has_its_ending_and_status() {
-        let table = [
-            (Outcome::Exit(7), Ending::Exit(7), 7),
-            (Outcome::TripleFault("x".into()), Ending::TripleFault("x".into()), 120),
-            (Outcome::HaltedForever, Ending::HaltedForever, 121),
-            (Outcome::Idle(None), Ending::HaltedForever, 121),
-            (Outcome::PowerOff, Ending::PowerOff, 0),
-            (Outcome::Reset, Ending::Reset, 122),
-        ];
-        for (outcome, ending, status) in table {
-            let mock = Mock { at: 25_000, then: Some(outcome), output: b"hi".to_vec(), ..Mock::default() };
-            let (end, _) = drive_mock(mock, wishes());
-            assert_eq!((end.ending.status(), &end.ending), (status, &ending));
-            assert_eq!((end.retired, end.serial.as_slice()), (25_000, &b"hi"[..]));
-        }
-    }
-
-    #[test]
-    fn budget_and_time_end_a_run_exactly() {
-        let (end, _) = drive_mock(Mock::default(), Wishes { budget: Some(123_456), ..wishes() });
-        assert_eq!((end.ending, end.retired), (Ending::BudgetSpent, 123_456));
-        let (end, _) = drive_mock(Mock::default(), Wishes { time: Some(55_555), ..wishes() });
-        assert_eq!((end.ending, end.ticks), (Ending::TimeSpent, 55_555));
-        let (end, _) = drive_mock(Mock::default(), Wishes { budget: Some(0), ..wishes() });
-        assert_eq!((end.ending, end.retired), (Ending::BudgetSpent, 0));
-    }
-
-    #[test]
-    fn keys_fall_on_the_grid_of_slices() {
-        let script = keys::parse("@\"grub>\":a@+50ms:<Enter>").unwrap();
-        let (_, pc) = drive_mock(Mock::default(), Wishes { time: Some(200_000), keys: script, ..wishes() });
-        let keys: Vec<(Ticks, u8, bool)> =
-            pc.0.borrow().keys.iter().map(|(t, e)| (*t, e.code, e.down)).collect();
-        assert_eq!(
-            keys,
-            [(40_000, 0x1e, true), (50_000, 0x1e, false), (100_000, 0x1c, true), (110_000, 0x1c, false)]
-        );
-    }
-
-    #[test]
-    fn an_idle_guest_gets_its_keys_before_it_is_given_up() {
-        let mock = Mock { at: 5, then: Some(Outcome::Idle(None)), ..Mock::default() };
-        let (end, pc) = drive_mock(mock, Wishes { keys: keys::parse("@9s:q").unwrap(), ..wishes() });
-        assert_eq!(end.ending, Ending::HaltedForever);
-        assert_eq!(pc.0.borrow().keys.len(), 2);
-    }
-
-    #[test]
-    fn a_batch_run_never_stops_at_idle() {
-        let (_, pc) = drive_mock(Mock::default(), Wishes { time: Some(100_000), ..wishes() });
-        assert!(pc.0.borrow().limits.iter().all(|l| !l.at_idle));
-    }
-}
+mod tests;

@@ -16,6 +16,7 @@ pub mod fw_cfg;
 pub mod i8042;
 pub mod keymap;
 pub mod numeric;
+pub mod overlay;
 pub mod pci;
 pub mod pic;
 pub mod pit;

@@ -5,6 +5,7 @@ mod describe;
 pub mod history;
 pub mod monitor;
 mod observe;
+pub mod rewind;
 mod save;
 mod space;
 mod start;
@@ -25,6 +26,8 @@ use crate::mem::Ram;
 use board::{Board, BoardConfig};
 use history::History;
 pub use monitor::Monitor;
+use rewind::Rewind;
+pub use rewind::{HistoryConfig, HistoryInfo, Input, LastWrite, Moment, Sought, Wish};
 pub use save::State;
 use serde::{Deserialize, Serialize};
 pub use space::{Flushes, Space};
@@ -118,6 +121,8 @@ pub struct Machine {
     pub stops: Stops,
     /// Who runs the guest's instructions in the place of the bare processor.
     monitor: Option<Box<dyn Monitor>>,
+    /// The way back, for a debugger.
+    rewind: Option<Box<Rewind>>,
 }
 
 impl Machine {
@@ -152,6 +157,7 @@ impl Machine {
             pending: None,
             stops: Stops::default(),
             monitor: None,
+            rewind: None,
         })
     }
 
@@ -189,6 +195,7 @@ impl Machine {
 
     /// Runs to the first of `limits`.
     pub fn run(&mut self, limits: Limits) -> Outcome {
+        self.note_run();
         if self.cpu.activity == Activity::Shutdown {
             // Only a reset ends a shutdown.
             return Outcome::HaltedForever;
@@ -219,7 +226,7 @@ impl Machine {
 
     /// Between instructions: chips that are due, endings, interrupts.
     fn look_up(&mut self, limits: &Limits) -> Option<Outcome> {
-        if self.stops.hit().is_some() {
+        if self.stops.end_run() {
             return Some(Outcome::Reached);
         }
         if self.world.board.next_event().is_some_and(|t| t <= self.cpu.now) {
@@ -344,7 +351,7 @@ impl Machine {
         }
         self.world.clear_break_hits();
         self.pending = result?;
-        self.stops.delivered(self.pending.is_none());
+        self.delivered_for_stops(self.pending.is_none());
         Ok(())
     }
 

@@ -56,13 +56,22 @@ impl State {
 impl Machine {
     /// The machine's state now. What a file on the host holds of a disk is not in it.
     pub fn save(&self) -> State {
+        self.save_with(self.world.map.save(), self.world.board.save())
+    }
+
+    /// The same without what memory and media hold.
+    pub(super) fn save_core(&self) -> State {
+        self.save_with(self.world.map.save_gates(), self.world.board.save_chips())
+    }
+
+    fn save_with(&self, memory: phys::Saved, board: board::State) -> State {
         let world = &self.world;
         let used = (0..=u16::MAX).zip(world.ports.iter().copied()).filter(|(_, n)| *n != [0, 0]);
         State {
             clock: self.clock,
             cpu: self.cpu.clone(),
-            memory: world.map.save(),
-            board: world.board.save(),
+            memory,
+            board,
             tlb: world.tlb.save(),
             tlb_counts: (world.tlb.fills, world.tlb.flushes),
             code_pages: self.interp.save(world),
@@ -80,14 +89,30 @@ impl Machine {
     /// # Errors
     /// [`Error::Usage`] when it has not.
     pub fn restore(&mut self, state: &State) -> Result<()> {
-        let software = state.software_interrupts.as_slice().try_into();
-        let software = software.map_err(|_| Error::Usage("the saved state is of another machine".into()))?;
+        if state.software_interrupts.len() != self.world.software_interrupts.len() {
+            return Err(Error::Usage("the saved state is of another machine".into()));
+        }
+        self.world.map.restore(&state.memory)?;
+        self.world.board.restore(&state.board)?;
+        self.settle_into(state);
+        Ok(())
+    }
+
+    /// Takes over what [`Machine::save_core`] gave; memory and media are the caller's to put back first.
+    pub(super) fn restore_core(&mut self, state: &State) {
+        self.world.map.restore_gates(&state.memory);
+        self.world.board.restore_chips(&state.board);
+        self.settle_into(state);
+    }
+
+    /// All but memory and board, which are in place.
+    fn settle_into(&mut self, state: &State) {
         let world = &mut self.world;
-        world.map.restore(&state.memory)?;
-        world.board.restore(&state.board)?;
         world.settle_restored(&state.tlb);
         (world.tlb.fills, world.tlb.flushes) = state.tlb_counts;
-        world.software_interrupts = software;
+        for (count, saved) in world.software_interrupts.iter_mut().zip(&state.software_interrupts) {
+            *count = *saved;
+        }
         world.ports.fill([0; 2]);
         for &(port, counts) in &state.ports {
             world.ports[usize::from(port)] = counts;
@@ -99,7 +124,6 @@ impl Machine {
         self.pending = state.pending;
         self.counts = state.counts.clone();
         self.tell_monitor();
-        Ok(())
     }
 
     /// A machine in `state`, with `disks` and `floppies` attached.

@@ -6,6 +6,7 @@
 
 use super::Machine;
 use super::observe::report;
+use super::rewind::{Moment, Scan};
 use crate::addr::Linear;
 use crate::bus::Ticks;
 use crate::interp::Stop;
@@ -52,6 +53,19 @@ pub(super) struct DataStops {
 }
 
 impl DataStops {
+    pub(super) fn of(watched: &[DataStop]) -> Self {
+        Self { watched: watched.to_vec(), hit: None }
+    }
+
+    pub(super) fn watched(&self) -> Vec<DataStop> {
+        self.watched.clone()
+    }
+
+    /// Forgets what was hit.
+    pub(super) fn forget(&mut self) {
+        self.hit = None;
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.watched.is_empty()
     }
@@ -77,6 +91,12 @@ pub struct Stops {
     hit: Option<Hit>,
     /// When and where a code stop was last reported: going on from there passes it.
     passed: Option<(Ticks, u32)>,
+    /// Where to stop in any case.
+    until: Option<Moment>,
+    /// It is there.
+    arrived: bool,
+    /// Stops are noted down here, and end nothing.
+    scan: Option<Scan>,
 }
 
 impl Stops {
@@ -105,8 +125,41 @@ impl Stops {
         self.hit.take()
     }
 
+    /// The instructions to stop before.
+    pub(super) fn code(&self) -> BTreeSet<CodeStop> {
+        self.code.clone()
+    }
+
+    /// Stops before these.
+    pub(super) fn at_code(code: &BTreeSet<CodeStop>) -> Self {
+        Self { code: code.clone(), ..Self::default() }
+    }
+
+    /// Forgets what was met, and keeps what is to be met.
+    pub(super) fn forget(&mut self) {
+        (self.hit, self.passed) = (None, None);
+    }
+
+    /// The stop at this place is reported.
+    pub(super) fn pass(&mut self, now: Ticks, at: u32) {
+        self.passed = Some((now, at));
+    }
+
+    pub(super) fn set_until(&mut self, until: Option<Moment>) {
+        (self.until, self.arrived) = (until, false);
+    }
+
+    pub(super) fn begin_scan(&mut self, scan: Scan) {
+        self.scan = Some(scan);
+    }
+
+    /// Whether a run is over for the debugger's sake.
+    pub(super) fn end_run(&self) -> bool {
+        self.hit.is_some() || self.arrived
+    }
+
     /// An event was delivered, whole or up to a fault on the way.
-    pub(super) fn delivered(&mut self, whole: bool) {
+    fn delivered(&mut self, whole: bool) {
         if self.step && whole && self.hit.is_none() {
             self.hit = Some(Hit::Step);
         }
@@ -119,6 +172,10 @@ impl Stops {
         }
         let either = [CodeStop::Software(at), CodeStop::Hardware(at)];
         let Some(stop) = either.into_iter().find(|s| self.code.contains(s)) else { return false };
+        if let Some(scan) = &mut self.scan {
+            scan.last = Some((scan.step, Hit::Code(stop)));
+            return false;
+        }
         self.passed = Some((now, at));
         self.hit = Some(Hit::Code(stop));
         true
@@ -147,17 +204,53 @@ impl Machine {
     }
 
     pub(super) fn looks_for_stops(&self) -> bool {
-        self.stops.step || !self.stops.code.is_empty() || !self.world.data_stops.is_empty()
+        let s = &self.stops;
+        s.step
+            || !s.code.is_empty()
+            || !self.world.data_stops.is_empty()
+            || s.until.is_some()
+            || s.scan.is_some()
+    }
+
+    /// Between two steps: what the last one hit, and whether it was the last.
+    fn between_steps(&mut self) -> bool {
+        let now = self.moment();
+        let stops = &mut self.stops;
+        if let Some(data) = self.world.data_stops.hit.take() {
+            match &mut stops.scan {
+                Some(scan) => scan.last = Some((scan.step, Hit::Data(data))),
+                None => stops.hit = Some(Hit::Data(data)),
+            }
+        }
+        stops.arrived |= stops.until.is_some_and(|until| now >= until);
+        if let Some(scan) = stops.scan.as_mut().filter(|_| !stops.arrived) {
+            (scan.step, scan.begun) = (now, true);
+        }
+        stops.end_run()
+    }
+
+    /// An event was delivered, whole or up to a fault on the way.
+    pub(super) fn delivered_for_stops(&mut self, whole: bool) {
+        self.stops.delivered(whole);
+        if whole && (self.stops.scan.is_some() || self.stops.until.is_some_and(|u| self.moment() >= u)) {
+            self.between_steps();
+        }
+    }
+
+    /// What was noted down, also of the last step.
+    pub(super) fn end_scan(&mut self) -> Option<Scan> {
+        let mut scan = self.stops.scan.take()?;
+        if let Some(data) = self.world.data_stops.hit.take() {
+            scan.last = Some((scan.step, Hit::Data(data)));
+        }
+        Some(scan)
     }
 
     /// As the interpreter's `run`, one instruction at a time, up to the first stop.
     pub(super) fn execute_stopping(&mut self, until: Ticks) -> Stop {
         let reports = self.world.watcher.as_ref().is_some_and(|w| w.wants.insn);
         loop {
-            if let Some(data) = self.world.data_stops.hit.take() {
-                self.stops.hit = Some(Hit::Data(data));
-            }
-            if self.stops.hit.is_some() {
+            if self.between_steps() {
                 return Stop::Budget;
             }
             self.cpu.deadline = until;

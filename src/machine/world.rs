@@ -163,6 +163,12 @@ impl World {
         bytes
     }
 
+    /// The pages of RAM written since this was last called; from now on the next ones are looked for.
+    pub(super) fn take_written_pages(&mut self) -> Vec<u32> {
+        self.tlb.drop_fast();
+        self.map.ram.take_written()
+    }
+
     /// Forgets breakpoints hit by what was not an instruction's own access.
     pub(super) fn clear_break_hits(&mut self) {
         self.break_hits = 0;
@@ -180,8 +186,13 @@ impl World {
         }
         let backing = self.backing(frame);
         let read = backing.read == Target::Ram;
-        let write = read && backing.write == Target::Ram;
-        Direct { read, write: write && !self.map.ram.has_code(MachineAddr(frame.0)) }
+        Direct { read, write: read && self.writes_directly(frame, backing.write) }
+    }
+
+    /// Neither decoded code nor who looks for written pages has to notice a write to `frame`.
+    fn writes_directly(&self, frame: GuestPhys, to: Target) -> bool {
+        let (ram, at) = (&self.map.ram, MachineAddr(frame.0));
+        to == Target::Ram && !ram.has_code(at) && ram.is_written(at)
     }
 
     fn translate(&mut self, cpu: &Cpu, at: Linear, access: Access) -> Result<GuestPhys, Fault> {

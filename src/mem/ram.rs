@@ -23,6 +23,8 @@ pub struct Ram {
     generation: Vec<u32>,
     /// Set by a write that made decoded code stale; the run loop clears it.
     code_changed: bool,
+    /// Per page: it was written since writes are looked for, or they are not.
+    written: Vec<bool>,
 }
 
 /// RAM in a saved state: the pages that are not all zero.
@@ -41,6 +43,10 @@ struct Page {
 }
 
 impl Saved {
+    /// RAM of `size` bytes of which nothing is saved.
+    pub fn nothing(size: u32) -> Self {
+        Self { size, pages: Vec::new() }
+    }
     /// Bytes of RAM.
     pub fn size(&self) -> u32 {
         self.size
@@ -76,6 +82,7 @@ impl Ram {
             code: vec![0; pages],
             generation: vec![0; pages],
             code_changed: false,
+            written: vec![true; pages],
         })
     }
 
@@ -133,9 +140,23 @@ impl Ram {
     #[inline]
     pub fn touch(&mut self, at: MachineAddr, len: u32) {
         let page = at.page_number() as usize;
+        self.written[page] = true;
         if self.code[page] & chunks(at, len) != 0 {
             self.stale(page);
         }
+    }
+
+    /// Whether writes to the page of `at` need not be looked for: it was written already, or nobody asks.
+    #[inline(always)]
+    pub fn is_written(&self, at: MachineAddr) -> bool {
+        self.written.get(at.page_number() as usize).copied().unwrap_or(true)
+    }
+
+    /// The pages written since this was last called (at first: all of them), by number; from now on the next ones are
+    /// looked for. Writes that bypass [`Ram::touch`] must be kept off the pages that [`Ram::is_written`] denies.
+    pub fn take_written(&mut self) -> Vec<u32> {
+        let pages = (0u32..).zip(&mut self.written);
+        pages.filter_map(|(n, written)| std::mem::take(written).then_some(n)).collect()
     }
 
     #[cold]

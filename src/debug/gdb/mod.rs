@@ -9,7 +9,8 @@
 //! takes EIP for a linear address: where CS has another base than 0 it cannot match a stop with its breakpoint, and
 //! says SIGTRAP instead of the breakpoint's number.
 //!
-//! Going back in time is not offered, and gdb is not told that it were.
+//! With a history ([`crate::machine::rewind`]) gdb may also go back: by steps, to breakpoints and to watchpoints, where
+//! it stops *before* the access. Going on from there is the same run again, to where it was left, and then on.
 
 mod monitor;
 mod registers;
@@ -17,10 +18,11 @@ mod target;
 
 use crate::decode::SegReg;
 use crate::error::{Error, Result};
-use crate::machine::{CodeStop, Hit, Machine};
+use crate::machine::{CodeStop, Hit, Machine, Sought, Wish};
 use gdbstub::common::Signal;
 use gdbstub::stub::state_machine::GdbStubStateMachine as Link;
 use gdbstub::stub::{DisconnectReason, GdbStub, SingleThreadStopReason as Reason};
+use gdbstub::target::ext::base::reverse_exec::ReplayLogPosition;
 use gdbstub::target::ext::breakpoints::WatchKind;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::Read;
@@ -51,6 +53,17 @@ pub enum Over {
     TripleFault,
     /// Otherwise: the same.
     Other,
+}
+
+/// What gdb does with a machine whose run is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mourning {
+    /// Nothing more.
+    Over,
+    /// It looks at what is left: ask again.
+    Looks,
+    /// It goes back in time: the run is not over.
+    Back,
 }
 
 /// The stub: a listening socket, and the gdb that is connected to it, if one is.
@@ -102,20 +115,39 @@ impl Server {
         match &self.link {
             _ if self.killed => Turn::Kill,
             Some(Link::Idle(_)) => Turn::Wait,
-            _ => Turn::Run,
+            _ => match machine.wish() {
+                Some(wish) => {
+                    self.go_back(machine, wish);
+                    Turn::Wait
+                }
+                None => Turn::Run,
+            },
         }
+    }
+
+    /// Goes back, or a part of the way: between the parts gdb can interrupt.
+    fn go_back(&mut self, machine: &mut Machine, wish: Wish) {
+        let begin = Reason::ReplayLog { tid: None, pos: ReplayLogPosition::Begin };
+        let reason = match wish {
+            Wish::StepBack => machine.step_back().map_or(begin, |hit| reason(hit, based(machine))),
+            Wish::RunBack => match machine.run_back() {
+                Sought::More => return,
+                Sought::Begin => begin,
+                Sought::Stop(hit) => reason(hit, based(machine)),
+            },
+        };
+        self.tell(machine, reason);
     }
 
     /// After a slice: whether a stop ended it. gdb is told which.
     pub fn after(&mut self, machine: &mut Machine) -> bool {
         let Some(hit) = machine.stops.take_hit() else { return false };
-        let based = machine.cpu.seg(SegReg::Cs).base != 0;
-        self.tell(machine, reason(hit, based));
+        self.tell(machine, reason(hit, based(machine)));
         true
     }
 
-    /// The run is over. True as long as gdb wants to look at what is left; then ask again.
-    pub fn hold(&mut self, machine: &mut Machine, over: Over) -> bool {
+    /// The run is over: what gdb does now.
+    pub fn hold(&mut self, machine: &mut Machine, over: Over) -> Mourning {
         let first = !std::mem::replace(&mut self.mourned, true);
         match (over, first) {
             (Over::Exit(status), _) => self.tell(machine, Reason::Exited(status)),
@@ -124,11 +156,15 @@ impl Server {
             _ => self.serve(machine, &NAP),
         }
         if matches!(self.link, Some(Link::Idle(_))) {
-            return true;
+            return Mourning::Looks;
+        }
+        if self.link.is_some() && (machine.wish().is_some() || machine.in_the_past()) {
+            self.mourned = false;
+            return Mourning::Back;
         }
         // Told to go on, or gone.
         self.tell(machine, Reason::Terminated(Signal::SIGKILL));
-        false
+        Mourning::Over
     }
 
     /// Takes a connection that is waiting. The machine stops for it.
@@ -186,6 +222,7 @@ impl Server {
     ) {
         match next {
             Ok(Link::CtrlCInterrupt(link)) => {
+                machine.stop_going_back();
                 machine.stops.take_hit();
                 let next = link.interrupt_handled(machine, Some(Reason::Signal(Signal::SIGINT)));
                 self.settle(machine, next);
@@ -202,10 +239,16 @@ impl Server {
 
     /// gdb has left: the run goes on without stops. Another gdb may come.
     fn part(&mut self, machine: &mut Machine) {
+        machine.stop_going_back();
         machine.clear_stops();
         self.link = None;
         self.input = None;
     }
+}
+
+/// Whether EIP is not a linear address.
+fn based(machine: &Machine) -> bool {
+    machine.cpu.seg(SegReg::Cs).base != 0
 }
 
 /// Waits for something to read; whether there is.

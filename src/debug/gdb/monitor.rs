@@ -1,11 +1,12 @@
 //! The commands that gdb passes on with `monitor`: what the protocol has no packet for. Each only looks, but
-//! `reset`. Called by [`super::target`].
+//! `reset` and `goto`. Called by [`super::target`].
 
 use crate::addr::{GuestPhys, Linear};
 use crate::cpu::fault::vector_name;
 use crate::cpu::segment::{Descriptor, attr};
 use crate::cpu::{Cr0, Cr4};
-use crate::machine::Machine;
+use crate::decode::disassemble;
+use crate::machine::{Input, LastWrite, Machine};
 use crate::mmu::paging::{TableMemory, entry};
 use std::fmt::Write;
 
@@ -15,6 +16,9 @@ info mem     ranges that the page tables map: linear range, physical start, u fo
 info gdt     the global descriptor table, as far as it is mapped
 info idt     the interrupt descriptor table, without empty gates
 stats        what the run counted
+history      how far back it goes, and what it takes
+goto N       to where N instructions had retired; then: maintenance flush register-cache
+last-write ADDR [LEN]   what wrote last to LEN (4) bytes at the linear address ADDR, before now
 reset        the reset line (guests that were started by firmware); then: maintenance flush register-cache
 help         this text
 Addresses that gdb takes (break, watch, x) are linear: in 16-bit code, segment * 16 + offset. $eip is the offset
@@ -32,6 +36,10 @@ pub(super) fn answer(m: &mut Machine, command: &str) -> String {
         ["info", "gdt"] => gdt(m),
         ["info", "idt"] => idt(m),
         ["stats"] => stats(m),
+        ["history"] => history(m),
+        ["goto", count] => goto(m, count),
+        ["last-write", at] => last_write(m, at, "4"),
+        ["last-write", at, len] => last_write(m, at, len),
         ["reset"] => reset(m),
         _ => format!("`{command}` is no command here; `monitor help` lists them\n"),
     }
@@ -220,6 +228,73 @@ fn reset(m: &mut Machine) -> String {
     if !m.has_firmware() {
         return "this guest was loaded without firmware: nothing would start it again after a reset\n".into();
     }
-    m.reset();
+    m.give(Input::Reset);
     "reset: the processor is at its first instruction (maintenance flush register-cache shows it)\n".into()
+}
+
+const NO_HISTORY: &str = "no history is kept: --gdb-history 0 says so\n";
+/// The most bytes that `last-write` watches.
+const MOST_WATCHED: u32 = 4096;
+
+fn history(m: &Machine) -> String {
+    let Some(h) = m.history_info() else { return NO_HISTORY.into() };
+    let begin = if h.shortened { "  (what was before is dropped)" } else { "" };
+    let mut text = format!("begins at      instruction {}{begin}\n", h.begin);
+    let _ = writeln!(text, "here           instruction {}, tick {}", h.now, m.cpu.now);
+    let _ = match h.end {
+        Some(end) => writeln!(text, "ends at        tick {end}; from there on the run is live"),
+        None => writeln!(text, "ends           here"),
+    };
+    let _ = writeln!(text, "inputs         {}", h.inputs);
+    let (used, cap) = h.bytes;
+    let _ =
+        writeln!(text, "snapshots      {} in {} KiB of {} KiB", h.snapshots, used.div_ceil(1024), cap / 1024);
+    text
+}
+
+/// A number as gdb and C write it.
+fn number(text: &str) -> Option<u64> {
+    let digits = text.replace('_', "");
+    match digits.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16).ok(),
+        None => digits.parse().ok(),
+    }
+}
+
+fn goto(m: &mut Machine, count: &str) -> String {
+    let Some(count) = number(count) else {
+        return format!("`{count}` is no number of instructions\n");
+    };
+    if !m.go_to(count) {
+        return NO_HISTORY.into();
+    }
+    let now = m.cpu.retired();
+    let outside = if now == count { "" } else { ": the history goes no further" };
+    format!("instruction {now}{outside} (maintenance flush register-cache shows it)\n")
+}
+
+fn last_write(m: &mut Machine, at: &str, len: &str) -> String {
+    let at = number(at).and_then(|n| u32::try_from(n).ok());
+    let len = number(len).and_then(|n| u32::try_from(n).ok()).filter(|n| (1..=MOST_WATCHED).contains(n));
+    let (Some(at), Some(len)) = (at, len) else {
+        return format!("last-write takes a linear address, and a length of 1 to {MOST_WATCHED} bytes\n");
+    };
+    if !m.has_history() {
+        return NO_HISTORY.into();
+    }
+    match m.last_write(Linear(at), len) {
+        Some(write) => describe_write(&write),
+        None => "nothing wrote there since the history began\n".into(),
+    }
+}
+
+fn describe_write(w: &LastWrite) -> String {
+    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(" ");
+    let (cs, eip) = w.place;
+    let (bytes, code32) = &w.code;
+    let by = if w.delivery { "an interrupt or exception, delivered at" } else { "by" };
+    let mut text = format!("after instruction {}, {by} {cs:04x}:{eip:08x}  ", w.retired);
+    text += &disassemble(bytes, *code32, eip);
+    let _ = writeln!(text, "\nbefore  {}\nafter   {}", hex(&w.old), hex(&w.new));
+    text
 }

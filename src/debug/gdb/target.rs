@@ -5,9 +5,11 @@ use super::monitor;
 use super::registers::{self, I386, Image, Reg};
 use crate::addr::Linear;
 use crate::bus::phys::Target as Backing;
-use crate::machine::{CodeStop, DataStop, Machine};
+use crate::cpu::Cpu;
+use crate::machine::{CodeStop, DataStop, Input, Machine, Wish};
 use gdbstub::common::Signal;
 use gdbstub::target::ext::base::BaseOps;
+use gdbstub::target::ext::base::reverse_exec::{ReverseCont, ReverseContOps, ReverseStep, ReverseStepOps};
 use gdbstub::target::ext::base::single_register_access::{SingleRegisterAccess, SingleRegisterAccessOps};
 use gdbstub::target::ext::base::singlethread::{
     SingleThreadBase, SingleThreadResume, SingleThreadResumeOps, SingleThreadSingleStep,
@@ -67,7 +69,9 @@ impl SingleThreadBase for Machine {
     }
 
     fn write_registers(&mut self, regs: &Image) -> TargetResult<(), Self> {
-        if regs.store(&mut self.cpu) { Ok(()) } else { Err(TargetError::NonFatal) }
+        let mut cpu = self.cpu.clone();
+        let done = regs.store(&mut cpu);
+        written(self, cpu, done)
     }
 
     fn support_single_register_access(&mut self) -> Option<SingleRegisterAccessOps<'_, (), Self>> {
@@ -93,7 +97,7 @@ impl SingleThreadBase for Machine {
         };
         let places: Option<Vec<_>> = (0..data.len() as u32).map(place).collect();
         for (at, byte) in places.ok_or(TargetError::NonFatal)?.into_iter().zip(data) {
-            self.world.map.write(at, &[*byte]);
+            self.give(Input::Memory(at, vec![*byte]));
         }
         Ok(())
     }
@@ -103,13 +107,23 @@ impl SingleThreadBase for Machine {
     }
 }
 
+/// gdb wrote registers. What it wrote as it was changes nothing, nor what is known of the future.
+fn written(machine: &mut Machine, cpu: Cpu, done: bool) -> TargetResult<(), Machine> {
+    if cpu != machine.cpu {
+        machine.give(Input::Registers(Box::new(cpu)));
+    }
+    if done { Ok(()) } else { Err(TargetError::NonFatal) }
+}
+
 impl SingleRegisterAccess<()> for Machine {
     fn read_register(&mut self, (): (), reg: Reg, buf: &mut [u8]) -> TargetResult<usize, Self> {
         Ok(registers::read(&self.cpu, reg, buf))
     }
 
     fn write_register(&mut self, (): (), reg: Reg, value: &[u8]) -> TargetResult<(), Self> {
-        if registers::write(&mut self.cpu, reg, value) { Ok(()) } else { Err(TargetError::NonFatal) }
+        let mut cpu = self.cpu.clone();
+        let done = registers::write(&mut cpu, reg, value);
+        written(self, cpu, done)
     }
 }
 
@@ -117,17 +131,42 @@ impl SingleRegisterAccess<()> for Machine {
 impl SingleThreadResume for Machine {
     fn resume(&mut self, _: Option<Signal>) -> Result<(), Infallible> {
         self.stops.set_step(false);
+        self.set_wish(None);
         Ok(())
     }
 
     fn support_single_step(&mut self) -> Option<SingleThreadSingleStepOps<'_, Self>> {
         Some(self)
     }
+
+    fn support_reverse_step(&mut self) -> Option<ReverseStepOps<'_, (), Self>> {
+        if self.has_history() { Some(self) } else { None }
+    }
+
+    fn support_reverse_cont(&mut self) -> Option<ReverseContOps<'_, (), Self>> {
+        if self.has_history() { Some(self) } else { None }
+    }
 }
 
 impl SingleThreadSingleStep for Machine {
     fn step(&mut self, _: Option<Signal>) -> Result<(), Infallible> {
         self.stops.set_step(true);
+        self.set_wish(None);
+        Ok(())
+    }
+}
+
+// The server does it, between two slices.
+impl ReverseStep<()> for Machine {
+    fn reverse_step(&mut self, (): ()) -> Result<(), Infallible> {
+        self.set_wish(Some(Wish::StepBack));
+        Ok(())
+    }
+}
+
+impl ReverseCont<()> for Machine {
+    fn reverse_cont(&mut self) -> Result<(), Infallible> {
+        self.set_wish(Some(Wish::RunBack));
         Ok(())
     }
 }

@@ -50,8 +50,13 @@ pub struct State {
 }
 
 impl Board {
-    /// The state of the chips.
+    /// The state of the chips and of the media.
     pub fn save(&self) -> State {
+        State { media: self.media().map(|disk| disk.map(|d| (d.sectors(), d.save()))), ..self.save_chips() }
+    }
+
+    /// The state of the chips, and nothing of what the media hold.
+    pub fn save_chips(&self) -> State {
         State {
             pic: self.pic.clone(),
             apic: self.apic.clone(),
@@ -72,7 +77,7 @@ impl Board {
             due: self.due,
             next: self.next,
             unclaimed: self.unclaimed.clone(),
-            media: self.media().map(|disk| disk.map(|d| (d.sectors(), d.save()))),
+            media: [const { None }; 6],
         }
     }
 
@@ -82,6 +87,12 @@ impl Board {
     /// [`Error::Usage`] when the disks are not those of the saved machine.
     pub fn restore(&mut self, state: &State) -> Result<()> {
         self.restore_media(state)?;
+        self.restore_chips(state);
+        Ok(())
+    }
+
+    /// The same without the media, which stay as they are.
+    pub fn restore_chips(&mut self, state: &State) {
         self.pic = state.pic.clone();
         self.apic = state.apic.clone();
         self.pit = state.pit.clone();
@@ -102,7 +113,6 @@ impl Board {
         self.next = state.next;
         self.unclaimed = state.unclaimed.clone();
         self.route_windows();
-        Ok(())
     }
 
     fn restore_media(&mut self, state: &State) -> Result<()> {
