@@ -546,6 +546,16 @@ impl Board {
         self.apic.as_ref().is_some_and(Apic::makes_nmis)
     }
 
+    /// Whether the APIC lets interrupts through that are not the 8259s'.
+    pub fn apic_is_open(&self) -> bool {
+        self.apic.as_ref().is_some_and(Apic::is_open)
+    }
+
+    /// Whether the 8259s' interrupts reach the processor.
+    pub fn pic_is_wired(&self) -> bool {
+        self.apic.as_ref().is_none_or(Apic::passes_ext_int)
+    }
+
     /// Whether there is an APIC.
     pub fn has_apic(&self) -> bool {
         self.apic.is_some()

@@ -127,4 +127,8 @@ fn from_a_disk_under_the_larger_seabios() {
     commands(&mut lab, "hd0", &SEABIOS_ROM);
     // Straight from the disk's file system, which GRUB reads by INT 13h.
     command(&mut lab, "ls /boot/grub", "i386-pc/");
+    // The tables that SeaBIOS made from fw_cfg: GRUB checks their sums, and finds \\_S5 in the DSDT's AML.
+    command(&mut lab, "lsacpi -1", "OEM=SUBRNG");
+    lab.keys("halt<Enter>");
+    assert_eq!(lab.until_stop(30), Outcome::PowerOff);
 }

@@ -28,7 +28,11 @@ fn spins(f: &Facts<'_>) -> bool {
 
 /// Whether the interrupt controllers let nothing through, now and until somebody speaks to them.
 pub(super) fn blocked(f: &Facts<'_>) -> bool {
-    let [master, slave] = f.machine.world.board.interrupt_controllers();
+    let board = &f.machine.world.board;
+    if board.apic_is_open() || !board.pic_is_wired() {
+        return !board.apic_is_open();
+    }
+    let [master, slave] = board.interrupt_controllers();
     let open = |imr: u8, isr: u8| !imr & (isr & isr.wrapping_neg()).wrapping_sub(1);
     // What is in service shuts out its own level and all below; with nothing in service every level is open.
     let first = open(master.imr, master.isr);

@@ -90,8 +90,9 @@ pub(super) fn no_eoi(f: &Facts<'_>) -> Option<String> {
 
 pub(super) fn irqs_masked(f: &Facts<'_>) -> Option<String> {
     let on = f.cpu.system_flags.contains(Eflags::IF);
-    let [master, _] = f.machine.world.board.interrupt_controllers();
-    (on && !f.died() && master.imr == 0xff).then(|| {
+    let board = &f.machine.world.board;
+    let [master, _] = board.interrupt_controllers();
+    (on && !f.died() && master.imr == 0xff && !board.apic_is_open()).then(|| {
         "interrupts are on and the PIC masks all of them: port 21h holds 0xff; clear the bit of each IRQ that has a handler".to_owned()
     })
 }

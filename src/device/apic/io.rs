@@ -140,6 +140,11 @@ impl IoApic {
         (entry[0] & MASKED == 0 && Delivery::of(entry[0]) == Delivery::ExtInt).then(|| message(entry))
     }
 
+    /// Whether some pin is let through.
+    pub fn is_open(&self) -> bool {
+        self.table.iter().any(|entry| entry[0] & MASKED == 0)
+    }
+
     /// Whether some pin's entry makes NMIs.
     pub fn makes_nmis(&self) -> bool {
         self.table.iter().any(|entry| entry[0] & MASKED == 0 && Delivery::of(entry[0]) == Delivery::Nmi)
@@ -234,7 +239,7 @@ mod tests {
         assert_eq!(io.set_pin(2, true), Some(sent));
         write(&mut io, 0x10, 0x700);
         assert_eq!(io.passes_pin0().map(|m| m.delivery), Some(Delivery::ExtInt));
-        assert!(!io.makes_nmis());
+        assert!(io.is_open() && !io.makes_nmis());
         write(&mut io, 0x12, 0x400);
         assert!(io.makes_nmis());
     }

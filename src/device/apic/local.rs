@@ -233,10 +233,6 @@ impl LocalApic {
         }
     }
 
-    fn enabled(&self) -> bool {
-        self.svr & SVR_ENABLE != 0
-    }
-
     fn set_lvt(&mut self, entry: usize, value: u32, now: Ticks) {
         let (at, kept) = LVT[entry];
         if at == LVT_TIMER {
@@ -376,6 +372,16 @@ impl LocalApic {
     pub fn lint0_is_nmi(&self) -> bool {
         let entry = self.lvt[2];
         entry & LVT_MASKED == 0 && Delivery::of(entry) == Delivery::Nmi
+    }
+
+    /// Whether it is on, and so takes messages.
+    pub fn enabled(&self) -> bool {
+        self.svr & SVR_ENABLE != 0
+    }
+
+    /// Whether its timer would interrupt.
+    pub fn timer_is_open(&self) -> bool {
+        self.lvt[0] & LVT_MASKED == 0
     }
 
     /// Whether an NMI waits for the processor.

@@ -114,7 +114,7 @@ impl Apic {
 
     /// Whether the 8259's interrupts reach the processor: always without a local APIC, else through LINT0 or through
     /// the I/O APIC.
-    fn passes_ext_int(&self) -> bool {
+    pub fn passes_ext_int(&self) -> bool {
         let by_io = || self.io.passes_pin0().is_some_and(|m| self.local.is_addressed(m));
         self.base.is_none() || self.local.passes_lint0() || by_io()
     }
@@ -133,6 +133,11 @@ impl Apic {
     /// The processor takes the NMI.
     pub fn take_nmi(&mut self) {
         self.local.take_nmi();
+    }
+
+    /// Whether it lets interrupts of its own through: the timer's, or those of the I/O APIC's pins.
+    pub fn is_open(&self) -> bool {
+        self.base.is_some() && self.local.enabled() && (self.local.timer_is_open() || self.io.is_open())
     }
 
     /// Whether some line is set to make an NMI.
@@ -184,7 +189,9 @@ mod tests {
     #[test]
     fn a_pin_interrupts_the_processor_and_its_end_goes_back() {
         let mut apic = enabled();
+        assert!(!apic.is_open());
         io(&mut apic, 0x24, 0x8055);
+        assert!(apic.is_open());
         apic.set_pin(10, true);
         assert!(apic.requests(false));
         assert_eq!(apic.acknowledge(), Some(0x55));
@@ -200,7 +207,7 @@ mod tests {
     #[test]
     fn the_8259_reaches_the_processor_as_the_apic_is_set() {
         let mut apic = Apic::new(Clock::default());
-        assert!(!apic.requests(true), "all is masked");
+        assert!(!apic.requests(true) && !apic.is_open(), "all is masked");
         apic.set_base(None);
         assert!(apic.requests(true), "as if there were none");
         apic.set_base(Some(LOCAL_APIC));
