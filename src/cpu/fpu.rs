@@ -221,6 +221,20 @@ impl Fpu {
         self.set_top(self.top().wrapping_add(1));
     }
 
+    /// MMn: the significand of physical register `n` (SDM vol. 1, 9.2.1).
+    pub fn mm(&self, n: u8) -> u64 {
+        self.regs[usize::from(n & 7)].significand
+    }
+    /// Sets MMn; exponent and sign become ones (SDM vol. 3, table 12-2).
+    pub fn set_mm(&mut self, n: u8, value: u64) {
+        self.regs[usize::from(n & 7)] = F80::new(0xffff, value);
+    }
+    /// What every MMX instruction but EMMS leaves: TOP is 0, all registers are full.
+    pub fn enter_mmx(&mut self) {
+        self.set_top(0);
+        self.full = 0xff;
+    }
+
     /// One bit for each physical register that is not empty: FXSAVE's form of the tags.
     pub fn full(&self) -> u8 {
         self.full

@@ -37,6 +37,11 @@ pub enum Op {
     MovFromCr, MovToCr, MovFromDr, MovToDr, Cpuid, Rdtsc, Rdpmc, Rdmsr, Wrmsr,
     // io
     In, Out,
+    // mmx
+    Emms, Movd, Movq, Paddb, Paddw, Paddd, Paddsb, Paddsw, Paddusb, Paddusw, Psubb, Psubw, Psubd, Psubsb,
+    Psubsw, Psubusb, Psubusw, Pmullw, Pmulhw, Pmaddwd, Pcmpeqb, Pcmpeqw, Pcmpeqd, Pcmpgtb, Pcmpgtw, Pcmpgtd,
+    Packsswb, Packssdw, Packuswb, Punpckhbw, Punpckhwd, Punpckhdq, Punpcklbw, Punpcklwd, Punpckldq, Pand, Pandn,
+    Por, Pxor, Psllw, Pslld, Psllq, Psrlw, Psrld, Psrlq, Psraw, Psrad,
     /// An x87 instruction, WAIT, FXSAVE, FXRSTOR; [`Insn::fpu`] says which.
     Fpu,
     /// UD0, UD1, UD2, and encodings that the manual leaves undefined.
@@ -147,11 +152,11 @@ pub struct Insn {
     /// Width of the source where it differs: MOVZX, MOVSX.
     pub src_width: Width,
     /// The count of a shift by CL is in CL (then `src` is `Reg`); ENTER's level; how often an x87 instruction pops;
-    /// unused elsewhere.
+    /// 1 for MOVD and MOVQ from an MMX register; unused elsewhere.
     pub extra: u8,
     /// Which x87 operation it is.
     pub fpu: FpuOp,
-    /// The format of an x87 operation's memory operand.
+    /// The format of an x87 or MMX operation's memory operand.
     pub fpu_mem: FpuMem,
     /// A far pointer's selector; an x87 instruction's opcode as FOP holds it.
     pub selector: u16,

@@ -1,6 +1,6 @@
 //! From iced-x86's instruction to ours, and disassembly. The one file that names iced-x86.
 //!
-//! Only what IA-32 had up to the Pentium Pro is lowered to a real operation. What iced-x86 knows beyond that is
+//! Only what IA-32 had up to the Pentium II is lowered to a real operation. What iced-x86 knows beyond that is
 //! [`Op::Unbuilt`]; what no processor defines is [`Op::Ud`]; both raise #UD in the guest.
 
 use super::MAX_INSN_LEN;
@@ -118,6 +118,9 @@ fn lower(raw: &Instruction, bytes: &[u8], code32: bool) -> Insn {
     adjust(raw, &mut insn);
     if op == Op::Fpu {
         adjust_x87(raw, bytes, &mut insn);
+    }
+    if is_mmx(raw) && (insn.dst == Place::Mem || insn.src == Place::Mem) {
+        insn.fpu_mem = if raw.memory_size().size() == 4 { FpuMem::Int32 } else { FpuMem::Int64 };
     }
     insn
 }
@@ -257,6 +260,7 @@ fn adjust(raw: &Instruction, insn: &mut Insn) {
         // an immediate or CL.
         Shld | Shrd => insn.extra = u8::from(raw.op2_kind() == OpKind::Register),
         Aam | Aad => insn.src = Place::Imm,
+        Movd | Movq => insn.extra = u8::from(matches!(raw.code(), Code::Movd_rm32_mm | Code::Movq_mmm64_mm)),
         _ => {}
     }
 }
@@ -403,6 +407,7 @@ fn unconditional(raw: &Instruction) -> Op {
         M::Cpuid => Cpuid, M::Rdtsc => Rdtsc, M::Rdpmc => Rdpmc, M::Rdmsr => Rdmsr, M::Wrmsr => Wrmsr,
         M::In => In, M::Out => Out,
         M::Ud0 | M::Ud1 | M::Ud2 => Ud,
+        _ if is_mmx(raw) => mmx(raw),
         _ if x87(raw).0 != FpuOp::Undefined => Fpu,
         _ => Unbuilt,
     }
@@ -410,6 +415,38 @@ fn unconditional(raw: &Instruction) -> Op {
 
 fn is_string(raw: &Instruction) -> bool {
     matches!(raw.code(), Code::Movsd_m32_m32 | Code::Cmpsd_m32_m32)
+}
+
+/// Whether an operand is an MMX register, or it is EMMS.
+fn is_mmx(raw: &Instruction) -> bool {
+    let register = |n| raw.op_kind(n) == OpKind::Register && raw.op_register(n).is_mm();
+    raw.mnemonic() == Mnemonic::Emms || (0..raw.op_count()).any(register)
+}
+
+/// The MMX operation. What SSE and its successors added to the MMX registers is not built.
+#[rustfmt::skip]
+fn mmx(raw: &Instruction) -> Op {
+    use Mnemonic as M;
+    use Op::*;
+    match raw.code() {
+        Code::Movd_mm_rm32 | Code::Movd_rm32_mm => return Movd,
+        Code::Movq_mm_mmm64 | Code::Movq_mmm64_mm => return Movq,
+        _ => {}
+    }
+    match raw.mnemonic() {
+        M::Emms => Emms, M::Paddb => Paddb, M::Paddw => Paddw, M::Paddd => Paddd, M::Paddsb => Paddsb,
+        M::Paddsw => Paddsw, M::Paddusb => Paddusb, M::Paddusw => Paddusw, M::Psubb => Psubb, M::Psubw => Psubw,
+        M::Psubd => Psubd, M::Psubsb => Psubsb, M::Psubsw => Psubsw, M::Psubusb => Psubusb,
+        M::Psubusw => Psubusw, M::Pmullw => Pmullw, M::Pmulhw => Pmulhw, M::Pmaddwd => Pmaddwd,
+        M::Pcmpeqb => Pcmpeqb, M::Pcmpeqw => Pcmpeqw, M::Pcmpeqd => Pcmpeqd, M::Pcmpgtb => Pcmpgtb,
+        M::Pcmpgtw => Pcmpgtw, M::Pcmpgtd => Pcmpgtd, M::Packsswb => Packsswb, M::Packssdw => Packssdw,
+        M::Packuswb => Packuswb, M::Punpckhbw => Punpckhbw, M::Punpckhwd => Punpckhwd,
+        M::Punpckhdq => Punpckhdq, M::Punpcklbw => Punpcklbw, M::Punpcklwd => Punpcklwd,
+        M::Punpckldq => Punpckldq, M::Pand => Pand, M::Pandn => Pandn, M::Por => Por, M::Pxor => Pxor,
+        M::Psllw => Psllw, M::Pslld => Pslld, M::Psllq => Psllq, M::Psrlw => Psrlw, M::Psrld => Psrld,
+        M::Psrlq => Psrlq, M::Psraw => Psraw, M::Psrad => Psrad,
+        _ => Unbuilt,
+    }
 }
 
 /// The x87 operation, and how often it pops.
@@ -584,6 +621,8 @@ mod tests {
     #[test]
     fn later_instructions_are_unbuilt() {
         assert_eq!(insn(&[0x0f, 0x28, 0xc1], true).op, Op::Unbuilt); // movaps
+        assert_eq!(insn(&[0x0f, 0xda, 0xc1], true).op, Op::Unbuilt); // pminub mm0,mm1: SSE
+        assert_eq!(insn(&[0x66, 0x0f, 0xfc, 0xc1], true).op, Op::Unbuilt); // paddb xmm0,xmm1
         assert_eq!(insn(&[0x0f, 0x0b], true).op, Op::Ud);
         assert_eq!(insn(&[0x0f, 0x1f, 0x00], true).op, Op::Nop);
         assert_eq!(insn(&[0xf3, 0x0f, 0xbc, 0xc1], true).op, Op::Bsf);
@@ -607,6 +646,22 @@ mod tests {
         assert_eq!(insn(&[0x66, 0xdc, 0x00], true).selector, 0x400);
         assert_eq!(x(&[0xd9, 0xd1]).0, FpuOp::Undefined);
         assert_eq!(insn(&[0xf0, 0xd9, 0xe8], true).op, Op::Ud);
+    }
+
+    #[test]
+    fn mmx_forms_are_told_by_their_registers() {
+        let x = |bytes: &[u8]| {
+            let i = insn(bytes, true);
+            (i.op, i.extra, i.fpu_mem, i.dst, i.dst_reg, i.src, i.src_reg)
+        };
+        let (reg, mem, imm) = (Place::Reg, Place::Mem, Place::Imm);
+        assert_eq!(x(&[0x0f, 0x6e, 0xd3]), (Op::Movd, 0, FpuMem::None, reg, 2, reg, 3)); // movd mm2,ebx
+        assert_eq!(x(&[0x0f, 0x7e, 0xd3]), (Op::Movd, 1, FpuMem::None, reg, 3, reg, 2)); // movd ebx,mm2
+        assert_eq!(x(&[0x0f, 0x7f, 0x10]), (Op::Movq, 1, FpuMem::Int64, mem, 0, reg, 2)); // movq [eax],mm2
+        assert_eq!(x(&[0x0f, 0x60, 0x10]), (Op::Punpcklbw, 0, FpuMem::Int32, reg, 2, mem, 0));
+        assert_eq!(x(&[0x0f, 0x71, 0xe5, 3]), (Op::Psraw, 0, FpuMem::None, reg, 5, imm, 0)); // psraw mm5,3
+        assert_eq!(insn(&[0x0f, 0x77], true).op, Op::Emms);
+        assert_eq!(insn(&[0xf0, 0x0f, 0xfc, 0x00], true).op, Op::Ud);
     }
 
     #[test]

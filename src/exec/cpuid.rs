@@ -1,9 +1,9 @@
 //! What CPUID says: exactly what is built (SDM vol. 2, CPUID).
 //!
 //! The signature is that of family 6, model 3, stepping 3: the first one that software takes SYSENTER from (SDM vol.
-//! 2, SYSENTER: before signature 633H the SEP bit is not to be believed). The feature bits are those of a Pentium
-//! Pro of this board: no MMX, no PAE, no MTRR, no machine check; FXSAVE, which came with the next signature,
-//! is there because kernels save by it.
+//! 2, SYSENTER: before signature 633H the SEP bit is not to be believed). The feature bits are those of a Pentium II of
+//! this board: no PAE, no MTRR, no machine check; FXSAVE, which came with the next signature, is there because kernels
+//! save by it.
 
 use crate::cpu::Features;
 use crate::cpu::control::SIGNATURE;
@@ -22,6 +22,7 @@ pub mod feature {
     pub const SEP: u32 = 1 << 11;
     pub const PGE: u32 = 1 << 13;
     pub const CMOV: u32 = 1 << 15;
+    pub const MMX: u32 = 1 << 23;
     pub const FXSR: u32 = 1 << 24;
 }
 
@@ -34,6 +35,7 @@ const FEATURES: u32 = feature::FPU
     | feature::SEP
     | feature::PGE
     | feature::CMOV
+    | feature::MMX
     | feature::FXSR;
 
 /// UMIP in ECX of leaf 7.

@@ -146,6 +146,7 @@ pub fn all(sixteen: bool) -> Vec<Form> {
         locked(&mut t);
         privileged(&mut t);
         super::x87::forms(&mut t);
+        super::mmx::forms(&mut t);
         forms.append(&mut t.forms);
     }
     forms

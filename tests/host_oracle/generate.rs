@@ -19,7 +19,7 @@ pub const EDI: usize = 7;
 pub struct Gen<'a> {
     pub rng: &'a mut Rng,
     pub case: &'a mut Case,
-    /// Operand size in bits: 8, 16 or 32.
+    /// Operand size in bits: 8, 16 or 32; 64 for MMX.
     pub size: u32,
     /// Whether addresses are 16 bits wide.
     pub addr16: bool,
@@ -74,7 +74,7 @@ impl Gen<'_> {
     /// Prefixes for the operand size, then the opcode. With `memory`, also address-size and segment prefixes.
     pub fn op(&mut self, memory: bool, opcode: &[u8]) {
         let mut prefixes = Vec::with_capacity(4);
-        if self.size != 8 && (self.size == 16) != self.code16() {
+        if matches!(self.size, 16 | 32) && (self.size == 16) != self.code16() {
             prefixes.push(0x66);
         } else if self.size == 8 && self.rng.one_in(32) {
             prefixes.push(0x66); // means nothing for byte operands

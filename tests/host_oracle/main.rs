@@ -6,7 +6,7 @@
 //! process per host processor, since each [`host::HostCpu`] owns fixed addresses and the signal handlers.
 //!
 //! In reading order: `case` (the machine, a case, an outcome), `host` (the unsafe part), `generate` and `forms` (what
-//! is run; `x87` for the floating-point ones), `compare`, `ours` (what is judged), `known`, `survey`.
+//! is run; `x87` for the floating-point ones, `mmx`), `compare`, `ours` (what is judged), `known`, `survey`.
 #![allow(unreachable_pub, missing_docs)]
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
@@ -21,6 +21,8 @@ mod generate;
 mod host;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod known;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod mmx;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod ours;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]

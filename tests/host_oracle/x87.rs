@@ -14,7 +14,7 @@ const TAGS: usize = 8;
 const FIP: usize = 12;
 const FOP: usize = 18;
 const FDP: usize = 20;
-const REGISTERS: usize = 28;
+pub(super) const REGISTERS: usize = 28;
 const SIZE: usize = 108;
 
 const C1: u16 = 0x200;
@@ -24,9 +24,9 @@ const UE: u16 = 0x10;
 const ES_B: u16 = 0x8080;
 
 /// A number of the double extended format.
-type Extended = [u8; 10];
+pub(super) type Extended = [u8; 10];
 
-fn extended(sign_exp: u16, significand: u64) -> Extended {
+pub(super) fn extended(sign_exp: u16, significand: u64) -> Extended {
     let mut bytes = [0; 10];
     bytes[..8].copy_from_slice(&significand.to_le_bytes());
     bytes[8..].copy_from_slice(&sign_exp.to_le_bytes());
@@ -38,7 +38,7 @@ fn parts(x: &[u8]) -> (u16, u64) {
     (u16::from(x[8]) | u16::from(x[9]) << 8, significand)
 }
 
-fn quad(rng: &mut Rng) -> u64 {
+pub(super) fn quad(rng: &mut Rng) -> u64 {
     u64::from(rng.next()) << 32 | u64::from(rng.next())
 }
 
@@ -131,7 +131,7 @@ fn decimal(rng: &mut Rng) -> Vec<u8> {
 }
 
 /// What the x87 holds before an instruction.
-fn state(rng: &mut Rng) -> Vec<u8> {
+pub(super) fn state(rng: &mut Rng) -> Vec<u8> {
     let mut image = vec![0; SIZE];
     let masks = if rng.one_in(3) { rng.next() as u16 & 0x3f } else { 0x3f };
     let precision = [0, 2, 3, 3, 3, 1][rng.below(6) as usize] << 8;
@@ -164,7 +164,7 @@ fn relate(rng: &mut Rng, image: &mut [u8]) {
     put(image, 1, extended(exponent ^ sign, s));
 }
 
-fn put(image: &mut [u8], i: usize, x: Extended) {
+pub(super) fn put(image: &mut [u8], i: usize, x: Extended) {
     image[REGISTERS + 10 * i..REGISTERS + 10 * (i + 1)].copy_from_slice(&x);
 }
 

@@ -70,7 +70,7 @@ pub(super) fn unbuilt(f: &Facts<'_>) -> Option<String> {
     let unknown = f.insn.is_some_and(|i| i.op == Op::Unbuilt);
     (f.first()?.is(Vector::Ud) && unknown).then(|| {
         format!(
-            "this processor has no {}: it is of the Pentium Pro's kind; compile with -march=i686 -mno-sse, or ask CPUID first",
+            "this processor has no {}: it is of the Pentium II's kind; compile with -march=i686 -mno-sse, or ask CPUID first",
             lower::mnemonic(&f.bytes, f.cpu.code32()).to_uppercase()
         )
     })

@@ -9,6 +9,7 @@ pub mod far;
 pub mod flag;
 pub mod fpu;
 pub mod io;
+pub mod mmx;
 pub mod muldiv;
 pub mod segment;
 pub mod shift;
@@ -44,6 +45,13 @@ pub fn bind<E: Env>(i: &Insn) -> Handler<E> {
         Jcc | Jmp | Call | JmpInd | CallInd | Ret | Loop | Loope | Loopne | Jcxz | Bound => branch::bind(i),
         In | Out => io::bind(i),
         Fpu => fpu::bind(i),
+        Emms | Movd | Movq
+        | Paddb | Paddw | Paddd | Paddsb | Paddsw | Paddusb | Paddusw | Psubb | Psubw | Psubd | Psubsb
+        | Psubsw | Psubusb | Psubusw | Pmullw | Pmulhw | Pmaddwd | Pcmpeqb | Pcmpeqw | Pcmpeqd | Pcmpgtb
+        | Pcmpgtw | Pcmpgtd | Packsswb | Packssdw | Packuswb | Punpckhbw | Punpckhwd | Punpckhdq | Punpcklbw
+        | Punpcklwd | Punpckldq | Pand | Pandn | Por | Pxor | Psllw | Pslld | Psllq | Psrlw | Psrld | Psrlq
+        | Psraw | Psrad
+            => mmx::bind(i),
         _ => undefined,
     }
 }

@@ -1,4 +1,4 @@
-//! Memory operands of the x87: of two to 512 bytes, over the seam's words and doublewords. All of an operand is
+//! Memory operands of the x87 and of MMX: of two to 512 bytes, over the seam's words and doublewords. All of an operand is
 //! checked before any of it is written.
 
 use crate::addr::Linear;
@@ -63,7 +63,12 @@ fn step(cpu: &Cpu, at: Linear, left: usize) -> usize {
 }
 
 /// Reads `bytes.len()` bytes, an even number, at the memory operand.
-pub(super) fn read<E: Env>(cpu: &Cpu, env: &mut E, i: &Insn, bytes: &mut [u8]) -> Result<(), Fault> {
+pub(in crate::exec::ops) fn read<E: Env>(
+    cpu: &Cpu,
+    env: &mut E,
+    i: &Insn,
+    bytes: &mut [u8],
+) -> Result<(), Fault> {
     for_each_piece(cpu, i, bytes.len(), |offset, done, len| {
         let mut at = readable(cpu, i.seg, offset, len as u32)?;
         if done == 0 {
@@ -95,7 +100,12 @@ pub(super) fn check<E: Env>(cpu: &Cpu, env: &mut E, i: &Insn, total: usize) -> R
 }
 
 /// Writes `bytes`, an even number, at the memory operand.
-pub(super) fn write<E: Env>(cpu: &Cpu, env: &mut E, i: &Insn, bytes: &[u8]) -> Result<(), Fault> {
+pub(in crate::exec::ops) fn write<E: Env>(
+    cpu: &Cpu,
+    env: &mut E,
+    i: &Insn,
+    bytes: &[u8],
+) -> Result<(), Fault> {
     check(cpu, env, i, bytes.len())?;
     for_each_piece(cpu, i, bytes.len(), |offset, done, len| {
         let mut at = writable(cpu, i.seg, offset, len as u32)?;

@@ -9,7 +9,7 @@
 mod arith;
 mod compare;
 mod control;
-mod memory;
+pub(super) mod memory;
 #[cfg(test)]
 mod tests;
 mod transcendental;
@@ -58,7 +58,7 @@ fn begin<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<bool, Fault> {
 /// A pending exception: #MF with CR0.NE, else FERR# (SDM vol. 1, 8.7): unless IGNNE# lets it go on, the processor
 /// stops before the instruction until an interrupt comes, which the board makes of FERR#.
 #[cold]
-fn report<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<bool, Fault> {
+pub(super) fn report<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<bool, Fault> {
     if cpu.cr0.contains(Cr0::NE) {
         return Err(Fault::MF);
     }
