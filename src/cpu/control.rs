@@ -42,6 +42,8 @@ bitflags! {
         const DE = 1 << 3;
         /// 4 MiB pages.
         const PSE = 1 << 4;
+        /// Page tables of 64-bit entries.
+        const PAE = 1 << 5;
         /// Global pages.
         const PGE = 1 << 7;
         /// RDPMC at any privilege.

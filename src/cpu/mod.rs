@@ -128,6 +128,8 @@ pub struct Cpu {
     pub cr3: u32,
     /// Control register 4.
     pub cr4: Cr4,
+    /// The page-directory-pointer-table entries, loaded with CR3 (SDM vol. 3, 4.4.1): the top level of PAE paging.
+    pub pdptes: [u64; 4],
     /// The debug registers; 4 and 5 are not used.
     pub dr: [u32; 8],
     /// The global descriptor table register.
@@ -185,6 +187,7 @@ impl Cpu {
             cr2: 0,
             cr3: 0,
             cr4: Cr4::empty(),
+            pdptes: [0; 4],
             dr: [0, 0, 0, 0, 0, 0, control::DR6_ONES, control::DR7_ONES],
             gdtr: TableReg::default(),
             idtr: TableReg { base: 0, limit: 0xffff },

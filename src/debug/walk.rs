@@ -2,9 +2,11 @@
 //! to a descriptor (3.5.1), through the page tables (4.3). Each says which bit fails.
 
 use super::facts::Facts;
+use crate::addr::Linear;
 use crate::cpu::fault::pf;
 use crate::cpu::segment::Descriptor;
 use crate::cpu::{Cr0, Cr4, Selector};
+use crate::mmu::pae;
 use crate::mmu::paging::entry;
 
 /// What is wrong with a descriptor as the target of a gate, or that nothing is.
@@ -190,6 +192,7 @@ pub(super) fn kind_name(d: Descriptor) -> &'static str {
 /// What stops an access in the page tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stopped {
+    PointerNotPresent,
     PdeNotPresent,
     PteNotPresent,
     PdeReserved,
@@ -201,40 +204,89 @@ pub(super) enum Stopped {
     Nothing,
 }
 
-/// A walk: the entries seen, and where it stops.
+/// A walk: the entries seen, and where it stops. Entries of 32-bit paging have their upper half clear.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PageWalk {
+    /// With PAE, the register that is the top level.
+    pub(super) pointer: Option<u64>,
     pub(super) pde_at: u32,
-    pub(super) pde: u32,
+    pub(super) pde: u64,
     /// Address and value, if the walk comes that far.
-    pub(super) pte: Option<(u32, u32)>,
+    pub(super) pte: Option<(u32, u64)>,
     pub(super) stopped: Stopped,
+}
+
+/// How entries are laid out: PAE's, or those of 32-bit paging.
+struct Layout {
+    pae: bool,
+    /// Whether a PDE may map a large page.
+    large: bool,
+    /// Reserved bits of a PDE that names a table, of one that maps a page, of a PTE.
+    table_reserved: u64,
+    large_reserved: u64,
+    small_reserved: u64,
+}
+
+impl Layout {
+    fn of(f: &Facts<'_>) -> Self {
+        let pae = f.cpu.cr4.contains(Cr4::PAE);
+        let pse = f.cpu.cr4.contains(Cr4::PSE);
+        if pae {
+            let (table_reserved, large_reserved, small_reserved) =
+                (pae::RESERVED, pae::LARGE_RESERVED, pae::SMALL_RESERVED);
+            return Self { pae, large: true, table_reserved, large_reserved, small_reserved };
+        }
+        let small_reserved = if pse { u64::from(entry::SMALL_RESERVED) } else { 0 };
+        let large_reserved = u64::from(entry::LARGE_RESERVED);
+        Self { pae, large: pse, table_reserved: 0, large_reserved, small_reserved }
+    }
+    fn read(&self, f: &Facts<'_>, at: u32) -> u64 {
+        let low = u64::from(f.physical(at));
+        if self.pae { low | u64::from(f.physical(at.wrapping_add(4))) << 32 } else { low }
+    }
+    fn pte_at(&self, pde: u64, at: u32) -> u32 {
+        if self.pae {
+            pae::pte_address(pde, Linear(at)).0
+        } else {
+            (pde as u32 & entry::FRAME) | (((at >> 12) & 0x3ff) << 2)
+        }
+    }
 }
 
 /// Walks to `at` for the access that the page-fault error code `code` tells of.
 pub(super) fn pages(f: &Facts<'_>, at: u32, code: u16) -> PageWalk {
-    let pse = f.cpu.cr4.contains(Cr4::PSE);
-    let pde_at = (f.cpu.cr3 & entry::FRAME) | ((at >> 22) << 2);
-    let pde = f.physical(pde_at);
-    let done = |pte, stopped| PageWalk { pde_at, pde, pte, stopped };
-    if pde & entry::PRESENT == 0 {
+    let layout = Layout::of(f);
+    let pointer = layout.pae.then(|| f.cpu.pdptes[(at >> 30) as usize]);
+    let pde_at = match pointer {
+        Some(p) => pae::pde_address(p, Linear(at)).0,
+        None => (f.cpu.cr3 & entry::FRAME) | ((at >> 22) << 2),
+    };
+    if pointer.is_some_and(|p| !pae::present(p)) {
+        return PageWalk { pointer, pde_at, pde: 0, pte: None, stopped: Stopped::PointerNotPresent };
+    }
+    let pde = layout.read(f, pde_at);
+    let done = |pte, stopped| PageWalk { pointer, pde_at, pde, pte, stopped };
+    let (pde_bits, large) = (pde as u32, pae::large(pde) && layout.large);
+    if !pae::present(pde) {
         return done(None, Stopped::PdeNotPresent);
     }
-    if pde & entry::LARGE != 0 && pse {
-        let reserved = pde & entry::LARGE_RESERVED != 0;
-        let refused =
-            rights(f, pde, code).map(|r| if r { Stopped::PdeNotUser } else { Stopped::PdeReadOnly });
-        return done(None, if reserved { Stopped::PdeReserved } else { refused.unwrap_or(Stopped::Nothing) });
+    if pde & if large { layout.large_reserved } else { layout.table_reserved } != 0 {
+        return done(None, Stopped::PdeReserved);
     }
-    let pte_at = (pde & entry::FRAME) | (((at >> 12) & 0x3ff) << 2);
-    let pte = f.physical(pte_at);
-    let stopped = if pte & entry::PRESENT == 0 {
+    let refused =
+        rights(f, pde_bits, code).map(|r| if r { Stopped::PdeNotUser } else { Stopped::PdeReadOnly });
+    if large {
+        return done(None, refused.unwrap_or(Stopped::Nothing));
+    }
+    let pte_at = layout.pte_at(pde, at);
+    let pte = layout.read(f, pte_at);
+    let stopped = if !pae::present(pte) {
         Stopped::PteNotPresent
-    } else if pte & entry::SMALL_RESERVED != 0 && pse {
+    } else if pte & layout.small_reserved != 0 {
         Stopped::PteReserved
-    } else if let Some(user) = rights(f, pde, code) {
-        if user { Stopped::PdeNotUser } else { Stopped::PdeReadOnly }
-    } else if let Some(user) = rights(f, pte, code) {
+    } else if let Some(refused) = refused {
+        refused
+    } else if let Some(user) = rights(f, pte as u32, code) {
         if user { Stopped::PteNotUser } else { Stopped::PteReadOnly }
     } else {
         Stopped::Nothing
@@ -259,22 +311,37 @@ pub(super) fn page_lines(f: &Facts<'_>, at: u32, code: u16) -> Vec<String> {
         let found = stops.iter().find(|(s, _)| *s == w.stopped);
         found.map_or(String::new(), |(_, text)| format!("  <- {text}"))
     };
+    let pae = w.pointer.is_some();
+    let (pde_reserved, pte_reserved) = match pae {
+        true => ("a reserved bit (32-63, in a large page 12-20) is set", "a reserved bit (7, 32-63) is set"),
+        false => ("a reserved bit (12-21) is set", "bit 7 is set and reserved"),
+    };
     let pde = why([
         (Stopped::PdeNotPresent, "P (bit 0) is clear: not present"),
-        (Stopped::PdeReserved, "a reserved bit (12-21) is set"),
+        (Stopped::PdeReserved, pde_reserved),
         (Stopped::PdeNotUser, "U/S (bit 2) is clear: supervisor only"),
         (Stopped::PdeReadOnly, "R/W (bit 1) is clear: read-only"),
     ]);
     let pte = why([
         (Stopped::PteNotPresent, "P (bit 0) is clear: not present"),
-        (Stopped::PteReserved, "bit 7 is set and reserved"),
+        (Stopped::PteReserved, pte_reserved),
         (Stopped::PteNotUser, "U/S (bit 2) is clear: supervisor only"),
         (Stopped::PteReadOnly, "R/W (bit 1) is clear: read-only"),
     ]);
     let mut lines = vec![format!("CR3 {:#010x}", f.cpu.cr3)];
-    lines.push(format!("PDE {:#x} at {:#010x}: {}{pde}", at >> 22, w.pde_at, entry_bits(w.pde)));
+    if let Some(pointer) = w.pointer {
+        let absent = w.stopped == Stopped::PointerNotPresent;
+        let why = if absent { "  <- P (bit 0) is clear: not present" } else { "" };
+        lines.push(format!("PDPTE register {}: {pointer:016x}{why}", at >> 30));
+        if absent {
+            return lines;
+        }
+    }
+    let (shift, mask) = if pae { (21, 0x1ff) } else { (22, 0x3ff) };
+    let bits = |e| entry_bits(e, pae);
+    lines.push(format!("PDE {:#x} at {:#010x}: {}{pde}", at >> shift & mask, w.pde_at, bits(w.pde)));
     if let Some((pte_at, value)) = w.pte {
-        lines.push(format!("PTE {:#x} at {pte_at:#010x}: {}{pte}", (at >> 12) & 0x3ff, entry_bits(value)));
+        lines.push(format!("PTE {:#x} at {pte_at:#010x}: {}{pte}", at >> 12 & mask, bits(value)));
     }
     if w.stopped == Stopped::Nothing {
         lines.push(
@@ -284,10 +351,11 @@ pub(super) fn page_lines(f: &Facts<'_>, at: u32, code: u16) -> Vec<String> {
     lines
 }
 
-fn entry_bits(e: u32) -> String {
-    let bit = |mask: u32, name: &'static str| if e & mask != 0 { name } else { "-" };
+fn entry_bits(e: u64, pae: bool) -> String {
+    let bit = |mask: u32, name: &'static str| if e as u32 & mask != 0 { name } else { "-" };
+    let digits = if pae { 16 } else { 8 };
     format!(
-        "{e:08x} [{} {} {} {}]",
+        "{e:0digits$x} [{} {} {} {}]",
         bit(entry::PRESENT, "P"),
         bit(entry::WRITE, "W"),
         bit(entry::USER, "U"),

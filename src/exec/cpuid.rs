@@ -2,7 +2,7 @@
 //!
 //! The signature is that of family 6, model 3, stepping 3: the first one that software takes SYSENTER from (SDM vol.
 //! 2, SYSENTER: before signature 633H the SEP bit is not to be believed). The feature bits are those of a Pentium II of
-//! this board: no PAE, no MTRR, no machine check; FXSAVE, which came with the next signature, is there because kernels
+//! this board: no MTRR, no PAT, no machine check; FXSAVE, which came with the next signature, is there because kernels
 //! save by it.
 
 use crate::cpu::Features;
@@ -16,6 +16,8 @@ pub mod feature {
     pub const PSE: u32 = 1 << 3;
     pub const TSC: u32 = 1 << 4;
     pub const MSR: u32 = 1 << 5;
+    /// Page tables of 64-bit entries.
+    pub const PAE: u32 = 1 << 6;
     pub const CX8: u32 = 1 << 8;
     /// The local APIC, while IA32_APIC_BASE enables it.
     pub const APIC: u32 = 1 << 9;
@@ -31,6 +33,7 @@ const FEATURES: u32 = feature::FPU
     | feature::PSE
     | feature::TSC
     | feature::MSR
+    | feature::PAE
     | feature::CX8
     | feature::SEP
     | feature::PGE
@@ -45,10 +48,27 @@ const UMIP: u32 = 1 << 2;
 /// data, as Intel's processors do. Leaf 7 is there for what only it reports; between it and leaf 1 nothing is.
 pub fn leaf(eax: u32, features: Features, more: u32) -> [u32; 4] {
     let highest = if features.umip { 7 } else { 1 };
+    if (EXTENDED..=ADDRESS_SIZES).contains(&eax) {
+        return extended(eax);
+    }
     match if eax == 0 { 0 } else { eax.min(highest) } {
         0 => [highest, word(b"Genu"), word(b"ntel"), word(b"ineI")],
         1 => [SIGNATURE, 0, 0, FEATURES | more],
         7 => [0, 0, UMIP, 0],
+        _ => [0; 4],
+    }
+}
+
+/// The first extended leaf, and the last one.
+const EXTENDED: u32 = 0x8000_0000;
+const ADDRESS_SIZES: u32 = 0x8000_0008;
+
+/// A Pentium II has no extended leaves, and 36 bits of physical address with PAE. This one has 32, like its buses, and so
+/// has to say so: the leaf is there for it, and those before it report nothing (no execute-disable, no name).
+fn extended(eax: u32) -> [u32; 4] {
+    match eax {
+        EXTENDED => [ADDRESS_SIZES, 0, 0, 0],
+        ADDRESS_SIZES => [0x2020, 0, 0, 0],
         _ => [0; 4],
     }
 }

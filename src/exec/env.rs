@@ -53,6 +53,12 @@ pub trait Env {
     /// Drops the cached translations of the page of `at`.
     fn invalidate_page(&mut self, at: Linear);
 
+    /// Reads the page-directory-pointer table at `cr3`; `None` if a present entry has reserved bits set.
+    fn load_pointers(&mut self, cr3: u32) -> Option<[u64; 4]> {
+        let _ = cr3;
+        None
+    }
+
     /// Does what MOVS in steps of `step` bytes, upwards, does with `bytes` bytes, if all of it lies in one page at
     /// either end and neither needs a look; returns whether it did. Never needed, only faster.
     fn move_run(&mut self, cpu: &Cpu, from: Linear, to: Linear, bytes: u32, step: u32) -> bool {

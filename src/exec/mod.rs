@@ -8,6 +8,7 @@ pub mod fpu;
 pub mod frame;
 pub mod operand;
 pub mod ops;
+pub mod pointers;
 pub mod segload;
 pub mod stack;
 pub mod task;

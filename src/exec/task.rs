@@ -1,7 +1,7 @@
 //! Tasks: the task-state segment and the hardware task switch (SDM vol. 3, 7).
 
-use super::Env;
 use super::segload::{Found, StackFaults, find, mark_accessed, stack_segment_for};
+use super::{Env, pointers};
 use crate::addr::Linear;
 use crate::cpu::control::DR6_BT;
 use crate::cpu::{Cpu, Cr0, Eflags, Fault, Segment, Selector};
@@ -263,9 +263,11 @@ fn load<E: Env>(cpu: &mut Cpu, env: &mut E, tss: &Tss, image: &Image) -> Result<
     cpu.cr0 |= Cr0::TS;
     // Local breakpoints belong to a task.
     cpu.dr[7] &= !0x155;
+    let mut pointers = Ok(());
     if tss.is_32bit() && cpu.cr0.contains(Cr0::PG) && image.cr3 != cpu.cr3 {
         cpu.cr3 = image.cr3;
         env.flush_tlb(false);
+        pointers = pointers::load(cpu, env, cpu.cr0, image.cr3, cpu.cr4);
     }
     cpu.regs[..8].copy_from_slice(&image.regs);
     cpu.eip = image.eip;
@@ -277,6 +279,8 @@ fn load<E: Env>(cpu: &mut Cpu, env: &mut E, tss: &Tss, image: &Image) -> Result<
     flags.set(Eflags::VM, v86);
     cpu.set_eflags(flags);
     cpu.set_cpl(if v86 { 3 } else { Selector(image.segs[1]).rpl() });
+    // A fault belongs to the new task.
+    pointers?;
     load_ldt(cpu, env, image.ldt)?;
     if v86 {
         for s in SegReg::ALL {

@@ -49,7 +49,7 @@ impl Machine {
 fn hash_cpu(cpu: &Cpu, h: &mut DefaultHasher) {
     (cpu.shadow.bits(), cpu.debug_pending, cpu.nmi_blocked, cpu.activity == Activity::Running).hash(h);
     (cpu.regs, cpu.eip, cpu.eflags().bits(), cpu.cpl, cpu.now, cpu.idle).hash(h);
-    (cpu.cr0.bits(), cpu.cr2, cpu.cr3, cpu.cr4.bits(), cpu.dr).hash(h);
+    (cpu.cr0.bits(), cpu.cr2, cpu.cr3, cpu.cr4.bits(), cpu.pdptes, cpu.dr).hash(h);
     for s in cpu.segs.iter().chain([&cpu.ldtr, &cpu.tr]) {
         (s.selector, s.base, s.limit, s.attr).hash(h);
     }

@@ -12,6 +12,7 @@ use crate::cpu::{Cpu, Cr0, Cr4, Eflags, Fault, Word};
 use crate::event::{Event, Sink};
 use crate::exec::Env;
 use crate::interp::CodeEnv;
+use crate::mmu::pae;
 use crate::mmu::paging::{Access, Mapping, TableMemory, walk};
 use crate::mmu::tlb::{Class, Direct, Tlb};
 
@@ -455,6 +456,10 @@ impl Env for World {
         if let Some(flushes) = &mut self.flushes {
             flushes.note_page(at);
         }
+    }
+
+    fn load_pointers(&mut self, cr3: u32) -> Option<[u64; 4]> {
+        pae::load_pointers(&self.map, cr3)
     }
 
     fn move_run(&mut self, cpu: &Cpu, from: Linear, to: Linear, bytes: u32, step: u32) -> bool {

@@ -1,4 +1,5 @@
 //! From linear to guest-physical addresses: the walk that the manual describes, and the TLB in front of it.
 
+pub mod pae;
 pub mod paging;
 pub mod tlb;

@@ -1,5 +1,5 @@
-//! The page walker: 32-bit paging with 4 KiB and 4 MiB pages (SDM vol. 3, 4.3, 4.6-4.8). It holds no state; the TLB
-//! keeps what it returns.
+//! The page walker: 32-bit paging with 4 KiB and 4 MiB pages (SDM vol. 3, 4.3, 4.6-4.8), and with CR4.PAE that of
+//! [`super::pae`]. It is a function of the processor's state and of the tables; the TLB keeps what it returns.
 
 use crate::addr::{GuestPhys, Linear};
 use crate::cpu::fault::pf;
@@ -54,7 +54,7 @@ pub struct Mapping {
     pub dirty: bool,
     /// The translation survives a load of CR3.
     pub global: bool,
-    /// It comes from a 4 MiB page.
+    /// It comes from a 4 MiB page, or a 2 MiB page of PAE.
     pub large: bool,
 }
 
@@ -84,6 +84,9 @@ pub fn walk(cpu: &Cpu, mem: &mut impl TableMemory, at: Linear, access: Access) -
             global: true,
             large: false,
         });
+    }
+    if cpu.cr4.contains(Cr4::PAE) {
+        return super::pae::walk(cpu, mem, at, access);
     }
     let pde_at = GuestPhys((cpu.cr3 & entry::FRAME) | ((at.0 >> 22) << 2));
     let pde = mem.read_entry(pde_at);
@@ -139,7 +142,7 @@ fn walk_large(
     Ok(mapping)
 }
 
-fn permit(cpu: &Cpu, at: Linear, access: Access, mapping: &Mapping) -> Result<(), Fault> {
+pub(super) fn permit(cpu: &Cpu, at: Linear, access: Access, mapping: &Mapping) -> Result<(), Fault> {
     if mapping.allows(access, cpu.cr0.contains(Cr0::WP)) {
         Ok(())
     } else {
@@ -148,17 +151,17 @@ fn permit(cpu: &Cpu, at: Linear, access: Access, mapping: &Mapping) -> Result<()
 }
 
 /// The bits that an access sets in the entry that maps the page.
-fn used(access: Access) -> u32 {
+pub(super) fn used(access: Access) -> u32 {
     entry::ACCESSED | if access.write { entry::DIRTY } else { 0 }
 }
 
-fn set_bits(mem: &mut impl TableMemory, at: GuestPhys, old: u32, bits: u32) {
+pub(super) fn set_bits(mem: &mut impl TableMemory, at: GuestPhys, old: u32, bits: u32) {
     if old & bits != bits {
         mem.write_entry(at, old | bits);
     }
 }
 
-fn page_fault(at: Linear, access: Access, mut code: u16) -> Fault {
+pub(super) fn page_fault(at: Linear, access: Access, mut code: u16) -> Fault {
     if access.write {
         code |= pf::WRITE;
     }

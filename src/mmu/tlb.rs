@@ -155,7 +155,8 @@ impl Tlb {
         self.flushes += 1;
     }
 
-    /// Drops the entry of the page of `at`; all of it if it is a 4 MiB page.
+    /// Drops the entry of the page of `at`; all of it if it is a large one. For a 2 MiB page the other half of its 4 MiB
+    /// goes too: more may always be dropped (SDM vol. 3, 4.10.4.1).
     pub fn invalidate(&mut self, at: Linear) {
         let page = at.0 & !PAGE_OFFSET;
         let hit = |e: &Entry| e.page == page || (e.large && e.page >> 22 == page >> 22);

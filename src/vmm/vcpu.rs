@@ -235,6 +235,9 @@ impl V {
         if guest.fpu.pending() && !guest.cr0.contains(Cr0::NE) {
             return Err(Obstacle::X87Error);
         }
+        if guest.cr4.contains(Cr4::PAE) {
+            return Err(Obstacle::Pae);
+        }
         let same = self.checked == Some(tables.version()) && self.mode == mode && self.guest == guest.segs;
         if same {
             return Ok(mode);

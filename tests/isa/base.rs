@@ -10,7 +10,14 @@ use subring::cpu::Cpu;
 struct Env {
     mode: Mode,
     cpl: u32,
-    paging: bool,
+    paging: Paging,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Paging {
+    Off,
+    On,
+    Pae,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -30,12 +37,13 @@ fn parse(text: &str) -> Result<Env, String> {
         Some("v86") => Mode::V86,
         _ => return Err("`env` takes real, prot16, prot32 or v86".to_owned()),
     };
-    let mut env = Env { mode, cpl: if mode == Mode::V86 { 3 } else { 0 }, paging: false };
+    let mut env = Env { mode, cpl: if mode == Mode::V86 { 3 } else { 0 }, paging: Paging::Off };
     for word in words {
         match word.split_once('=') {
             Some(("cpl", v)) => env.cpl = number(v)?,
-            Some(("paging", "on")) => env.paging = true,
-            Some(("paging", "off")) => env.paging = false,
+            Some(("paging", "on")) => env.paging = Paging::On,
+            Some(("paging", "pae")) => env.paging = Paging::Pae,
+            Some(("paging", "off")) => env.paging = Paging::Off,
             _ => return Err(format!("`{word}` means nothing for `env`")),
         }
     }
@@ -61,8 +69,12 @@ pub fn build(text: &str) -> Result<(Memory, State), String> {
         Mode::Real => real(&mut s, &memory),
         _ => protected(&mut s, &memory, &env),
     }
-    if env.paging {
-        set(&mut s, "cr3", PAGE_DIRECTORY);
+    if env.paging == Paging::Pae {
+        set(&mut s, "cr4", 0x20);
+        set(&mut s, "pdpte0", PAE_DIRECTORY | 1);
+    }
+    if env.paging != Paging::Off {
+        set(&mut s, "cr3", if env.paging == Paging::Pae { POINTER_TABLE } else { PAGE_DIRECTORY });
         let cr0 = s["cr0"] | 1 << 31;
         set(&mut s, "cr0", cr0);
     }
@@ -94,6 +106,13 @@ fn tables() -> Result<Memory, String> {
     memory.put32(PAGE_DIRECTORY, PAGE_TABLES | 0x27);
     for page in 0..1024 {
         memory.put32(PAGE_TABLES + 4 * page, (page << 12) | 0x67);
+    }
+    memory.put32(POINTER_TABLE, PAE_DIRECTORY | 1);
+    for half in 0..2 {
+        memory.put32(PAE_DIRECTORY + 8 * half, (PAE_TABLES + 0x1000 * half) | 0x27);
+    }
+    for page in 0..1024 {
+        memory.put32(PAE_TABLES + 8 * page, (page << 12) | 0x67);
     }
     Ok(memory)
 }

@@ -94,9 +94,9 @@ fn normal(token: &str) -> String {
 }
 
 fn is_directive(word: &str) -> bool {
-    const WORDS: [&str; 13] = [
+    const WORDS: [&str; 15] = [
         "gdt", "ldt", "idt", "mem", "mem16", "mem32", "stack16:", "stack32:", "tss32", "tss16", "pte", "pde",
-        "free",
+        "pte64", "pde64", "free",
     ];
     WORDS.contains(&word) || word == "accessed" || word == "busy"
 }

@@ -33,6 +33,10 @@ pub const PAGE_DIRECTORY: u32 = 0x4_0000;
 pub const PAGE_TABLES: u32 = 0x4_1000;
 /// How many directory entries have a table there.
 pub const PAGE_TABLE_COUNT: u32 = 16;
+/// With PAE: the page-directory-pointer table, the page directory of the first GiB, the page tables of the first 4 MiB.
+pub const POINTER_TABLE: u32 = 0x7_0000;
+pub const PAE_DIRECTORY: u32 = 0x7_1000;
+pub const PAE_TABLES: u32 = 0x7_2000;
 /// RAM in bytes.
 pub const RAM: u32 = 8 << 20;
 /// Below this, a byte that changes without being mentioned is a failure.

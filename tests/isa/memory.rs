@@ -72,6 +72,8 @@ impl Memory {
             "tss16" => self.tss(rest, TSS16)?,
             "pte" => self.page(rest, false)?,
             "pde" => self.page(rest, true)?,
+            "pte64" => self.page64(rest, false)?,
+            "pde64" => self.page64(rest, true)?,
             "accessed" => self.set_type_bit(rest, ctx, 1)?,
             "busy" => self.set_type_bit(rest, ctx, 2)?,
             "free" => self.clear_busy(rest, ctx)?,
@@ -141,6 +143,27 @@ impl Memory {
             self.put32(pde, table);
         }
         self.put32((table & 0xffff_f000) + 4 * ((linear >> 12) & 0x3ff), entry);
+        Ok(())
+    }
+
+    /// The same with PAE, in the first GiB; `hi=` is the entry's upper half.
+    fn page64(&mut self, text: &str, directory: bool) -> Result<(), String> {
+        let (linear, what) = text.split_once('=').ok_or("`=` is missing")?;
+        let linear = number(linear.trim())?;
+        let (low, high) = match what.split_once("hi=") {
+            Some((low, high)) => (page_entry(low)?, number(high.trim())?),
+            None => (page_entry(what)?, 0),
+        };
+        let pde = layout::PAE_DIRECTORY + 8 * (linear >> 21);
+        if linear >> 30 != 0 {
+            return Err("only the first GiB has a directory".to_owned());
+        }
+        let at = match directory {
+            true => pde,
+            false => ((self.get(pde, 4) as u32) & 0xffff_f000) + 8 * (linear >> 12 & 0x1ff),
+        };
+        self.put32(at, low);
+        self.put32(at + 4, high);
         Ok(())
     }
 

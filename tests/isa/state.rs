@@ -46,6 +46,9 @@ pub fn read(cpu: &Cpu) -> State {
         ("ftw", u32::from(cpu.fpu.tags())),
     ];
     s.extend(plain.map(|(n, v)| (n.to_owned(), v)));
+    for n in 0..4 {
+        s.insert(format!("pdpte{n}"), cpu.pdptes[n] as u32);
+    }
     for n in [0, 1, 2, 3, 6, 7] {
         s.insert(format!("dr{n}"), cpu.dr[n]);
     }
@@ -81,6 +84,9 @@ pub fn write(s: &State, cpu: &mut Cpu) {
     cpu.cr2 = s["cr2"];
     cpu.cr3 = s["cr3"];
     cpu.cr4 = Cr4::from_bits_retain(s["cr4"]);
+    for n in 0..4 {
+        cpu.pdptes[n] = s[&format!("pdpte{n}")].into();
+    }
     for n in [0, 1, 2, 3, 6, 7] {
         cpu.dr[n] = s[&format!("dr{n}")];
     }

@@ -343,6 +343,25 @@ fn large_page_at_an_odd_place() {
     g.dies_of("page-reserved-bit", "a reserved bit set");
 }
 
+/// MOV EAX, CR4; OR AL, 20h; MOV CR4, EAX
+const PAE_ON: [u8; 8] = [0x0f, 0x20, 0xe0, 0x0c, 0x20, 0x0f, 0x22, 0xe0];
+
+#[test]
+fn pae_with_an_empty_pointer_table() {
+    Guest::flat()
+        .start()
+        .run(&PAE_ON)
+        .paging()
+        .dies_of("page-directory-empty", "page-directory-pointer table at CR3");
+}
+
+#[test]
+fn pae_with_execute_disable() {
+    let mut g = Guest::flat();
+    g.dword(DIRECTORY, 0x6001).dword(0x6000, 0x83).dword(0x6004, 0x8000_0000).start().run(&PAE_ON).paging();
+    g.dies_of("page-reserved-bit", "(8000000000000083) has a reserved bit set");
+}
+
 #[test]
 fn timer_at_vector_8() {
     // A fast timer, let through; STI; JMP $

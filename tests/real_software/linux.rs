@@ -8,21 +8,22 @@ use std::path::PathBuf;
 use subring::cli::session::Outcome;
 
 const KERNEL: &str = "linux-image-686:i386";
+const KERNEL_PAE: &str = "linux-image-686-pae:i386";
 const BUSYBOX: &str = "busybox-static:i386";
 
 /// The kernel image: its name has the version in it.
-fn kernel() -> PathBuf {
-    let boot = super::fetch::cache().join(KERNEL).join("boot");
+fn kernel(package: &str) -> PathBuf {
+    let boot = super::fetch::cache().join(package).join("boot");
     let mut files = std::fs::read_dir(boot).expect("the package has a kernel").map(|e| e.unwrap().path());
     files.find(|p| p.to_string_lossy().contains("vmlinuz")).expect("the package has a kernel")
 }
 
-fn boot() -> Lab {
+fn boot(package: &str) -> Lab {
     let busybox = std::fs::read(file(BUSYBOX, "bin/busybox")).unwrap();
     let mut lab = Lab::new(Parts {
         mem: 128 << 20,
         hz: 100_000_000,
-        kernel: Some(kernel()),
+        kernel: Some(kernel(package)),
         cmdline: Some("console=ttyS0".into()),
         initrd: Some(initramfs::busybox(&busybox)),
         ..Parts::default()
@@ -77,12 +78,12 @@ fn debians_kernel_boots_to_a_shell() {
     if !have(&[KERNEL, BUSYBOX]) {
         return;
     }
-    let mut lab = boot();
+    let mut lab = boot(KERNEL);
     in_order(&answer(&mut lab, "uname -a"), &["Linux (none) 6.1.0-", "-686 #1 ", "i686 GNU/Linux"]);
     let cpu = answer(&mut lab, "cat /proc/cpuinfo");
     in_order(
         &cpu,
-        &["GenuineIntel", "fpu\t\t: yes", "flags\t\t: fpu de pse tsc msr cx8 apic sep pge cmov fxsr"],
+        &["GenuineIntel", "fpu\t\t: yes", "flags\t\t: fpu de pse tsc msr pae cx8 apic sep pge cmov mmx fxsr"],
     );
     in_order(
         &answer(&mut lab, "cat /proc/interrupts"),
@@ -94,4 +95,23 @@ fn debians_kernel_boots_to_a_shell() {
     lab.send("poweroff -f\n");
     assert_eq!(lab.until_stop(60), Outcome::PowerOff);
     println!("Linux to its shell and off: {:?}", lab.marks);
+}
+
+/// The kernel for PAE: page tables of three levels, and nothing else is different.
+#[test]
+fn debians_kernel_with_pae_boots_to_a_shell() {
+    if !super::full() {
+        return skipped("it takes 8 G instructions; SUBRING_FULL=1 runs it");
+    }
+    if !have(&[KERNEL_PAE, BUSYBOX]) {
+        return;
+    }
+    let mut lab = boot(KERNEL_PAE);
+    in_order(&answer(&mut lab, "uname -a"), &["Linux (none) 6.1.0-", "-686-pae #1 ", "i686 GNU/Linux"]);
+    let sizes = "cat /proc/cpuinfo | grep 'address sizes'";
+    in_order(&answer(&mut lab, sizes), &["32 bits physical, 32 bits virtual"]);
+    in_order(&answer(&mut lab, "seq 1 100 | grep 7 | sort -rn | head -n 2"), &["97\r\n", "87\r\n"]);
+    lab.send("poweroff -f\n");
+    assert_eq!(lab.until_stop(60), Outcome::PowerOff);
+    println!("Linux with PAE to its shell and off: {:?}", lab.marks);
 }

@@ -7,6 +7,7 @@ use crate::cpu::segment::{Descriptor, attr};
 use crate::cpu::{Cr0, Cr4};
 use crate::decode::disassemble;
 use crate::machine::{Input, LastWrite, Machine};
+use crate::mmu::pae;
 use crate::mmu::paging::{TableMemory, entry};
 use std::fmt::Write;
 
@@ -85,6 +86,34 @@ fn mem(m: &Machine) -> String {
 }
 
 fn mapped(m: &Machine) -> Vec<Range> {
+    if m.cpu.cr4.contains(Cr4::PAE) { mapped_pae(m) } else { mapped_32(m) }
+}
+
+fn mapped_pae(m: &Machine) -> Vec<Range> {
+    let mut ranges: Vec<Range> = Vec::new();
+    let read = |at: GuestPhys| pae::read(&m.world.map, at);
+    for region in (0..1 << 11).map(|n| Linear(n << 21)) {
+        let pointer = m.cpu.pdptes[(region.0 >> 30) as usize];
+        let pde = if pae::present(pointer) { read(pae::pde_address(pointer, region)) } else { 0 };
+        let reserved = if pae::large(pde) { pae::LARGE_RESERVED } else { pae::RESERVED };
+        if !pae::present(pde) || pde & reserved != 0 {
+            continue;
+        }
+        if pae::large(pde) {
+            add(&mut ranges, region.0.into(), 1 << 21, (pde & pae::LARGE_FRAME) as u32, pde as u32);
+            continue;
+        }
+        for page in (0..512).map(|n| region.offset(n << 12)) {
+            let pte = read(pae::pte_address(pde, page));
+            if pae::present(pte) && pte & pae::SMALL_RESERVED == 0 {
+                add(&mut ranges, page.0.into(), 1 << 12, (pte & pae::FRAME) as u32, (pde & pte) as u32);
+            }
+        }
+    }
+    ranges
+}
+
+fn mapped_32(m: &Machine) -> Vec<Range> {
     let mut ranges: Vec<Range> = Vec::new();
     let read = |at: u32| m.world.map.read_entry(GuestPhys(at));
     for n in 0..1024u32 {

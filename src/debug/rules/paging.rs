@@ -23,7 +23,11 @@ fn stopped(f: &Facts<'_>, stops: &[Stopped]) -> Option<(Fault, u32, PageWalk)> {
     walks(f).next().filter(|(_, _, w)| stops.contains(&w.stopped))
 }
 
-const ABSENT: [Stopped; 2] = [Stopped::PdeNotPresent, Stopped::PteNotPresent];
+const ABSENT: [Stopped; 3] = [Stopped::PointerNotPresent, Stopped::PdeNotPresent, Stopped::PteNotPresent];
+
+fn pae(f: &Facts<'_>) -> bool {
+    f.cpu.cr4.contains(Cr4::PAE)
+}
 
 pub(super) fn cr3_linear(f: &Facts<'_>) -> Option<String> {
     let outside = on(f) && f.open_bus(f.cpu.cr3 & entry::FRAME);
@@ -37,6 +41,15 @@ pub(super) fn cr3_linear(f: &Facts<'_>) -> Option<String> {
 
 pub(super) fn directory_empty(f: &Facts<'_>) -> Option<String> {
     walks(f).next()?;
+    if pae(f) {
+        let none = f.cpu.pdptes.iter().all(|&p| !crate::mmu::pae::present(p));
+        return none.then(|| {
+            format!(
+                "none of the four entries of the page-directory-pointer table at CR3 ({:#010x}) was present when they were loaded: with CR4.PAE, CR3 takes the address of that table, and each load of CR3 reads it",
+                f.cpu.cr3 & !0x1f
+            )
+        });
+    }
     let at = f.cpu.cr3 & entry::FRAME;
     let directory: [u8; 4096] = f.physical_bytes(at);
     directory.iter().all(|&b| b == 0).then(|| {
@@ -47,10 +60,10 @@ pub(super) fn directory_empty(f: &Facts<'_>) -> Option<String> {
 }
 
 pub(super) fn large_without_pse(f: &Facts<'_>) -> Option<String> {
-    let pse = f.cpu.cr4.contains(Cr4::PSE);
+    let ignored = !f.cpu.cr4.contains(Cr4::PSE) && !pae(f);
     let (_, _, w) = walks(f)
-        .find(|(_, _, w)| w.pde & (entry::PRESENT | entry::LARGE) == entry::PRESENT | entry::LARGE)?;
-    (!pse).then(|| {
+        .find(|(_, _, w)| w.pde as u32 & (entry::PRESENT | entry::LARGE) == entry::PRESENT | entry::LARGE)?;
+    ignored.then(|| {
         format!(
             "the PDE at {:#010x} has PS (bit 7) set for a 4 MiB page, and CR4.PSE is clear: the processor takes it for a page table; set CR4 bit 4 before paging",
             w.pde_at
@@ -142,6 +155,11 @@ pub(super) fn read_only(f: &Facts<'_>) -> Option<String> {
 pub(super) fn reserved_bit(f: &Facts<'_>) -> Option<String> {
     let (_, at, w) = stopped(f, &[Stopped::PdeReserved, Stopped::PteReserved])?;
     let value = w.pte.map_or(w.pde, |(_, pte)| pte);
+    if pae(f) {
+        return Some(format!(
+            "the page-table entry for {at:#010x} ({value:016x}) has a reserved bit set: physical addresses have 32 bits here and there is no execute-disable, so bits 32-63 must be 0, as must bits 12-20 of a 2 MiB page and bit 7 of a PTE"
+        ));
+    }
     Some(format!(
         "the page-table entry for {at:#010x} ({value:08x}) has a reserved bit set: the base of a 4 MiB page must be a multiple of 4 MiB, and bit 7 of a PTE must be 0"
     ))

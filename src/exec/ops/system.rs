@@ -11,7 +11,7 @@ use crate::decode::{Insn, Op, Place};
 use crate::exec::operand::{DstReg, Mem, Source, Target, by_rm, by_width, ea, load, store};
 use crate::exec::segload::find;
 use crate::exec::task::{self, is_available_tss};
-use crate::exec::{Env, Handler, cpuid};
+use crate::exec::{Env, Handler, cpuid, pointers};
 
 /// The function that executes `i`.
 #[rustfmt::skip]
@@ -269,6 +269,7 @@ fn mov_to_cr<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> 
             Ok(())
         }
         3 => {
+            pointers::load(cpu, env, cpu.cr0, value, cpu.cr4)?;
             cpu.cr3 = value;
             env.flush_tlb(false);
             Ok(())
@@ -285,6 +286,9 @@ fn set_cr0<E: Env>(cpu: &mut Cpu, env: &mut E, value: u32) -> Result<(), Fault> 
         return Err(Fault::GP0);
     }
     let changed = cpu.cr0 ^ new;
+    if changed.intersects(Cr0::PG | Cr0::CD | Cr0::NW) {
+        pointers::load(cpu, env, new, cpu.cr3, cpu.cr4)?;
+    }
     cpu.cr0 = new;
     if changed.intersects(Cr0::PG | Cr0::PE | Cr0::WP) {
         env.flush_tlb(true);
@@ -296,8 +300,12 @@ fn set_cr0<E: Env>(cpu: &mut Cpu, env: &mut E, value: u32) -> Result<(), Fault> 
 fn set_cr4<E: Env>(cpu: &mut Cpu, env: &mut E, value: u32) -> Result<(), Fault> {
     let new = Cr4::from_bits(value).filter(|&new| cpu.features.cr4().contains(new)).ok_or(Fault::GP0)?;
     let changed = cpu.cr4 ^ new;
+    let paging = changed.intersects(Cr4::PAE | Cr4::PSE | Cr4::PGE);
+    if paging {
+        pointers::load(cpu, env, cpu.cr0, cpu.cr3, new)?;
+    }
     cpu.cr4 = new;
-    if changed.intersects(Cr4::PSE | Cr4::PGE) {
+    if paging {
         env.flush_tlb(true);
     }
     Ok(())
@@ -412,7 +420,8 @@ fn wrmsr<E: Env>(cpu: &mut Cpu, env: &mut E, _: &Insn) -> Result<(), Fault> {
     let low = cpu.regs[gpr::EAX];
     let value = u64::from(low) | (u64::from(cpu.regs[gpr::EDX]) << 32);
     match cpu.regs[gpr::ECX] {
-        IA32_TSC => cpu.msrs.tsc_offset = value.wrapping_sub(cpu.now),
+        // The P6 writes the lower half and clears the upper one (SDM vol. 3, 17.17.3).
+        IA32_TSC => cpu.msrs.tsc_offset = u64::from(low).wrapping_sub(cpu.now),
         IA32_APIC_BASE if cpu.msrs.apic_base != 0 => set_apic_base(cpu, env, value)?,
         IA32_BIOS_SIGN_ID => {}
         IA32_SYSENTER_CS => cpu.msrs.sysenter_cs = low,
