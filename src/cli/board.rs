@@ -13,6 +13,7 @@ use crate::device::cp437;
 use crate::device::disk::{Disk, FileDisk, MemoryDisk, Snapshot};
 use crate::device::fw_cfg::FwCfgConfig;
 use crate::device::keymap::KeyEvent;
+use crate::device::mouse::MouseEvent;
 use crate::device::overlay::Overlay;
 use crate::error::{Error, Result};
 use crate::load::acpi::{self, Wanted};
@@ -265,6 +266,10 @@ impl Pc for Bare {
 
     fn key(&mut self, event: KeyEvent) {
         self.machine.give(Input::Key(event));
+    }
+
+    fn mouse(&mut self, event: MouseEvent) {
+        self.machine.give(Input::Mouse(event));
     }
 
     fn screen(&self) -> Option<TextScreen> {

@@ -1,14 +1,16 @@
-//! Scripted typing: the syntax of `--keys`, as its help has it whole, and the typist that presses keys at their
-//! points in guest time. Which key types what is [`crate::device::keymap`]'s table.
+//! Scripted typing, and what a hand does with the mouse: the syntax of `--keys`, as its help has it whole, and the
+//! typist that presses keys at their points in guest time. Which key types what is [`crate::device::keymap`]'s table.
 
 use super::args;
 use crate::bus::{Clock, Ticks};
-use crate::device::keymap::{KeyEvent, Stroke};
+use crate::device::keymap::Stroke;
+use crate::device::mouse::{Button, MouseEvent};
+use crate::snapshot::recording::What;
 use std::collections::VecDeque;
 
 /// The syntax, as `subring run --help` shows it.
 pub(super) const HELP: &str = "\
-Type on the keyboard: a sequence of steps @WHEN:TEXT
+Type on the keyboard, move and click the mouse: a sequence of steps @WHEN:TEXT
 
 WHEN, in guest time:
   @1.5s:      at this time since power-on
@@ -17,6 +19,8 @@ WHEN, in guest time:
 TEXT is typed as on a US keyboard. Keys with names: <Enter> <Esc> <Tab> <Backspace> <Space>
 <Up> <Down> <Left> <Right> <Home> <End> <PgUp> <PgDn> <Ins> <Del> <F1> to <F12>;
 <C-x> <A-x> <S-x> hold Ctrl, Alt, Shift; <lt> types < and <at> types @.
+The mouse: <Move:X,Y> by so many counts to the right and down, <Wheel:N> by N notches down;
+<Click:left> <Press:left> <Release:left>, with left, right, middle, side or extra.
 A text without a WHEN before it is typed from power-on. Repeatable: the steps follow each other.";
 
 /// When a step is due.
@@ -35,8 +39,26 @@ pub enum When {
 pub struct KeyStep {
     /// The point.
     pub when: When,
-    /// The keys.
-    pub keys: Vec<Stroke>,
+    /// The keys, and what the mouse does.
+    pub keys: Vec<Deed>,
+}
+
+/// One thing that a hand does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// Strikes a key.
+    Key(Stroke),
+    /// Moves or clicks the mouse, in parts that take their time.
+    Mouse(Vec<MouseEvent>),
+}
+
+impl Deed {
+    fn events(self) -> Vec<What> {
+        match self {
+            Self::Key(stroke) => stroke.events().into_iter().map(What::Key).collect(),
+            Self::Mouse(events) => events.into_iter().map(What::Mouse).collect(),
+        }
+    }
 }
 
 /// Parses a script.
@@ -80,7 +102,7 @@ fn when(step: &str) -> Result<(When, &str), String> {
 }
 
 /// Keys up to the next `@`.
-fn text(mut rest: &str) -> Result<(Vec<Stroke>, &str), String> {
+fn text(mut rest: &str) -> Result<(Vec<Deed>, &str), String> {
     let mut keys = Vec::new();
     while let Some(c) = rest.chars().next() {
         if c == '@' {
@@ -89,10 +111,11 @@ fn text(mut rest: &str) -> Result<(Vec<Stroke>, &str), String> {
         if let Some(after) = rest.strip_prefix('<') {
             let (name, after) =
                 bracketed(after).ok_or("a key name after < has no closing >: write <lt> for <")?;
-            keys.push(named(name).ok_or(format!("no key is called <{name}>"))?);
+            keys.push(deed(name)?);
             rest = after;
         } else {
-            keys.push(Stroke::of_char(c).ok_or(format!("a US keyboard has no key for `{c}`"))?);
+            let stroke = Stroke::of_char(c).ok_or(format!("a US keyboard has no key for `{c}`"))?;
+            keys.push(Deed::Key(stroke));
             rest = &rest[c.len_utf8()..];
         }
     }
@@ -108,6 +131,39 @@ fn bracketed(text: &str) -> Option<(&str, &str)> {
     Some((&text[..end], &text[end + 1..]))
 }
 
+/// What `<name>` stands for.
+fn deed(name: &str) -> Result<Deed, String> {
+    // `<C-:>` is a key.
+    if let Some((what, how)) = name.split_once(':').filter(|(what, _)| what.len() > 2) {
+        return mouse(what, how).map(Deed::Mouse).map_err(|why| format!("<{name}>: {why}"));
+    }
+    named(name).map(Deed::Key).ok_or(format!("no key is called <{name}>"))
+}
+
+/// What `<what:how>` has the mouse do.
+fn mouse(what: &str, how: &str) -> Result<Vec<MouseEvent>, String> {
+    let count = |text: &str| match text.parse::<i16>() {
+        Ok(n) => Ok(i32::from(n)),
+        Err(_) => Err(format!("`{text}` is no number from -32768 to 32767")),
+    };
+    let button = || {
+        let known = Button::NAMES.iter().find(|(name, _)| how.eq_ignore_ascii_case(name));
+        known.map(|(_, button)| *button).ok_or(format!("no button of the mouse is called `{how}`"))
+    };
+    let turn = |down| button().map(|button| MouseEvent::Button { button, down });
+    match what.to_ascii_lowercase().as_str() {
+        "move" => {
+            let (dx, dy) = how.split_once(',').ok_or("a comma must stand between X and Y")?;
+            Ok(vec![MouseEvent::Move { dx: count(dx)?, dy: count(dy)? }])
+        }
+        "wheel" => Ok(vec![MouseEvent::Wheel(count(how)?)]),
+        "click" => Ok(vec![turn(true)?, turn(false)?]),
+        "press" => Ok(vec![turn(true)?]),
+        "release" => Ok(vec![turn(false)?]),
+        _ => Err("the mouse can Move, Wheel, Click, Press and Release".into()),
+    }
+}
+
 /// The key that `<name>` stands for.
 fn named(name: &str) -> Option<Stroke> {
     match name {
@@ -120,7 +176,7 @@ fn named(name: &str) -> Option<Stroke> {
 /// Presses the keys of a script, one event per slice of guest time.
 pub struct Typist {
     steps: VecDeque<KeyStep>,
-    queue: VecDeque<KeyEvent>,
+    queue: VecDeque<What>,
     clock: Clock,
     /// When the last step was done.
     done: Ticks,
@@ -134,7 +190,7 @@ impl Typist {
 
     /// The event due at `now`; `shows` says whether the screen contains a text. With `stopped` guest time stands
     /// still, so a step that waits for time is due.
-    pub fn next(&mut self, now: Ticks, stopped: bool, shows: impl Fn(&str) -> bool) -> Option<KeyEvent> {
+    pub fn next(&mut self, now: Ticks, stopped: bool, shows: impl Fn(&str) -> bool) -> Option<What> {
         if self.queue.is_empty() {
             let due = match &self.steps.front()?.when {
                 When::At(us) => stopped || now >= self.clock.micros(*us),
@@ -145,7 +201,7 @@ impl Typist {
                 return None;
             }
             let step = self.steps.pop_front()?;
-            self.queue.extend(step.keys.into_iter().flat_map(Stroke::events));
+            self.queue.extend(step.keys.into_iter().flat_map(Deed::events));
             self.done = now;
         }
         let event = self.queue.pop_front();
@@ -155,18 +211,24 @@ impl Typist {
 
     /// Adds a key that the user struck at the terminal.
     pub fn type_now(&mut self, key: Stroke) {
-        self.queue.extend(key.events());
+        self.queue.extend(Deed::Key(key).events());
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::keymap::KeyEvent;
     use proptest::prelude::*;
 
     /// The strokes of these names.
-    fn strokes(names: &[&str]) -> Vec<Stroke> {
-        names.iter().map(|n| Stroke::of_name(n).unwrap()).collect()
+    fn strokes(names: &[&str]) -> Vec<Deed> {
+        names.iter().map(|n| Deed::Key(Stroke::of_name(n).unwrap())).collect()
+    }
+
+    /// A key going down or up.
+    fn key(code: u8, down: bool) -> Option<What> {
+        Some(What::Key(KeyEvent { code, extended: false, down }))
     }
 
     #[test]
@@ -188,6 +250,24 @@ mod tests {
         {
             assert!(parse(bad).is_err(), "{bad}");
         }
+        for bad in ["<Move:1>", "<Move:1,x>", "<Move:1,40000>", "<Wheel:>", "<Click:foot>", "<Shake:left>"] {
+            assert!(parse(bad).unwrap_err().contains(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_mouse_moves_turns_and_clicks() {
+        let button = |button, down| MouseEvent::Button { button, down };
+        let steps = parse("<Move:-3,40><wheel:-1><Click:left><Press:Right><Release:middle><C-:>").unwrap();
+        let expected = [
+            Deed::Mouse(vec![MouseEvent::Move { dx: -3, dy: 40 }]),
+            Deed::Mouse(vec![MouseEvent::Wheel(-1)]),
+            Deed::Mouse(vec![button(Button::Left, true), button(Button::Left, false)]),
+            Deed::Mouse(vec![button(Button::Right, true)]),
+            Deed::Mouse(vec![button(Button::Middle, false)]),
+            strokes(&["C-:"]).remove(0),
+        ];
+        assert_eq!(steps[0].keys, expected);
     }
 
     #[test]
@@ -195,19 +275,13 @@ mod tests {
         let clock = Clock::new(1_000_000);
         let mut typist = Typist::new(parse("@1s:a@\"ok\":b@+1s:c").unwrap(), clock);
         assert_eq!(typist.next(999_999, false, |_| true), None);
-        assert_eq!(
-            typist.next(1_000_000, false, |_| false),
-            Some(KeyEvent { code: 0x1e, extended: false, down: true })
-        );
-        assert_eq!(
-            typist.next(1_010_000, false, |_| false),
-            Some(KeyEvent { code: 0x1e, extended: false, down: false })
-        );
+        assert_eq!(typist.next(1_000_000, false, |_| false), key(0x1e, true));
+        assert_eq!(typist.next(1_010_000, false, |_| false), key(0x1e, false));
         assert_eq!(typist.next(1_020_000, false, |_| false), None);
-        assert_eq!(typist.next(1_030_000, false, |t| t == "ok").map(|e| e.code), Some(0x30));
-        assert_eq!(typist.next(1_040_000, false, |_| false).map(|e| e.code), Some(0x30));
+        assert_eq!(typist.next(1_030_000, false, |t| t == "ok"), key(0x30, true));
+        assert_eq!(typist.next(1_040_000, false, |_| false), key(0x30, false));
         assert_eq!(typist.next(2_030_000, false, |_| false), None);
-        assert_eq!(typist.next(2_040_000, false, |_| false).map(|e| e.code), Some(0x2e));
+        assert_eq!(typist.next(2_040_000, false, |_| false), key(0x2e, true));
     }
 
     proptest! {

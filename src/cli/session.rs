@@ -11,6 +11,7 @@ use super::terminal::{Action, Console, Setup};
 use crate::bus::{Clock, Ticks};
 use crate::debug;
 use crate::device::keymap::KeyEvent;
+use crate::device::mouse::MouseEvent;
 use crate::error::{Error, Result};
 use crate::load::Plan;
 use crate::snapshot::Saved;
@@ -213,6 +214,8 @@ pub trait Pc {
     fn take_bioscon(&mut self) -> Vec<u8>;
     /// A key goes down or up.
     fn key(&mut self, event: KeyEvent);
+    /// The mouse is moved or clicked.
+    fn mouse(&mut self, event: MouseEvent);
     /// The text screen; none in a graphics mode.
     fn screen(&self) -> Option<TextScreen>;
     /// The processor's registers, as lines of text.
@@ -505,10 +508,10 @@ impl<'a> Session<'a> {
             // Skipped time may pass many slice ends; the next one stays on their grid.
             self.next = (now / self.slice + 1).saturating_mul(self.slice);
             let pc = &*self.pc;
-            if let Some(event) =
+            if let Some(what) =
                 self.typist.next(now, false, |text| pc.screen().is_some_and(|s| s.shows(text)))
             {
-                self.tap.give(self.pc, What::Key(event));
+                self.tap.give(self.pc, what);
             }
         }
         self.tap.play(self.pc)?;
@@ -578,8 +581,8 @@ impl<'a> Session<'a> {
     fn idle_for_good(&mut self) -> Result<Option<Ending>> {
         let pc = &*self.pc;
         let shows = |text: &str| pc.screen().is_some_and(|s| s.shows(text));
-        if let Some(event) = self.typist.next(pc.now(), true, shows) {
-            self.tap.give(self.pc, What::Key(event));
+        if let Some(what) = self.typist.next(pc.now(), true, shows) {
+            self.tap.give(self.pc, what);
             return Ok(None);
         }
         if !self.console.open() {

@@ -50,6 +50,7 @@ fn hand(pc: &mut dyn Pc, what: &What) {
     match what {
         What::Serial(bytes) => pc.serial_input(bytes),
         What::Key(event) => pc.key(*event),
+        What::Mouse(event) => pc.mouse(*event),
     }
 }
 

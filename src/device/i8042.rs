@@ -1,5 +1,6 @@
-//! The 8042 keyboard controller with a PS/2 keyboard and mouse (IBM PS/2 Hardware Interface Technical Reference,
-//! keyboard/auxiliary device controller). Data at 60h, command and status at 64h; IRQ1 and IRQ12.
+//! The 8042 keyboard controller with a PS/2 keyboard (IBM PS/2 Hardware Interface Technical Reference,
+//! keyboard/auxiliary device controller), and with the mouse of [`super::mouse`] at its auxiliary port. Data at 60h,
+//! command and status at 64h; IRQ1 and IRQ12.
 //!
 //! The keyboard speaks scan code sets 2 and 1, the controller translates 2 to 1 on request. Bytes of the devices
 //! take a serial transfer's time to arrive; the controller's own answers are there at once. The host's keys are
@@ -7,6 +8,7 @@
 
 use super::Device;
 use super::keymap::KeyEvent;
+use super::mouse::{Mouse, MouseEvent};
 use crate::bus::{Clock, Ticks, Width};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -160,80 +162,6 @@ impl Keyboard {
     }
 }
 
-/// The mouse: it answers a driver's probe and never moves.
-#[derive(Clone, Debug, Hash, Serialize, Deserialize)]
-struct Mouse {
-    queue: VecDeque<u8>,
-    reporting: bool,
-    remote: bool,
-    wrap: bool,
-    double_scaling: bool,
-    resolution: u8,
-    rate: u8,
-    parameter_of: Option<u8>,
-}
-
-impl Mouse {
-    fn new() -> Self {
-        Self {
-            queue: VecDeque::new(),
-            reporting: false,
-            remote: false,
-            wrap: false,
-            double_scaling: false,
-            resolution: 2,
-            rate: 100,
-            parameter_of: None,
-        }
-    }
-
-    fn command(&mut self, value: u8) {
-        if self.wrap && !matches!(value, 0xec | 0xff) {
-            return self.answer(&[value]);
-        }
-        match self.parameter_of.take() {
-            Some(0xe8) => self.resolution = value & 3,
-            Some(_) => self.rate = value,
-            None => return self.plain_command(value),
-        }
-        self.answer(&[ACK]);
-    }
-
-    /// As the keyboard's: what is never read is lost.
-    fn answer(&mut self, bytes: &[u8]) {
-        if self.queue.len() + bytes.len() <= QUEUE {
-            self.queue.extend(bytes);
-        }
-    }
-
-    fn plain_command(&mut self, value: u8) {
-        let mut answer = vec![ACK];
-        match value {
-            0xe6 | 0xe7 => self.double_scaling = value == 0xe7,
-            0xe8 | 0xf3 => self.parameter_of = Some(value),
-            0xe9 => answer.extend([self.status(), self.resolution, self.rate]),
-            0xea => self.remote = false,
-            0xeb => answer.extend([0x08, 0, 0]),
-            0xec => self.wrap = false,
-            0xee => self.wrap = true,
-            0xf0 => self.remote = true,
-            0xf2 => answer.push(0),
-            0xf4 | 0xf5 => self.reporting = value == 0xf4,
-            0xf6 => *self = Self { queue: std::mem::take(&mut self.queue), ..Self::new() },
-            0xff => {
-                *self = Self::new();
-                answer.extend([0xaa, 0]);
-            }
-            _ => answer = vec![RESEND],
-        }
-        self.answer(&answer);
-    }
-
-    fn status(&self) -> u8 {
-        u8::from(self.remote) << 6 | u8::from(self.reporting) << 5 | u8::from(self.double_scaling) << 4
-    }
-}
-
 /// Who put the byte into the output buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum From {
@@ -285,7 +213,7 @@ impl I8042 {
             parameter_of: None,
             release: false,
             keyboard: Keyboard::new(),
-            mouse: Mouse::new(),
+            mouse: Mouse::new(clock),
             next_byte: None,
             typing: VecDeque::new(),
             next_key: 0,
@@ -303,13 +231,24 @@ impl I8042 {
         self.schedule(now);
     }
 
-    /// The host's key events, and bytes of the keyboard's, that the guest has not taken.
+    /// The host's hand does something with the mouse.
+    pub fn mouse(&mut self, event: MouseEvent, now: Ticks) {
+        self.mouse.event(event);
+        self.advance(now);
+    }
+
+    /// The host's key events, bytes of the keyboard's, and movements of the mouse that the guest has not taken.
     pub fn keys_waiting(&self) -> usize {
-        self.typing.len() + self.keyboard.queue.len()
+        self.typing.len() + self.keyboard.queue.len() + self.mouse.waiting()
     }
 
     fn can_type(&self) -> bool {
         !self.typing.is_empty() && self.keyboard.ready() && self.ctr & CTR_NO_KEYBOARD == 0
+    }
+
+    /// When the mouse speaks by itself: not while its clock line is held.
+    fn mouse_event(&self) -> Option<Ticks> {
+        self.mouse.next_event().filter(|_| self.ctr & CTR_NO_AUX == 0)
     }
 
     /// Types the host's next key, if it is time and the guest listens.
@@ -358,7 +297,7 @@ impl I8042 {
     fn source(&self) -> Option<From> {
         if !self.keyboard.queue.is_empty() && self.ctr & CTR_NO_KEYBOARD == 0 {
             Some(From::Keyboard)
-        } else if !self.mouse.queue.is_empty() && self.ctr & CTR_NO_AUX == 0 {
+        } else if self.mouse.has_byte() && self.ctr & CTR_NO_AUX == 0 {
             Some(From::Aux)
         } else {
             None
@@ -378,7 +317,7 @@ impl I8042 {
                     None => self.fill(),
                 }
             }
-            Some(_) => self.output = self.mouse.queue.pop_front().map(|b| (b, From::Aux)),
+            Some(_) => self.output = self.mouse.take_byte().map(|b| (b, From::Aux)),
             None => {}
         }
     }
@@ -516,7 +455,7 @@ impl Device for I8042 {
 
     fn next_event(&self) -> Option<Ticks> {
         let key = self.can_type().then_some(self.next_key);
-        [self.next_byte, key].into_iter().flatten().min()
+        [self.next_byte, key, self.mouse_event()].into_iter().flatten().min()
     }
 
     fn advance(&mut self, now: Ticks) {
@@ -527,12 +466,17 @@ impl Device for I8042 {
             }
         }
         self.type_keys(now);
+        if self.mouse_event().is_some() {
+            self.mouse.advance(now);
+        }
         self.schedule(now);
     }
 
     fn reset(&mut self) {
         let (typing, next_key) = (std::mem::take(&mut self.typing), self.next_key);
-        *self = Self { typing, next_key, ..Self::new(self.clock) };
+        let mut mouse = self.mouse.clone();
+        mouse.reset();
+        *self = Self { typing, next_key, mouse, ..Self::new(self.clock) };
     }
 }
 

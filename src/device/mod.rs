@@ -15,6 +15,7 @@ pub mod fdc;
 pub mod fw_cfg;
 pub mod i8042;
 pub mod keymap;
+pub mod mouse;
 pub mod numeric;
 pub mod overlay;
 pub mod pci;

@@ -44,6 +44,7 @@ impl Guest {
             match &input.what {
                 What::Serial(bytes) => world.board.serial_input(0, bytes, now),
                 What::Key(event) => world.board.key(&[*event], now),
+                What::Mouse(event) => world.board.mouse(*event, now),
             }
             world.settle();
             self.given += 1;

@@ -18,6 +18,7 @@ use crate::device::fdc::Fdc;
 use crate::device::fw_cfg::{FwCfg, FwCfgConfig};
 use crate::device::i8042::I8042;
 use crate::device::keymap::KeyEvent;
+use crate::device::mouse::MouseEvent;
 use crate::device::numeric::{self, Numeric};
 use crate::device::pci::{IoWindow, Pci, i440fx};
 use crate::device::pic::{Pic, PicState};
@@ -569,7 +570,13 @@ impl Board {
         self.refresh_all();
     }
 
-    /// Key events and bytes that the guest has not taken yet.
+    /// The host's mouse is moved or clicked.
+    pub fn mouse(&mut self, event: MouseEvent, now: Ticks) {
+        self.i8042.mouse(event, now);
+        self.refresh_all();
+    }
+
+    /// Key events, bytes and movements of the mouse that the guest has not taken yet.
     pub fn keys_waiting(&self) -> usize {
         self.i8042.keys_waiting()
     }

@@ -42,8 +42,8 @@ impl Kind {
     /// The version of the payload; it moves on with every change of what is in it.
     fn version(self) -> u32 {
         match self {
-            Self::Snapshot => 6,
-            Self::Recording => 3,
+            Self::Snapshot => 7,
+            Self::Recording => 4,
         }
     }
 

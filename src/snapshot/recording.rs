@@ -4,6 +4,7 @@
 use super::container::{self, Kind};
 use crate::bus::Ticks;
 use crate::device::keymap::KeyEvent;
+use crate::device::mouse::MouseEvent;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -50,6 +51,8 @@ pub enum What {
     Serial(#[serde(with = "crate::saved::bytes")] Vec<u8>),
     /// A key goes down or up.
     Key(KeyEvent),
+    /// The mouse is moved or clicked.
+    Mouse(MouseEvent),
 }
 
 /// Who ended a session.

@@ -7,6 +7,7 @@ use subring::cli::keys::{self, Typist};
 use subring::cli::session::{Drive, Limits, Medium, Outcome, Pc, Spec};
 use subring::device::keymap::KeyEvent;
 use subring::load::{self, Around, Plan};
+use subring::snapshot::recording::What;
 
 /// What a machine has.
 #[derive(Clone)]
@@ -150,8 +151,12 @@ impl Lab {
     #[track_caller]
     pub(crate) fn keys(&mut self, script: &str) {
         let mut typist = Typist::new(keys::parse(script).unwrap(), self.pc.clock());
-        while let Some(event) = typist.next(self.pc.now(), true, |_| true) {
-            self.pc.key(event);
+        while let Some(what) = typist.next(self.pc.now(), true, |_| true) {
+            match what {
+                What::Key(event) => self.pc.key(event),
+                What::Mouse(event) => self.pc.mouse(event),
+                What::Serial(_) => unreachable!("a typist has no serial line"),
+            }
             self.wait_ms(10);
         }
     }

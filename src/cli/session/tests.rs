@@ -2,6 +2,7 @@
 
 use super::super::keys;
 use super::*;
+use crate::device::mouse::Button;
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -14,6 +15,7 @@ struct Mock {
     then: Option<Outcome>,
     output: Vec<u8>,
     keys: Vec<(Ticks, KeyEvent)>,
+    mouse: Vec<(Ticks, MouseEvent)>,
     limits: Vec<Limits>,
 }
 
@@ -61,6 +63,11 @@ impl Pc for Shared {
         let mut m = self.0.borrow_mut();
         let now = m.now;
         m.keys.push((now, event));
+    }
+    fn mouse(&mut self, event: MouseEvent) {
+        let mut m = self.0.borrow_mut();
+        let now = m.now;
+        m.mouse.push((now, event));
     }
     fn screen(&self) -> Option<TextScreen> {
         let text = if self.now() >= 40_000 { "grub>" } else { "     " };
@@ -134,6 +141,17 @@ fn keys_fall_on_the_grid_of_slices() {
         keys,
         [(40_000, 0x1e, true), (50_000, 0x1e, false), (100_000, 0x1c, true), (110_000, 0x1c, false)]
     );
+}
+
+#[test]
+fn the_mouse_of_a_script_takes_its_turn_among_the_keys() {
+    let script = keys::parse("@10ms:a<Click:left><Move:3,-4>").unwrap();
+    let (_, pc) = drive_mock(Mock::default(), Wishes { time: Some(200_000), keys: script, ..wishes() });
+    let button = |down| MouseEvent::Button { button: Button::Left, down };
+    let expected =
+        [(30_000, button(true)), (40_000, button(false)), (50_000, MouseEvent::Move { dx: 3, dy: -4 })];
+    assert_eq!(pc.0.borrow().mouse, expected);
+    assert_eq!(pc.0.borrow().keys.len(), 2);
 }
 
 #[test]

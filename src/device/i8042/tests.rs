@@ -1,6 +1,7 @@
 //! Tests of the keyboard controller, its keyboard and its mouse.
 
 use super::super::keymap::Stroke;
+use super::super::mouse::Button;
 use super::*;
 
 struct Bench {
@@ -118,7 +119,7 @@ fn answers_that_nobody_reads_are_lost_rather_than_kept() {
         b.command(0xd4);
         b.data(0xe9);
     }
-    assert!(b.chip.keyboard.queue.len() <= 2 * QUEUE && b.chip.mouse.queue.len() <= QUEUE);
+    assert!(b.chip.keyboard.queue.len() <= 2 * QUEUE);
     b.bytes();
     b.data(0xee);
     assert_eq!(b.bytes(), [0xee]);
@@ -162,4 +163,37 @@ fn the_mouse_answers_a_probe_on_irq12() {
     b.command(0xd4);
     b.data(0xf2);
     assert_eq!(b.bytes(), [0xfa, 0]);
+}
+
+#[test]
+fn the_mouse_reports_to_a_guest_that_listens() {
+    let mut b = Bench::new();
+    b.chip.mouse(MouseEvent::Move { dx: 2, dy: -1 }, 0);
+    b.chip.mouse(MouseEvent::Button { button: Button::Left, down: true }, 0);
+    assert_eq!((b.chip.next_event(), b.chip.keys_waiting()), (None, 2));
+    b.command(0x60);
+    b.data(0x03);
+    b.command(0xd4);
+    b.data(0xf4);
+    assert_eq!(b.byte(), Some(0xfa));
+    b.command(0xa7);
+    assert_eq!((b.byte(), b.chip.next_event()), (None, None), "its clock line is held");
+    b.command(0xa8);
+    assert!(b.chip.next_event().is_some());
+    assert_eq!(b.bytes(), [0x08, 2, 1, 0x09, 0, 0]);
+    assert_eq!(b.chip.keys_waiting(), 0);
+}
+
+#[test]
+fn the_auxiliary_port_can_be_looped_back() {
+    let mut b = Bench::new();
+    b.command(0xd3);
+    b.data(0xa5);
+    assert_eq!(b.status() & (STATUS_OBF | STATUS_AUX), STATUS_OBF | STATUS_AUX);
+    assert_eq!(b.bytes(), [0xa5]);
+    b.command(0xa9);
+    assert_eq!(b.bytes(), [0]);
+    b.command(0xa7);
+    b.command(0x20);
+    assert_eq!(b.bytes()[0] & CTR_NO_AUX, CTR_NO_AUX);
 }

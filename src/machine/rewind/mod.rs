@@ -15,6 +15,7 @@ use crate::addr::GuestPhys;
 use crate::bus::Ticks;
 use crate::cpu::Cpu;
 use crate::device::keymap::KeyEvent;
+use crate::device::mouse::MouseEvent;
 use crate::device::overlay::Overlay;
 pub use going::{LastWrite, Sought};
 use store::Store;
@@ -36,6 +37,8 @@ pub enum Input {
     Serial(Vec<u8>),
     /// A key goes down or up.
     Key(KeyEvent),
+    /// The mouse is moved or clicked.
+    Mouse(MouseEvent),
     /// The debugger wrote registers: all of the processor, as it is then.
     Registers(Box<Cpu>),
     /// The debugger wrote RAM.
@@ -164,6 +167,7 @@ impl Machine {
         match what {
             Input::Serial(bytes) => self.world.board.serial_input(0, &bytes, now),
             Input::Key(event) => self.world.board.key(&[event], now),
+            Input::Mouse(event) => self.world.board.mouse(event, now),
             Input::Registers(cpu) => self.cpu = *cpu,
             Input::Memory(at, bytes) => self.world.map.write(at, &bytes),
             Input::Reset => self.reset(),
