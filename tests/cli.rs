@@ -585,6 +585,30 @@ fn unreadable_and_write_protected_disks_are_refused() {
     refused(&["run", &path], 1, "cannot open");
 }
 
+/// Interrupts are on, but none can come: the run ends there, and not with its budget.
+#[test]
+fn a_guest_that_halts_behind_masked_interrupts_has_halted_for_ever() {
+    let dir = Scratch::new("masked");
+    // The master 8259 from vector 20h on, and a timer that runs.
+    let writes = [(0x20, 0x11), (0x21, 0x20), (0x21, 4), (0x21, 1), (0x43, 0x34), (0x40, 0), (0x40, 4)];
+    let mask = |value| [(0x21, value), (0xa1, 0xff)];
+    let halts = |mask: [(u8, u8); 2]| {
+        let mut code: Vec<u8> =
+            writes.into_iter().chain(mask).flat_map(|(port, value)| [0xb0, value, 0xe6, port]).collect();
+        code.extend([0xfb, 0xf4, 0xeb, 0xfd]); // STI; HLT; JMP back
+        code
+    };
+    // With its interrupt on, the keyboard may wake it. COM1 has its own off.
+    let keyboard_on = [0xb0, 0x60, 0xe6, 0x64, 0xb0, 0x01, 0xe6, 0x60];
+    let keyboard = [&keyboard_on, halts(mask(0xfd)).as_slice()].concat();
+    let cases = [(halts(mask(0xff)), 121), (halts(mask(0xef)), 121), (keyboard, 124)];
+    for (n, (code, status)) in cases.iter().enumerate() {
+        let flat = dir.file(&format!("{n}.bin"), code);
+        let output = subring(&["run", &flat, "--time", "1s"]);
+        assert_eq!(output.status.code(), Some(*status), "{n}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
 #[test]
 fn a_dump_shows_registers_and_memory_at_the_end() {
     let dir = Scratch::new("dump");

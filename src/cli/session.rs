@@ -133,7 +133,7 @@ pub enum Outcome {
     Exit(u8),
     /// A fault while delivering a double fault, with its story.
     TripleFault(String),
-    /// HLT with interrupts off: nothing can wake it.
+    /// HLT, and no interrupt can come through: nothing can wake it.
     HaltedForever,
     /// The guest turned the machine off.
     PowerOff,

@@ -282,6 +282,11 @@ impl I8042 {
         std::mem::take(&mut self.reset_pulse)
     }
 
+    /// Whether the guest has the interrupts of the keyboard and of the mouse on.
+    pub fn interrupts_on(&self) -> [bool; 2] {
+        [CTR_IRQ1, CTR_IRQ12].map(|bit| self.ctr & bit != 0)
+    }
+
     /// The level of IRQ12.
     pub fn irq12(&self) -> bool {
         self.ctr & CTR_IRQ12 != 0 && matches!(self.output, Some((_, From::Aux)))

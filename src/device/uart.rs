@@ -125,6 +125,11 @@ impl Uart {
         std::mem::take(&mut self.dropped)
     }
 
+    /// Whether the guest has interrupts on that the receiver or the transmitter may yet make.
+    pub fn interrupts_on(&self) -> bool {
+        self.mcr & (MCR_OUT2 | MCR_LOOP) == MCR_OUT2 && self.ier != 0
+    }
+
     /// Bytes of host input not yet received.
     pub fn input_waiting(&self) -> usize {
         self.inbox.len()

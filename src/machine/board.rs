@@ -623,5 +623,6 @@ mod interrupts;
 mod save;
 #[cfg(test)]
 mod tests;
+mod wake;
 
 pub use save::State;

@@ -78,7 +78,7 @@ pub enum Outcome {
     Exit(u8),
     /// The processor shut down.
     TripleFault(TripleFault),
-    /// HLT with interrupts off: nothing can wake it.
+    /// HLT, and no interrupt can come through: nothing can wake it.
     HaltedForever,
     /// The guest turned the machine off.
     PowerOff,
@@ -281,7 +281,8 @@ impl Machine {
     /// Halted: skips to the next chip event.
     fn rest(&mut self, limits: &Limits, skip_at_once: bool) -> Option<Outcome> {
         let next = self.world.board.next_event();
-        if !self.cpu.system_flags.contains(Eflags::IF) && !self.world.board.makes_nmis() {
+        let (open, board) = (self.cpu.system_flags.contains(Eflags::IF), &self.world.board);
+        if !open && !board.makes_nmis() || open && !board.can_wake() {
             return Some(Outcome::HaltedForever);
         }
         let Some(next) = next else { return Some(Outcome::Idle(None)) };
