@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what the checks need beyond Cargo: gcc and binutils rebuild the guest kernels, nasm the BIOS and the boot
-# sector, gdb plays the golden sessions. `cargo test` itself needs nothing from here: the built images are committed, and
+# sector, gdb plays the golden sessions, qemu-img makes and checks disk images. `cargo test` itself needs nothing from here: the built images are committed, and
 # what lacks its tool says SKIPPED.
 #
 # Works on Debian and its kin, as root or with passwordless sudo. Elsewhere it says what is missing and ends with 0:
@@ -13,6 +13,7 @@ need gcc gcc
 need ld binutils
 need nasm nasm
 need gdb gdb
+need qemu-img qemu-utils
 
 if [ -z "$missing" ]; then
     echo "install: nothing is missing"

@@ -1,5 +1,30 @@
 //! Values on the command line: sizes, counts, dates, durations. Each parser's error is the sentence clap shows.
 
+use crate::device::disk::image::ImageFormat;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// An image file, and what the user says it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageArg {
+    /// The file.
+    pub path: PathBuf,
+    /// Its format, where one is named.
+    pub format: Option<ImageFormat>,
+}
+
+/// An image: `FILE`, or `FILE,format=raw` (or qcow2, vhd, vmdk).
+///
+/// # Errors
+/// A sentence.
+pub fn image(text: OsString) -> Result<ImageArg, String> {
+    let named = text.to_str().and_then(|t| t.rsplit_once(",format="));
+    let Some((path, name)) = named else { return Ok(ImageArg { path: text.into(), format: None }) };
+    let format = ImageFormat::named(name);
+    let format = format.ok_or_else(|| format!("`{name}` is none of raw, qcow2, vhd, vmdk"))?;
+    Ok(ImageArg { path: path.into(), format: Some(format) })
+}
+
 /// Splits digits (underscores allowed between them) from a suffix.
 fn split(text: &str) -> Result<(u64, &str), String> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '_').unwrap_or(text.len());

@@ -10,7 +10,7 @@ use crate::bus::{Clock, Ticks};
 use crate::debug;
 use crate::debug::gdb::{Mourning, Over, Server, Turn};
 use crate::device::cp437;
-use crate::device::disk::{Disk, FileDisk, MemoryDisk, Snapshot};
+use crate::device::disk::{Disk, MemoryDisk, Snapshot};
 use crate::device::fw_cfg::FwCfgConfig;
 use crate::device::keymap::KeyEvent;
 use crate::device::mouse::MouseEvent;
@@ -48,7 +48,7 @@ pub(super) fn bare(spec: Spec) -> Result<Bare> {
     match spec.restore {
         Some(saved) => {
             let mut over = over(&spec.gdb);
-            let (disks, floppies) = (drives(spec.disks, &mut over)?, drives(spec.floppies, &mut over)?);
+            let (disks, floppies) = (drives(spec.disks, &mut over), drives(spec.floppies, &mut over));
             let mut machine = Machine::from_state(&saved.state, disks, floppies)?;
             virtualize(&mut machine, spec.monitor)?;
             pc(machine, spec.trace, spec.gdb, over, saved.reboots, Vec::new())
@@ -106,8 +106,8 @@ fn build_new(spec: Spec) -> Result<Bare> {
         clock: Clock::new(spec.hz),
         ram_size: spec.mem,
         epoch: spec.epoch,
-        disks: drives(spec.disks, &mut over)?,
-        floppies: drives(spec.floppies, &mut over)?,
+        disks: drives(spec.disks, &mut over),
+        floppies: drives(spec.floppies, &mut over),
         boot_order: 0,
         firmware,
         apic: spec.apic,
@@ -137,14 +137,11 @@ fn own_bios(wanted: Wanted) -> Vec<u8> {
 }
 
 /// The media, each with an [`Overlay`] over it if those are collected.
-fn drives<const N: usize>(
-    drives: Vec<Drive>,
-    over: &mut Option<Vec<Overlay>>,
-) -> Result<[Option<Box<dyn Disk>>; N]> {
+fn drives<const N: usize>(drives: Vec<Drive>, over: &mut Option<Vec<Overlay>>) -> [Option<Box<dyn Disk>>; N] {
     let mut out = [const { None }; N];
     for (slot, drive) in out.iter_mut().zip(drives) {
         let snapshot = drive.snapshot;
-        let disk = medium(drive)?;
+        let disk = medium(drive);
         let disk = if snapshot { Box::new(Snapshot::new(disk)) } else { disk };
         *slot = Some(match over {
             Some(over) => {
@@ -155,17 +152,14 @@ fn drives<const N: usize>(
             None => disk,
         });
     }
-    Ok(out)
+    out
 }
 
-fn medium(drive: Drive) -> Result<Box<dyn Disk>> {
-    Ok(match drive.medium {
+fn medium(drive: Drive) -> Box<dyn Disk> {
+    match drive.medium {
         Medium::Memory(bytes) => Box::new(MemoryDisk::new(bytes)),
-        Medium::File(file) => {
-            let disk = FileDisk::new(file, &drive.path, drive.snapshot);
-            Box::new(disk.map_err(|e| Error::file("read", &drive.path, e))?)
-        }
-    })
+        Medium::Image(image) => image.disk,
+    }
 }
 
 fn watch(machine: &mut Machine, trace: Trace) -> Rc<RefCell<TraceWriter>> {

@@ -1,5 +1,6 @@
 //! `subring run`: boots a guest and shows its console.
 
+use super::args::{self, ImageArg};
 use super::builtin::{self, Builtin};
 use super::keys::{self, KeyStep};
 use super::monitor::MonitorArgs;
@@ -7,14 +8,17 @@ use super::session::{self, Build, Drive, End, Gdb, Medium, Pc, Spec, Trace, Trac
 use super::snapshot::{self, Media};
 use super::tap::Tape;
 use super::terminal::{Console, Setup};
-use super::{args, create, dump, out, report, screen, tell};
+use super::{create, dump, out, report, screen, tell};
 use crate::bus::Clock;
 use crate::debug;
+use crate::device::disk::SECTOR;
+use crate::device::disk::image::{self, ImageFormat};
 use crate::error::{Error, Result};
 use crate::load::{self, Around, Format, Guest, Mode, Module, Plan};
 use crate::vmm::strategy::Strategy;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -59,12 +63,13 @@ pub struct Run {
     /// Size of memory: 64K to 3G
     #[arg(long, value_name = "SIZE", value_parser = args::memory, default_value = "32M")]
     pub mem: u32,
-    /// A raw hard disk image (up to 4, in order)
-    #[arg(long, value_name = "FILE")]
-    pub disk: Vec<PathBuf>,
-    /// A raw floppy image (up to 2, in order)
-    #[arg(long, value_name = "FILE")]
-    pub floppy: Vec<PathBuf>,
+    /// A hard disk image (up to 4, in order): raw, qcow2, or with --snapshot VHD or VMDK; beside --restore, where a
+    /// disk of the saved machine is now
+    #[arg(long, value_name = "FILE[,format=F]", value_parser = images())]
+    pub disk: Vec<ImageArg>,
+    /// A floppy image (up to 2, in order), as --disk has them
+    #[arg(long, value_name = "FILE[,format=F]", value_parser = images())]
+    pub floppy: Vec<ImageArg>,
     /// Keep what the guest writes to disks and floppies in memory; the files stay as they are
     #[arg(long)]
     pub snapshot: bool,
@@ -76,7 +81,7 @@ pub struct Run {
     pub vgabios: Option<PathBuf>,
 
     /// Go on from a snapshot (`subring snapshot` makes one); its disk images must be as they were
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["guest", "append", "initrd", "module", "format", "at", "mode", "mem", "disk", "floppy", "snapshot", "bios", "vgabios", "hz", "epoch", "no_apic", "no_acpi"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["guest", "append", "initrd", "module", "format", "at", "mode", "mem", "snapshot", "bios", "vgabios", "hz", "epoch", "no_apic", "no_acpi"])]
     pub restore: Option<PathBuf>,
     /// Record what the guest gets from the keyboard and the serial line
     #[arg(long, value_name = "FILE", conflicts_with = "replay")]
@@ -190,6 +195,11 @@ pub enum Display {
     None,
     /// The VGA text screen
     Vga,
+}
+
+/// What reads an image's name: one that need not be Unicode.
+fn images() -> impl TypedValueParser<Value = ImageArg> {
+    OsStringValueParser::new().try_map(args::image)
 }
 
 fn trace_filter(text: &str) -> std::result::Result<TraceFilter, String> {
@@ -327,7 +337,7 @@ impl Run {
     pub(super) fn spec(&self) -> Result<(Spec, Vec<String>)> {
         if let Some(path) = &self.restore {
             let trace = self.trace.map(|what| self.trace_to(what)).transpose()?;
-            let spec = snapshot::spec(path)?;
+            let spec = snapshot::spec(path, &self.disk, &self.floppy)?;
             let (gdb, monitor) = (self.gdb(spec.mem)?, self.monitor.config()?);
             return Ok((Spec { trace, gdb, monitor, ..spec }, Vec::new()));
         }
@@ -535,7 +545,7 @@ impl Run {
         &self,
         source: Option<&Source>,
         kind: Guest,
-        paths: &[PathBuf],
+        images: &[ImageArg],
         check: impl Fn(&Path, u64) -> Result<()>,
     ) -> Result<Vec<Drive>> {
         let mut drives = Vec::new();
@@ -544,31 +554,33 @@ impl Run {
                 Some(b) => {
                     Drive { path: s.path.clone(), medium: Medium::Memory(b.bytes.to_vec()), snapshot: false }
                 }
-                None => self.drive_of(&s.path, &check)?,
+                None => {
+                    // Who names the kind of the guest means a raw image; otherwise its format is found.
+                    let format = (self.format() != Format::Auto).then_some(ImageFormat::Raw);
+                    self.drive_of(&s.path, format, &check)?
+                }
             });
         }
-        for path in paths {
-            drives.push(self.drive_of(path, &check)?);
+        for image in images {
+            drives.push(self.drive_of(&image.path, image.format, &check)?);
         }
         Ok(drives)
     }
 
-    fn drive_of(&self, path: &Path, check: impl Fn(&Path, u64) -> Result<()>) -> Result<Drive> {
-        let (_, size) = open(path)?;
+    fn drive_of(
+        &self,
+        path: &Path,
+        format: Option<ImageFormat>,
+        check: impl Fn(&Path, u64) -> Result<()>,
+    ) -> Result<Drive> {
+        let image = image::open(path, format, !self.snapshot)?;
+        let size = match image.format {
+            // A raw file that ends within a sector is seen only by its length.
+            ImageFormat::Raw => open(path)?.1,
+            _ => image.disk.sectors() * SECTOR as u64,
+        };
         check(path, size)?;
-        let file = OpenOptions::new().read(true).write(!self.snapshot).open(path);
-        let file = file.map_err(|e| {
-            let denied = matches!(
-                e.kind(),
-                std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem
-            );
-            if denied && !self.snapshot {
-                Error::image(path, "the image cannot be written: give --snapshot to leave the file as it is")
-            } else {
-                Error::file("open", path, e)
-            }
-        })?;
-        Ok(Drive { path: path.to_owned(), medium: Medium::File(file), snapshot: self.snapshot })
+        Ok(Drive { path: path.to_owned(), medium: Medium::Image(image), snapshot: self.snapshot })
     }
 
     fn trace_to(&self, what: TraceFilter) -> Result<Trace> {

@@ -10,6 +10,7 @@ use super::tap::{Replay, Tap};
 use super::terminal::{Action, Console, Setup};
 use crate::bus::{Clock, Ticks};
 use crate::debug;
+use crate::device::disk::image::Image;
 use crate::device::keymap::KeyEvent;
 use crate::device::mouse::MouseEvent;
 use crate::error::{Error, Result};
@@ -19,7 +20,6 @@ use crate::snapshot::recording::{Input, What};
 use bitflags::bitflags;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -79,8 +79,8 @@ pub struct Drive {
 /// What an image is on the host.
 #[derive(Debug)]
 pub enum Medium {
-    /// A file: readable, and writable unless the drive is a snapshot.
-    File(File),
+    /// An image file: readable, and writable unless the drive is a snapshot.
+    Image(Image),
     /// The bytes of a built-in guest.
     Memory(Vec<u8>),
 }

@@ -1,15 +1,17 @@
 //! `subring snapshot`: runs a guest to a point and saves the machine; and `subring run --restore`, which goes on from
 //! there.
 
+use super::args::{self, ImageArg};
 use super::create;
+use super::report;
 use super::run::Run;
 use super::session::{Build, Drive, End, Ending, Medium, Pc, Spec};
-use super::{args, report};
+use crate::device::disk::SECTOR;
+use crate::device::disk::image::{self, ImageFormat};
 use crate::error::{Error, Result};
 use crate::load::Plan;
-use crate::snapshot::{self, Snapshot, hash_file};
+use crate::snapshot::{self, Snapshot, hash_files};
 use clap::Args;
-use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -55,9 +57,12 @@ impl Command {
 
 /// The disks and floppies of a run, as its snapshot names them.
 pub(super) struct Media {
-    disks: Vec<snapshot::Drive>,
-    floppies: Vec<snapshot::Drive>,
+    disks: Vec<Described>,
+    floppies: Vec<Described>,
 }
+
+/// A drive without its hash, and the files that its content comes from.
+type Described = (snapshot::Drive, Vec<PathBuf>);
 
 impl Media {
     /// Those of `spec`.
@@ -71,11 +76,12 @@ impl Media {
         let Some(machine) = pc.save() else {
             return Err(Error::Usage("this machine cannot be saved".into()));
         };
-        let hashed = |drives: &[snapshot::Drive]| {
+        let hashed = |drives: &[Described]| {
             drives
                 .iter()
-                .map(|d| {
-                    Ok(snapshot::Drive { hash: d.hash.map(|_| hash_file(&d.path)).transpose()?, ..d.clone() })
+                .map(|(drive, files)| {
+                    let hash = drive.hash.map(|_| hash_files(files)).transpose()?;
+                    Ok(snapshot::Drive { hash, ..drive.clone() })
                 })
                 .collect::<Result<Vec<_>>>()
         };
@@ -84,18 +90,23 @@ impl Media {
     }
 }
 
-fn describe(drive: &Drive) -> Result<snapshot::Drive> {
+fn describe(drive: &Drive) -> Result<Described> {
     let absolute = |path: &Path| std::path::absolute(path).map_err(|e| Error::file("find", path, e));
-    let (path, bytes, hash) = match &drive.medium {
+    let overlay = drive.snapshot;
+    Ok(match &drive.medium {
         // The content is hashed when the machine is saved.
-        Medium::File(file) => (absolute(&drive.path)?, size(file, &drive.path)?, Some(0)),
-        Medium::Memory(bytes) => (drive.path.clone(), bytes.len() as u64, None),
-    };
-    Ok(snapshot::Drive { path, bytes, hash, overlay: drive.snapshot })
-}
-
-fn size(file: &File, path: &Path) -> Result<u64> {
-    Ok(file.metadata().map_err(|e| Error::file("read", path, e))?.len())
+        Medium::Image(image) => {
+            let (path, bytes) = (absolute(&drive.path)?, image.disk.sectors() * SECTOR as u64);
+            (
+                snapshot::Drive { path, bytes, format: image.format, hash: Some(0), overlay },
+                image.files.clone(),
+            )
+        }
+        Medium::Memory(bytes) => {
+            let (path, bytes) = (drive.path.clone(), bytes.len() as u64);
+            (snapshot::Drive { path, bytes, format: ImageFormat::Raw, hash: None, overlay }, Vec::new())
+        }
+    })
 }
 
 /// Writes a whole file: under another name first, so that an older one is replaced by a complete one or stays.
@@ -112,10 +123,21 @@ pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     moved
 }
 
-/// What a machine is built from that goes on from the snapshot at `path`.
-pub(super) fn spec(path: &Path) -> Result<Spec> {
+/// What a machine is built from that goes on from the snapshot at `path`. Its images are where the options say, in
+/// order, and the rest where they were.
+pub(super) fn spec(path: &Path, disks_now: &[ImageArg], floppies_now: &[ImageArg]) -> Result<Spec> {
     let Snapshot { machine, disks, floppies } = Snapshot::read(path)?;
-    let open = |drives: &[snapshot::Drive]| drives.iter().map(reopen).collect::<Result<Vec<_>>>();
+    let open = |drives: &[snapshot::Drive], now: &[ImageArg], option: &str| {
+        if now.len() > drives.len() {
+            return Err(Error::Usage(format!(
+                "the saved machine has {} of what {option} names, and it is given {} times",
+                drives.len(),
+                now.len()
+            )));
+        }
+        let now = now.iter().map(Some).chain(std::iter::repeat(None));
+        drives.iter().zip(now).map(|(drive, now)| reopen(drive, now)).collect::<Result<Vec<_>>>()
+    };
     Ok(Spec {
         mem: machine.state.ram_size(),
         hz: machine.state.clock().hz(),
@@ -124,8 +146,8 @@ pub(super) fn spec(path: &Path) -> Result<Spec> {
         acpi: false,
         bios: None,
         vga_bios: None,
-        disks: open(&disks)?,
-        floppies: open(&floppies)?,
+        disks: open(&disks, disks_now, "--disk")?,
+        floppies: open(&floppies, floppies_now, "--floppy")?,
         trace: None,
         gdb: None,
         monitor: None,
@@ -134,17 +156,23 @@ pub(super) fn spec(path: &Path) -> Result<Spec> {
     })
 }
 
-/// The medium of a saved machine: its image file as it was then, or room for what is in the machine's state.
-fn reopen(drive: &snapshot::Drive) -> Result<Drive> {
-    drive.check()?;
-    let medium = match drive.hash {
-        Some(_) => {
-            let file = OpenOptions::new().read(true).write(!drive.overlay).open(&drive.path);
-            Medium::File(file.map_err(|e| Error::file("open", &drive.path, e))?)
+/// The medium of a saved machine: its image as it was then, or room for what is in the machine's state.
+fn reopen(drive: &snapshot::Drive, now: Option<&ImageArg>) -> Result<Drive> {
+    let path = now.map_or(&drive.path, |now| &now.path).clone();
+    if drive.hash.is_none() {
+        if now.is_some() {
+            return Err(Error::Usage(format!(
+                "the saved machine's disk `{}` is in the snapshot itself, and no other can take its place",
+                drive.path.display()
+            )));
         }
-        None => Medium::Memory(vec![0; drive.bytes.min(MAX_IN_MEMORY) as usize]),
-    };
-    Ok(Drive { path: drive.path.clone(), medium, snapshot: drive.overlay })
+        let medium = Medium::Memory(vec![0; drive.bytes.min(MAX_IN_MEMORY) as usize]);
+        return Ok(Drive { path, medium, snapshot: drive.overlay });
+    }
+    let format = now.and_then(|now| now.format).unwrap_or(drive.format);
+    let image = image::open(&path, Some(format), !drive.overlay)?;
+    drive.check(&image.files)?;
+    Ok(Drive { path, medium: Medium::Image(image), snapshot: drive.overlay })
 }
 
 /// More than any built-in guest's disk has.

@@ -11,7 +11,7 @@ use crate::bus::Ticks;
 use crate::error::{Error, Result};
 use crate::snapshot::container::{self, Kind};
 use crate::snapshot::recording::{Input, Point, Stop, What};
-use crate::snapshot::{Recording, hash_bytes, hash_file};
+use crate::snapshot::{Recording, hash_bytes, hash_files};
 use std::path::{Path, PathBuf};
 
 /// A recording to be replayed, and its file.
@@ -234,7 +234,7 @@ fn parts(spec: &Spec) -> Result<Vec<(String, u128)>> {
     for (kind, drives) in [("disk", &spec.disks), ("floppy", &spec.floppies)] {
         for (n, drive) in drives.iter().enumerate() {
             let hash = match &drive.medium {
-                Medium::File(_) => hash_file(&drive.path)?,
+                Medium::Image(image) => hash_files(&image.files)?,
                 Medium::Memory(bytes) => hash_bytes(bytes),
             };
             parts.push((format!("content of {kind} {n}"), hash));

@@ -1,5 +1,14 @@
-//! What a drive's medium is on the host: memory, a raw file, or a snapshot that keeps either untouched.
+//! What a drive's medium is on the host: memory, an image file (a raw one here, the others in [`image`]), or a snapshot
+//! that keeps either untouched.
 
+mod host;
+pub mod image;
+mod qcow2;
+mod unpack;
+mod vhd;
+mod vmdk;
+
+use image::ImageFormat;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -119,6 +128,11 @@ fn check_range(disk: &impl Disk, lba: u64, len: usize) -> io::Result<()> {
     }
 }
 
+/// What a write to a medium that is only read comes to; the drive has refused it before.
+fn read_only<T>() -> io::Result<T> {
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, "the image is only read"))
+}
+
 /// A medium in memory.
 #[derive(Clone, Debug)]
 pub struct MemoryDisk {
@@ -178,6 +192,7 @@ pub struct FileDisk {
     path: PathBuf,
     sectors: u64,
     read_only: bool,
+    guarded: bool,
 }
 
 impl FileDisk {
@@ -187,7 +202,32 @@ impl FileDisk {
     /// When the host does not tell the size.
     pub fn new(mut file: File, path: &Path, read_only: bool) -> io::Result<Self> {
         let bytes = file.seek(SeekFrom::End(0))?;
-        Ok(Self { file, path: path.to_owned(), sectors: bytes.div_ceil(SECTOR as u64), read_only })
+        let sectors = bytes.div_ceil(SECTOR as u64);
+        Ok(Self { file, path: path.to_owned(), sectors, read_only, guarded: false })
+    }
+
+    /// The same medium, refusing writes that would make the file look like an image of another format; [`image`] says
+    /// why.
+    #[must_use]
+    pub fn guard(self) -> Self {
+        Self { guarded: true, ..self }
+    }
+
+    /// Refuses a write of `data` at `lba` if a guarded medium cannot take it.
+    fn check_disguise(&self, lba: u64, data: &[u8]) -> io::Result<()> {
+        let end = lba + (data.len() / SECTOR) as u64;
+        let head = if lba == 0 { ImageFormat::of_head(data) } else { ImageFormat::Raw };
+        let tail = if end == self.sectors { data.rchunks(SECTOR).next() } else { None };
+        let tail = tail.map_or(ImageFormat::Raw, ImageFormat::of_tail);
+        let looks = if head == ImageFormat::Raw { tail } else { head };
+        if self.guarded && looks != ImageFormat::Raw {
+            let text = format!(
+                "the guest would make this raw disk look like a {} image; if it may, name the disk's format: --disk FILE,format=raw",
+                looks.name()
+            );
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+        }
+        Ok(())
     }
 
     /// An error that says which file it is about: a machine has several.
@@ -231,6 +271,7 @@ impl Disk for FileDisk {
     }
     fn write(&mut self, lba: u64, data: &[u8]) -> io::Result<()> {
         check_range(self, lba, data.len())?;
+        self.check_disguise(lba, data).map_err(|e| self.named(e))?;
         let sought = self.file.seek(SeekFrom::Start(lba * SECTOR as u64));
         sought.and_then(|_| self.file.write_all(data)).map_err(|e| self.named(e))
     }

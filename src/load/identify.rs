@@ -1,6 +1,7 @@
 //! What a file is, by its first 64 KiB. What cannot run is named, with what to do instead.
 
 use super::{Format, Guest, bzimage, disk, elf, multiboot};
+use crate::device::disk::image::ImageFormat;
 use crate::error::{Error, Result};
 use std::path::Path;
 
@@ -31,6 +32,10 @@ fn auto(path: &Path, head: &[u8], size: u64) -> Result<Guest> {
     // A kernel with an EFI stub looks like a PE file too.
     if bzimage::is_linux(head) {
         return Ok(Guest::Linux);
+    }
+    // What is inside is told by whoever opens it.
+    if ImageFormat::of_head(head) != ImageFormat::Raw {
+        return Ok(Guest::Disk);
     }
     if let Some(reason) = refusal(head) {
         return Err(Error::image(path, reason));
@@ -64,12 +69,6 @@ fn refusal(head: &[u8]) -> Option<&'static str> {
     }
     if at(0, &[0x28, 0xb5, 0x2f, 0xfd]) {
         return Some("it is compressed with zstd: unpack it first, as in `zstdcat FILE > kernel`");
-    }
-    if at(0, b"QFI\xfb") {
-        return Some("it is a qcow2 disk image: convert it with `qemu-img convert -O raw FILE disk.img`");
-    }
-    if at(0, b"KDMV") || at(0, b"# Disk Descri") {
-        return Some("it is a VMDK disk image: convert it with `qemu-img convert -O raw FILE disk.img`");
     }
     // A hybrid image has a boot sector too, and is a hard disk to this machine.
     if at(0x8001, b"CD001") && !disk::has_signature(head) {

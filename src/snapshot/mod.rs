@@ -6,6 +6,7 @@
 pub mod container;
 pub mod recording;
 
+use crate::device::disk::image::ImageFormat;
 use crate::error::{Error, Result};
 use crate::machine::State;
 use container::Kind;
@@ -43,7 +44,9 @@ pub struct Drive {
     pub path: PathBuf,
     /// Its size in bytes.
     pub bytes: u64,
-    /// What the image file held; none for one that lived in memory and is in the machine's state.
+    /// The image's format.
+    pub format: ImageFormat,
+    /// What the image's files held; none for one that lived in memory and is in the machine's state.
     pub hash: Option<u128>,
     /// Whether writes stayed in memory: they are in the machine's state.
     pub overlay: bool,
@@ -68,18 +71,30 @@ impl Snapshot {
 }
 
 impl Drive {
-    /// Holds that the image file is as it was.
+    /// Holds that the image, whose content now comes from `files`, is as it was.
     ///
     /// # Errors
-    /// [`Error::Image`] when it is not, [`Error::File`] when it cannot be read.
-    pub fn check(&self) -> Result<()> {
+    /// [`Error::Image`] when it is not, [`Error::File`] when one cannot be read.
+    pub fn check(&self, files: &[PathBuf]) -> Result<()> {
         match self.hash {
-            Some(hash) if hash != hash_file(&self.path)? => {
-                Err(Error::image(&self.path, "the disk image has changed since the snapshot was made"))
+            Some(hash) if hash != hash_files(files)? => {
+                Err(Error::image(&files[0], "the disk image has changed since the snapshot was made"))
             }
             _ => Ok(()),
         }
     }
+}
+
+/// The hash of what the files of an image hold: the image's own, and those that it stands on.
+///
+/// # Errors
+/// [`Error::File`] when one cannot be read.
+pub fn hash_files(files: &[PathBuf]) -> Result<u128> {
+    if let [file] = files {
+        return hash_file(file);
+    }
+    let hashes: Vec<u128> = files.iter().map(|file| hash_file(file)).collect::<Result<_>>()?;
+    Ok(hash_bytes(&hashes.iter().flat_map(|hash| hash.to_le_bytes()).collect::<Vec<u8>>()))
 }
 
 /// The hash of a file's content.

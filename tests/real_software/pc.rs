@@ -1,10 +1,10 @@
 //! A machine under test: the one that `subring run` builds, driven to points of its transcript.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use subring::cli::board::build;
 use subring::cli::keys::{self, Typist};
 use subring::cli::session::{Drive, Limits, Medium, Outcome, Pc, Spec};
+use subring::device::disk::image;
 use subring::device::keymap::KeyEvent;
 use subring::load::{self, Around, Plan};
 use subring::snapshot::recording::What;
@@ -202,8 +202,8 @@ impl Lab {
 }
 
 fn drive(path: &Path) -> Drive {
-    let file = File::open(path).unwrap();
-    Drive { path: path.to_owned(), medium: Medium::File(file), snapshot: true }
+    let image = image::open(path, None, false).unwrap();
+    Drive { path: path.to_owned(), medium: Medium::Image(image), snapshot: true }
 }
 
 fn plan(parts: &Parts) -> Plan {

@@ -1,0 +1,133 @@
+//! VHD images (Virtual Hard Disk Image Format Specification 1.0, Microsoft 2006), to read: fixed, which is a raw image
+//! and a footer, and dynamic, where a table says which blocks are there. Numbers are big-endian.
+
+use super::host::{HostFile, be32, be64};
+use super::{Content, Disk, SECTOR, check_range, read_only};
+use crate::error::{Error, Result};
+use std::io;
+
+const FIXED: u32 = 2;
+const DYNAMIC: u32 = 3;
+const DIFFERENCING: u32 = 4;
+/// The table's word for a block that is not there: all zeros.
+const ABSENT: u32 = u32::MAX;
+/// The largest disk that the format has: 2040 GiB.
+const LARGEST: u64 = 2040 << 30;
+
+/// Whether `tail`, the last 512 bytes of a file, is the footer of a fixed disk, whole.
+pub(super) fn is_fixed_footer(tail: &[u8]) -> bool {
+    tail.len() == SECTOR && tail.starts_with(b"conectix") && be32(tail, 60) == FIXED && sum_fits(tail, 64)
+}
+
+/// The one's complement of the sum of all bytes but the sum itself, at `at`.
+fn sum_fits(bytes: &[u8], at: usize) -> bool {
+    let all: u32 = bytes.iter().map(|b| u32::from(*b)).sum();
+    let own: u32 = bytes[at..at + 4].iter().map(|b| u32::from(*b)).sum();
+    !(all - own) == be32(bytes, at)
+}
+
+/// An opened image.
+pub(super) struct Vhd {
+    file: HostFile,
+    sectors: u64,
+    blocks: Option<Blocks>,
+}
+
+/// Where a dynamic disk's blocks are.
+struct Blocks {
+    /// Sectors of data in a block.
+    size: u64,
+    /// Sectors of bitmap before them.
+    bitmap: u64,
+    /// The sector of each block in the file.
+    table: Vec<u32>,
+}
+
+impl Vhd {
+    /// Reads the footer, or its copy at the begin, and what it leads to.
+    pub(super) fn open(file: HostFile) -> Result<Self> {
+        let refuse = |reason: &str| Err(Error::image(file.path(), reason));
+        let footer = file.part(file.len().saturating_sub(512), 512)?;
+        let valid = |f: &[u8]| f.len() == SECTOR && f.starts_with(b"conectix") && sum_fits(f, 64);
+        let footer = if valid(&footer) { footer } else { file.part(0, 512)? };
+        if !valid(&footer) {
+            return refuse("it is no VHD image, or a damaged one: its footer's checksum does not fit");
+        }
+        let size = be64(&footer, 48);
+        if size == 0 || !size.is_multiple_of(SECTOR as u64) || size > LARGEST {
+            return refuse("the VHD image is damaged: its size makes no sense");
+        }
+        let sectors = size / SECTOR as u64;
+        match be32(&footer, 60) {
+            FIXED if file.len() < size + SECTOR as u64 => refuse("the VHD image is cut short"),
+            FIXED => Ok(Self { file, sectors, blocks: None }),
+            DYNAMIC => {
+                let blocks = Blocks::read(&file, be64(&footer, 16), sectors)?;
+                Ok(Self { file, sectors, blocks: Some(blocks) })
+            }
+            DIFFERENCING => refuse(
+                "it is a differencing VHD image, and those are not read: merge it with its parent first",
+            ),
+            kind => refuse(&format!("the VHD image is of type {kind}: fixed and dynamic ones are read")),
+        }
+    }
+}
+
+impl Blocks {
+    fn read(file: &HostFile, at: u64, sectors: u64) -> Result<Self> {
+        let refuse = |reason: &str| Err(Error::image(file.path(), reason));
+        let header = file.part(at, 1024)?;
+        if header.len() < 1024 || !header.starts_with(b"cxsparse") || !sum_fits(&header, 36) {
+            return refuse("the VHD image is damaged: its dynamic header's checksum does not fit");
+        }
+        let (table, entries, size) = (be64(&header, 16), u64::from(be32(&header, 28)), be32(&header, 32));
+        if !size.is_power_of_two() || !(SECTOR as u32..=256 << 20).contains(&size) {
+            return refuse("the VHD image is damaged: its block size makes no sense");
+        }
+        let size = u64::from(size) / SECTOR as u64;
+        let needed = sectors.div_ceil(size);
+        let table = file.part(table, needed.saturating_mul(4))?;
+        if entries < needed || (table.len() as u64) < needed * 4 {
+            return refuse("the VHD image is damaged: its block table is too short");
+        }
+        let table = (0..table.len() / 4).map(|n| be32(&table, n * 4)).collect();
+        Ok(Self { size, bitmap: size.div_ceil(8 * SECTOR as u64), table })
+    }
+}
+
+impl Disk for Vhd {
+    fn sectors(&self) -> u64 {
+        self.sectors
+    }
+    fn read(&mut self, lba: u64, buf: &mut [u8]) -> io::Result<()> {
+        check_range(self, lba, buf.len())?;
+        let Some(blocks) = &self.blocks else { return self.file.read(lba * SECTOR as u64, buf) };
+        let (mut lba, mut buf) = (lba, buf);
+        while !buf.is_empty() {
+            let within = lba % blocks.size;
+            let here = ((blocks.size - within) as usize).min(buf.len() / SECTOR);
+            let (piece, rest) = buf.split_at_mut(here * SECTOR);
+            match blocks.table[(lba / blocks.size) as usize] {
+                ABSENT => piece.fill(0),
+                at => self.file.read((u64::from(at) + blocks.bitmap + within) * SECTOR as u64, piece)?,
+            }
+            (lba, buf) = (lba + here as u64, rest);
+        }
+        Ok(())
+    }
+    fn write(&mut self, _: u64, _: &[u8]) -> io::Result<()> {
+        read_only()
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+    fn read_only(&self) -> bool {
+        true
+    }
+    fn save(&self) -> Content {
+        Content::Host
+    }
+    fn restore(&mut self, content: &Content) -> bool {
+        *content == Content::Host
+    }
+}
