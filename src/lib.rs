@@ -21,6 +21,7 @@
 //! | [`snapshot`] | files of saved machines and of recorded input |
 //! | [`debug`] | why a guest died, in plain English; the stub for gdb, which also goes back in time |
 //! | [`lab`] | machines side by side: where they part, and what each costs |
+//! | [`theorem`] | Popek and Goldberg's theorem on its own machine ⟨E, M, P, R⟩; apart from all the rest |
 //! | [`cli`] | the commands |
 
 pub mod addr;
@@ -42,5 +43,6 @@ pub mod mem;
 pub mod mmu;
 pub mod saved;
 pub mod snapshot;
+pub mod theorem;
 pub mod vmm;
 pub mod width;

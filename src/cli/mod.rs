@@ -1,4 +1,4 @@
-//! The command line: `subring`, `subring guests`, `subring run`, `subring snapshot`. One file per command; [`session`] is the loop
+//! The command line: `subring`, `subring guests`, `subring run`, `subring snapshot`, `subring theorem`. One file per command; [`session`] is the loop
 //! that drives a machine for all of them, over the seam [`session::Pc`].
 
 pub mod args;
@@ -18,6 +18,7 @@ pub mod session;
 pub mod snapshot;
 pub mod tap;
 pub mod terminal;
+pub mod theorem;
 mod trace;
 
 use crate::error::Error;
@@ -59,6 +60,8 @@ enum Command {
     Snapshot(Box<snapshot::Command>),
     /// List the built-in guests
     Guests,
+    /// Popek and Goldberg's theorem on its own machine: which instruction sets it admits, and what breaks on the others
+    Theorem(theorem::Command),
 }
 
 /// Runs the program with `args` (the program's name first); machines come from `build`.
@@ -74,6 +77,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, build: &session::Build) ->
     let result = match cli.command {
         None => demo::run(build),
         Some(Command::Guests) => guests::run(),
+        Some(Command::Theorem(args)) => args.run(),
         Some(Command::Run(args)) => args.run(build),
         Some(Command::Compare(args)) => args.run(),
         Some(Command::Snapshot(args)) => args.run(build),
