@@ -2,22 +2,31 @@
 
 use super::fetch::{file, have};
 use super::pc::{Lab, Parts, in_order};
+use std::path::PathBuf;
 use std::process::Command;
 
 const MACH: &str = "gnumach-image-1.8-486:i386";
+
+/// The kernel, unpacked.
+pub(crate) fn kernel() -> PathBuf {
+    let packed = file(MACH, "boot/gnumach-1.8-486.gz");
+    let unpacked = Command::new("gzip").arg("-dc").arg(packed).output().expect("gzip is there").stdout;
+    let kernel = super::fetch::cache().join(MACH).join("gnumach");
+    // Tests run beside each other: none may see half a file.
+    let part = kernel.with_extension(format!("{:?}", std::thread::current().id()));
+    std::fs::write(&part, unpacked).unwrap();
+    std::fs::rename(part, &kernel).unwrap();
+    kernel
+}
 
 #[test]
 fn it_asks_for_its_modules() {
     if !have(&[MACH]) {
         return;
     }
-    let packed = file(MACH, "boot/gnumach-1.8-486.gz");
-    let unpacked = Command::new("gzip").arg("-dc").arg(packed).output().expect("gzip is there").stdout;
-    let kernel = super::fetch::cache().join(MACH).join("gnumach");
-    std::fs::write(&kernel, unpacked).unwrap();
     let mut lab = Lab::new(Parts {
         hz: 10_000_000,
-        kernel: Some(kernel),
+        kernel: Some(kernel()),
         cmdline: Some("console=com0".into()),
         ..Parts::default()
     });

@@ -6,11 +6,14 @@
 mod fetch;
 mod gnumach;
 mod grub;
+mod hard_disk;
 mod initramfs;
 mod invaders;
 mod linux;
+mod linux_session;
 mod memtest;
 mod pc;
+mod qemu;
 mod seabios;
 mod snapshot;
 mod syslinux;

@@ -6,6 +6,7 @@ use subring::cli::keys::{self, Typist};
 use subring::cli::session::{Drive, Limits, Medium, Outcome, Pc, Spec};
 use subring::device::disk::image;
 use subring::device::keymap::KeyEvent;
+use subring::device::mouse::MouseEvent;
 use subring::load::{self, Around, Plan};
 use subring::snapshot::recording::What;
 
@@ -159,6 +160,11 @@ impl Lab {
             }
             self.wait_ms(10);
         }
+    }
+
+    /// Moves or clicks the mouse.
+    pub(crate) fn mouse(&mut self, event: MouseEvent) {
+        self.pc.mouse(event);
     }
 
     /// Holds the key with this scan code (set 1, behind E0) down for some guest time.

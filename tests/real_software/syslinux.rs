@@ -11,23 +11,29 @@ const PACKAGES: [&str; 4] = ["syslinux", "syslinux-common", "mtools", "seabios"]
 
 /// Runs a host program with the fetched mtools on its path.
 #[track_caller]
-fn host(program: &Path, args: &[&str]) {
+pub(crate) fn host(program: &Path, args: &[&str]) {
     let path = std::env::var("PATH").unwrap_or_default();
     let path = format!("{}:{path}", cache().join("mtools/usr/bin").display());
     let output = Command::new(program).args(args).env("PATH", path).output().unwrap();
     assert!(output.status.success(), "{program:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// One of mtools.
+#[track_caller]
+pub(crate) fn mtools(args: &[&str]) {
+    host(&file("mtools", "usr/bin/mtools"), &[&["-c"], args].concat());
+}
+
 /// A 1.44 MB floppy with SYSLINUX and four programs.
-fn floppy(name: &str) -> PathBuf {
+pub(crate) fn floppy(name: &str) -> PathBuf {
     let image = cache().join(name);
     let _ = std::fs::remove_file(&image);
     let at = image.to_str().unwrap();
-    host(&file("mtools", "usr/bin/mtools"), &["-c", "mformat", "-C", "-f", "1440", "-i", at, "::"]);
+    mtools(&["mformat", "-C", "-f", "1440", "-i", at, "::"]);
     host(&file("syslinux", "usr/bin/syslinux"), &["--install", at]);
     for module in ["ls.c32", "libcom32.c32", "libutil.c32", "meminfo.c32"] {
         let module = file("syslinux-common", &format!("usr/lib/syslinux/modules/bios/{module}"));
-        host(&file("mtools", "usr/bin/mtools"), &["-c", "mcopy", "-i", at, module.to_str().unwrap(), "::"]);
+        mtools(&["mcopy", "-i", at, module.to_str().unwrap(), "::"]);
     }
     image
 }
