@@ -8,6 +8,7 @@ pub type Ticks = u64;
 
 /// Converts between ticks and the frequencies that chips run at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(from = "u64", into = "u64")]
 pub struct Clock {
     hz: u64,
 }
@@ -45,6 +46,19 @@ impl Clock {
 /// The end of time, for what lies beyond it.
 fn saturated(n: u128) -> u64 {
     n.min(u128::from(u64::MAX)) as u64
+}
+
+/// The form of a saved state. What is none of [`Clock::new`]'s frequencies becomes one.
+impl From<u64> for Clock {
+    fn from(hz: u64) -> Self {
+        Self::new(hz)
+    }
+}
+
+impl From<Clock> for u64 {
+    fn from(clock: Clock) -> Self {
+        clock.hz
+    }
 }
 
 impl Default for Clock {

@@ -187,6 +187,20 @@ impl Ata {
         Self { drives, buffer: self.buffer.clone(), host_error: None, ..*self }
     }
 
+    /// Whether a state from a file is one that a channel can be in.
+    pub fn sensible(&self) -> bool {
+        let drive = |d: &Drive| {
+            (1..=16).contains(&d.heads) && (1..=255).contains(&d.sectors) && d.multiple <= MULTIPLE_MAX
+        };
+        let transfer = self.transfer;
+        self.drives.iter().flatten().all(drive)
+            && self.position <= self.buffer.len()
+            && self.buffer.len() <= 256 * SECTOR
+            && transfer.left <= 256
+            && transfer.block <= 256
+            && transfer.lba <= 1 << 28
+    }
+
     /// Takes over the state of `saved` and keeps the disks.
     pub fn restore(&mut self, saved: &Self) {
         let disks = std::mem::take(&mut self.drives).map(|drive| drive.map(|d| d.disk));

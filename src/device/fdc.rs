@@ -177,6 +177,11 @@ impl Fdc {
         }
     }
 
+    /// Whether a state from a file is one that the controller can be in: at work it has a command.
+    pub fn sensible(&self) -> bool {
+        !(self.command.is_empty() && matches!(self.work, Some((_, Work::Data))))
+    }
+
     /// A copy whose disks are only what they say of their size.
     #[must_use]
     pub fn saved(&self) -> Self {

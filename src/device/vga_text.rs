@@ -94,6 +94,9 @@ impl Screen {
     }
 }
 
+/// Addresses of each plane.
+const CELLS: usize = 0x1_0000;
+
 /// The adapter.
 #[derive(Clone, Debug, Hash, Serialize, Deserialize)]
 pub struct Vga {
@@ -152,7 +155,7 @@ impl Vga {
             dac_read: 0,
             dac_write: 0,
             dac_reading: false,
-            memory: vec![0x0720; 0x1_0000],
+            memory: vec![0x0720; CELLS],
             latch: 0,
             version: 0,
             window: (0, 0),
@@ -164,6 +167,11 @@ impl Vga {
         vga.attr[..21].copy_from_slice(&MODE3_ATTR);
         vga.derive();
         vga
+    }
+
+    /// Whether a state from a file is one that the adapter can be in.
+    pub fn sensible(&self) -> bool {
+        self.memory.len() == CELLS && self.dac_read < 768 && self.dac_write < 768
     }
 
     /// Moves on whenever what is shown may have changed.

@@ -81,6 +81,19 @@ fn judge(before: &[u8], now: &[u8], run: u32, seed: u32, flushed: u32) -> u32 {
 }
 
 #[test]
+fn the_writer_is_built_from_its_source() {
+    let (dir, source) =
+        (Scratch::new("writer"), concat!(env!("CARGO_MANIFEST_DIR"), "/tests/images/writer.asm"));
+    let built = dir.path("writer.bin");
+    match Command::new("nasm").args(["-f", "bin", "-o", &built, source]).status() {
+        Ok(status) => {
+            assert!(status.success() && std::fs::read(built).unwrap() == WRITER, "writer.bin is stale")
+        }
+        Err(_) => eprintln!("SKIPPED: the_writer_is_built_from_its_source: no nasm on this machine"),
+    }
+}
+
+#[test]
 fn a_killed_program_leaves_its_images_whole() {
     if !here("a_killed_program_leaves_its_images_whole") {
         return;

@@ -84,8 +84,11 @@ impl Board {
     /// Takes over `state`. The disks attached here stay, and get what of their content was saved.
     ///
     /// # Errors
-    /// [`Error::Usage`] when the disks are not those of the saved machine.
+    /// [`Error::Usage`] when the disks are not those of the saved machine, or a chip's state is none.
     pub fn restore(&mut self, state: &State) -> Result<()> {
+        if !(state.vga.sensible() && state.fdc.sensible() && state.ata.iter().all(Ata::sensible)) {
+            return Err(Error::Usage("the saved state has a chip in a state that it cannot be in".into()));
+        }
         self.restore_media(state)?;
         self.restore_chips(state);
         Ok(())
