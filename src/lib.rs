@@ -15,6 +15,7 @@
 //! | [`device`] | one file per chip |
 //! | [`exec`] | the semantics of instructions, over the seam [`exec::env::Env`] |
 //! | [`interp`] | the run loop over cached traces |
+//! | [`classify`] | Popek and Goldberg's classification of the instruction set, derived by running it |
 //! | [`machine`] | the board, reset, and running it |
 //! | [`vmm`] | the monitor: trap and emulate, shadow page tables |
 //! | [`load`] | flat, ELF, Multiboot and disk images |
@@ -26,6 +27,7 @@
 
 pub mod addr;
 pub mod bus;
+pub mod classify;
 pub mod cli;
 pub mod clock;
 pub mod cpu;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rows of `src/`, from the top. A module uses its own files and lower rows only.
-const ROWS: [&[&str]; 21] = [
+const ROWS: [&[&str]; 22] = [
     &["main"],
     &["cli"],
     &["theorem"],
@@ -16,6 +16,7 @@ const ROWS: [&[&str]; 21] = [
     &["load"],
     &["vmm"],
     &["machine"],
+    &["classify"],
     &["interp"],
     &["translate"],
     &["exec"],
@@ -30,8 +31,9 @@ const ROWS: [&[&str]; 21] = [
 ];
 
 /// The files that may hold `unsafe`, each for one reason that its SAFETY comments give.
-const UNSAFE_FILES: [&str; 2] = [
-    "src/mem/ram.rs",            // mapping the memfd that is guest RAM
+const UNSAFE_FILES: [&str; 3] = [
+    "src/classify/host_cpu.rs", // running single instructions on the host's own processor
+    "src/mem/ram.rs",           // mapping the memfd that is guest RAM
     "tests/host_oracle/host.rs", // running test cases on the host's own processor
 ];
 

@@ -1,9 +1,11 @@
-//! The command line: `subring`, `subring guests`, `subring run`, `subring snapshot`, `subring theorem`. One file per command; [`session`] is the loop
-//! that drives a machine for all of them, over the seam [`session::Pc`].
+//! The command line: `subring`, `subring guests`, `subring run`, `subring snapshot`, `subring classify`, `subring
+//! theorem`. One file per command; [`session`] is the loop that drives a machine for all of them, over the seam
+//! [`session::Pc`].
 
 pub mod args;
 pub mod board;
 pub mod builtin;
+mod classify;
 pub mod compare;
 mod compare_report;
 mod demo;
@@ -62,6 +64,8 @@ enum Command {
     Guests,
     /// Popek and Goldberg's theorem on its own machine: which instruction sets it admits, and what breaks on the others
     Theorem(theorem::Command),
+    /// Derive Popek and Goldberg's classification of IA-32 by running every form of instruction
+    Classify(classify::Command),
 }
 
 /// Runs the program with `args` (the program's name first); machines come from `build`.
@@ -78,6 +82,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, build: &session::Build) ->
         None => demo::run(build),
         Some(Command::Guests) => guests::run(),
         Some(Command::Theorem(args)) => args.run(),
+        Some(Command::Classify(args)) => args.run(),
         Some(Command::Run(args)) => args.run(build),
         Some(Command::Compare(args)) => args.run(),
         Some(Command::Snapshot(args)) => args.run(build),

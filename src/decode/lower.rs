@@ -23,7 +23,7 @@ pub enum Decoded {
     TooLong,
 }
 
-const OPTIONS: u32 = DecoderOptions::NO_MPFX_0FBC
+pub(super) const OPTIONS: u32 = DecoderOptions::NO_MPFX_0FBC
     | DecoderOptions::NO_MPFX_0FBD
     | DecoderOptions::FORCE_RESERVED_NOP
     | DecoderOptions::NO_PAUSE
@@ -80,7 +80,7 @@ pub fn mnemonic(bytes: &[u8], code32: bool) -> String {
     format!("{:?}", decoder.decode().mnemonic()).to_lowercase()
 }
 
-fn bitness(code32: bool) -> u32 {
+pub(super) fn bitness(code32: bool) -> u32 {
     if code32 { 32 } else { 16 }
 }
 

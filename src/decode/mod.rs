@@ -4,6 +4,7 @@
 //! [`insn::Insn`]. [`cache`] keeps decoded traces.
 
 pub mod cache;
+pub mod disasm;
 pub mod insn;
 pub mod lower;
 pub mod x87;
