@@ -236,9 +236,8 @@ ata_reset:
         pop dx
         jmp ata_wait_ready
 
-; POST: fills the record FS:SI from the disk's IDENTIFY data. Carry set: no ATA disk there.
-ata_identify:
-        push di
+; POST: whether something is at the place in the record FS:SI. Carry set: nothing. AX and DX change.
+ata_probe:
         mov dx, [fs:si+DRV_BASE]
         add dx, 6
         mov al, [fs:si+DRV_SELECT]
@@ -258,24 +257,50 @@ ata_identify:
         in al, dx
         cmp al, 0xAA
         jne .none
+        clc
+        ret
+.none:  stc
+        ret
+
+; POST: the identification that command AL asks for, to EBDA_SECTOR. Carry set: refused. AX, CX, DX and ES change.
+ata_ask_identity:
+        push di
+        push ax
         call ata_select
-        jc .none
+        pop bx
+        jc .end
         mov dx, [fs:si+DRV_BASE]
         add dx, 7
-        mov al, ATA_IDENTIFY
+        mov al, bl
         out dx, al
         call ata_pause
         in al, dx
         test al, al             ; 0: no such disk
-        jz .none
+        stc
+        jz .end
         call ata_wait_data
-        jc .none                ; an ATAPI drive refuses
+        jc .end                 ; the other kind of device refuses
         push fs
         pop es
         mov di, EBDA_SECTOR
         mov dx, [fs:si+DRV_BASE]
         mov cx, 256
         rep insw
+        clc
+.end:   pushf
+        call ata_interrupts_on
+        popf
+        pop di
+        ret
+
+; POST: fills the record FS:SI from the disk's IDENTIFY data. Carry set: no ATA disk there.
+ata_identify:
+        push di
+        call ata_probe
+        jc .none
+        mov al, ATA_IDENTIFY
+        call ata_ask_identity
+        jc .none
         mov di, EBDA_SECTOR
         mov ax, [fs:di+1*2]
         mov [fs:si+DRV_PCYLS], ax
@@ -299,11 +324,9 @@ ata_identify:
         mov byte [fs:si+DRV_LBA], 1
         mov eax, [fs:di+60*2]
 .size:  mov [fs:si+DRV_TOTAL], eax
-        call ata_interrupts_on
         pop di
         clc
         ret
-.none:  call ata_interrupts_on
-        pop di
+.none:  pop di
         stc
         ret

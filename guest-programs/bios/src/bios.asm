@@ -34,6 +34,7 @@ ROM_START       equ 0xD000
 %include "disk.asm"             ; hard disk services by cylinder, head, sector
 %include "diskext.asm"          ; extensions: sectors by number
 %include "ata.asm"              ; ATA programmed I/O
+%include "cdrom.asm"            ; CD-ROM: packets, El Torito, drive E0h
 %include "floppy.asm"           ; floppy services
 %include "fdc.asm"              ; 82077 controller and DMA channel 2
 %include "int14.asm"            ; serial ports, printers (INT 17h)

@@ -19,7 +19,9 @@ int13:
         js .hard
         push word .floppy_end
         DISPATCH floppy_table, (floppy_table_end-floppy_table)/2, disk_bad
-.hard:  and dl, 0x7F
+.hard:  cmp dl, CD_DRIVE
+        je .cdrom
+        and dl, 0x7F
         cmp dl, [BDA_HD_COUNT]
         jae .none
         push word EBDA_SEG
@@ -37,6 +39,13 @@ int13:
         jmp [cs:bx+extension_table-0x41*2]
 .classic:
         DISPATCH disk_table, (disk_table_end-disk_table)/2, disk_bad
+.cdrom: push word EBDA_SEG
+        pop fs
+        mov si, EBDA_CDROM
+        cmp word [fs:si+DRV_BASE], 0
+        je .none
+        push word .hard_end
+        jmp cd_service
 .none:  cmp ah, 0x15            ; "which type" is the one question about a missing disk that succeeds
         jne .missing
         mov byte [bp+F_AH], 0

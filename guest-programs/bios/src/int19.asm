@@ -1,7 +1,8 @@
-; int19.asm - INT 19h: load the first sector of a disk to 0000:7C00 and jump there. INT 18h: there was none.
+; int19.asm - INT 19h: load the first sector of a disk to 0000:7C00, or what a CD-ROM names, and jump there. INT 18h: there was none.
 
 BOOT_FLOPPY     equ 1           ; device numbers in CMOS 3Dh and 38h
 BOOT_DISK       equ 2
+BOOT_CDROM      equ 3
 
 int19:
         xor ax, ax
@@ -20,7 +21,7 @@ int19:
         mov bh, al
         test bl, bl
         jnz .next
-        mov bx, BOOT_DISK*16 + BOOT_FLOPPY
+        mov bx, BOOT_CDROM*256 + BOOT_DISK*16 + BOOT_FLOPPY
 .next:  mov al, bl
         and al, 15
         shr bx, 4
@@ -28,9 +29,18 @@ int19:
         je .floppy
         cmp al, BOOT_DISK
         je .disk
-        test bx, bx
+        cmp al, BOOT_CDROM
+        je .cdrom
+.left:  test bx, bx
         jnz .next
         int 0x18
+
+.cdrom: push bx
+        call cd_boot
+        pop bx
+        xor ax, ax
+        mov ds, ax
+        jmp .left
 
 .floppy:
         mov al, CMOS_FLOPPY

@@ -54,6 +54,7 @@ post:
         call init_floppies
         call init_disks
         call print_disks
+        call init_cdrom
         mov al, 6
         out POST_CODE, al
         int 0x19
