@@ -11,6 +11,9 @@ use subring::machine::{Config, Limits, Machine, State};
 fn disk() -> [Option<Box<dyn Disk>>; 4] {
     [Some(Box::new(MemoryDisk::new(vec![0x5a; 64 * 512]))), None, None, None]
 }
+fn cdrom() -> Option<Box<dyn Disk>> {
+    Some(Box::new(MemoryDisk::new(vec![0xc3; 64 * 512])))
+}
 fn floppy() -> [Option<Box<dyn Disk>>; 2] {
     [Some(Box::new(MemoryDisk::new(vec![0xa5; 2880 * 512]))), None]
 }
@@ -29,8 +32,13 @@ const PORTS: &[u8] = &[
 
 /// A state in the middle of a disk read, in bytes.
 fn base() -> Vec<u8> {
-    let board =
-        BoardConfig { ram_size: 1 << 20, disks: disk(), floppies: floppy(), ..BoardConfig::default() };
+    let board = BoardConfig {
+        ram_size: 1 << 20,
+        disks: disk(),
+        cdrom: cdrom(),
+        floppies: floppy(),
+        ..BoardConfig::default()
+    };
     let mut m =
         Machine::new(Config { ram_size: 1 << 20, board, bios: None, vga_bios: None }).expect("a machine");
     m.store(subring::addr::GuestPhys(0x7c00), PORTS);
@@ -61,7 +69,7 @@ fn no_forged_state_harms_the_program() {
             bytes[fields[n % fields.len()]] = [0, 1, 0x7f, 0xff, change[4]][usize::from(change[3] % 5)];
         }
         let machine = postcard::from_bytes::<State>(&bytes).ok().filter(|s| s.ram_size() <= 64 << 20);
-        match machine.map(|state| Machine::from_state(&state, disk(), floppy())) {
+        match machine.map(|state| Machine::from_state(&state, disk(), floppy(), cdrom())) {
             Some(Ok(mut machine)) => {
                 ran.set(ran.get() + 1);
                 let now = machine.cpu.now;

@@ -349,9 +349,10 @@ fn files_are_recognised() {
     assert_eq!(kind(&linux, 5 << 20).unwrap(), Guest::Linux);
     let mut iso = vec![0; 0x9000];
     iso[0x8001..0x8006].copy_from_slice(b"CD001");
-    says(&iso, "CD image");
+    assert_eq!(kind(&iso, 0x9000).unwrap(), Guest::Cdrom);
     iso[510..512].copy_from_slice(&[0x55, 0xaa]);
-    assert_eq!(kind(&iso, 0x9000).unwrap(), Guest::Disk, "a hybrid image boots as a hard disk");
+    assert_eq!(kind(&iso, 0x9000).unwrap(), Guest::Cdrom, "a hybrid image too");
+    assert!(kind(&iso, 0x9200).unwrap_err().to_string().contains("2048-byte CD blocks"));
     let mut pe = vec![0; 0x100];
     pe[..2].copy_from_slice(b"MZ");
     pe[0x3c] = 0x80;

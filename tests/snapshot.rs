@@ -41,7 +41,7 @@ fn from_file(guest: &Builtin, state: &State) -> Machine {
     let blank = || Some(Box::new(MemoryDisk::new(vec![0; len])) as Box<dyn Disk>);
     let disk = if kind.as_ref().is_ok_and(|k| *k == Guest::Disk) { blank() } else { None };
     let floppy = if kind.is_ok_and(|k| k == Guest::Floppy) { blank() } else { None };
-    Machine::from_state(state, [disk, None, None, None], [floppy, None]).expect("a machine")
+    Machine::from_state(state, [disk, None, None, None], [floppy, None], None).expect("a machine")
 }
 
 /// The serial output that collects in a machine, taken.

@@ -30,6 +30,7 @@ pub(crate) fn machine(bios: Option<&[u8]>) -> Machine {
         epoch: 0,
         disks: [const { None }; 4],
         floppies: [const { None }; 2],
+        cdrom: None,
         boot_order: 0,
         firmware: bios.is_some(),
         apic: true,

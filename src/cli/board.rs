@@ -32,6 +32,8 @@ use std::rc::Rc;
 const FIRMWARE_NEEDS: u32 = 1 << 20;
 /// Instructions between two snapshots of a debugger's history.
 const HISTORY_INTERVAL: u64 = 5_000_000;
+/// Boot devices as [`BoardConfig::boot_order`] has them: CD-ROM, disk, floppy.
+const CDROM_FIRST: u16 = 0x123;
 /// The project's own BIOS; see guest-programs/bios.
 const OWN_BIOS: &[u8] = include_bytes!("../../guest-programs/bios/bios.bin");
 
@@ -48,8 +50,10 @@ pub(super) fn bare(spec: Spec) -> Result<Bare> {
     match spec.restore {
         Some(saved) => {
             let mut over = over(&spec.gdb);
-            let (disks, floppies) = (drives(spec.disks, &mut over), drives(spec.floppies, &mut over));
-            let mut machine = Machine::from_state(&saved.state, disks, floppies)?;
+            let cdrom = spec.cdrom.map(disk);
+            let disks = place(drives(spec.disks, &mut over), cdrom.is_some());
+            let floppies = drives(spec.floppies, &mut over);
+            let mut machine = Machine::from_state(&saved.state, disks, floppies, cdrom)?;
             virtualize(&mut machine, spec.monitor)?;
             pc(machine, spec.trace, spec.gdb, over, saved.reboots, Vec::new())
         }
@@ -102,13 +106,15 @@ fn build_new(spec: Spec) -> Result<Bare> {
     let files = spec.vga_bios.iter().map(rom).chain(acpi::fw_cfg_files(wanted)).collect();
     let fw_cfg = FwCfgConfig { files, ..FwCfgConfig::default() };
     let mut over = over(&spec.gdb);
+    let cdrom = spec.cdrom.map(disk);
     let board = BoardConfig {
         clock: Clock::new(spec.hz),
         ram_size: spec.mem,
         epoch: spec.epoch,
-        disks: drives(spec.disks, &mut over),
+        disks: place(drives(spec.disks, &mut over), cdrom.is_some()),
+        cdrom,
         floppies: drives(spec.floppies, &mut over),
-        boot_order: 0,
+        boot_order: if spec.cdrom_first { CDROM_FIRST } else { 0 },
         firmware,
         apic: spec.apic,
         acpi: spec.acpi,
@@ -140,9 +146,7 @@ fn own_bios(wanted: Wanted) -> Vec<u8> {
 fn drives<const N: usize>(drives: Vec<Drive>, over: &mut Option<Vec<Overlay>>) -> [Option<Box<dyn Disk>>; N] {
     let mut out = [const { None }; N];
     for (slot, drive) in out.iter_mut().zip(drives) {
-        let snapshot = drive.snapshot;
-        let disk = medium(drive);
-        let disk = if snapshot { Box::new(Snapshot::new(disk)) } else { disk };
+        let disk = disk(drive);
         *slot = Some(match over {
             Some(over) => {
                 let overlay = Overlay::new(disk);
@@ -153,6 +157,18 @@ fn drives<const N: usize>(drives: Vec<Drive>, over: &mut Option<Vec<Overlay>>) -
         });
     }
     out
+}
+
+fn disk(drive: Drive) -> Box<dyn Disk> {
+    let snapshot = drive.snapshot;
+    let disk = medium(drive);
+    if snapshot { Box::new(Snapshot::new(disk)) } else { disk }
+}
+
+/// Where the disks go: the CD-ROM has the third place, so a third disk has the fourth.
+fn place(disks: [Option<Box<dyn Disk>>; 4], cdrom: bool) -> [Option<Box<dyn Disk>>; 4] {
+    let [first, second, third, fourth] = disks;
+    if cdrom { [first, second, None, third] } else { [first, second, third, fourth] }
 }
 
 fn medium(drive: Drive) -> Box<dyn Disk> {

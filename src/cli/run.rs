@@ -37,8 +37,8 @@ const MAX_FLOPPIES: usize = 2;
 #[derive(Args, Clone, Debug)]
 #[command(after_help = super::STATUS_HELP)]
 pub struct Run {
-    /// A built-in guest's name, or a file: a flat binary, an ELF or Multiboot kernel, a disk or floppy image
-    #[arg(required_unless_present_any = ["disk", "floppy", "bios", "restore"])]
+    /// A built-in guest's name, or a file: a flat binary, an ELF or Multiboot kernel, a disk, floppy or CD image
+    #[arg(required_unless_present_any = ["disk", "floppy", "cdrom", "bios", "restore"])]
     pub guest: Option<PathBuf>,
 
     /// The command line of a Multiboot kernel (after its name) or of a Linux kernel
@@ -70,6 +70,9 @@ pub struct Run {
     /// A floppy image (up to 2, in order), as --disk has them
     #[arg(long, value_name = "FILE[,format=F]", value_parser = images())]
     pub floppy: Vec<ImageArg>,
+    /// A CD image (ISO 9660, 2048-byte blocks), read only; with it there is room for three disks
+    #[arg(long, value_name = "FILE")]
+    pub cdrom: Option<PathBuf>,
     /// Keep what the guest writes to disks and floppies in memory; the files stay as they are
     #[arg(long)]
     pub snapshot: bool,
@@ -81,7 +84,7 @@ pub struct Run {
     pub vgabios: Option<PathBuf>,
 
     /// Go on from a snapshot (`subring snapshot` makes one); its disk images must be as they were
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["guest", "append", "initrd", "module", "format", "at", "mode", "mem", "snapshot", "bios", "vgabios", "hz", "epoch", "no_apic", "no_acpi"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["guest", "append", "initrd", "module", "format", "at", "mode", "mem", "cdrom", "snapshot", "bios", "vgabios", "hz", "epoch", "no_apic", "no_acpi"])]
     pub restore: Option<PathBuf>,
     /// Record what the guest gets from the keyboard and the serial line
     #[arg(long, value_name = "FILE", conflicts_with = "replay")]
@@ -177,6 +180,8 @@ pub enum FormatArg {
     Disk,
     /// A raw floppy image
     Floppy,
+    /// A CD image
+    Cdrom,
 }
 
 /// `--mode`.
@@ -236,6 +241,7 @@ impl Run {
             mem: DEFAULT_MEM,
             disk: Vec::new(),
             floppy: Vec::new(),
+            cdrom: None,
             snapshot: false,
             bios: None,
             vgabios: None,
@@ -421,7 +427,7 @@ impl Run {
         let mut bytes = Vec::new();
         read_up_to(&mut file, path, load::HEAD as u64, &mut bytes)?;
         let kind = load::identify(path, &bytes, size, self.format())?;
-        if !matches!(kind, Guest::Disk | Guest::Floppy) {
+        if !matches!(kind, Guest::Disk | Guest::Floppy | Guest::Cdrom) {
             self.check_size(path, kind, size)?;
             read_up_to(&mut file, path, MAX_KERNEL, &mut bytes)?;
         }
@@ -456,6 +462,7 @@ impl Run {
             FormatArg::Multiboot => Format::Multiboot,
             FormatArg::Disk => Format::Disk,
             FormatArg::Floppy => Format::Floppy,
+            FormatArg::Cdrom => Format::Cdrom,
         }
     }
 
@@ -522,6 +529,12 @@ impl Run {
                 "the machine takes {MAX_DISKS} disks and {MAX_FLOPPIES} floppies at most"
             )));
         }
+        let cdrom = self.cdrom(source)?;
+        if cdrom.is_some() && disks.len() == MAX_DISKS {
+            return Err(Error::Usage(
+                "with a CD-ROM the machine takes 3 disks at most: its drive has the place of one".into(),
+            ));
+        }
         Ok(Spec {
             mem: self.mem,
             hz: self.hz,
@@ -532,6 +545,8 @@ impl Run {
             vga_bios: self.vgabios.as_deref().map(rom).transpose()?,
             disks,
             floppies,
+            cdrom,
+            cdrom_first: source.is_some_and(|s| s.kind == Guest::Cdrom),
             trace: self.trace.map(|what| self.trace_to(what)).transpose()?,
             gdb: self.gdb(self.mem)?,
             monitor: self.monitor.config()?,
@@ -557,30 +572,45 @@ impl Run {
                 None => {
                     // Who names the kind of the guest means a raw image; otherwise its format is found.
                     let format = (self.format() != Format::Auto).then_some(ImageFormat::Raw);
-                    self.drive_of(&s.path, format, &check)?
+                    self.drive_of(&s.path, format, &check, self.snapshot)?
                 }
             });
         }
         for image in images {
-            drives.push(self.drive_of(&image.path, image.format, &check)?);
+            drives.push(self.drive_of(&image.path, image.format, &check, self.snapshot)?);
         }
         Ok(drives)
     }
 
+    /// The CD-ROM: the guest or the option's.
+    fn cdrom(&self, source: Option<&Source>) -> Result<Option<Drive>> {
+        let guest = source.filter(|s| s.kind == Guest::Cdrom).map(|s| &s.path);
+        if guest.is_some() && self.cdrom.is_some() {
+            return Err(Error::Usage(
+                "the machine has one CD-ROM drive, and both GUEST and --cdrom are CD images: give one of them".into(),
+            ));
+        }
+        let path = guest.or(self.cdrom.as_ref());
+        path.map(|path| self.drive_of(path, Some(ImageFormat::Raw), load::disk::check_cdrom, true))
+            .transpose()
+    }
+
+    /// Opens an image. What is written to a `snapshot` stays in memory.
     fn drive_of(
         &self,
         path: &Path,
         format: Option<ImageFormat>,
         check: impl Fn(&Path, u64) -> Result<()>,
+        snapshot: bool,
     ) -> Result<Drive> {
-        let image = image::open(path, format, !self.snapshot)?;
+        let image = image::open(path, format, !snapshot)?;
         let size = match image.format {
             // A raw file that ends within a sector is seen only by its length.
             ImageFormat::Raw => open(path)?.1,
             _ => image.disk.sectors() * SECTOR as u64,
         };
         check(path, size)?;
-        Ok(Drive { path: path.to_owned(), medium: Medium::Image(image), snapshot: self.snapshot })
+        Ok(Drive { path: path.to_owned(), medium: Medium::Image(image), snapshot })
     }
 
     fn trace_to(&self, what: TraceFilter) -> Result<Trace> {

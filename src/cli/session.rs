@@ -44,6 +44,10 @@ pub struct Spec {
     pub disks: Vec<Drive>,
     /// Floppies, in order; at most two.
     pub floppies: Vec<Drive>,
+    /// The CD-ROM. With it there is room for three disks.
+    pub cdrom: Option<Drive>,
+    /// Whether firmware tries the CD-ROM before disks and floppies.
+    pub cdrom_first: bool,
     /// What to trace, and where to.
     pub trace: Option<Trace>,
     /// How to wait for gdb.
@@ -65,7 +69,7 @@ pub struct Gdb {
     pub history: u64,
 }
 
-/// A disk or floppy image.
+/// A disk, floppy or CD image.
 #[derive(Debug)]
 pub struct Drive {
     /// Its name, for messages.

@@ -55,10 +55,11 @@ impl Command {
     }
 }
 
-/// The disks and floppies of a run, as its snapshot names them.
+/// The disks, floppies and CD-ROM of a run, as its snapshot names them.
 pub(super) struct Media {
     disks: Vec<Described>,
     floppies: Vec<Described>,
+    cdrom: Vec<Described>,
 }
 
 /// A drive without its hash, and the files that its content comes from.
@@ -68,7 +69,11 @@ impl Media {
     /// Those of `spec`.
     pub(super) fn of(spec: &Spec) -> Result<Self> {
         let all = |drives: &[Drive]| drives.iter().map(describe).collect::<Result<_>>();
-        Ok(Self { disks: all(&spec.disks)?, floppies: all(&spec.floppies)? })
+        Ok(Self {
+            disks: all(&spec.disks)?,
+            floppies: all(&spec.floppies)?,
+            cdrom: spec.cdrom.iter().map(describe).collect::<Result<_>>()?,
+        })
     }
 
     /// Writes a snapshot of `pc` to `out`. The images are looked at now: until now the guest could write to them.
@@ -85,7 +90,9 @@ impl Media {
                 })
                 .collect::<Result<Vec<_>>>()
         };
-        let snapshot = Snapshot { machine, disks: hashed(&self.disks)?, floppies: hashed(&self.floppies)? };
+        let (disks, floppies) = (hashed(&self.disks)?, hashed(&self.floppies)?);
+        let cdrom = hashed(&self.cdrom)?.pop();
+        let snapshot = Snapshot { machine, disks, floppies, cdrom };
         write_file(out, &snapshot.encode()?)
     }
 }
@@ -126,7 +133,7 @@ pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
 /// What a machine is built from that goes on from the snapshot at `path`. Its images are where the options say, in
 /// order, and the rest where they were.
 pub(super) fn spec(path: &Path, disks_now: &[ImageArg], floppies_now: &[ImageArg]) -> Result<Spec> {
-    let Snapshot { machine, disks, floppies } = Snapshot::read(path)?;
+    let Snapshot { machine, disks, floppies, cdrom } = Snapshot::read(path)?;
     let open = |drives: &[snapshot::Drive], now: &[ImageArg], option: &str| {
         if now.len() > drives.len() {
             return Err(Error::Usage(format!(
@@ -148,6 +155,8 @@ pub(super) fn spec(path: &Path, disks_now: &[ImageArg], floppies_now: &[ImageArg
         vga_bios: None,
         disks: open(&disks, disks_now, "--disk")?,
         floppies: open(&floppies, floppies_now, "--floppy")?,
+        cdrom: cdrom.as_ref().map(|drive| reopen(drive, None)).transpose()?,
+        cdrom_first: false,
         trace: None,
         gdb: None,
         monitor: None,

@@ -5,7 +5,7 @@
 //! that is given at the same tick as in the recording meets the machine in the same state, however the runs between
 //! were cut into slices.
 
-use super::session::{End, Ending, Limits, Medium, Outcome, Pc, Spec};
+use super::session::{Drive, End, Ending, Limits, Medium, Outcome, Pc, Spec};
 use super::snapshot::write_file;
 use crate::bus::Ticks;
 use crate::error::{Error, Result};
@@ -233,14 +233,21 @@ fn parts(spec: &Spec) -> Result<Vec<(String, u128)>> {
     }
     for (kind, drives) in [("disk", &spec.disks), ("floppy", &spec.floppies)] {
         for (n, drive) in drives.iter().enumerate() {
-            let hash = match &drive.medium {
-                Medium::Image(image) => hash_files(&image.files)?,
-                Medium::Memory(bytes) => hash_bytes(bytes),
-            };
-            parts.push((format!("content of {kind} {n}"), hash));
+            parts.push((format!("content of {kind} {n}"), content(drive)?));
         }
     }
+    if let Some(drive) = &spec.cdrom {
+        parts.push(("content of the CD-ROM".to_owned(), content(drive)?));
+        parts.push(("boot order".to_owned(), spec.cdrom_first.into()));
+    }
     Ok(parts)
+}
+
+fn content(drive: &Drive) -> Result<u128> {
+    match &drive.medium {
+        Medium::Image(image) => hash_files(&image.files),
+        Medium::Memory(bytes) => Ok(hash_bytes(bytes)),
+    }
 }
 
 /// The image in memory, and how it starts.

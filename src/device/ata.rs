@@ -1,13 +1,24 @@
-//! An ATA channel with two PIO disks (ATA/ATAPI-4, ANSI NCITS 317). The board has two: command block at 1F0h with
-//! control at 3F6h on IRQ14, and 170h with 376h on IRQ15.
+//! An ATA channel with two devices (ATA/ATAPI-5, ANSI NCITS 340): disks or CD-ROM drives. The board has two: command
+//! block at 1F0h with control at 3F6h on IRQ14, and 170h with 376h on IRQ15.
 //!
-//! A command takes a fixed latency of guest time. A medium that the host cannot read or write any more is an error
-//! of the drive for the guest; the first such trouble is kept for the machine's owner.
+//! Here are the registers, and the data port; `disk` has the commands of a disk, `packet` the protocol by which a
+//! CD-ROM drive gets its commands. Data goes through the data port, or by the bus master in [`super::ide`], to which the
+//! board brings it ([`Ata::dma_request`], [`Ata::dma_data`], [`Ata::dma_moved`]).
+//!
+//! A command takes a fixed latency of guest time, and so does each block of data. A medium that the host cannot read or
+//! write any more is an error of the drive for the guest; the first such trouble is kept for the machine's owner.
+
+mod disk;
+mod packet;
 
 use super::Device;
+use super::cdrom::Cdrom;
 use super::disk::{Disk, SECTOR, size_of};
 use crate::bus::{Clock, Ticks, Width};
 use crate::error::Error;
+use disk::Drive;
+pub(in crate::device) use disk::{multiword_dma, text};
+use packet::Packet;
 use serde::{Deserialize, Serialize};
 
 const DATA: u16 = 0;
@@ -29,77 +40,96 @@ const IDNF: u8 = 0x10;
 const ABRT: u8 = 0x04;
 const LBA: u8 = 0x40;
 const DEV: u8 = 0x10;
+/// Device control: reads of the command block give the bytes written before the last ones.
+const HOB: u8 = 0x80;
 const NIEN: u8 = 0x02;
 const SRST: u8 = 0x04;
 
 /// From a command, or a block taken, to the drive's answer.
 const LATENCY_US: u64 = 10;
-/// Sectors in a block of READ MULTIPLE at most.
-const MULTIPLE_MAX: u8 = 16;
 const NO_ERROR: u8 = 1;
 
-/// A drive: its medium and what commands set.
+/// A device of a channel.
 #[derive(Hash, Serialize, Deserialize)]
-struct Drive {
-    disk: Box<dyn Disk>,
-    /// Heads and sectors per track, as INITIALIZE DEVICE PARAMETERS has them.
-    heads: u32,
-    sectors: u32,
-    multiple: u8,
+pub enum Unit {
+    /// A disk.
+    Disk(Drive),
+    /// A CD-ROM drive.
+    Cdrom(Cdrom),
 }
 
-impl Drive {
-    fn new(disk: Box<dyn Disk>) -> Self {
-        Self { disk, heads: 16, sectors: 63, multiple: 0 }
+impl Unit {
+    /// A hard disk on `medium`.
+    pub fn disk(medium: Box<dyn Disk>) -> Self {
+        Self::Disk(Drive::new(medium))
     }
 
-    /// Sectors that 28 bits of LBA reach.
-    fn capacity(&self) -> u32 {
-        self.disk.sectors().min(0x0fff_ffff) as u32
+    /// A CD-ROM drive with `medium` in it.
+    pub fn cdrom(medium: Box<dyn Disk>) -> Self {
+        Self::Cdrom(Cdrom::new(medium))
     }
 
-    fn cylinders(&self) -> u32 {
-        (self.capacity() / (self.heads * self.sectors)).clamp(1, 16_383)
+    fn medium(&self) -> &dyn Disk {
+        match self {
+            Self::Disk(drive) => &*drive.disk,
+            Self::Cdrom(drive) => drive.medium(),
+        }
     }
 
-    fn identify(&self, slot: usize) -> Vec<u8> {
-        let mut words = [0u16; 256];
-        let (cylinders, capacity) = (self.cylinders(), self.capacity());
-        let default_cylinders = (capacity / (16 * 63)).clamp(1, 16_383);
-        let chs = (cylinders * self.heads * self.sectors).min(capacity);
-        words[0] = 0x0040;
-        words[1] = default_cylinders as u16;
-        words[3] = 16;
-        words[6] = 63;
-        text(&mut words[10..20], &format!("SR{slot:04}"));
-        text(&mut words[23..27], "1.0");
-        text(&mut words[27..47], "SUBRING DISK");
-        words[47] = 0x8000 | u16::from(MULTIPLE_MAX);
-        words[48] = 1;
-        words[49] = 0x0200;
-        words[51] = 0x0200;
-        words[53] = 3;
-        words[54] = cylinders as u16;
-        words[55] = self.heads as u16;
-        words[56] = self.sectors as u16;
-        words[57..59].copy_from_slice(&[chs as u16, (chs >> 16) as u16]);
-        words[59] = if self.multiple == 0 { 0 } else { 0x0100 | u16::from(self.multiple) };
-        words[60..62].copy_from_slice(&[capacity as u16, (capacity >> 16) as u16]);
-        words[64] = 3;
-        words[67] = 120;
-        words[68] = 120;
-        words[80] = 0x001e;
-        words[83..88].copy_from_slice(&[0x5000, 0x4000, 0, 0x1000, 0x4000]);
-        words.iter().flat_map(|w| w.to_le_bytes()).collect()
+    fn medium_mut(&mut self) -> &mut Box<dyn Disk> {
+        match self {
+            Self::Disk(drive) => &mut drive.disk,
+            Self::Cdrom(drive) => drive.medium_mut(),
+        }
+    }
+
+    /// A copy whose medium is only what it says of its size.
+    fn saved(&self) -> Self {
+        let medium = size_of(self.medium());
+        match self {
+            Self::Disk(drive) => Self::Disk(drive.with_medium(medium)),
+            Self::Cdrom(drive) => Self::Cdrom(drive.with_medium(medium)),
+        }
     }
 }
 
-/// ASCII as IDENTIFY has it: padded with blanks, the first character in the high byte.
-fn text(words: &mut [u16], s: &str) {
-    let mut bytes = s.bytes().chain(std::iter::repeat(b' '));
-    for word in words {
-        *word = u16::from(bytes.next().unwrap_or(b' ')) << 8 | u16::from(bytes.next().unwrap_or(b' '));
-    }
+/// The registers that each device has of its own. Count and address keep two bytes, the last one written in the low half:
+/// commands with 48-bit addresses take both (6.20, "48-bit Address feature set" of ATA/ATAPI-6).
+#[derive(Clone, Copy, Debug, Default, Hash, Serialize, Deserialize)]
+struct Registers {
+    error: u8,
+    status: u8,
+    count: u16,
+    sector: u16,
+    cylinder_low: u16,
+    cylinder_high: u16,
+}
+
+/// What the data port, or the bus master, is for at the moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+enum Phase {
+    /// Nothing.
+    #[default]
+    None,
+    /// Data to the host, through the data port.
+    In,
+    /// Data from the host.
+    Out,
+    /// A command packet from the host.
+    Command,
+    /// Data to memory.
+    DmaIn,
+    /// Data from memory.
+    DmaOut,
+}
+
+/// Which way the bus master is to move data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the device to memory.
+    ToMemory,
+    /// From memory to the device.
+    FromMemory,
 }
 
 /// What the drive does once its latency is over, or with the data it gets.
@@ -107,6 +137,8 @@ fn text(words: &mut [u16], s: &str) {
 enum Work {
     /// Fill the buffer with the next block.
     Read,
+    /// Ask for a block by the bus master.
+    Ask,
     /// Store the buffer.
     Write,
     /// Report what was decided when the command came.
@@ -115,111 +147,129 @@ enum Work {
     Identify,
     /// Be ready again after a reset or a diagnostic.
     Ready { interrupt: bool },
+    /// Ask for a command packet.
+    AskPacket,
+    /// Carry out the packet.
+    Packet,
+    /// Go on with a packet's data, or end it.
+    PacketMore,
 }
 
-/// A data transfer in progress.
+/// A disk's data transfer in progress.
 #[derive(Clone, Copy, Debug, Default, Hash, Serialize, Deserialize)]
 struct Transfer {
-    lba: u32,
+    lba: u64,
     left: u32,
+    /// Sectors that move at a time.
     block: u32,
-    write: bool,
+    dma: bool,
+    /// The command's address has 48 bits.
+    extended: bool,
 }
 
 /// One channel.
 #[derive(Hash, Serialize, Deserialize)]
 pub struct Ata {
     clock: Clock,
-    drives: [Option<Drive>; 2],
+    units: [Option<Unit>; 2],
+    registers: [Registers; 2],
     features: u8,
-    count: u8,
-    sector: u8,
-    cylinder: u16,
+    /// Head, LBA and DEV: each write of it reaches both devices.
     device: u8,
-    error: u8,
-    status: u8,
     control: u8,
     interrupt: bool,
     buffer: Vec<u8>,
     position: usize,
+    /// Where in the buffer the data that DRQ offers or asks for ends.
+    end: usize,
+    phase: Phase,
     transfer: Transfer,
+    packet: Packet,
     work: Option<(Ticks, Work)>,
     #[serde(skip)]
     host_error: Option<Error>,
 }
 
 impl Ata {
-    /// A channel with the given disks as device 0 and 1.
-    pub fn new(clock: Clock, disks: [Option<Box<dyn Disk>>; 2]) -> Self {
+    /// A channel with the given devices 0 and 1.
+    pub fn new(clock: Clock, units: [Option<Unit>; 2]) -> Self {
         let mut ata = Self {
             clock,
-            drives: disks.map(|disk| disk.map(Drive::new)),
+            units,
+            registers: Default::default(),
             features: 0,
-            count: 0,
-            sector: 0,
-            cylinder: 0,
             device: 0,
-            error: 0,
-            status: 0,
             control: 0,
             interrupt: false,
             buffer: Vec::new(),
             position: 0,
+            end: 0,
+            phase: Phase::None,
             transfer: Transfer::default(),
+            packet: Packet::default(),
             work: None,
             host_error: None,
         };
-        ata.signature();
+        ata.signatures();
         ata
     }
 
     /// Cylinders, heads and sectors of the disk in `slot`, as it powers on.
     pub fn geometry(&self, slot: usize) -> Option<(u16, u8, u8)> {
-        let drive = self.drives.get(slot)?.as_ref()?;
-        Some((drive.cylinders() as u16, drive.heads as u8, drive.sectors as u8))
+        match self.units.get(slot)?.as_ref()? {
+            Unit::Disk(drive) => Some(drive.geometry()),
+            Unit::Cdrom(_) => None,
+        }
     }
 
-    /// A copy whose disks are only what they say of their size.
+    /// A copy whose media are only what they say of their size.
     #[must_use]
     pub fn saved(&self) -> Self {
-        let drives =
-            self.drives.each_ref().map(|d| d.as_ref().map(|d| Drive { disk: size_of(&*d.disk), ..*d }));
-        Self { drives, buffer: self.buffer.clone(), host_error: None, ..*self }
+        let units = self.units.each_ref().map(|unit| unit.as_ref().map(Unit::saved));
+        Self { units, buffer: self.buffer.clone(), host_error: None, ..*self }
     }
 
     /// Whether a state from a file is one that a channel can be in.
     pub fn sensible(&self) -> bool {
-        let drive = |d: &Drive| {
-            (1..=16).contains(&d.heads) && (1..=255).contains(&d.sectors) && d.multiple <= MULTIPLE_MAX
+        let unit = |unit: &Unit| match unit {
+            Unit::Disk(drive) => drive.sensible(),
+            Unit::Cdrom(drive) => drive.sensible(),
         };
         let transfer = self.transfer;
-        self.drives.iter().flatten().all(drive)
-            && self.position <= self.buffer.len()
+        self.units.iter().flatten().all(unit)
+            && self.position <= self.end
+            && self.end <= self.buffer.len()
             && self.buffer.len() <= 256 * SECTOR
-            && transfer.left <= 256
+            && transfer.left <= 0x1_0000
             && transfer.block <= 256
-            && transfer.lba <= 1 << 28
+            && transfer.lba <= 1 << 48
+            && self.packet.sensible()
     }
 
-    /// Takes over the state of `saved` and keeps the disks.
+    /// Takes over the state of `saved` and keeps the media.
     pub fn restore(&mut self, saved: &Self) {
-        let disks = std::mem::take(&mut self.drives).map(|drive| drive.map(|d| d.disk));
+        let units = std::mem::take(&mut self.units);
         *self = saved.saved();
-        for (drive, disk) in self.drives.iter_mut().zip(disks) {
-            if let (Some(drive), Some(disk)) = (drive, disk) {
-                drive.disk = disk;
+        for (unit, had) in self.units.iter_mut().zip(units) {
+            if let (Some(unit), Some(mut had)) = (unit, had) {
+                std::mem::swap(unit.medium_mut(), had.medium_mut());
             }
         }
     }
 
-    /// The disks, by slot.
-    pub fn disks(&self) -> [Option<&dyn Disk>; 2] {
-        self.drives.each_ref().map(|drive| drive.as_ref().map(|d| &*d.disk))
+    /// Whether the device in `slot` is a CD-ROM drive.
+    pub fn is_cdrom(&self, slot: usize) -> bool {
+        matches!(self.units.get(slot), Some(Some(Unit::Cdrom(_))))
+    }
+
+    /// The media, by slot.
+    pub fn media(&self) -> [Option<&dyn Disk>; 2] {
+        self.units.each_ref().map(|unit| unit.as_ref().map(Unit::medium))
     }
 
     /// The same, to change.
-    pub fn disks_mut(&mut self) -> [Option<&mut Box<dyn Disk>>; 2] {
-        self.drives.each_mut().map(|drive| drive.as_mut().map(|d| &mut d.disk))
+    pub fn media_mut(&mut self) -> [Option<&mut Box<dyn Disk>>; 2] {
+        self.units.each_mut().map(|unit| unit.as_mut().map(Unit::medium_mut))
     }
 
     /// The first trouble that the host made, once.
@@ -231,335 +281,239 @@ impl Ata {
         usize::from(self.device & DEV != 0)
     }
 
-    fn drive(&mut self) -> Option<&mut Drive> {
+    fn unit(&mut self) -> Option<&mut Unit> {
         let slot = self.slot();
-        self.drives[slot].as_mut()
+        self.units[slot].as_mut()
+    }
+
+    fn drive(&mut self) -> Option<&mut Drive> {
+        match self.unit()? {
+            Unit::Disk(drive) => Some(drive),
+            Unit::Cdrom(_) => None,
+        }
+    }
+
+    fn cdrom(&mut self) -> Option<&mut Cdrom> {
+        match self.unit()? {
+            Unit::Cdrom(drive) => Some(drive),
+            Unit::Disk(_) => None,
+        }
+    }
+
+    /// The selected device's registers; those of the other one when it is alone.
+    fn registers(&mut self) -> &mut Registers {
+        let slot = self.slot();
+        let shown = if self.units[slot].is_none() { slot ^ 1 } else { slot };
+        &mut self.registers[shown]
+    }
+
+    fn status(&mut self) -> u8 {
+        self.registers().status
     }
 
     fn empty(&self) -> bool {
-        self.drives.iter().all(Option::is_none)
+        self.units.iter().all(Option::is_none)
     }
 
-    /// What a disk's registers show after a reset or a diagnostic.
-    fn signature(&mut self) {
-        self.error = NO_ERROR;
-        self.count = 1;
-        self.sector = 1;
-        self.cylinder = 0;
+    /// What the registers of the device in `slot` show after a reset or a diagnostic (9.12): which kind it is.
+    fn signature(&mut self, slot: usize) {
+        let packet = self.is_cdrom(slot);
+        let (low, high, status) = if packet { (0x14, 0xeb, 0) } else { (0, 0, DRDY | DSC) };
+        self.registers[slot] = Registers {
+            error: NO_ERROR,
+            status,
+            count: 1,
+            sector: 1,
+            cylinder_low: low,
+            cylinder_high: high,
+        };
+    }
+
+    fn signatures(&mut self) {
+        self.signature(0);
+        self.signature(1);
         self.device = 0;
-        self.status = DRDY | DSC;
+        self.stop();
+    }
+
+    /// Nothing is under way any more.
+    fn stop(&mut self) {
         self.work = None;
         self.buffer.clear();
-        self.position = 0;
+        (self.position, self.end) = (0, 0);
+        self.phase = Phase::None;
+        self.transfer = Transfer::default();
+        self.packet = Packet::default();
     }
 
     fn begin(&mut self, work: Work, now: Ticks) {
-        self.status = BSY | DSC;
+        self.registers().status = BSY | DSC;
+        self.phase = Phase::None;
         self.work = Some((now + self.clock.micros(LATENCY_US), work));
     }
 
-    fn sectors_asked(&self) -> u32 {
-        if self.count == 0 { 256 } else { self.count.into() }
+    /// Raises DRQ for the buffer from its position to `end`, for the data port or the bus master.
+    fn offer(&mut self, phase: Phase, end: usize) {
+        self.phase = phase;
+        self.end = end;
+        self.registers().status = DRDY | DSC | DRQ;
     }
 
-    /// The sector that the registers name; `None` when there is none.
-    fn address(&mut self) -> Option<u32> {
-        let (head, cylinder, sector) =
-            (u32::from(self.device & 0xf), u32::from(self.cylinder), u32::from(self.sector));
-        let lba_mode = self.device & LBA != 0;
-        let drive = self.drive()?;
-        if lba_mode {
-            return Some(head << 24 | cylinder << 8 | sector);
-        }
-        let exists = sector >= 1 && sector <= drive.sectors && head < drive.heads;
-        exists.then(|| (cylinder * drive.heads + head) * drive.sectors + sector - 1)
-    }
-
-    /// The registers name the sector that was last transferred.
-    fn show_address(&mut self, lba: u32) {
-        if self.device & LBA != 0 {
-            self.sector = lba as u8;
-            self.cylinder = (lba >> 8) as u16;
-            self.device = self.device & 0xf0 | (lba >> 24) as u8 & 0x0f;
-        } else if let Some(drive) = self.drive() {
-            let (heads, sectors) = (drive.heads, drive.sectors);
-            self.sector = (lba % sectors + 1) as u8;
-            self.cylinder = (lba / sectors / heads) as u16;
-            self.device = self.device & 0xf0 | (lba / sectors % heads) as u8;
-        }
+    fn finish(&mut self, error: u8) {
+        let registers = self.registers();
+        registers.error = error;
+        registers.status = DRDY | DSC | if error == 0 { 0 } else { ERR };
+        self.stop();
+        self.interrupt = true;
     }
 
     fn command(&mut self, value: u8, now: Ticks) {
-        self.interrupt = false;
         if value == 0x90 {
+            self.interrupt = false;
             return self.diagnose(now);
         }
-        if self.drive().is_none() || self.status & BSY != 0 {
+        let packet_device = self.cdrom().is_some();
+        if packet_device && value == packet::DEVICE_RESET {
+            return self.device_reset(now);
+        }
+        self.interrupt = false;
+        if self.unit().is_none() || self.status() & BSY != 0 {
             return;
         }
-        self.error = 0;
-        self.position = 0;
-        self.buffer.clear();
-        match value {
-            0x20 | 0x21 => self.start(false, 1, now),
-            0x30 | 0x31 => self.start(true, 1, now),
-            0xc4 | 0xc5 => match self.drive().map_or(0, |d| d.multiple) {
-                0 => self.begin(Work::Done { error: ABRT }, now),
-                n => self.start(value == 0xc5, n.into(), now),
-            },
-            0xec => self.begin(Work::Identify, now),
-            _ => {
-                let error = self.without_data(value);
-                self.begin(Work::Done { error }, now);
-            }
-        }
+        self.registers().error = 0;
+        self.stop();
+        if packet_device { self.packet_device_command(value, now) } else { self.disk_command(value, now) }
     }
 
     fn diagnose(&mut self, now: Ticks) {
         if !self.empty() {
-            self.signature();
+            self.signatures();
             self.begin(Work::Ready { interrupt: true }, now);
         }
     }
 
-    /// Commands without data: their effect, and the error they report.
-    fn without_data(&mut self, command: u8) -> u8 {
-        match command {
-            0x10..=0x1f => {
-                self.cylinder = 0;
-                0
-            }
-            0x40 | 0x41 => self.verify(),
-            0x70..=0x7f => match self.address() {
-                Some(lba) if self.drive().is_some_and(|d| lba < d.capacity()) => 0,
-                _ => IDNF,
-            },
-            0x91 => self.initialize_parameters(),
-            0xc6 => self.set_multiple(),
-            0xe7 => self.flush(),
-            0xef => self.set_features(),
-            0xe5 | 0x98 => {
-                self.count = 0xff;
-                0
-            }
-            0xe0..=0xe3 | 0xe6 | 0x94..=0x97 | 0x99 => 0,
-            _ => ABRT,
-        }
-    }
-
-    fn verify(&mut self) -> u8 {
-        let asked = self.sectors_asked();
-        let Some(lba) = self.address() else { return IDNF };
-        let end = u64::from(lba) + u64::from(asked);
-        if self.drive().is_none_or(|d| end > u64::from(d.capacity())) {
-            return IDNF;
-        }
-        self.show_address(lba + asked - 1);
-        self.count = 0;
-        0
-    }
-
-    fn initialize_parameters(&mut self) -> u8 {
-        let (heads, sectors) = (u32::from(self.device & 0xf) + 1, u32::from(self.count));
-        match self.drive() {
-            Some(drive) if sectors != 0 => {
-                (drive.heads, drive.sectors) = (heads, sectors);
-                0
-            }
-            _ => ABRT,
-        }
-    }
-
-    fn set_multiple(&mut self) -> u8 {
-        let n = self.count;
-        match self.drive() {
-            Some(drive) if n <= MULTIPLE_MAX && (n == 0 || n.is_power_of_two()) => {
-                drive.multiple = n;
-                0
-            }
-            _ => ABRT,
-        }
-    }
-
-    /// Transfer modes of PIO, caches and look-ahead can be set; modes of DMA cannot.
-    fn set_features(&mut self) -> u8 {
-        match (self.features, self.count) {
-            (0x03, 0x00..=0x0f) | (0x02 | 0x82 | 0x55 | 0xaa | 0x66 | 0xcc, _) => 0,
-            _ => ABRT,
-        }
-    }
-
-    fn flush(&mut self) -> u8 {
-        let result = self.drive().map(|drive| drive.disk.flush());
-        match result {
-            Some(Err(e)) => self.host_trouble("flush a disk image", e, ABRT),
-            _ => 0,
-        }
-    }
-
-    fn host_trouble(&mut self, action: &'static str, source: std::io::Error, error: u8) -> u8 {
+    fn host_trouble(&mut self, action: &'static str, source: std::io::Error) {
         self.host_error.get_or_insert(Error::Host { action, source });
-        error
-    }
-
-    fn start(&mut self, write: bool, block: u32, now: Ticks) {
-        let left = self.sectors_asked();
-        let Some(lba) = self.address() else { return self.begin(Work::Done { error: IDNF }, now) };
-        self.transfer = Transfer { lba, left, block, write };
-        if !write {
-            return self.begin(Work::Read, now);
-        }
-        if !self.block_exists() {
-            return self.begin(Work::Done { error: IDNF }, now);
-        }
-        self.ask_for_block();
-    }
-
-    fn block_sectors(&self) -> u32 {
-        self.transfer.left.min(self.transfer.block)
-    }
-
-    fn block_exists(&mut self) -> bool {
-        let end = u64::from(self.transfer.lba) + u64::from(self.block_sectors());
-        self.drive().is_some_and(|d| end <= u64::from(d.capacity()))
-    }
-
-    /// Raises DRQ for the block that the host is to write.
-    fn ask_for_block(&mut self) {
-        self.buffer = vec![0; self.block_sectors() as usize * SECTOR];
-        self.position = 0;
-        self.status = DRDY | DSC | DRQ;
-    }
-
-    fn read_block(&mut self) {
-        if !self.block_exists() {
-            return self.finish(IDNF);
-        }
-        let mut buffer = vec![0; self.block_sectors() as usize * SECTOR];
-        let lba = self.transfer.lba.into();
-        let result = self.drive().map(|d| d.disk.read(lba, &mut buffer));
-        if let Some(Err(e)) = result {
-            let error = self.host_trouble("read a disk image", e, UNC);
-            return self.finish(error);
-        }
-        self.buffer = buffer;
-        self.position = 0;
-        self.block_moved();
-        self.status = DRDY | DSC | DRQ;
-        self.interrupt = true;
-    }
-
-    fn write_block(&mut self) {
-        if !self.block_exists() {
-            return self.finish(IDNF);
-        }
-        let buffer = std::mem::take(&mut self.buffer);
-        let lba = self.transfer.lba.into();
-        let result = self.drive().map(|d| match d.disk.read_only() {
-            true => Err(std::io::ErrorKind::PermissionDenied.into()),
-            false => d.disk.write(lba, &buffer),
-        });
-        if let Some(Err(e)) = result {
-            let error = self.host_trouble("write a disk image", e, ABRT);
-            return self.finish(error);
-        }
-        self.block_moved();
-        if self.transfer.left == 0 {
-            self.finish(0);
-        } else {
-            self.ask_for_block();
-            self.interrupt = true;
-        }
-    }
-
-    /// Moves the transfer and the registers past the block.
-    fn block_moved(&mut self) {
-        let n = self.block_sectors();
-        self.show_address(self.transfer.lba + n - 1);
-        self.transfer.lba += n;
-        self.transfer.left -= n;
-        self.count = self.transfer.left as u8;
-    }
-
-    fn finish(&mut self, error: u8) {
-        self.error = error;
-        self.status = DRDY | DSC | if error == 0 { 0 } else { ERR };
-        self.buffer.clear();
-        self.position = 0;
-        self.transfer = Transfer::default();
-        self.interrupt = true;
     }
 
     fn identify(&mut self) {
         let slot = self.slot();
-        let data = self.drive().map(|d| d.identify(slot)).unwrap_or_default();
-        self.buffer = data;
+        self.buffer = match self.unit() {
+            Some(Unit::Disk(drive)) => drive.identify(slot),
+            Some(Unit::Cdrom(drive)) => drive.identify(slot),
+            None => Vec::new(),
+        };
         self.position = 0;
-        self.transfer = Transfer::default();
-        self.status = DRDY | DSC | DRQ;
+        self.offer(Phase::In, self.buffer.len());
         self.interrupt = true;
     }
 
-    fn run(&mut self, work: Work) {
+    /// Both devices leave a reset behind: a disk is ready, a packet device waits to be identified.
+    fn ready(&mut self, interrupt: bool) {
+        for slot in 0..2 {
+            self.registers[slot].status = if self.is_cdrom(slot) { 0 } else { DRDY | DSC };
+        }
+        self.interrupt = interrupt;
+    }
+
+    fn run(&mut self, work: Work, now: Ticks) {
         match work {
             Work::Read => self.read_block(),
-            Work::Write => self.write_block(),
+            Work::Ask => self.ask_for_block(),
+            Work::Write => self.write_block(now),
             Work::Done { error } => self.finish(error),
             Work::Identify => self.identify(),
-            Work::Ready { interrupt } => {
-                self.status = DRDY | DSC;
-                self.interrupt = interrupt;
-            }
+            Work::Ready { interrupt } => self.ready(interrupt),
+            Work::AskPacket => self.ask_for_packet(),
+            Work::Packet => self.carry_out_packet(now),
+            Work::PacketMore => self.packet_more(),
         }
     }
 
     fn read_data(&mut self, width: Width, now: Ticks) -> u32 {
-        if self.status & DRQ == 0 || self.transfer.write {
+        if self.phase != Phase::In {
             return width.mask();
         }
-        let end = (self.position + width.bytes() as usize).min(self.buffer.len());
-        let bytes = &self.buffer[self.position..end];
+        let to = (self.position + width.bytes() as usize).min(self.end);
+        let bytes = &self.buffer[self.position..to];
         let value = bytes.iter().rev().fold(0, |v, &b| v << 8 | u32::from(b));
-        self.position = end;
-        if end == self.buffer.len() {
-            self.block_read(now);
-        }
+        self.moved(to, now);
         value
     }
 
-    fn block_read(&mut self, now: Ticks) {
-        self.status = DRDY | DSC;
-        if self.transfer.left != 0 {
-            self.begin(Work::Read, now);
+    fn write_data(&mut self, width: Width, value: u32, now: Ticks) {
+        if !matches!(self.phase, Phase::Out | Phase::Command) {
+            return;
+        }
+        let to = (self.position + width.bytes() as usize).min(self.end);
+        let bytes = value.to_le_bytes();
+        self.buffer[self.position..to].copy_from_slice(&bytes[..to - self.position]);
+        self.moved(to, now);
+    }
+
+    /// Data has moved up to `position`: at the end of what was offered the device goes on.
+    fn moved(&mut self, position: usize, now: Ticks) {
+        self.position = position;
+        if position != self.end {
+            return;
+        }
+        match self.phase {
+            Phase::Command => self.begin(Work::Packet, now),
+            Phase::Out | Phase::DmaOut => self.begin(Work::Write, now),
+            Phase::In | Phase::DmaIn if self.packet.active => self.begin(Work::PacketMore, now),
+            Phase::In | Phase::DmaIn => self.block_read(now),
+            Phase::None => {}
         }
     }
 
-    fn write_data(&mut self, width: Width, value: u32, now: Ticks) {
-        if self.status & DRQ == 0 || !self.transfer.write {
-            return;
+    /// Which way the device wants the bus master to move data, if it does.
+    pub fn dma_request(&self) -> Option<Direction> {
+        match self.phase {
+            Phase::DmaIn => Some(Direction::ToMemory),
+            Phase::DmaOut => Some(Direction::FromMemory),
+            _ => None,
         }
-        let end = (self.position + width.bytes() as usize).min(self.buffer.len());
-        let bytes = value.to_le_bytes();
-        self.buffer[self.position..end].copy_from_slice(&bytes[..end - self.position]);
-        self.position = end;
-        if end == self.buffer.len() {
-            self.begin(Work::Write, now);
+    }
+
+    /// The data that is to go to memory, or the room for what comes from there.
+    pub fn dma_data(&mut self) -> &mut [u8] {
+        &mut self.buffer[self.position..self.end]
+    }
+
+    /// The bus master has moved the first `bytes` of that.
+    pub fn dma_moved(&mut self, bytes: usize, now: Ticks) {
+        if bytes != 0 {
+            self.moved((self.position + bytes).min(self.end), now);
         }
     }
 
     /// A drive that is not there shows no status; its registers are the other drive's.
     fn visible_status(&mut self) -> u8 {
-        if self.drive().is_some() { self.status } else { 0 }
+        if self.unit().is_some() { self.status() } else { 0 }
     }
 
     fn write_control(&mut self, value: u8, now: Ticks) {
         let was = std::mem::replace(&mut self.control, value);
         if value & SRST != 0 {
-            self.signature();
+            self.signatures();
             self.interrupt = false;
-            self.status = BSY;
+            self.registers.iter_mut().for_each(|r| r.status = BSY);
         } else if was & SRST != 0 {
             self.begin(Work::Ready { interrupt: false }, now);
+        }
+    }
+
+    /// A write to the command block reaches both devices, and moves what was there before to the high byte.
+    fn write_registers(&mut self, port: u16, byte: u8) {
+        self.control &= !HOB;
+        for registers in &mut self.registers {
+            let register = match port & 7 {
+                COUNT => &mut registers.count,
+                SECTOR_NUMBER => &mut registers.sector,
+                CYLINDER_LOW => &mut registers.cylinder_low,
+                _ => &mut registers.cylinder_high,
+            };
+            *register = *register << 8 | u16::from(byte);
         }
     }
 }
@@ -574,14 +528,17 @@ impl Device for Ata {
         if port & 0x200 != 0 {
             return self.visible_status().into();
         }
+        let shift = if self.control & HOB != 0 { 8 } else { 0 };
+        let device = self.device;
+        let registers = *self.registers();
         let value = match port & 7 {
             DATA => return self.read_data(width, now),
-            ERROR_FEATURES => self.error,
-            COUNT => self.count,
-            SECTOR_NUMBER => self.sector,
-            CYLINDER_LOW => self.cylinder as u8,
-            CYLINDER_HIGH => (self.cylinder >> 8) as u8,
-            DEVICE_HEAD => self.device | 0xa0,
+            ERROR_FEATURES => registers.error,
+            COUNT => (registers.count >> shift) as u8,
+            SECTOR_NUMBER => (registers.sector >> shift) as u8,
+            CYLINDER_LOW => (registers.cylinder_low >> shift) as u8,
+            CYLINDER_HIGH => (registers.cylinder_high >> shift) as u8,
+            DEVICE_HEAD => device | 0xa0,
             _ => {
                 self.interrupt = false;
                 self.visible_status()
@@ -601,13 +558,10 @@ impl Device for Ata {
             STATUS_COMMAND => self.command(byte, now),
             // While a command runs or waits for data the registers are its own (ATA-4, 7.2): a change of DEV in the middle of a
             // transfer must not lead its blocks to the other drive.
-            _ if self.status & (BSY | DRQ) != 0 => {}
+            _ if self.status() & (BSY | DRQ) != 0 => {}
             ERROR_FEATURES => self.features = byte,
-            COUNT => self.count = byte,
-            SECTOR_NUMBER => self.sector = byte,
-            CYLINDER_LOW => self.cylinder = self.cylinder & 0xff00 | u16::from(byte),
-            CYLINDER_HIGH => self.cylinder = self.cylinder & 0x00ff | u16::from(byte) << 8,
-            _ => self.device = byte & 0x5f,
+            DEVICE_HEAD => self.device = byte & 0x5f,
+            _ => self.write_registers(port, byte),
         }
     }
 
@@ -621,18 +575,20 @@ impl Device for Ata {
 
     fn advance(&mut self, now: Ticks) {
         if let Some((_, work)) = self.work.take_if(|(at, _)| *at <= now) {
-            self.run(work);
+            self.run(work, now);
         }
     }
 
     fn reset(&mut self) {
         self.control = 0;
         self.interrupt = false;
-        self.transfer = Transfer::default();
-        for drive in self.drives.iter_mut().flatten() {
-            (drive.heads, drive.sectors, drive.multiple) = (16, 63, 0);
+        for unit in self.units.iter_mut().flatten() {
+            match unit {
+                Unit::Disk(drive) => drive.reset(),
+                Unit::Cdrom(drive) => drive.reset(),
+            }
         }
-        self.signature();
+        self.signatures();
     }
 }
 

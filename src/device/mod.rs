@@ -6,6 +6,7 @@
 
 pub mod apic;
 pub mod ata;
+pub mod cdrom;
 pub mod cmos;
 pub mod cp437;
 pub mod debug_ports;
@@ -14,6 +15,7 @@ pub mod dma;
 pub mod fdc;
 pub mod fw_cfg;
 pub mod i8042;
+pub mod ide;
 pub mod keymap;
 pub mod mouse;
 pub mod numeric;

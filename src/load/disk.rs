@@ -1,10 +1,14 @@
-//! Disk and floppy images: only what they are. They are attached to the machine, and firmware boots them.
+//! Disk, floppy and CD images: only what they are. They are attached to the machine, and firmware boots them.
 
 use crate::error::{Error, Result};
 use std::path::Path;
 
 /// Bytes in a sector.
 pub const SECTOR: u64 = 512;
+/// Bytes in a block of a CD.
+const BLOCK: u64 = 2048;
+/// Where the first volume descriptor of a CD image says what it is (ECMA-119, 8.1).
+const IDENTIFIER: usize = 0x8001;
 /// Sectors that LBA28 can address.
 const LBA28: u64 = 1 << 28;
 
@@ -51,6 +55,30 @@ pub fn check_floppy(path: &Path, size: u64) -> Result<()> {
                 "{size} bytes cannot be a floppy: give whole 512-byte sectors, up to 2949120 bytes (1474560 for a common one)"
             ),
         ));
+    }
+    Ok(())
+}
+
+/// Whether `head` is that of an image with the file system of a CD (ISO 9660).
+pub fn is_cdrom(head: &[u8]) -> bool {
+    head.get(IDENTIFIER..).is_some_and(|h| h.starts_with(b"CD001"))
+}
+
+/// Checks that a file of `size` bytes can be a CD.
+///
+/// # Errors
+/// [`Error::Image`] when it is not a whole number of blocks, or beyond the 32 bits of a block's number.
+pub fn check_cdrom(path: &Path, size: u64) -> Result<()> {
+    if size == 0 || !size.is_multiple_of(BLOCK) {
+        return Err(Error::image(
+            path,
+            format!(
+                "{size} bytes are not a whole number of 2048-byte CD blocks: pad the image, as with `truncate -s %2048 FILE`"
+            ),
+        ));
+    }
+    if size / BLOCK > u32::MAX.into() {
+        return Err(Error::image(path, "the CD is larger than its block numbers reach"));
     }
     Ok(())
 }

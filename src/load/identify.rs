@@ -24,6 +24,7 @@ pub fn identify(path: &Path, head: &[u8], size: u64, format: Format) -> Result<G
             .ok_or_else(|| Error::image(path, multiboot::why_not(head))),
         Format::Disk => disk::check(path, size).map(|()| Guest::Disk),
         Format::Floppy => disk::check_floppy(path, size).map(|()| Guest::Floppy),
+        Format::Cdrom => disk::check_cdrom(path, size).map(|()| Guest::Cdrom),
         Format::Auto => auto(path, head, size),
     }
 }
@@ -39,6 +40,10 @@ fn auto(path: &Path, head: &[u8], size: u64) -> Result<Guest> {
     }
     if let Some(reason) = refusal(head) {
         return Err(Error::image(path, reason));
+    }
+    // A hybrid image has a boot sector too, and is a hard disk with --format disk.
+    if disk::is_cdrom(head) {
+        return disk::check_cdrom(path, size).map(|()| Guest::Cdrom);
     }
     if disk::is_floppy_size(size) && !elf::is_elf(head) {
         return Ok(Guest::Floppy);
@@ -69,12 +74,6 @@ fn refusal(head: &[u8]) -> Option<&'static str> {
     }
     if at(0, &[0x28, 0xb5, 0x2f, 0xfd]) {
         return Some("it is compressed with zstd: unpack it first, as in `zstdcat FILE > kernel`");
-    }
-    // A hybrid image has a boot sector too, and is a hard disk to this machine.
-    if at(0x8001, b"CD001") && !disk::has_signature(head) {
-        return Some(
-            "it is a CD image, and the machine has no CD drive: use a disk or floppy image, or the kernel itself",
-        );
     }
     if let Some(pe) = head.get(0x3c..0x40)
         && at(0, b"MZ")

@@ -103,6 +103,8 @@ pub enum Guest {
     Disk,
     /// A floppy image.
     Floppy,
+    /// A CD image.
+    Cdrom,
 }
 
 /// What the user says a file is.
@@ -121,6 +123,8 @@ pub enum Format {
     Disk,
     /// A floppy image.
     Floppy,
+    /// A CD image.
+    Cdrom,
 }
 
 /// The mode in which a flat binary starts.
@@ -167,7 +171,7 @@ const STACK_TOP: u32 = 0x9_f000;
 /// The VGA window and the firmware region: no place for an image.
 const LEGACY: std::ops::Range<u64> = 0xa_0000..0x10_0000;
 
-/// Plans the start of `guest`, whose file content is `bytes` (empty for a disk or floppy: those are attached).
+/// Plans the start of `guest`, whose file content is `bytes` (empty for a disk, floppy or CD: those are attached).
 ///
 /// # Errors
 /// [`Error::Image`] when the image cannot be loaded, [`Error::Usage`] when an option does not go with it.
@@ -178,7 +182,7 @@ pub fn plan(path: &Path, bytes: &[u8], guest: Guest, around: &Around) -> Result<
         Guest::Elf => elf::plan(path, bytes, around),
         Guest::Multiboot(at) => multiboot::plan(path, bytes, at, around),
         Guest::Linux => bzimage::plan(path, bytes, around),
-        Guest::Disk | Guest::Floppy => Ok(Plan::firmware()),
+        Guest::Disk | Guest::Floppy | Guest::Cdrom => Ok(Plan::firmware()),
     }
 }
 
@@ -217,6 +221,7 @@ impl Guest {
             Self::Linux => "a Linux kernel",
             Self::Disk => "a hard disk image",
             Self::Floppy => "a floppy image",
+            Self::Cdrom => "a CD image",
         }
     }
 }

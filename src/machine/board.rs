@@ -9,132 +9,34 @@ use crate::bus::phys::{PhysMap, VGA_WINDOW};
 use crate::bus::{Clock, Ticks, Width};
 use crate::device::Device;
 use crate::device::apic::Apic;
-use crate::device::ata::Ata;
+use crate::device::ata::{Ata, Unit};
 use crate::device::cmos::{Cmos, Machine};
-use crate::device::debug_ports::{self, DebugPorts};
+use crate::device::debug_ports::DebugPorts;
 use crate::device::disk::Disk;
 use crate::device::dma::Dma;
 use crate::device::fdc::Fdc;
 use crate::device::fw_cfg::{FwCfg, FwCfgConfig};
 use crate::device::i8042::I8042;
+use crate::device::ide::BusMaster;
 use crate::device::keymap::KeyEvent;
 use crate::device::mouse::MouseEvent;
-use crate::device::numeric::{self, Numeric};
-use crate::device::pci::{IoWindow, Pci, i440fx};
+use crate::device::numeric::Numeric;
+use crate::device::pci::{Pci, i440fx};
 use crate::device::pic::{Pic, PicState};
 use crate::device::pit::Pit;
-use crate::device::pm::{self, Pm};
+use crate::device::pm::Pm;
 use crate::device::uart::Uart;
 use crate::device::vga_text::{Screen, Vga};
 use crate::error::Error;
+use ports::{Chip, TIMED, routes, takes_wide, window_chip};
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 
-/// What answers at a port. The first [`TIMED`] of them act by themselves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-enum Chip {
-    Apic,
-    Pit,
-    I8042,
-    Cmos,
-    Com1,
-    Com2,
-    Ata0,
-    Ata1,
-    Fdc,
-    Pm,
-    Pic,
-    Dma,
-    Vga,
-    Pci,
-    FwCfg,
-    Debug,
-    Numeric,
-    None,
-}
-
-/// The chips that act by themselves, in the order of [`Chip`]. The APIC is reset before the chips that drive its pins.
-const TIMED: [Chip; 10] = [
-    Chip::Apic,
-    Chip::Pit,
-    Chip::I8042,
-    Chip::Cmos,
-    Chip::Com1,
-    Chip::Com2,
-    Chip::Ata0,
-    Chip::Ata1,
-    Chip::Fdc,
-    Chip::Pm,
-];
 /// ISA interrupts that no chip of the board has, so that PCI interrupts may be routed to them.
 const PIRQ_TARGETS: [u8; 4] = [5, 9, 10, 11];
 /// The system control interrupt of ACPI.
 const SCI: u8 = 9;
 const NEVER: Ticks = Ticks::MAX;
-
-/// First and last port of each chip.
-const PORTS: &[(u16, u16, Chip)] = &[
-    (0x000, 0x00f, Chip::Dma),
-    (0x020, 0x021, Chip::Pic),
-    (0x040, 0x043, Chip::Pit),
-    (0x060, 0x060, Chip::I8042),
-    (0x061, 0x061, Chip::Pit),
-    (0x064, 0x064, Chip::I8042),
-    (0x070, 0x071, Chip::Cmos),
-    (0x080, 0x080, Chip::Debug),
-    (0x081, 0x08f, Chip::Dma),
-    (0x092, 0x092, Chip::Debug),
-    (0x0a0, 0x0a1, Chip::Pic),
-    (pm::APMC, pm::APMS, Chip::Pm),
-    (0x0c0, 0x0df, Chip::Dma),
-    (0x0e9, 0x0e9, Chip::Debug),
-    (numeric::CLEAR, numeric::RESET, Chip::Numeric),
-    (0x0f4, 0x0f4, Chip::Debug),
-    (0x170, 0x177, Chip::Ata1),
-    (0x1f0, 0x1f7, Chip::Ata0),
-    (0x2f8, 0x2ff, Chip::Com2),
-    (0x376, 0x376, Chip::Ata1),
-    (0x3b4, 0x3b5, Chip::Vga),
-    (0x3ba, 0x3ba, Chip::Vga),
-    (0x3c0, 0x3cf, Chip::Vga),
-    (0x3d4, 0x3d5, Chip::Vga),
-    (0x3da, 0x3da, Chip::Vga),
-    (0x3f2, 0x3f5, Chip::Fdc),
-    (0x3f6, 0x3f6, Chip::Ata0),
-    (0x3f7, 0x3f7, Chip::Fdc),
-    (0x3f8, 0x3ff, Chip::Com1),
-    (0x402, 0x402, Chip::Debug),
-    (0x4d0, 0x4d1, Chip::Pic),
-    (0x510, 0x511, Chip::FwCfg),
-    (0xcf8, 0xcff, Chip::Pci),
-];
-
-/// What the chip at `port` is called in reports; one of a PCI function where firmware usually puts it.
-pub fn chip_name(port: u16) -> &'static str {
-    const MOVED: [(u16, u16, Chip); 1] = [(pm::USUAL_BASE, pm::USUAL_BASE + pm::PORTS - 1, Chip::Pm)];
-    let chip = PORTS.iter().chain(&MOVED).find(|(first, last, _)| (*first..=*last).contains(&port));
-    match chip.map_or(Chip::None, |&(_, _, chip)| chip) {
-        Chip::Pit => "timer",
-        Chip::I8042 => "keyboard",
-        Chip::Cmos => "CMOS",
-        Chip::Com1 => "COM1",
-        Chip::Com2 => "COM2",
-        Chip::Ata0 => "disk 0-1",
-        Chip::Ata1 => "disk 2-3",
-        Chip::Fdc => "floppy",
-        Chip::Pic => "interrupt controller",
-        Chip::Apic => "APIC",
-        Chip::Pm => "power management",
-        Chip::Dma => "DMA",
-        Chip::Vga => "VGA",
-        Chip::Pci => "PCI",
-        Chip::FwCfg => "fw_cfg",
-        Chip::Numeric => "x87 error latch",
-        Chip::Debug => "debug ports",
-        Chip::None => "nothing",
-    }
-}
 
 /// What a board is built from.
 #[derive(Default)]
@@ -147,10 +49,12 @@ pub struct BoardConfig {
     pub epoch: i64,
     /// The disks: device 0 and 1 of the first channel, then of the second.
     pub disks: [Option<Box<dyn Disk>>; 4],
+    /// The CD-ROM. Its drive is device 0 of the second channel, in the place of a disk.
+    pub cdrom: Option<Box<dyn Disk>>,
     /// The floppies in drives A and B.
     pub floppies: [Option<Box<dyn Disk>>; 2],
     /// Boot devices in the order of CMOS 3Dh and 38h, a digit each from the lowest: 1 floppy, 2 disk, 3 CD-ROM.
-    /// 0: the floppy first if there is one, then the disk.
+    /// 0: the floppy first if there is one, then the disk, then the CD-ROM if there is one.
     pub boot_order: u16,
     /// Whether a BIOS is installed: the firmware region then shows ROM after reset, else it is RAM.
     pub firmware: bool,
@@ -176,6 +80,7 @@ pub struct Board {
     vga: Vga,
     pci: Pci,
     pm: Option<Pm>,
+    ide: BusMaster,
     fw_cfg: FwCfg,
     debug: DebugPorts,
     numeric: Numeric,
@@ -194,11 +99,14 @@ impl Board {
     pub fn new(config: BoardConfig) -> Self {
         let clock = config.clock;
         let [d0, d1, d2, d3] = config.disks;
-        let ata = [Ata::new(clock, [d0, d1]), Ata::new(clock, [d2, d3])];
+        let [d0, d1, d2, d3] = [d0, d1, d2, d3].map(|disk| disk.map(Unit::disk));
+        let has_cdrom = config.cdrom.is_some();
+        let ata = [Ata::new(clock, [d0, d1]), Ata::new(clock, [config.cdrom.map(Unit::cdrom).or(d2), d3])];
         let fdc = Fdc::new(clock, config.floppies);
+        let cdrom_last = if has_cdrom { 0x300 } else { 0 };
         let boot_order = match config.boot_order {
-            0 if fdc.drive_types()[0] != 0 => 0x21,
-            0 => 0x12,
+            0 if fdc.drive_types()[0] != 0 => cdrom_last | 0x21,
+            0 => cdrom_last | 0x12,
             order => order,
         };
         let machine = Machine {
@@ -226,6 +134,7 @@ impl Board {
             vga: Vga::new(clock),
             pci,
             pm: config.acpi.then(|| Pm::new(clock)),
+            ide: BusMaster::default(),
             fw_cfg: FwCfg::new(config.ram_size, config.fw_cfg),
             debug: DebugPorts::new(),
             numeric: Numeric::default(),
@@ -244,6 +153,7 @@ impl Board {
         self.dma.reset();
         self.vga.reset();
         self.pci.reset();
+        self.ide.reset();
         self.fw_cfg.reset();
         self.debug.reset();
         self.numeric.reset();
@@ -317,6 +227,7 @@ impl Board {
             Chip::Dma => &mut self.dma,
             Chip::Vga => &mut self.vga,
             Chip::Pci => &mut self.pci,
+            Chip::Ide => &mut self.ide,
             Chip::FwCfg => &mut self.fw_cfg,
             Chip::Ata0 => &mut self.ata[0],
             Chip::Ata1 => &mut self.ata[1],
@@ -339,7 +250,11 @@ impl Board {
             Chip::Apic => {}
             Chip::Pm => self.drive_shared(),
             Chip::Debug => return self.settle_control(map),
-            Chip::Pci => return self.settle_pci(map),
+            Chip::Pci => {
+                self.settle_pci(map);
+                // Bus mastering may have been switched on.
+                return self.settle_ide(now, map);
+            }
             Chip::Numeric => return self.set_irq(13, self.numeric.irq()),
             Chip::Pit => {
                 if self.pit.take_edge() {
@@ -353,8 +268,9 @@ impl Board {
             Chip::Cmos => self.set_irq(8, self.cmos.irq()),
             Chip::Com1 => self.settle_serial(0, 4),
             Chip::Com2 => self.settle_serial(1, 3),
-            Chip::Ata0 => self.set_irq(14, self.ata[0].irq()),
-            Chip::Ata1 => self.set_irq(15, self.ata[1].irq()),
+            Chip::Ata0 => self.settle_ata(0, now, map),
+            Chip::Ata1 => self.settle_ata(1, now, map),
+            Chip::Ide => return self.settle_ide(now, map),
             Chip::Fdc => self.settle_floppy(now, map),
         }
         self.reschedule(chip);
@@ -513,7 +429,17 @@ impl Board {
     /// Hashes the state of every chip.
     pub fn hash_state(&self, h: &mut impl Hasher) {
         (&self.pic, &self.apic, &self.pit, &self.i8042, &self.cmos, &self.com, &self.ata).hash(h);
-        (&self.fdc, &self.dma, &self.vga, &self.pci, &self.pm, &self.fw_cfg, &self.debug, &self.numeric)
+        (
+            &self.fdc,
+            &self.dma,
+            &self.vga,
+            &self.pci,
+            &self.pm,
+            &self.ide,
+            &self.fw_cfg,
+            &self.debug,
+            &self.numeric,
+        )
             .hash(h);
         (self.reset_requested, self.next).hash(h);
     }
@@ -592,37 +518,13 @@ impl Board {
     }
 }
 
-/// Whether the register at `port` is wider than a byte.
-fn takes_wide(chip: Chip, port: u16) -> bool {
-    match chip {
-        Chip::Ata0 | Chip::Ata1 => port & 0x207 == 0,
-        Chip::Pci => true,
-        Chip::FwCfg => port == crate::device::fw_cfg::SELECTOR,
-        Chip::Debug => port == debug_ports::EXIT,
-        _ => false,
-    }
-}
-
-/// The chip behind the ports of a PCI function.
-fn window_chip(window: IoWindow) -> Option<Chip> {
-    match (window.devfn, window.bar) {
-        (i440fx::PM, i440fx::PMBASE) => Some(Chip::Pm),
-        _ => None,
-    }
-}
-
-fn routes() -> Box<[Chip; 0x1_0000]> {
-    let mut route = Box::new([Chip::None; 0x1_0000]);
-    for &(first, last, chip) in PORTS {
-        route[usize::from(first)..=usize::from(last)].fill(chip);
-    }
-    route
-}
-
+mod bus_master;
 mod interrupts;
+mod ports;
 mod save;
 #[cfg(test)]
 mod tests;
 mod wake;
 
+pub use ports::chip_name;
 pub use save::State;

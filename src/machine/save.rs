@@ -126,7 +126,7 @@ impl Machine {
         self.tell_monitor();
     }
 
-    /// A machine in `state`, with `disks` and `floppies` attached.
+    /// A machine in `state`, with `disks`, `floppies` and `cdrom` attached.
     ///
     /// # Errors
     /// As [`Machine::new`] and [`Machine::restore`].
@@ -134,9 +134,11 @@ impl Machine {
         state: &State,
         disks: [Option<Box<dyn Disk>>; 4],
         floppies: [Option<Box<dyn Disk>>; 2],
+        cdrom: Option<Box<dyn Disk>>,
     ) -> Result<Self> {
         let ram_size = state.ram_size();
-        let board = BoardConfig { clock: state.clock, ram_size, disks, floppies, ..BoardConfig::default() };
+        let board =
+            BoardConfig { clock: state.clock, ram_size, disks, floppies, cdrom, ..BoardConfig::default() };
         let mut machine = Self::new(Config { ram_size, board, bios: None, vga_bios: None })?;
         machine.restore(state)?;
         Ok(machine)

@@ -42,7 +42,7 @@ impl Kind {
     /// The version of the payload; it moves on with every change of what is in it.
     fn version(self) -> u32 {
         match self {
-            Self::Snapshot => 8,
+            Self::Snapshot => 9,
             Self::Recording => 4,
         }
     }

@@ -35,9 +35,11 @@ pub struct Snapshot {
     pub disks: Vec<Drive>,
     /// Its floppies, in order.
     pub floppies: Vec<Drive>,
+    /// Its CD-ROM.
+    pub cdrom: Option<Drive>,
 }
 
-/// A disk or floppy that a saved machine had.
+/// A disk, floppy or CD-ROM that a saved machine had.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drive {
     /// The image's name.

@@ -29,10 +29,11 @@ const SELECTOR_LDT: u16 = 0xa0;
 
 /// Ports with something behind them.
 #[rustfmt::skip]
-const PORTS: [u16; 48] = [
+const PORTS: [u16; 64] = [
     0x00, 0x04, 0x05, 0x08, 0x0a, 0x0b, 0x0c, 0x0f, 0x20, 0x21, 0x40, 0x42, 0x43, 0x60, 0x61, 0x64,
     0x70, 0x71, 0x80, 0x81, 0x92, 0xa0, 0xa1, 0xc0, 0xd6, 0x1f0, 0x1f1, 0x1f2, 0x1f6, 0x1f7, 0x170, 0x177,
     0x2f8, 0x3c0, 0x3c4, 0x3ce, 0x3d4, 0x3da, 0x3f2, 0x3f4, 0x3f5, 0x3f6, 0x3f8, 0x3f9, 0x3fc, 0x510, 0xcf8, 0xcfc,
+    0x172, 0x174, 0x175, 0x176, 0x170, 0x177, 0x376, 0x1f3, 0xcf8, 0xcfc, 0xc000, 0xc002, 0xc004, 0xc008, 0xc00a, 0xc00c,
 ];
 
 /// Openings of instructions that reach far; operands follow from the noise.
@@ -65,8 +66,17 @@ pub(crate) fn machine(data: &mut Bytes) -> Machine {
     if data.chance(160) {
         interrupts(&mut m, data);
     }
+    bus_master(&mut m);
     code(&mut m, data);
     m
+}
+
+/// The registers of the IDE function's bus master at C000h, as firmware places them.
+fn bus_master(m: &mut Machine) {
+    for (port, value) in [(0xcf8, 0x8000_0920), (0xcfc, 0xc000), (0xcf8, 0x8000_0904), (0xcfc, 5)] {
+        m.world.board.port_write(port, Width::Dword, value, 0, &mut m.world.map);
+    }
+    m.world.settle();
 }
 
 /// Interrupt controllers and timer as an operating system sets them up, the timer fast.
@@ -103,11 +113,13 @@ fn config(data: &mut Bytes) -> Config {
         (sectors != 0).then(|| Box::new(MemoryDisk::new(vec![0x5a; sectors * 512 - 7])) as Box<dyn Disk>)
     };
     let (disks, floppies) = ([disk(), None, None, disk()], [disk(), disk()]);
+    let cdrom = disk();
     let board = BoardConfig {
         clock: Clock::new(data.pick(&[100_000_000, 1000, 20_000, 1_000_000, 100_000_000_000])),
         ram_size,
         epoch: 946_684_799,
         disks,
+        cdrom,
         floppies,
         firmware: data.chance(32),
         apic: data.chance(128),

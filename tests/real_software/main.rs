@@ -3,6 +3,7 @@
 //! Packages are fetched into `.cache/debian` by `fetch.sh`. Where they cannot be had the test says SKIPPED, and why,
 //! on standard error. `SUBRING_FULL=1` runs everything (minutes in a debug build), and then a skip is a failure.
 
+mod cdrom;
 mod fetch;
 mod gnumach;
 mod grub;

@@ -23,6 +23,8 @@ pub(crate) struct Parts {
     pub(crate) disks: Vec<PathBuf>,
     /// Floppy images, likewise.
     pub(crate) floppies: Vec<PathBuf>,
+    /// A CD image, booted first.
+    pub(crate) cdrom: Option<PathBuf>,
     /// A Multiboot or Linux kernel, instead of firmware.
     pub(crate) kernel: Option<PathBuf>,
     /// Its command line.
@@ -39,6 +41,7 @@ impl Default for Parts {
             bios: None,
             disks: vec![],
             floppies: vec![],
+            cdrom: None,
             kernel: None,
             cmdline: None,
             initrd: None,
@@ -72,6 +75,8 @@ impl Lab {
             vga_bios: parts.bios.as_ref().map(|(_, vga)| std::fs::read(vga).unwrap()),
             disks: drives(parts.disks),
             floppies: drives(parts.floppies),
+            cdrom_first: parts.cdrom.is_some(),
+            cdrom: parts.cdrom.as_deref().map(drive),
             trace: None,
             gdb: None,
             monitor: None,

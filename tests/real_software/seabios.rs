@@ -35,7 +35,7 @@ fn boots_the_disk(name: &str) {
             "Turning on vga text mode console",
             "ATA controller 1 at 1f0/3f4/0 (irq 14",
             "Found 0 lpt ports\nFound 2 serial ports",
-            "ata0-0: SUBRING DISK ATA-4 Hard-Disk",
+            "ata0-0: SUBRING DISK ATA-6 Hard-Disk",
             "PS2 keyboard initialized",
             "e820 map has 6 items",
             "Booting from Hard Disk...\nBooting from 0000:7c00",

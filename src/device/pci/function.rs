@@ -17,6 +17,8 @@ pub(super) const OWN: usize = 0x40;
 const COMMAND_IO: u8 = 1 << 0;
 /// Command: it answers in memory space.
 const COMMAND_MEMORY: u8 = 1 << 1;
+/// Command: it may be a bus master.
+const COMMAND_MASTER: u8 = 1 << 2;
 const MULTIFUNCTION: u8 = 1 << 7;
 /// A base address register of I/O space.
 const BAR_IO: u32 = 1;
@@ -70,9 +72,10 @@ impl Function {
     }
 
     /// The same with base address register `n` (0-5) for `ports` I/O ports, a power of two from 4 to 256. Software
-    /// finds the size by writing ones (PCI 2.1, 6.2.5.1).
+    /// finds the size by writing ones (PCI 2.1, 6.2.5.1). All 32 bits of the address are kept, as firmware that
+    /// reckons with 32 bits expects; beyond 64 KiB nothing answers.
     pub fn with_io_bar(self, n: usize, ports: u32) -> Self {
-        let mask = !(ports - 1) & 0xffff;
+        let mask = !(ports - 1);
         self.with(BARS + 4 * n, &BAR_IO.to_le_bytes()).keeps(BARS + 4 * n, &mask.to_le_bytes())
     }
 
@@ -113,13 +116,18 @@ impl Function {
         self.config[COMMAND] & COMMAND_IO != 0
     }
 
+    /// Whether the function may move data to and from memory.
+    pub fn is_bus_master(&self) -> bool {
+        self.config[COMMAND] & COMMAND_MASTER != 0
+    }
+
     /// The first port and the number of ports of base address register `n`, while the function answers there.
     pub fn io_bar(&self, n: usize) -> Option<(u16, u16)> {
         let at = BARS + 4 * n;
         let mask = u32::from_le_bytes([0, 1, 2, 3].map(|i| self.writable[at + i]));
         let value = self.dword(at);
         let base = value & mask;
-        let mapped = self.decodes_io() && value & BAR_IO != 0 && base != 0;
+        let mapped = self.decodes_io() && value & BAR_IO != 0 && base != 0 && base <= 0xffff;
         mapped.then(|| (base as u16, (!mask & 0xffff) as u16 + 1))
     }
 
@@ -149,7 +157,7 @@ mod tests {
         let mut f = Function::new(8, 0x8086, 0x7010, 0x01_01_80).with_io_bar(4, 16).with_memory_bar(0, 4096);
         assert_eq!(f.dword(0x20), 1);
         write(&mut f, 0x20, !0);
-        assert_eq!(f.dword(0x20), 0xfff1);
+        assert_eq!(f.dword(0x20), 0xffff_fff1);
         write(&mut f, 0x10, !0);
         assert_eq!(f.dword(0x10), 0xffff_f000);
         write(&mut f, 0x14, !0);

@@ -45,10 +45,12 @@ pub fn isa_bridge() -> Function {
         .keeps(PIRQ, &[0x8f; 4])
 }
 
-/// The 82371SB's function 1: both channels at the legacy ports, no bus master.
+/// The 82371SB's function 1: both channels at the legacy ports, which answer whatever IDETIM says, and the bus master at
+/// base address 4.
 pub fn ide() -> Function {
-    Function::new(IDE, 0x8086, 0x7010, 0x01_01_00)
+    Function::new(IDE, 0x8086, 0x7010, 0x01_01_80)
         .with(0x04, &[1, 0, 0x80, 0x02])
+        .with_io_bar(4, 16)
         .with(0x40, &[0x00, 0x80, 0x00, 0x80])
         .keeps_own()
 }

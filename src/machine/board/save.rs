@@ -12,6 +12,7 @@ use crate::device::dma::Dma;
 use crate::device::fdc::Fdc;
 use crate::device::fw_cfg::FwCfg;
 use crate::device::i8042::I8042;
+use crate::device::ide::BusMaster;
 use crate::device::numeric::Numeric;
 use crate::device::pci::Pci;
 use crate::device::pic::Pic;
@@ -38,6 +39,7 @@ pub struct State {
     vga: Vga,
     pci: Pci,
     pm: Option<Pm>,
+    ide: BusMaster,
     fw_cfg: FwCfg,
     debug: DebugPorts,
     numeric: Numeric,
@@ -45,7 +47,7 @@ pub struct State {
     due: [Ticks; super::TIMED.len()],
     next: Ticks,
     unclaimed: BTreeMap<u16, u64>,
-    /// By drive: four disks, two floppies. Each with its size in sectors.
+    /// By drive: four disks, the third of which may be the CD-ROM, and two floppies. Each with its size in sectors.
     media: [Option<(u64, Content)>; 6],
 }
 
@@ -70,6 +72,7 @@ impl Board {
             vga: self.vga.clone(),
             pci: self.pci.clone(),
             pm: self.pm.clone(),
+            ide: self.ide.clone(),
             fw_cfg: self.fw_cfg.clone(),
             debug: self.debug.clone(),
             numeric: self.numeric.clone(),
@@ -108,6 +111,7 @@ impl Board {
         self.vga = state.vga.clone();
         self.pci = state.pci.clone();
         self.pm = state.pm.clone();
+        self.ide = state.ide.clone();
         self.fw_cfg = state.fw_cfg.clone();
         self.debug = state.debug.clone();
         self.numeric = state.numeric.clone();
@@ -120,8 +124,8 @@ impl Board {
 
     fn restore_media(&mut self, state: &State) -> Result<()> {
         let [first, second] = &mut self.ata;
-        let [a, b] = first.disks_mut();
-        let [c, d] = second.disks_mut();
+        let [a, b] = first.media_mut();
+        let [c, d] = second.media_mut();
         let [e, f] = self.fdc.disks_mut();
         for (n, (disk, saved)) in [a, b, c, d, e, f].into_iter().zip(&state.media).enumerate() {
             let same = match (disk, saved) {
@@ -139,8 +143,8 @@ impl Board {
 
     /// The media: four disks, two floppies.
     fn media(&self) -> [Option<&dyn Disk>; 6] {
-        let [a, b] = self.ata[0].disks();
-        let [c, d] = self.ata[1].disks();
+        let [a, b] = self.ata[0].media();
+        let [c, d] = self.ata[1].media();
         let [e, f] = self.fdc.disks();
         [a, b, c, d, e, f]
     }

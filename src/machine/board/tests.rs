@@ -1,5 +1,6 @@
 //! Tests of the board: wiring, ports, and the chips together.
 
+use super::ports::PORTS;
 use super::*;
 use crate::bus::phys::Target;
 use crate::device::apic::{IO_APIC, LOCAL_APIC};
@@ -96,6 +97,7 @@ fn board_with_drives() -> (Board, PhysMap) {
     let config = BoardConfig {
         ram_size: 4 << 20,
         disks: [disk(b'd', 2016), None, None, None],
+        cdrom: disk(b'c', 400),
         floppies: [disk(b'f', 2880), None],
         firmware: true,
         apic: true,
@@ -128,6 +130,61 @@ fn a_disk_sector_comes_through_the_data_port_with_irq_14() {
     board.port_write(0xa0, Width::Byte, 0x0a, 0, &mut map);
     assert_eq!(board.port_read(0xa0, Width::Byte, 1_000_000, &mut map) & 0x40, 0x40);
     assert_eq!(board.port_read(0x1f0, Width::Dword, 1_000_000, &mut map), 0x6464_6464);
+}
+
+/// The IDE function's base address 4 at C000h, and the function a bus master.
+fn map_bus_master(board: &mut Board, map: &mut PhysMap) {
+    for (register, value) in [(0x20, 0xc000), (0x04, 5)] {
+        board.port_write(0xcf8, Width::Dword, 0x8000_0900 | register, 0, map);
+        board.port_write(0xcfc, Width::Dword, value, 0, map);
+    }
+}
+
+#[test]
+fn disk_sectors_come_by_bus_master_dma_once_both_sides_are_ready() {
+    let (mut board, mut map) = board_with_drives();
+    board.port_read(0xc002, Width::Byte, 0, &mut map);
+    assert_eq!(board.unclaimed_ports().get(&0xc002), Some(&1), "not mapped yet");
+    map_bus_master(&mut board, &mut map);
+    // Two regions, across a page and of 1024 bytes in all.
+    let table = [0x2f00u32, 512, 0x4000, 0x8000_0000 | 512];
+    map.write(GuestPhys(0x1000), &table.map(u32::to_le_bytes).concat());
+    board.port_write(0xc004, Width::Dword, 0x1000, 0, &mut map);
+    let command = [(0x1f2, 2), (0x1f3, 0), (0x1f4, 0), (0x1f5, 0), (0x1f6, 0xe0), (0x1f7, 0xc8)];
+    for (port, value) in [(0xc002, 6), (0xc000, 8)].into_iter().chain(command) {
+        board.port_write(port, Width::Byte, value, 0, &mut map);
+    }
+    run(&mut board, 1_000_000, &mut map);
+    let byte = |map: &PhysMap, at| {
+        let mut got = [0];
+        map.read(GuestPhys(at), &mut got);
+        got[0]
+    };
+    assert_eq!(byte(&map, 0x2f00), 0, "the bus master is not started");
+    assert_eq!(board.port_read(0xc002, Width::Byte, 1_000_000, &mut map), 0);
+    board.port_write(0xc000, Width::Byte, 9, 1_000_000, &mut map);
+    assert_eq!(
+        [0x2eff, 0x2f00, 0x30ff, 0x3100, 0x41ff, 0x4200].map(|at| byte(&map, at)),
+        [0, b'd', b'd', 0, b'd', 0]
+    );
+    assert_eq!(board.port_read(0xc002, Width::Byte, 1_000_000, &mut map), 4, "done, and IRQ 14");
+    assert_eq!(board.port_read(0x1f7, Width::Byte, 1_000_000, &mut map), 0x50);
+}
+
+#[test]
+fn dma_waits_until_the_function_may_be_a_bus_master() {
+    let (mut board, mut map) = board_with_drives();
+    map_bus_master(&mut board, &mut map);
+    board.port_write(0xcfc, Width::Dword, 1, 0, &mut map);
+    map.write(GuestPhys(0x1000), &[0, 0x20, 0, 0, 0, 2, 0, 0x80]);
+    board.port_write(0xc004, Width::Dword, 0x1000, 0, &mut map);
+    for (port, value) in [(0x1f2, 1), (0x1f6, 0xe0), (0x1f7, 0xc8), (0xc000, 9)] {
+        board.port_write(port, Width::Byte, value, 0, &mut map);
+    }
+    run(&mut board, 1_000_000, &mut map);
+    assert_eq!(board.port_read(0xc002, Width::Byte, 1_000_000, &mut map), 1);
+    board.port_write(0xcfc, Width::Dword, 5, 1_000_000, &mut map);
+    assert_eq!(board.port_read(0xc002, Width::Byte, 1_000_000, &mut map), 4);
 }
 
 #[test]
@@ -208,6 +265,7 @@ fn window(value: u32) -> GuestPhys {
 
 fn random_port_access(seed: u64) {
     let (mut board, mut map) = board_with_drives();
+    map_bus_master(&mut board, &mut map);
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut random = move || {
         state ^= state << 13;
@@ -219,7 +277,8 @@ fn random_port_access(seed: u64) {
     for _ in 0..400_000 {
         let r = random();
         now += if r & 0xff00 == 0 { r >> 40 } else { r >> 56 };
-        let (first, last, _) = PORTS[(r >> 8) as usize % PORTS.len()];
+        let bus_master = (0xc000, 0xc00f, Chip::Ide);
+        let (first, last, _) = *PORTS.get((r >> 8) as usize % (PORTS.len() + 2)).unwrap_or(&bus_master);
         let port = first + (r >> 24) as u16 % (last - first + 1);
         let width = [Width::Byte, Width::Byte, Width::Word, Width::Dword][(r & 3) as usize];
         let value = random() as u32;
