@@ -14,12 +14,15 @@ CFLAGS="-m32 -std=gnu11 -Wall -Wextra -Werror -O2 -march=i686 -mtune=generic -ma
   -fno-ident -fno-common -fno-strict-aliasing -fno-tree-loop-distribute-patterns -fno-optimize-sibling-calls
   -mno-sse -mno-mmx -mno-80387 -mpreferred-stack-boundary=2 -g0"
 LDFLAGS="-m elf_i386 -n -static --build-id=none --no-warn-rwx-segments -z noexecstack"
+DEBUG="-g -gdwarf-5 -O1 -fno-ipa-sra -fno-omit-frame-pointer -mno-omit-leaf-frame-pointer -fno-shrink-wrap
+  -ffile-prefix-map=$PWD=guest-programs"
 BASE="lib/boot.S lib/console.c lib/memory.c"
 TRAPS="lib/segments.c lib/traps.c lib/traps.S"
 RINGS="rings/kernel.c rings/memory.c rings/task.c rings/syscall.c rings/entry.S rings/user.c"
 BENCH="bench/bench.c bench/compute.c bench/memory.c bench/branches.c bench/system.c bench/user.S"
 
-# One line per image: image, extra flags (or -), linker script, sources.
+# One line per image: image, extra flags (or -), linker script, sources. `debug` is with source lines, which name no
+# folder of the machine that builds; `packed` the same with compressed sections.
 images() {
   cat <<LIST
 hello/hello.elf               -        lib/link.ld     $BASE hello/hello.c
@@ -30,6 +33,8 @@ nano/nano.elf                 -        lib/link.ld     $BASE $TRAPS lib/options.
 nano/nano-clean.elf           -DCLEAN  lib/link.ld     $BASE $TRAPS lib/options.c nano/nano.c nano/ops.S
 smc/smc.elf                   -        lib/link.ld     $BASE smc/smc.c smc/code.S
 bench/bench.elf               -        lib/link.ld     $BASE $TRAPS lib/options.c $BENCH
+nested/nested.elf             debug    lib/link.ld     $BASE nested/nested.c
+nested/nested-packed.elf      packed   lib/link.ld     $BASE nested/nested.c
 LIST
 }
 
@@ -38,7 +43,12 @@ versions() { gcc --version | head -n 1; ld --version | head -n 1; }
 # build_image OUT FLAGS SCRIPT SOURCE...
 build_image() {
   out=$1 flags=$2 script=$3; shift 3
-  [ "$flags" = - ] && flags=
+  pack=
+  case $flags in
+    -) flags= ;;
+    debug) flags=$DEBUG ;;
+    packed) flags=$DEBUG pack=--compress-debug-sections=zlib ;;
+  esac
   objects=
   for source in "$@"; do
     object=$scratch/$(echo "$source" | tr / _).o
@@ -47,7 +57,7 @@ build_image() {
     objects="$objects $object"
   done
   # shellcheck disable=SC2086
-  ld $LDFLAGS -T "$script" -o "$out" $objects
+  ld $LDFLAGS $pack -T "$script" -o "$out" $objects
   chmod 644 "$out"
 }
 

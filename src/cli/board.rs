@@ -9,6 +9,7 @@ use crate::addr::GuestPhys;
 use crate::bus::{Clock, Ticks};
 use crate::debug;
 use crate::debug::gdb::{Mourning, Over, Server, Turn};
+use crate::debug::source::Source;
 use crate::device::cp437;
 use crate::device::disk::{Disk, MemoryDisk, Snapshot};
 use crate::device::fw_cfg::FwCfgConfig;
@@ -17,7 +18,7 @@ use crate::device::mouse::MouseEvent;
 use crate::device::overlay::Overlay;
 use crate::error::{Error, Result};
 use crate::load::acpi::{self, Wanted};
-use crate::load::{Entry, Symbol};
+use crate::load::{DebugSections, Entry, Symbol};
 use crate::machine::board::BoardConfig;
 use crate::machine::{
     Config, HistoryConfig, Input, Limits as MachineLimits, Machine, Outcome as MachineOutcome, Wants, Watcher,
@@ -55,7 +56,7 @@ pub(super) fn bare(spec: Spec) -> Result<Bare> {
             let floppies = drives(spec.floppies, &mut over);
             let mut machine = Machine::from_state(&saved.state, disks, floppies, cdrom)?;
             virtualize(&mut machine, spec.monitor)?;
-            pc(machine, spec.trace, spec.gdb, over, saved.reboots, Vec::new())
+            pc(machine, spec.trace, spec.gdb, over, saved.reboots, Vec::new(), None)
         }
         None => build_new(spec),
     }
@@ -68,15 +69,21 @@ fn pc(
     over: Option<Vec<Overlay>>,
     reboots: bool,
     symbols: Vec<Symbol>,
+    debug: Option<DebugSections>,
 ) -> Result<Bare> {
-    let trace = trace.map(|t| watch(&mut machine, t));
+    let traced = trace.as_ref().is_some_and(|t| t.what.contains(TraceFilter::INSN));
+    let source = debug.as_ref().filter(|_| traced).map(|debug| Rc::new(Source::new(debug)));
+    if let Some(trouble) = source.as_ref().and_then(|s| s.trouble()) {
+        super::tell(&format!("subring: note: debug information unusable: {trouble}\n"));
+    }
+    let trace = trace.map(|t| watch(&mut machine, t, source.clone()));
     let media = over.clone().unwrap_or_default();
     if let Some(history) = over.zip(gdb.and_then(|g| usize::try_from(g.history).ok())) {
         let (media, cap) = history;
         machine.keep_history(HistoryConfig { cap, interval: HISTORY_INTERVAL, reboots, media });
     }
     let gdb = listen(gdb.map(|g| g.port))?;
-    Ok(Bare { machine, trace, gdb, media, reboots, symbols, died: debug::Ending::Limit })
+    Ok(Bare { machine, trace, gdb, media, reboots, symbols, debug, source, died: debug::Ending::Limit })
 }
 
 /// Where to collect what is put over the media, when a history is kept.
@@ -127,7 +134,7 @@ fn build_new(spec: Spec) -> Result<Bare> {
     }
     spec.plan.carry_out(&mut machine);
     virtualize(&mut machine, spec.monitor)?;
-    pc(machine, spec.trace, spec.gdb, over, firmware, spec.plan.symbols)
+    pc(machine, spec.trace, spec.gdb, over, firmware, spec.plan.symbols, spec.plan.debug)
 }
 
 /// Puts the machine under the monitor that is asked for.
@@ -178,7 +185,7 @@ fn medium(drive: Drive) -> Box<dyn Disk> {
     }
 }
 
-fn watch(machine: &mut Machine, trace: Trace) -> Rc<RefCell<TraceWriter>> {
+fn watch(machine: &mut Machine, trace: Trace, source: Option<Rc<Source>>) -> Rc<RefCell<TraceWriter>> {
     let wants = Wants {
         insn: trace.what.contains(TraceFilter::INSN),
         fault: trace.what.contains(TraceFilter::FAULT),
@@ -186,7 +193,7 @@ fn watch(machine: &mut Machine, trace: Trace) -> Rc<RefCell<TraceWriter>> {
         port: trace.what.contains(TraceFilter::PORT),
         memory: trace.what.contains(TraceFilter::MEM),
     };
-    let writer = Rc::new(RefCell::new(TraceWriter::new(trace.to)));
+    let writer = Rc::new(RefCell::new(TraceWriter::new(trace.to, source)));
     machine.watch(Some(Watcher { wants, sink: Box::new(Rc::clone(&writer)) }));
     writer
 }
@@ -202,6 +209,9 @@ pub(super) struct Bare {
     reboots: bool,
     /// The kernel's names for its addresses.
     symbols: Vec<Symbol>,
+    /// Its debug information, and that read, if a trace has asked for it.
+    debug: Option<DebugSections>,
+    source: Option<Rc<Source>>,
     /// How the last run ended.
     died: debug::Ending,
 }
@@ -358,7 +368,9 @@ impl Pc for Bare {
     }
 
     fn post_mortem(&self) -> Option<debug::Report> {
-        debug::post_mortem(&self.machine, &self.died, &self.symbols)
+        let read = || Some(Rc::new(Source::new(self.debug.as_ref()?)));
+        let source = self.source.clone().or_else(read);
+        debug::post_mortem(&self.machine, &self.died, &self.symbols, source.as_deref())
     }
 
     fn take_host_error(&mut self) -> Option<Error> {

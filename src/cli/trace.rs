@@ -1,5 +1,6 @@
 //! `--trace`: events as lines of text.
 
+use crate::debug::source::{Place, Source};
 use crate::decode::disassemble;
 use crate::error::{Error, Result};
 use crate::event::{Event, Sink};
@@ -12,14 +13,18 @@ use std::rc::Rc;
 pub struct TraceWriter {
     to: io::BufWriter<Box<dyn Write>>,
     line: String,
+    /// Where source lines are looked up, and the last one.
+    source: Option<Rc<Source>>,
+    place: Option<Place>,
     /// What went wrong first; nothing is written after it.
     failed: Option<io::Error>,
 }
 
 impl TraceWriter {
-    /// A writer to `to`.
-    pub fn new(to: Box<dyn Write>) -> Self {
-        Self { to: io::BufWriter::new(to), line: String::new(), failed: None }
+    /// A writer to `to`. With `source`, an instruction that is of another source line than the one before names it.
+    pub fn new(to: Box<dyn Write>, source: Option<Rc<Source>>) -> Self {
+        let to = io::BufWriter::new(to);
+        Self { to, line: String::new(), source, place: None, failed: None }
     }
 
     /// Writes out what is buffered.
@@ -34,6 +39,21 @@ impl TraceWriter {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Adds the source line of an instruction. Kernels with debug information have segments with base 0.
+    fn name_place(&mut self, event: &Event<'_>) {
+        let (Some(source), Event::Insn { eip, code32: true, .. }) = (&self.source, event) else { return };
+        let place = source.place(*eip);
+        if place != self.place
+            && let Some(place) = &place
+        {
+            self.line.truncate(self.line.trim_end().len());
+            let text = source.text(place).unwrap_or_default();
+            let named = format!("{:<72}  ; {place}  {}", self.line, text.trim());
+            self.line = named.trim_end().to_owned() + "\n";
+        }
+        self.place = place;
     }
 
     fn put(&mut self) {
@@ -51,6 +71,7 @@ impl Sink for Rc<RefCell<TraceWriter>> {
         writer.line.clear();
         // Writing to a string cannot fail.
         let _ = describe(&mut writer.line, now, event);
+        writer.name_place(event);
         writer.put();
     }
 }

@@ -1,6 +1,7 @@
 //! The code around EIP, and who called it.
 
 use super::facts::Facts;
+use super::source::{Excerpt, Place};
 use super::{Caller, CodeLine};
 use crate::addr::Linear;
 use crate::cpu::{Activity, gpr};
@@ -27,7 +28,17 @@ pub(super) fn around(f: &Facts<'_>) -> Vec<CodeLine> {
         at = at.wrapping_add(len);
     }
     let mut named = None;
-    starts.iter().map(|&at| line(f, at, &mut named)).collect()
+    let mut lines: Vec<CodeLine> = starts.iter().map(|&at| line(f, at, &mut named)).collect();
+    let mut before: Option<Place> = None;
+    for line in &mut lines {
+        let place = f.source.and_then(|s| s.place(linear(f, line.eip)));
+        if place != before {
+            line.source_text = place.as_ref().and_then(|place| f.source?.text(place));
+            line.source.clone_from(&place);
+        }
+        before = place;
+    }
+    lines
 }
 
 /// The starts of the instructions from `start` up to `eip`, if they end right there.
@@ -43,9 +54,12 @@ fn arrives(f: &Facts<'_>, start: u32, eip: u32) -> Option<Vec<u32>> {
     Some(starts)
 }
 
+fn linear(f: &Facts<'_>, eip: u32) -> u32 {
+    f.cpu.seg(SegReg::Cs).base.wrapping_add(eip)
+}
+
 fn bytes(f: &Facts<'_>, eip: u32) -> Vec<u8> {
-    let at = f.cpu.seg(SegReg::Cs).base.wrapping_add(eip);
-    f.machine.world.peek(f.cpu, Linear(at), MAX_INSN_LEN)
+    f.machine.world.peek(f.cpu, Linear(linear(f, eip)), MAX_INSN_LEN)
 }
 
 fn length(f: &Facts<'_>, eip: u32) -> Option<u32> {
@@ -61,11 +75,19 @@ fn line(f: &Facts<'_>, eip: u32, named: &mut Option<String>) -> CodeLine {
     let hex: Vec<String> = bytes[..len].iter().map(|b| format!("{b:02x}")).collect();
     let text =
         if bytes.is_empty() { "(not mapped)".into() } else { disassemble(&bytes, f.cpu.code32(), eip) };
-    let symbol = f.symbol(f.cpu.seg(SegReg::Cs).base.wrapping_add(eip));
+    let symbol = f.symbol(linear(f, eip));
     let function = symbol.as_deref().map(|s| s.split('+').next().unwrap_or(s).to_owned());
     let shown = if function == *named { None } else { symbol };
     *named = function;
-    CodeLine { eip, symbol: shown, bytes: hex.join(" "), text, current: eip == f.cpu.eip }
+    CodeLine {
+        eip,
+        symbol: shown,
+        bytes: hex.join(" "),
+        text,
+        current: eip == f.cpu.eip,
+        source: None,
+        source_text: None,
+    }
 }
 
 /// The callers by frame pointers: [EBP] is the caller's EBP, [EBP+4] where it goes on. It ends where the chain does
@@ -74,7 +96,8 @@ pub(super) fn backtrace(f: &Facts<'_>) -> Vec<Caller> {
     // HLT is behind EIP when it has run.
     let halted = f.cpu.activity == Activity::Halted;
     let symbol = if halted { f.caller(f.cpu.eip) } else { f.symbol(f.cpu.eip) };
-    let mut frames = vec![Caller { eip: f.cpu.eip, symbol }];
+    let inside = f.cpu.eip.wrapping_sub(u32::from(halted));
+    let mut frames = vec![caller(f, f.cpu.eip, inside, symbol)];
     if !f.cpu.code32() {
         return frames;
     }
@@ -86,11 +109,31 @@ pub(super) fn backtrace(f: &Facts<'_>) -> Vec<Caller> {
         if eip == 0 || eip == !0 {
             break;
         }
-        frames.push(Caller { eip, symbol: f.caller(eip) });
+        frames.push(caller(f, eip, eip.wrapping_sub(1), f.caller(eip)));
         if outer <= ebp {
             break;
         }
         ebp = outer;
     }
     frames
+}
+
+/// The frame of `eip`, with what the source says of the instruction that `inside` is in.
+fn caller(f: &Facts<'_>, eip: u32, inside: u32, symbol: Option<String>) -> Caller {
+    let mut inlined = f.source.map_or(Vec::new(), |s| s.functions(linear(f, inside)));
+    let source = match inlined.pop() {
+        Some(function) => function.place,
+        None => f.source.and_then(|s| s.place(linear(f, inside))),
+    };
+    Caller { eip, symbol, source, inlined }
+}
+
+/// The source around the instruction at EIP.
+pub(super) fn excerpt(f: &Facts<'_>, backtrace: &[Caller]) -> Option<Excerpt> {
+    let first = backtrace.first()?;
+    let place = match first.inlined.first() {
+        Some(function) => function.place.as_ref(),
+        None => first.source.as_ref(),
+    };
+    f.source?.excerpt(place?)
 }

@@ -1,6 +1,7 @@
 //! The report as text for a terminal.
 
 use super::Report;
+use super::source::Place;
 use std::fmt::Write;
 
 /// The report's text, many lines.
@@ -33,17 +34,36 @@ fn write(t: &mut String, r: &Report) -> std::fmt::Result {
     for line in r.registers.lines() {
         writeln!(t, "  {line}")?;
     }
+    if let Some(excerpt) = &r.source {
+        writeln!(t, "\nsource, {}:", excerpt.place)?;
+        for (n, line) in &excerpt.lines {
+            let mark = if *n == excerpt.place.line { "=>" } else { "  " };
+            writeln!(t, "  {}", format!("{mark} {n:>5}  {line}").trim_end())?;
+        }
+    }
+    if let Some(trouble) = &r.source_trouble {
+        writeln!(t, "\ndebug information unusable: {trouble}")?;
+    }
     writeln!(t, "\ncode:")?;
     for line in &r.code {
         if let Some(symbol) = &line.symbol {
             writeln!(t, "  {symbol}:")?;
+        }
+        if let Some(place) = &line.source {
+            let text = line.source_text.as_deref().unwrap_or("").trim_start();
+            writeln!(t, "     {}", format!("{place}  {text}").trim_end())?;
         }
         let mark = if line.current { "=>" } else { "  " };
         writeln!(t, "  {mark} {:08x}  {:<24} {}", line.eip, line.bytes, line.text)?;
     }
     writeln!(t, "\nbacktrace (by frame pointers):")?;
     for (n, c) in r.backtrace.iter().enumerate() {
-        writeln!(t, "  #{n:<2} {:08x}  {}", c.eip, c.symbol.as_deref().unwrap_or("?"))?;
+        let at = |place: &Option<Place>| place.as_ref().map_or(String::new(), |p| format!(" at {p}"));
+        write!(t, "  #{n:<2} {:08x}  ", c.eip)?;
+        for function in &c.inlined {
+            write!(t, "{}{}, inlined in\n                 ", function.name, at(&function.place))?;
+        }
+        writeln!(t, "{}{}", c.symbol.as_deref().unwrap_or("?"), at(&c.source))?;
     }
     if !r.events.is_empty() {
         writeln!(t, "\nlast events (tick, what, where):")?;

@@ -2,6 +2,7 @@
 //! ended the run, the instruction at EIP.
 
 use super::Ending;
+use super::source::Source;
 use crate::addr::{GuestPhys, Linear};
 use crate::bus::phys::Target;
 use crate::cpu::{Cpu, Eflags, Fault, Vector, gpr};
@@ -24,6 +25,7 @@ pub struct Facts<'a> {
     pub(super) cpu: &'a Cpu,
     pub(super) ending: Ending,
     pub(super) symbols: &'a [Symbol],
+    pub(super) source: Option<&'a Source>,
     /// The last event, and what was met while it was delivered; ends in the third fault of a triple fault.
     pub(super) chain: Vec<Link>,
     /// The last events, the oldest first.
@@ -35,7 +37,12 @@ pub struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    pub(super) fn new(machine: &'a Machine, ending: Ending, symbols: &'a [Symbol]) -> Self {
+    pub(super) fn new(
+        machine: &'a Machine,
+        ending: Ending,
+        symbols: &'a [Symbol],
+        source: Option<&'a Source>,
+    ) -> Self {
         let cpu = &machine.cpu;
         let history: Vec<Record> = machine.history.records().copied().collect();
         let bytes = machine.world.peek(cpu, Linear(cpu.linear_eip()), MAX_INSN_LEN);
@@ -44,7 +51,7 @@ impl<'a> Facts<'a> {
             _ => None,
         };
         let chain = chain(&history, ending);
-        Self { machine, cpu, ending, symbols, chain, history, bytes, insn }
+        Self { machine, cpu, ending, symbols, source, chain, history, bytes, insn }
     }
 
     /// What happened, in a sentence.

@@ -11,6 +11,7 @@ pub mod explain;
 mod facts;
 pub mod gdb;
 pub mod rules;
+pub mod source;
 mod walk;
 
 use crate::exec::event::TripleFault;
@@ -20,6 +21,7 @@ pub use explain::explain;
 use facts::Facts;
 pub use rules::{Diagnosis, diagnose};
 use serde::Serialize;
+use source::{Excerpt, Function, Place, Source};
 
 /// How the run ended, as far as a post-mortem may have to say something about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +58,12 @@ pub struct CodeLine {
     pub text: String,
     /// Whether EIP is here.
     pub current: bool,
+    /// The source line, if it is another than the one before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<Place>,
+    /// Its text, if the file is at hand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_text: Option<String>,
 }
 
 /// One frame of the backtrace.
@@ -65,6 +73,12 @@ pub struct Caller {
     pub eip: u32,
     /// The symbol and offset.
     pub symbol: Option<String>,
+    /// The source line in the function that the symbol names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<Place>,
+    /// The functions that are inlined there, the innermost first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub inlined: Vec<Function>,
 }
 
 /// All that there is to say.
@@ -78,6 +92,12 @@ pub struct Report {
     pub chain: Vec<Step>,
     /// The registers.
     pub registers: String,
+    /// The source around EIP, if the file is at hand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<Excerpt>,
+    /// Why there are no source lines, or not all, though there is debug information.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_trouble: Option<String>,
     /// The code around EIP.
     pub code: Vec<CodeLine>,
     /// Who called it, by frame pointers, the innermost first.
@@ -87,19 +107,27 @@ pub struct Report {
 }
 
 /// Why this guest died; `None` when a limit stopped a guest that was not stuck.
-pub fn post_mortem(machine: &Machine, ending: &Ending, symbols: &[Symbol]) -> Option<Report> {
-    let facts = Facts::new(machine, *ending, symbols);
+pub fn post_mortem(
+    machine: &Machine,
+    ending: &Ending,
+    symbols: &[Symbol],
+    source: Option<&Source>,
+) -> Option<Report> {
+    let facts = Facts::new(machine, *ending, symbols, source);
     let diagnoses = diagnose(&facts);
     if *ending == Ending::Limit && diagnoses.is_empty() {
         return None;
     }
+    let backtrace = code::backtrace(&facts);
     Some(Report {
         what: facts.what(),
         diagnoses,
         chain: chain::steps(&facts),
         registers: machine.registers(),
+        source: code::excerpt(&facts, &backtrace),
         code: code::around(&facts),
-        backtrace: code::backtrace(&facts),
+        backtrace,
         events: chain::events(&facts),
+        source_trouble: source.and_then(Source::trouble),
     })
 }

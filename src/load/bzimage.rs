@@ -131,7 +131,7 @@ pub fn plan(path: &Path, bytes: &[u8], around: &Around) -> Result<Plan> {
     }
     check_parts(path, &mut parts, around.mem)?;
     let entry = Entry::Linux { eip: KERNEL, esi: PARAMS, gdt: GDT };
-    Ok(Plan { writes: super::writes_of(&parts), entry, symbols: Vec::new(), notes: Vec::new() })
+    Ok(Plan { writes: super::writes_of(&parts), entry, symbols: Vec::new(), debug: None, notes: Vec::new() })
 }
 
 /// The command line with its terminating zero.

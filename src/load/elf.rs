@@ -3,7 +3,7 @@
 //! The entry point is a virtual address; where a segment is linked apart from where it is loaded (p_vaddr and
 //! p_paddr differ), the start is at the physical place of that address, as boot loaders do it.
 
-use super::{Around, Entry, Part, Plan, Symbol, check_parts, multiboot, stack_top, writes_of};
+use super::{Around, DebugSections, Entry, Part, Plan, Symbol, check_parts, multiboot, stack_top, writes_of};
 use crate::error::{Error, Result};
 use object::LittleEndian as Le;
 use object::elf::{self, FileHeader32, ProgramHeader32};
@@ -32,6 +32,7 @@ pub fn plan(path: &Path, bytes: &[u8], around: &Around) -> Result<Plan> {
         writes: writes_of(&image.parts),
         entry: Entry::Flat { eip: image.entry, eax: 0, ebx: 0, esp: stack_top(around.mem) },
         symbols: image.symbols,
+        debug: DebugSections::of(path, bytes),
         notes,
     })
 }

@@ -30,7 +30,7 @@ pub fn plan(path: &Path, bytes: &[u8], around: &Around) -> Result<Plan> {
         Mode::Real => real(path, at)?,
         Mode::Flat => Entry::Flat { eip: at, eax: 0, ebx: 0, esp: stack_top(around.mem) },
     };
-    Ok(Plan { writes: writes_of(&parts), entry, symbols: Vec::new(), notes: Vec::new() })
+    Ok(Plan { writes: writes_of(&parts), entry, symbols: Vec::new(), debug: None, notes: Vec::new() })
 }
 
 /// `0000:at` within the first 64 KiB, else the segment that starts at the paragraph of `at`.

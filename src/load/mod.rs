@@ -7,6 +7,7 @@
 pub mod acpi;
 pub mod bzimage;
 pub mod disk;
+mod dwarf;
 pub mod elf;
 pub mod flat;
 mod identify;
@@ -16,6 +17,7 @@ pub mod multiboot;
 use crate::addr::GuestPhys;
 use crate::error::{Error, Result};
 use crate::machine::Machine;
+pub use dwarf::DebugSections;
 pub use identify::{HEAD, identify};
 use std::path::Path;
 
@@ -29,6 +31,8 @@ pub struct Plan {
     pub entry: Entry,
     /// What the image calls its addresses, in order of address.
     pub symbols: Vec<Symbol>,
+    /// Its debug information, if it has any.
+    pub debug: Option<DebugSections>,
     /// What the user should know: things asked for by the image and not given.
     pub notes: Vec<String>,
 }
@@ -245,7 +249,13 @@ impl Plan {
 
     /// Nothing to store: firmware starts and boots what is attached.
     pub fn firmware() -> Self {
-        Self { writes: Vec::new(), entry: Entry::Firmware, symbols: Vec::new(), notes: Vec::new() }
+        Self {
+            writes: Vec::new(),
+            entry: Entry::Firmware,
+            symbols: Vec::new(),
+            debug: None,
+            notes: Vec::new(),
+        }
     }
 }
 

@@ -3,7 +3,9 @@
 
 mod info;
 
-use super::{Around, Entry, Module, Part, Plan, Symbol, check_parts, elf, stack_top, writes_of};
+use super::{
+    Around, DebugSections, Entry, Module, Part, Plan, Symbol, check_parts, elf, stack_top, writes_of,
+};
 use crate::addr::{GuestPhys, PAGE_SIZE};
 use crate::error::{Error, Result};
 use std::path::Path;
@@ -112,7 +114,8 @@ pub fn plan(path: &Path, bytes: &[u8], header: usize, around: &Around) -> Result
     let mut writes = writes_of(&parts);
     writes.push((GuestPhys(at), info.at(at)));
     let entry = Entry::Flat { eip: kernel.entry, eax: LOADED, ebx: at, esp: stack_top(around.mem) };
-    Ok(Plan { writes, entry, symbols: kernel.symbols, notes })
+    let debug = DebugSections::of(path, bytes);
+    Ok(Plan { writes, entry, symbols: kernel.symbols, debug, notes })
 }
 
 /// The kernel's name and the user's words after it, as boot loaders pass it.

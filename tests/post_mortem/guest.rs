@@ -177,7 +177,7 @@ impl Guest {
     /// Runs it, and its post-mortem.
     pub(crate) fn report(&self) -> Option<Report> {
         let (m, ending) = self.end();
-        post_mortem(&m, &ending, &self.symbols)
+        post_mortem(&m, &ending, &self.symbols, None)
     }
 
     /// Runs it, and asserts that the likeliest mistake is `rule`, with `words` in its sentence.

@@ -35,7 +35,7 @@ fn built_in_guests_get_none_at_any_limit() {
         // Odd steps, so that the guest is met in all of its parts.
         for n in 1..200 {
             let outcome = m.run(Limits::instructions(n * 9_973));
-            let report = post_mortem(&m, &Ending::Limit, &plan.symbols);
+            let report = post_mortem(&m, &Ending::Limit, &plan.symbols, None);
             assert!(
                 report.is_none(),
                 "{} at {}: {:#?}",
