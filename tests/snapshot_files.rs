@@ -283,6 +283,40 @@ fn a_session_at_a_terminal_replays() {
 }
 
 #[test]
+fn a_session_whose_program_was_killed_replays_as_far_as_it_got() {
+    let dir = Scratch::new("killed");
+    let (guest, file) = (dir.file("echo.bin", ECHO), dir.path("killed.rec"));
+    let mut child = program(&["run", &guest, "--record", &file])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let mut printed = Vec::new();
+    // Each byte comes back, with the time: then it was taken.
+    for byte in b"abc" {
+        stdin.write_all(&[*byte]).unwrap();
+        let mut back = [0; 2];
+        std::io::Read::read_exact(&mut stdout, &mut back).unwrap();
+        printed.extend(back);
+    }
+    // And it lives for a guest second more.
+    let size = || std::fs::metadata(&file).unwrap().len();
+    let before = size();
+    while size() == before {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let replayed = ends(&["run", &guest, "--replay", &file], 130);
+    assert_eq!(replayed.stdout, printed);
+    let said = text(&replayed.stderr);
+    assert!(said.contains("the recording breaks off") && said.contains("was killed"), "{said}");
+}
+
+#[test]
 fn a_session_that_its_user_ended_replays() {
     let dir = Scratch::new("left");
     for (options, status) in [(&["--time", "300ms"][..], 124), (&["--budget", "12345678"], 124)] {
@@ -344,10 +378,19 @@ fn damaged_recordings_are_refused() {
         std::fs::write(&file, &bad).unwrap();
         refused(&["run", &guest, "--replay", &file], 1, "recording");
     }
-    for len in (0..whole.len()).step_by(7) {
+    // Cut within what the session started from, it is nothing; later it is one that was broken off.
+    let head = 36 + u64::from_le_bytes(whole[12..20].try_into().unwrap()) as usize;
+    for len in (0..head).step_by(7) {
         std::fs::write(&file, &whole[..len]).unwrap();
         refused(&["run", &guest, "--replay", &file], 1, "recording");
     }
+    for len in [head, head + 5, head + 9, whole.len() - 1] {
+        std::fs::write(&file, &whole[..len]).unwrap();
+        let said = text(&ends(&["run", &guest, "--replay", &file], 130).stderr);
+        assert!(said.contains("the recording breaks off after 0 instructions"), "{said}");
+    }
+    std::fs::write(&file, [&whole[..], &[0]].concat()).unwrap();
+    refused(&["run", &guest, "--replay", &file], 1, "something follows its end");
     let noise = dir.file("noise", &[0x5a; 500]);
     refused(&["run", &guest, "--replay", &noise], 1, "no recording");
 }

@@ -328,7 +328,11 @@ impl Pc for Bare {
             Ending::TripleFault(_) => Over::TripleFault,
             Ending::PowerOff => Over::Exit(0),
             Ending::HaltedForever | Ending::Reset | Ending::BudgetSpent | Ending::TimeSpent => Over::Other,
-            Ending::Left | Ending::Killed | Ending::Interrupted | Ending::OutputClosed => return Hold::Over,
+            Ending::Left
+            | Ending::Killed
+            | Ending::Interrupted
+            | Ending::OutputClosed
+            | Ending::BrokenOff => return Hold::Over,
         };
         match self.gdb.as_mut().map_or(Mourning::Over, |gdb| gdb.hold(&mut self.machine, over)) {
             Mourning::Over => Hold::Over,

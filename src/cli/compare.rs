@@ -120,6 +120,7 @@ impl Command {
             time: self.run.time,
             keys: self.run.keys.concat(),
             record: true,
+            journal: None,
             replay: None,
         };
         let end = session::drive(&mut pc, &mut console, &wishes)?;

@@ -323,12 +323,14 @@ impl Run {
         let media = Media::of(&spec)?;
         let tape = Tape::open(self.record.as_deref(), self.replay.as_deref(), &spec)?;
         let mut pc = build(spec)?;
+        let tape = tape.begin()?;
         let mut console = Console::open_with(self.setup()?)?;
         let wishes = Wishes {
             budget: self.budget,
             time: self.time,
             keys: self.keys.concat(),
-            record: self.record.is_some(),
+            record: false,
+            journal: tape.journal(),
             replay: tape.replay(),
         };
         let mut end = session::drive(&mut *pc, &mut console, &wishes)?;

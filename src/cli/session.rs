@@ -6,7 +6,7 @@
 
 use super::dump::State;
 use super::keys::{KeyStep, Typist};
-use super::tap::{Replay, Tap};
+use super::tap::{Journal, Replay, Tap};
 use super::terminal::{Action, Console, Setup};
 use crate::bus::{Clock, Ticks};
 use crate::debug;
@@ -302,6 +302,8 @@ pub enum Ending {
     Killed,
     /// A signal came.
     Interrupted,
+    /// The recording that is replayed goes no further.
+    BrokenOff,
     /// Nobody reads our output any more.
     OutputClosed,
 }
@@ -316,7 +318,7 @@ impl Ending {
             Self::PowerOff => 0,
             Self::Reset => 122,
             Self::BudgetSpent | Self::TimeSpent => 124,
-            Self::Left | Self::Killed | Self::Interrupted => 130,
+            Self::Left | Self::Killed | Self::Interrupted | Self::BrokenOff => 130,
             Self::OutputClosed => 0,
         }
     }
@@ -340,6 +342,7 @@ impl Ending {
             Self::Left => "left by the user".into(),
             Self::Killed => "ended by gdb".into(),
             Self::Interrupted => "interrupted".into(),
+            Self::BrokenOff => "the recording breaks off here".into(),
             Self::OutputClosed => "standard output was closed".into(),
         }
     }
@@ -356,6 +359,8 @@ pub struct Wishes {
     pub keys: Vec<KeyStep>,
     /// Note down what the machine gets.
     pub record: bool,
+    /// Where that goes meanwhile.
+    pub(super) journal: Option<Journal>,
     /// Give the machine what this has, and nothing else.
     pub replay: Option<Replay>,
 }
@@ -445,7 +450,7 @@ impl<'a> Session<'a> {
         let clock = pc.clock();
         Self {
             typist: Typist::new(wishes.keys.clone(), clock),
-            tap: Tap::new(wishes.record, wishes.replay.clone()),
+            tap: Tap::new(wishes.record, wishes.journal.clone(), wishes.replay.clone()),
             budget: wishes.budget.unwrap_or(u64::MAX),
             last_tick: wishes.time.map_or(Ticks::MAX, |us| clock.micros(us)),
             slice: (clock.hz() / 100).max(1),

@@ -6,13 +6,14 @@
 //! were cut into slices.
 
 use super::session::{Drive, End, Ending, Limits, Medium, Outcome, Pc, Spec};
-use super::snapshot::write_file;
 use crate::bus::Ticks;
 use crate::error::{Error, Result};
 use crate::snapshot::container::{self, Kind};
-use crate::snapshot::recording::{Input, Point, Stop, What};
+use crate::snapshot::recording::{Frame, Input, Point, Recorder, Stop, What};
 use crate::snapshot::{Recording, hash_bytes, hash_files};
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// A recording to be replayed, and its file.
 #[derive(Clone, Debug)]
@@ -31,9 +32,15 @@ impl Replay {
     }
 }
 
+/// A recording that grows with its session.
+pub(super) type Journal = Rc<RefCell<Recorder>>;
+
 /// What goes into the machine.
 pub(super) struct Tap {
     record: bool,
+    journal: Option<Journal>,
+    /// Where the journal last said that the machine had got to.
+    alive: Ticks,
     replay: Option<Replay>,
     /// What was recorded; or of the replay, how much was given.
     inputs: Vec<Input>,
@@ -56,16 +63,20 @@ fn hand(pc: &mut dyn Pc, what: &What) {
 
 impl Tap {
     /// A tap that records, replays, or just lets through.
-    pub(super) fn new(record: bool, replay: Option<Replay>) -> Self {
-        Self { record, replay, inputs: Vec::new(), given: 0, ran: false }
+    pub(super) fn new(record: bool, journal: Option<Journal>, replay: Option<Replay>) -> Self {
+        Self { record, journal, alive: 0, replay, inputs: Vec::new(), given: 0, ran: false }
     }
 
     /// Gives the machine something now.
     pub(super) fn give(&mut self, pc: &mut dyn Pc, what: What) {
         hand(pc, &what);
         let after_run = std::mem::take(&mut self.ran);
+        let input = Input { at: point(pc), after_run, what };
+        if let Some(journal) = &self.journal {
+            journal.borrow_mut().note(&Frame::Input(input.clone()));
+        }
         if self.record {
-            self.inputs.push(Input { at: point(pc), after_run, what });
+            self.inputs.push(input);
         }
     }
 
@@ -111,6 +122,7 @@ impl Tap {
     /// When the machine goes on where it then ended, or stopped where it then went on.
     pub(super) fn ended(&mut self, pc: &dyn Pc, outcome: &Outcome) -> Result<Option<Ending>> {
         self.ran = true;
+        self.note_life(pc);
         let Some(replay) = &self.replay else { return Ok(None) };
         let (now, recording) = (point(pc), &replay.recording);
         let all_given = self.given == recording.inputs.len();
@@ -129,6 +141,17 @@ impl Tap {
             Stop::Budget => Ok(Some(Ending::BudgetSpent)),
             Stop::Time => Ok(Some(Ending::TimeSpent)),
             Stop::User => Ok(Some(Ending::Left)),
+            Stop::Broken => Ok(Some(Ending::BrokenOff)),
+        }
+    }
+
+    /// Notes down how far the machine got, each guest second.
+    fn note_life(&mut self, pc: &dyn Pc) {
+        if let Some(journal) = &self.journal
+            && pc.now() - self.alive >= pc.clock().hz()
+        {
+            self.alive = pc.now();
+            journal.borrow_mut().note(&Frame::Alive(point(pc)));
         }
     }
 
@@ -147,8 +170,10 @@ impl Tap {
 pub(super) enum Tape {
     /// Neither.
     None,
-    /// The file to write, and what the session started from.
-    Record(PathBuf, Vec<(String, u128)>),
+    /// The file to write, and what the session starts from.
+    ToRecord(PathBuf, Vec<(String, u128)>),
+    /// The file that is being written.
+    Record(Journal),
     /// What was read.
     Replay(Replay),
 }
@@ -160,12 +185,40 @@ impl Tape {
     /// When a recording cannot be read, or is of another guest or machine.
     pub(super) fn open(record: Option<&Path>, replay: Option<&Path>, spec: &Spec) -> Result<Self> {
         if let Some(path) = record {
-            return Ok(Self::Record(path.to_owned(), parts(spec)?));
+            return Ok(Self::ToRecord(path.to_owned(), parts(spec)?));
         }
         let Some(path) = replay else { return Ok(Self::None) };
         let recording = Recording::read(path)?;
         recording.check_start(path, &parts(spec)?)?;
+        if recording.stop == Stop::Broken {
+            let at = super::report::grouped(recording.end.retired);
+            super::tell(&format!(
+                "subring: note: {}: the recording breaks off after {at} instructions and has no state to compare with: the program was killed while it recorded\n",
+                path.display()
+            ));
+        }
         Ok(Self::Replay(Replay { path: path.to_owned(), recording }))
+    }
+
+    /// Begins the recording, if there is to be one.
+    ///
+    /// # Errors
+    /// When its file cannot be written.
+    pub(super) fn begin(self) -> Result<Self> {
+        match self {
+            Self::ToRecord(path, start) => {
+                Ok(Self::Record(Rc::new(RefCell::new(Recorder::create(&path, &start)?))))
+            }
+            other => Ok(other),
+        }
+    }
+
+    /// The recording that is being made.
+    pub(super) fn journal(&self) -> Option<Journal> {
+        match self {
+            Self::Record(journal) => Some(Rc::clone(journal)),
+            _ => None,
+        }
     }
 
     /// The recording to replay.
@@ -176,23 +229,19 @@ impl Tape {
         }
     }
 
-    /// At the end of the session: writes the recording, or holds that the replay came to the same end.
+    /// At the end of the session: ends the recording, or holds that the replay came to the same end.
     ///
     /// # Errors
     /// When it cannot be written, or did not.
     pub(super) fn close(self, pc: &dyn Pc, end: &End) -> Result<()> {
         let state_hash = || pc.state_hash();
         match self {
-            Self::None => Ok(()),
-            Self::Record(path, start) => {
-                let inputs = end.inputs.clone();
-                let stop = stop(&end.ending);
-                let recording = Recording { start, inputs, end: point(pc), stop, state_hash: state_hash() };
-                write_file(&path, &recording.encode()?)
-            }
+            Self::None | Self::ToRecord(..) => Ok(()),
+            Self::Record(journal) => journal.borrow_mut().finish(point(pc), stop(&end.ending), state_hash()),
             Self::Replay(replay) => {
                 let interrupted = matches!(end.ending, Ending::Interrupted | Ending::OutputClosed);
-                let same = point(pc) == replay.recording.end && state_hash() == replay.recording.state_hash;
+                let same = point(pc) == replay.recording.end
+                    && replay.recording.state_hash.is_none_or(|hash| hash == state_hash());
                 if same || interrupted { Ok(()) } else { Err(replay.lost(point(pc))) }
             }
         }
@@ -208,7 +257,9 @@ fn stop(ending: &Ending) -> Stop {
         | Ending::Reset => Stop::Guest,
         Ending::BudgetSpent => Stop::Budget,
         Ending::TimeSpent => Stop::Time,
-        Ending::Left | Ending::Killed | Ending::Interrupted | Ending::OutputClosed => Stop::User,
+        Ending::Left | Ending::Killed | Ending::Interrupted | Ending::OutputClosed | Ending::BrokenOff => {
+            Stop::User
+        }
     }
 }
 

@@ -43,7 +43,7 @@ impl Kind {
     fn version(self) -> u32 {
         match self {
             Self::Snapshot => 9,
-            Self::Recording => 4,
+            Self::Recording => 5,
         }
     }
 
@@ -123,6 +123,21 @@ pub fn decode<T: DeserializeOwned>(kind: Kind, path: &Path, file: &[u8]) -> Resu
         Ok(value) => Ok(value),
         Err(_) => refuse(format!("the {name} is damaged: its content makes no sense")),
     }
+}
+
+/// The same of a file in which more follows: what it holds, and the rest.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_first<'a, T: DeserializeOwned>(
+    kind: Kind,
+    path: &Path,
+    file: &'a [u8],
+) -> Result<(T, &'a [u8])> {
+    let length = file.get(12..20).and_then(|len| usize::try_from(little(len)).ok());
+    let whole = length.and_then(|len| len.checked_add(HEADER)).filter(|whole| *whole <= file.len());
+    let (first, rest) = file.split_at(whole.unwrap_or(file.len()));
+    Ok((decode(kind, path, first)?, rest))
 }
 
 fn little(bytes: &[u8]) -> u128 {

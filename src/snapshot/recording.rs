@@ -1,5 +1,10 @@
 //! A session's input, with the points in guest time at which the machine got it: together with what the session
 //! started from, all that its run depended on.
+//!
+//! The file grows with the session, so that it is of use when the program is killed. Behind a container with what the
+//! session started from stand frames: length (4 bytes), check of the length (4), the payload, its hash (8). Each check is
+//! seeded with the hash before it, so that no frame can be missing. A file whose last frame is not [`Frame::End`], or is
+//! cut short, was broken off; one with a wrong check is damaged.
 
 use super::container::{self, Kind};
 use crate::bus::Ticks;
@@ -7,21 +12,35 @@ use crate::device::keymap::KeyEvent;
 use crate::device::mouse::MouseEvent;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// What a recording file holds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recording {
     /// What the session started from: each part's name, and a hash of it.
     pub start: Vec<(String, u128)>,
     /// What came in, in order.
     pub inputs: Vec<Input>,
-    /// Where the session ended.
+    /// Where the session ended; of one that was broken off, the last point that is known.
     pub end: Point,
     /// Why it ended.
     pub stop: Stop,
-    /// The hash of the machine's state there.
-    pub state_hash: u64,
+    /// The hash of the machine's state there; none if it was broken off.
+    pub state_hash: Option<u64>,
+}
+
+/// What follows the start, in the order in which it happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Frame {
+    /// The machine got something.
+    Input(Input),
+    /// The machine got this far.
+    Alive(Point),
+    /// The session ended: where, why, and the hash of the machine's state.
+    End(Point, Stop, u64),
 }
 
 /// A point of a run, between two instructions.
@@ -66,23 +85,126 @@ pub enum Stop {
     Time,
     /// The user, by key or by signal, or who read the output.
     User,
+    /// Nobody: the recording breaks off.
+    Broken,
+}
+
+/// A recording that is being made.
+#[derive(Debug)]
+pub struct Recorder {
+    file: File,
+    path: PathBuf,
+    /// The hash of the last frame.
+    hash: u64,
+    /// What went wrong first; nothing is written after it.
+    failed: Option<io::Error>,
+}
+
+impl Recorder {
+    /// Begins the file at `path`, of a session that starts from `start`.
+    ///
+    /// # Errors
+    /// [`Error::File`] when it cannot be written.
+    pub fn create(path: &Path, start: &[(String, u128)]) -> Result<Self> {
+        let head = container::encode(Kind::Recording, &start)?;
+        let mut file = File::create(path).map_err(|e| Error::file("create", path, e))?;
+        file.write_all(&head).map_err(|e| Error::file("write", path, e))?;
+        Ok(Self { file, path: path.to_owned(), hash: xxh3_64(&head), failed: None })
+    }
+
+    /// Adds a frame, whole and at once. Trouble is told by [`Recorder::finish`].
+    pub fn note(&mut self, frame: &Frame) {
+        if self.failed.is_some() {
+            return;
+        }
+        // What a frame is made of has a form.
+        let payload = postcard::to_stdvec(frame).unwrap_or_default();
+        let length = (payload.len() as u32).to_le_bytes();
+        let hash = xxh3_64_with_seed(&payload, self.hash);
+        let check = length_check(length, self.hash);
+        let bytes = [&length[..], &check, &payload, &hash.to_le_bytes()].concat();
+        self.hash = hash;
+        self.failed = self.file.write_all(&bytes).err();
+    }
+
+    /// Adds the end.
+    ///
+    /// # Errors
+    /// [`Error::File`] when something could not be written, now or before.
+    pub fn finish(&mut self, end: Point, stop: Stop, state_hash: u64) -> Result<()> {
+        self.note(&Frame::End(end, stop, state_hash));
+        self.failed.take().map_or(Ok(()), |e| Err(Error::file("write", &self.path, e)))
+    }
+}
+
+fn length_check(length: [u8; 4], hash: u64) -> [u8; 4] {
+    (xxh3_64_with_seed(&length, hash) as u32).to_le_bytes()
+}
+
+/// The frames of `bytes`, which stand behind what has `hash`; as far as they are whole.
+///
+/// # Errors
+/// A sentence.
+fn frames(mut bytes: &[u8], mut hash: u64) -> std::result::Result<Vec<Frame>, &'static str> {
+    let mut frames = Vec::new();
+    while let Some((head, rest)) = bytes.split_at_checked(8) {
+        let (Ok(length), Ok(check)) = (<[u8; 4]>::try_from(&head[..4]), <[u8; 4]>::try_from(&head[4..]))
+        else {
+            break;
+        };
+        if check != length_check(length, hash) {
+            return Err("its checksum does not fit");
+        }
+        let length = u32::from_le_bytes(length) as usize;
+        let Some((payload, rest)) = rest.split_at_checked(length) else { break };
+        let Some((sum, rest)) = rest.split_at_checked(8) else { break };
+        hash = xxh3_64_with_seed(payload, hash);
+        if sum != hash.to_le_bytes() {
+            return Err("its checksum does not fit");
+        }
+        frames.push(postcard::from_bytes(payload).map_err(|_| "its content makes no sense")?);
+        bytes = rest;
+        if matches!(frames.last(), Some(Frame::End(..))) && !bytes.is_empty() {
+            return Err("something follows its end");
+        }
+    }
+    Ok(frames)
 }
 
 impl Recording {
-    /// The file's bytes.
-    ///
-    /// # Errors
-    /// None that a recording can meet.
-    pub fn encode(&self) -> Result<Vec<u8>> {
-        container::encode(Kind::Recording, self)
-    }
-
     /// Reads the file at `path`.
     ///
     /// # Errors
-    /// [`Error::File`] when it cannot be read, [`Error::Image`] when it is not a whole recording of this version.
+    /// [`Error::File`] when it cannot be read, [`Error::Image`] when it is no recording of this version, or damaged.
     pub fn read(path: &Path) -> Result<Self> {
-        container::decode(Kind::Recording, path, &super::read(path)?)
+        let file = super::read(path)?;
+        let (start, rest) = container::decode_first(Kind::Recording, path, &file)?;
+        let hash = xxh3_64(&file[..file.len() - rest.len()]);
+        let damaged = |why| Error::image(path, format!("the recording is damaged: {why}"));
+        let mut recording = Self {
+            start,
+            inputs: Vec::new(),
+            end: Point { ticks: 0, retired: 0 },
+            stop: Stop::Broken,
+            state_hash: None,
+        };
+        for frame in frames(rest, hash).map_err(damaged)? {
+            recording.add(frame);
+        }
+        Ok(recording)
+    }
+
+    fn add(&mut self, frame: Frame) {
+        match frame {
+            Frame::Input(input) => {
+                self.end = input.at;
+                self.inputs.push(input);
+            }
+            Frame::Alive(at) => self.end = at,
+            Frame::End(end, stop, hash) => {
+                (self.end, self.stop, self.state_hash) = (end, stop, Some(hash));
+            }
+        }
     }
 
     /// Holds that a session that starts from `start` is one that the recording at `path` can be replayed to.

@@ -101,7 +101,7 @@ fn drive_mock(mock: Mock, wishes: Wishes) -> (End, Shared) {
 }
 
 fn wishes() -> Wishes {
-    Wishes { budget: None, time: None, keys: Vec::new(), record: false, replay: None }
+    Wishes { budget: None, time: None, keys: Vec::new(), record: false, journal: None, replay: None }
 }
 
 #[test]
