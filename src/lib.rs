@@ -25,6 +25,10 @@
 //! | [`theorem`] | Popek and Goldberg's theorem on its own machine ⟨E, M, P, R⟩; apart from all the rest |
 //! | [`cli`] | the commands |
 
+// Tests that are compiled into the library name it as those outside do.
+#[cfg(test)]
+extern crate self as subring;
+
 pub mod addr;
 pub mod bus;
 pub mod classify;

@@ -640,3 +640,54 @@ fn a_full_standard_error_is_no_crash() {
         assert_eq!(output.status.code(), Some(status), "{args:?}");
     }
 }
+
+#[test]
+fn a_monitor_runs_a_clean_kernel_as_the_bare_machine_does() {
+    let bare = subring(&["run", "rings-clean", "--json", "--budget", "3M"]);
+    let trap = subring(&["run", "rings-clean", "--json", "--budget", "3M", "--strategy", "trap"]);
+    let part = |out: &Output, key: &str| {
+        let object: serde_json::Value = serde_json::from_slice(&out.stdout).expect("one JSON object");
+        object[key].clone()
+    };
+    for key in ["serial", "retired", "ticks", "registers", "screen", "outcome"] {
+        assert_eq!(part(&bare, key), part(&trap, key), "{key}");
+    }
+}
+
+#[test]
+fn compare_names_the_first_instruction_that_goes_wrong() {
+    let out = subring(&["compare", "rings", "--json", "--budget", "1M"]);
+    let table: serde_json::Value = serde_json::from_slice(&out.stdout).expect("one JSON object");
+    let rows = table["rows"].as_array().expect("rows");
+    assert_eq!(rows.len(), 3);
+    assert_eq!(rows[0]["outcome"], "reference");
+    for row in &rows[1..] {
+        assert_eq!(row["outcome"], "diverged");
+        assert_eq!(row["divergence"]["symbol"], "kernel_main+0xd8");
+        assert_eq!(row["divergence"]["where"]["sensitive_unprivileged"], true);
+        assert!(row["exits"]["port-io"].as_u64().is_some_and(|n| n > 0));
+    }
+    let clean = subring(&["compare", "rings-clean", "--budget", "1M", "--csv"]);
+    let text = String::from_utf8(clean.stdout).expect("text");
+    assert_eq!(text.lines().skip(2).filter(|l| l.contains(",same,")).count(), 2, "{text}");
+}
+
+#[test]
+fn strategies_that_mean_nothing_get_a_sentence() {
+    let table: &[(&[&str], &str)] = &[
+        (&["run", "hello", "--mmu", "shadow"], "needs a monitor"),
+        (&["run", "hello", "--strategy", "trap", "--mmu", "direct"], "guest-physical frames"),
+        (&["run", "hello", "--coherence", "vtlb"], "bare machine has none"),
+        (&["run", "hello", "--strategy", "trap", "--machine-mem", "16M"], "KiB of memory"),
+        (&["run", "hello", "--strategy", "trap", "--shadow-frames", "3"], "too few"),
+        (&["run", "hello", "--strategy", "trap", "--record", "x"], "under a monitor"),
+        (&["compare", "hello", "--strategy", "trap"], "for one run"),
+        (&["compare", "hello", "--costs", "/nonexistent"], "cannot read"),
+    ];
+    for (args, sentence) in table {
+        let out = subring(args);
+        let text = String::from_utf8_lossy(&out.stderr);
+        assert!(!out.status.success() && text.contains(sentence), "{args:?}: {text}");
+        assert_eq!(text.lines().count(), 1, "{args:?}: {text}");
+    }
+}

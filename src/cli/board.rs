@@ -313,7 +313,9 @@ impl Pc for Bare {
     }
 
     fn save(&self) -> Option<Saved> {
-        Some(Saved { state: self.machine.save(), reboots: self.reboots })
+        // What a monitor keeps is no part of a saved state.
+        let bare = !self.machine.has_monitor();
+        bare.then(|| Saved { state: self.machine.save(), reboots: self.reboots })
     }
     fn state_hash(&self) -> u64 {
         self.machine.state_hash()

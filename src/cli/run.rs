@@ -390,6 +390,12 @@ impl Run {
     /// Combinations of options that mean nothing.
     fn check(&self) -> Result<()> {
         let usage = |text: &str| Err(Error::Usage(text.into()));
+        let taped = self.record.is_some() || self.replay.is_some();
+        if taped && self.monitor.strategy() != Strategy::Bare {
+            return usage(
+                "--record and --replay are not built for a guest under a monitor: leave --strategy out",
+            );
+        }
         if self.display == Display::Vga && !std::io::stdout().is_terminal() {
             return usage(
                 "--display vga needs standard output to be a terminal: --dump-screen prints the screen at the end",

@@ -111,9 +111,15 @@ fn narrow(a: &mut Guest, b: &mut Guest, mut good: Mark, mut bad: u64) -> Result<
     a.run_to(good.retired + 1);
     b.run_to(good.retired + 1);
     a.machine.watch(None);
-    let insn = place.take().unwrap_or_else(|| Insn::next(&a.machine));
     let differences = state::differences(&a.machine, &b.machine);
-    Ok(report(good.retired, insn, differences))
+    let mut tried = place.take();
+    if tried.is_empty() {
+        tried.push(Insn::next(&a.machine));
+    }
+    // One that faults is followed by the first of its handler, before time moves on.
+    let sensitive = |i: &Insn| why::explain(&i.bytes, i.code32, i.mode, &differences).sensitive_unprivileged;
+    let blamed = tried.iter().position(sensitive).unwrap_or(0);
+    Ok(report(good.retired, tried.swap_remove(blamed), differences))
 }
 
 /// An instruction as it was seen.
@@ -141,30 +147,28 @@ impl Insn {
     }
 }
 
-/// Keeps the first instruction that is reported.
-struct First {
-    seen: Rc<RefCell<Option<Insn>>>,
+/// Keeps the instructions that are reported.
+struct Keep {
+    seen: Rc<RefCell<Vec<Insn>>>,
     mode: why::Mode,
     base: u32,
 }
 
-impl Sink for First {
+impl Sink for Keep {
     fn record(&mut self, _: u64, event: &Event<'_>) {
         let Event::Insn { cs, eip, bytes, code32 } = event else { return };
-        let mut seen = self.seen.borrow_mut();
-        if seen.is_none() {
-            let linear = self.base.wrapping_add(*eip);
-            let (cs, eip, bytes) = (*cs, *eip, bytes.to_vec());
-            *seen = Some(Insn { cs, eip, bytes, code32: *code32, mode: self.mode, linear });
-        }
+        let linear = self.base.wrapping_add(*eip);
+        let (cs, eip, bytes) = (*cs, *eip, bytes.to_vec());
+        let insn = Insn { cs, eip, bytes, code32: *code32, mode: self.mode, linear };
+        self.seen.borrow_mut().push(insn);
     }
 }
 
-/// Watches for the next instruction of `guest`.
-fn watch_one(guest: &mut Guest) -> Rc<RefCell<Option<Insn>>> {
-    let seen = Rc::new(RefCell::new(None));
+/// Watches the next instructions of `guest`.
+fn watch_one(guest: &mut Guest) -> Rc<RefCell<Vec<Insn>>> {
+    let seen = Rc::new(RefCell::new(Vec::new()));
     let cpu = &guest.machine.cpu;
-    let sink = First { seen: Rc::clone(&seen), mode: why::Mode::of(cpu), base: cpu.segs[1].base };
+    let sink = Keep { seen: Rc::clone(&seen), mode: why::Mode::of(cpu), base: cpu.segs[1].base };
     let wants = Wants { insn: true, ..Wants::default() };
     guest.machine.watch(Some(Watcher { wants, sink: Box::new(sink) }));
     seen

@@ -3,7 +3,8 @@
 
 use super::state::Difference;
 use crate::cpu::{Cpu, Eflags};
-use crate::decode::{Decoded, Op, decode};
+use crate::decode::x87::FpuOp;
+use crate::decode::{Decoded, Insn, Op, decode};
 
 /// What the guest was in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +47,7 @@ pub fn explain(bytes: &[u8], code32: bool, mode: Mode, differences: &[Difference
         _ => return unexplained(1),
     };
     let len = usize::from(insn.len);
-    let Some((name, what)) = cause(insn.op, mode, differences) else { return unexplained(len) };
+    let Some((name, what)) = cause(&insn, mode, differences) else { return unexplained(len) };
     Verdict { len, sensitive_unprivileged: true, sentence: format!("{name}: {what}") }
 }
 
@@ -56,13 +57,13 @@ fn unexplained(len: usize) -> Verdict {
 }
 
 /// The instruction's name and what goes wrong with it.
-fn cause(op: Op, mode: Mode, differences: &[Difference]) -> Option<(&'static str, String)> {
+fn cause(insn: &Insn, mode: Mode, differences: &[Difference]) -> Option<(&'static str, String)> {
     let ring = match mode {
         Mode::V86 => "in virtual-8086 mode",
         Mode::Kernel => "at CPL 1",
         Mode::User => "at CPL 3",
     };
-    Some(match op {
+    Some(match insn.op {
         Op::Popf => ("POPF", popf(mode, differences)),
         Op::Pushf => (
             "PUSHF",
@@ -131,7 +132,7 @@ fn cause(op: Op, mode: Mode, differences: &[Difference]) -> Option<(&'static str
             ("IRET", format!("popped with RPL 1 CS goes through, and IF and IOPL are silently kept {ring}"))
         }
         Op::Int | Op::Int3 | Op::Into => ("INT n", format!("it goes by the real CPL {ring}")),
-        Op::Fpu => (
+        Op::Fpu if matches!(insn.fpu, FpuOp::Fnstenv | FpuOp::Fnsave | FpuOp::Fxsave) => (
             "an x87 environment store",
             format!("the selector of the last instruction shows the real RPL, with no fault {ring}"),
         ),

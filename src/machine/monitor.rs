@@ -36,6 +36,11 @@ impl Machine {
         }
     }
 
+    /// Whether a monitor stands between the guest and the processor.
+    pub fn has_monitor(&self) -> bool {
+        self.monitor.is_some()
+    }
+
     /// The monitor, if there is one of type `M`.
     pub fn monitor<M: Monitor>(&self) -> Option<&M> {
         let monitor: &dyn Any = &**self.monitor.as_ref()?;

@@ -12,9 +12,11 @@
 //! | `shade`, `descriptors` | real descriptors, and the traced guest tables that they shadow |
 //! | `memory` | the shadow MMU: frames, tables, and the two ways to keep them coherent |
 //! | `exit` | why the monitor was entered |
+//! | `bug` | rules that tests can break |
 //! | `cost` | what exits cost, by a published table |
 //! | `trap` | trap and emulate |
 
+mod bug;
 pub mod cost;
 pub mod descriptors;
 pub mod exit;
@@ -24,6 +26,10 @@ mod shade;
 pub mod strategy;
 pub mod trap;
 pub mod vcpu;
+
+#[cfg(test)]
+#[path = "../../tests/monitor/mod.rs"]
+mod tests;
 
 use crate::addr::{MachineAddr, PAGE_SHIFT};
 use crate::error::{Error, Result};

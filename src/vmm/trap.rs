@@ -4,6 +4,7 @@
 //!
 //! Sensitive instructions that do not fault run on the real state, and go wrong. That is not repaired here.
 
+use super::bug::{self, Bug};
 use super::descriptors::Descriptors;
 use super::exit::{Cause, Exit, Exits};
 use super::memory::{Reason, Resolution, ShadowMmu};
@@ -50,6 +51,8 @@ pub struct Trap {
     /// Runs the virtual one, an instruction at a time.
     emulator: Interp<World>,
     map_epoch: Option<u32>,
+    /// RF as the real processor left it at its last fault.
+    resume_left: bool,
 }
 
 impl Trap {
@@ -66,6 +69,7 @@ impl Trap {
             direct: Interp::default(),
             emulator: Interp::default(),
             map_epoch: None,
+            resume_left: false,
         }
     }
 
@@ -128,6 +132,9 @@ impl Trap {
         use super::memory::ShadowTarget;
         let stale = self.mmu.shadow.target.take_stale();
         let tlb = world.machine_tlb();
+        if bug::on(Bug::StaleTlb) {
+            return;
+        }
         if stale.all {
             tlb.flush(true);
         } else {
@@ -149,11 +156,13 @@ impl Trap {
             Stop::Budget => Some(Stop::Budget),
             Stop::Exit(_) => None,
             Stop::Fault(fault) => {
+                // A hidden fault must leave RF to the instruction, whose code breakpoints are still to be ignored. A fault of
+                // the guest's own leaves it as the processor does.
+                let left = guest.system_flags.contains(Eflags::RF);
                 if resume && guest.eip == began {
-                    // The instruction has not completed: its code breakpoints are still to be ignored.
-                    guest.system_flags |= Eflags::RF;
-                    guest.refresh();
+                    set_resume(guest, true);
                 }
+                self.resume_left = left;
                 self.fault(guest, world, fault)
             }
         }
@@ -171,7 +180,13 @@ impl Trap {
             return self.emulate(guest, world, cause);
         }
         self.count(Cause::Reflected, place(guest));
-        Some(Stop::Fault(fault))
+        Some(self.reflect(guest, fault))
+    }
+
+    /// The fault is the guest's own.
+    fn reflect(&self, guest: &mut Cpu, fault: Fault) -> Stop {
+        set_resume(guest, self.resume_left);
+        Stop::Fault(fault)
     }
 
     /// What the instruction that faulted is about.
@@ -188,7 +203,7 @@ impl Trap {
             }
             Resolution::Guest(fault) => {
                 self.count(Cause::TruePageFault, place(guest));
-                Some(Stop::Fault(fault))
+                Some(self.reflect(guest, fault))
             }
             Resolution::Traced(why) => {
                 let table = why.contains(Reason::PAGE_TABLE);
@@ -202,6 +217,8 @@ impl Trap {
     /// Runs the instruction at CS:EIP on the virtual processor: the semantics of the bare machine on the guest's state.
     fn emulate(&mut self, guest: &mut Cpu, world: &mut World, cause: Cause) -> Option<Stop> {
         let at = place(guest);
+        // What is emulated sees the guest's tables as they are: fresher than it must, and so no staler than the shadow.
+        world.tlb.flush(true);
         let result = self.emulator.step(guest, world);
         let cause = if result.is_err() && guest.now == at.now { own(cause) } else { cause };
         self.count(cause, at);
@@ -212,6 +229,7 @@ impl Trap {
     /// Runs one instruction on the virtual processor because its state has no image.
     fn interpret(&mut self, guest: &mut Cpu, world: &mut World, why: Obstacle) -> Option<Stop> {
         let start = guest.now;
+        world.tlb.flush(true);
         let result = self.emulator.step(guest, world);
         *self.counts.interpreted.entry(why).or_default() += guest.now - start;
         result.err().map(Stop::Fault)
@@ -226,6 +244,11 @@ impl Trap {
         let Some(root) = self.mmu.shadow.target.directory() else { return Err(Obstacle::Pae) };
         self.v.compose(guest, &self.descriptors, root, &mut self.real)
     }
+}
+
+fn set_resume(guest: &mut Cpu, on: bool) {
+    guest.system_flags.set(Eflags::RF, on);
+    guest.refresh();
 }
 
 /// Where the guest is.

@@ -18,10 +18,12 @@
 //! Not every state has an image: what no descriptor could put into the real processor's segment registers has none
 //! ([`Obstacle`]), and the monitor interprets until there is one again.
 
+use super::bug::{self, Bug};
 use super::descriptors::Descriptors;
 use super::layout;
 use super::shade::{self, Ring};
 use crate::addr::MachineAddr;
+use crate::cpu::fpu::LastInsn;
 use crate::cpu::segment::attr;
 use crate::cpu::{Cpu, Cr0, Cr4, Eflags, Segment, Selector, TableReg};
 use crate::decode::SegReg;
@@ -162,9 +164,16 @@ impl V {
             real.set_seg(s, self.composed[n]);
         }
         let v86 = matches!(mode, Mode::Real | Mode::V86);
-        let flags = (guest.system_flags - VIRTUAL) | Eflags::IF;
+        let mut flags = (guest.system_flags - VIRTUAL) | Eflags::IF;
+        if bug::on(Bug::PassIopl) {
+            flags |= Eflags::IOPL;
+        }
         real.system_flags = if v86 { flags | Eflags::VM } else { flags - Eflags::VM };
         real.cr0 = Cr0::PE | Cr0::PG | Cr0::WP | Cr0::NE | (guest.cr0 & PASSED_CR0);
+        if mode == Mode::Real {
+            // Virtual-8086 mode runs at CPL 3, where alignment is checked; real mode does not.
+            real.cr0 -= Cr0::AM;
+        }
         real.cr3 = root.0;
         real.cr4 = guest.cr4 & PASSED_CR4;
         real.gdtr = TableReg { base: layout::GDT.0, limit: 0xffff };
@@ -189,7 +198,8 @@ impl V {
         guest.regs = real.regs;
         guest.eip = real.eip;
         guest.lazy = real.lazy;
-        let kept = guest.system_flags & (VIRTUAL | Eflags::VM);
+        let lost = if bug::on(Bug::LoseIf) { Eflags::IF } else { Eflags::empty() };
+        let kept = (guest.system_flags & (VIRTUAL | Eflags::VM)) | lost;
         guest.system_flags = (real.system_flags - VIRTUAL - Eflags::VM) | kept;
         for (n, s) in SegReg::ALL.into_iter().enumerate() {
             if real.segs[n] != self.composed[n] {
@@ -202,13 +212,26 @@ impl V {
         guest.mid_string = real.mid_string;
         guest.string_flags = real.string_flags;
         guest.now = real.now;
+        let before = guest.fpu.last;
         guest.fpu.clone_from(&real.fpu);
         if self.mode.selectors() {
-            guest.fpu.last.fcs = raised(real.fpu.last.fcs);
+            guest.fpu.last = self.last_insn(real, before);
             guest.set_cpl(if real.cpl == 1 { 0 } else { real.cpl });
         } else {
             guest.refresh();
         }
+    }
+
+    /// Where the guest's last x87 instruction was: its selectors have the guest's RPL again.
+    fn last_insn(&self, real: &Cpu, before: LastInsn) -> LastInsn {
+        let last = real.fpu.last;
+        if last == (LastInsn { fcs: lowered(Selector(before.fcs)), ..before }) {
+            return before;
+        }
+        let theirs = |selector: u16, s: SegReg| {
+            if selector == real.seg(s).selector.0 { raised(selector) } else { selector }
+        };
+        LastInsn { fcs: theirs(last.fcs, SegReg::Cs), fds: theirs(last.fds, SegReg::Ss), ..last }
     }
 
     /// The guest's segment register for one that the real processor has loaded by itself.

@@ -12,6 +12,7 @@ mod target;
 mod trace;
 mod vtlb;
 
+use super::bug::{self, Bug};
 use super::strategy::Coherence;
 use crate::addr::{GuestPhys, Linear};
 use crate::bus::phys::{PhysMap, Target};
@@ -114,12 +115,17 @@ impl ShadowMmu {
         self.current.map(|(_, root)| root)
     }
 
+    /// Whether the current address space is the one that `cpu` is in.
+    pub fn is_entered(&self, cpu: &Cpu) -> bool {
+        self.current.is_some_and(|(key, _)| key == Key::of(cpu))
+    }
+
     /// Makes the address space that `cpu` is in the current one.
     pub fn enter(&mut self, cpu: &Cpu, map: &mut PhysMap) {
-        let key = Key::of(cpu);
-        if self.current.is_some_and(|(current, _)| current == key) {
+        if self.is_entered(cpu) {
             return;
         }
+        let key = Key::of(cpu);
         let root = loop {
             match self.policy.space(&mut self.shadow, map, key) {
                 Ok(root) => break root,
@@ -166,7 +172,9 @@ impl ShadowMmu {
 
     /// `len` bytes at `at`, in a frame traced as a page table, were written.
     pub fn written(&mut self, map: &mut PhysMap, at: GuestPhys, len: u32) {
-        self.policy.written(&mut self.shadow, map, at, len);
+        if !bug::on(Bug::ForgetSync) {
+            self.policy.written(&mut self.shadow, map, at, len);
+        }
     }
 
     /// Drops all translations: what answers where has changed.
@@ -179,12 +187,13 @@ impl ShadowMmu {
 /// User and write bits of the entry for `mapping`, so that `access` goes through: never more than the guest's processor
 /// would allow, whoever asks.
 fn rights(cpu: &Cpu, mapping: &Mapping, access: Access, guarded: bool) -> (bool, bool) {
-    let write = mapping.write && mapping.dirty && !guarded;
     let wp = cpu.cr0.contains(Cr0::WP);
     if access.write && !access.user && !mapping.write && !wp {
         // The guest's kernel may write to a read-only page, its user code may not; the real CR0.WP is set, always. So the
         // page is the kernel's until user code asks for it.
         return (false, !guarded);
     }
-    (mapping.user, write)
+    let dirty = mapping.dirty || bug::on(Bug::ForgetDirty);
+    let allowed = mapping.write || bug::on(Bug::WrongWrite);
+    (mapping.user || bug::on(Bug::WrongUser), allowed && dirty && !guarded)
 }

@@ -1,6 +1,7 @@
 //! The shadow's books, common to both coherence policies: the translations, which of them let a guest frame be written,
 //! which guest frames are traced and why, and what happened to each entry.
 
+use super::super::bug::{self, Bug};
 use super::tables::PageTables;
 use super::target::{Exhausted, Leaf, Root, ShadowTarget};
 use crate::addr::{GuestPhys, Linear, PAGE_SHIFT};
@@ -209,6 +210,9 @@ impl Shadow {
         }
         self.counts.traces_set += 1;
         map.traces.set(at, true);
+        if bug::on(Bug::SkipTrace) {
+            return;
+        }
         for (root, page) in self.writable.remove(&at.page_number()).unwrap_or_default() {
             let page = Linear(page << PAGE_SHIFT);
             self.target.protect(&mut map.ram, root, page);

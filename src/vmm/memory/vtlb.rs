@@ -2,6 +2,7 @@
 //! dropped when the guest flushes. Nothing of the guest's page tables is traced, and nothing outlives a load of CR3 but
 //! global pages. Its sibling is [`super::trace`].
 
+use super::super::bug::{self, Bug};
 use super::shadow::{Change, Shadow};
 use super::target::{Exhausted, Root};
 use super::{Fill, Key, Policy};
@@ -71,10 +72,16 @@ impl Policy for Vtlb {
     }
 
     fn flushed(&mut self, shadow: &mut Shadow, map: &mut PhysMap, flushes: &Flushes) {
+        if bug::on(Bug::ForgetCr3) {
+            return;
+        }
         if flushes.globals {
             self.drop_all(shadow, map, Change::Flushed);
         } else if flushes.all {
             self.drop_pages(shadow, map, Change::Flushed, |_, kind| !kind.global);
+        }
+        if bug::on(Bug::ForgetInvlpg) {
+            return;
         }
         for at in &flushes.pages {
             let page = at.page_number();

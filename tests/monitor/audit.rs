@@ -1,0 +1,72 @@
+//! What must hold of a monitor's structures between two instructions.
+//!
+//! **Shadow coherence**: each shadow entry allows no more than the guest's tables allow now (with a virtual TLB: than they
+//! allow, or allowed when the guest last flushed), and maps the frame that they name. **Resource control**: no entry
+//! maps a frame that is not the guest's, none lets a traced frame be written, and the monitor's pages are its own.
+
+use subring::addr::{GuestPhys, Linear};
+use subring::bus::phys::PhysMap;
+use subring::machine::Machine;
+use subring::mmu::paging::{Access, Mapping, TableMemory, walk};
+use subring::vmm::Trap;
+use subring::vmm::memory::Leaf;
+
+/// The guest's tables, left as they are; whether a walk would have set a bit.
+struct Untouched<'a>(&'a PhysMap, bool);
+
+impl TableMemory for Untouched<'_> {
+    fn read_entry(&self, at: GuestPhys) -> u32 {
+        self.0.read_entry(at)
+    }
+    fn write_entry(&mut self, _: GuestPhys, _: u32) {
+        self.1 = true;
+    }
+}
+
+/// What the guest's tables say of an access; `None` if they forbid it, or would have a bit set first.
+fn allowed(m: &Machine, at: Linear, access: Access) -> Option<Mapping> {
+    let mut tables = Untouched(&m.world.map, false);
+    let mapping = walk(&m.cpu, &mut tables, at, access).ok()?;
+    (!tables.1).then_some(mapping)
+}
+
+/// Holds the current address space of the monitor under `m` against the guest's tables. `fresh`: no entry may be stale.
+pub(super) fn audit(m: &Machine, fresh: bool) -> Result<(), String> {
+    let monitor: &Trap = m.monitor().expect("a monitor");
+    let mmu = &monitor.mmu;
+    // What the guest did last reaches the shadow before the guest runs on.
+    let synced = mmu.is_entered(&m.cpu) && !m.world.map.traces.is_hit();
+    for root in mmu.shadow.target.roots() {
+        for (at, leaf) in mmu.shadow.target.leaves(&m.world.map.ram, root) {
+            let Some(frame) = m.world.map.p2m().guest(leaf.frame) else {
+                return Err(format!("{at}: a frame of the monitor's is mapped"));
+            };
+            if leaf.write && synced && !mmu.shadow.traced(frame).is_empty() {
+                return Err(format!("{at}: the traced frame {frame} can be written"));
+            }
+            if fresh && synced && mmu.root() == Some(root) {
+                coherent(m, at, leaf, frame)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn coherent(m: &Machine, at: Linear, leaf: Leaf, frame: GuestPhys) -> Result<(), String> {
+    let accesses = [(false, false), (true, false), (leaf.user, true)];
+    for (user, write) in accesses {
+        if (user && !leaf.user) || (write && !leaf.write) {
+            continue;
+        }
+        match allowed(m, at, Access { user, write }) {
+            Some(mapping) if m.world.map.gated(mapping.frame) == frame => {}
+            Some(mapping) => return Err(format!("{at}: {} here, {frame} in the shadow", mapping.frame)),
+            None => {
+                return Err(format!(
+                    "{at}: {leaf:?} allows what the guest's tables do not (user {user}, write {write})"
+                ));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,16 @@
+//! Popek and Goldberg's properties, put to the monitor by generated guests. The files are compiled into the library's own
+//! tests, because the seeded bugs (`vmm::bug`) exist only there.
+
+mod audit;
+mod disciplined;
+mod equivalence;
+mod kernel;
+mod pair;
+
+#[path = "../fuzz/bytes.rs"]
+mod bytes;
+#[path = "../fuzz/machine.rs"]
+mod machine;
+#[path = "../common/seed.rs"]
+#[allow(dead_code, reason = "not every test that shares this file uses all of it")]
+mod seed;
