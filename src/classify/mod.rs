@@ -2,11 +2,11 @@
 //!
 //! Every form of instruction ([`forms`]) runs from many generated states, with the semantics of [`crate::exec`], on
 //! the bare machine and as a ring-compression monitor would run it; what happened decides its class ([`Class`]). The
-//! definitions, as adapted to IA-32, are in [`DEFINITIONS`]. `subring classify` prints the result; [`verdict`] has it
+//! definitions, as adapted to IA-32, are in [`DEFINITIONS`]. `subring classify` prints the result; [`verdict`](mod@verdict) has it
 //! as a table in code for whoever needs it at once, and a test holds the two together.
 //!
 //! In reading order: [`forms`] (what is run), `state` and `world` (from what), `run` (one run, and how two compare),
-//! [`judge`] (the classes), [`literature`] (Robin and Irvine's list), [`verdict`](mod@verdict), `host` (the host's own processor).
+//! [`judge`](mod@judge) (the classes), [`literature`] (Robin and Irvine's list), [`verdict`](mod@verdict), `host` (the host's own processor).
 
 pub mod forms;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]

@@ -13,7 +13,7 @@ pub const IDE: u8 = 1 << 3 | 1;
 pub const PM: u8 = 1 << 3 | 3;
 /// PAM0-PAM6 of the host bridge.
 pub const PAM: usize = 0x59;
-/// PIRQRC[A:D] of the ISA bridge: bit 7 off, else the ISA interrupt in bits 3-0.
+/// `PIRQRC[A:D]` of the ISA bridge: bit 7 off, else the ISA interrupt in bits 3-0.
 pub const PIRQ: usize = 0x60;
 
 /// PIRQRC as firmware sets it: PIRQ A and B to IRQ 10, C and D to IRQ 11.

@@ -1,9 +1,9 @@
 //! Going back in time: a debugger's history of a run.
 //!
-//! Nothing is undone. The machine is put back to the nearest snapshot before the place to go to ([`store`]), and runs
+//! Nothing is undone. The machine is put back to the nearest snapshot before the place to go to (`store`), and runs
 //! forward again from there, deterministically: what it got from outside stands in a journal, and is given again at the
 //! same moments. To find the last time that something happened, each stretch between two snapshots is run through under
-//! watch, the latest first ([`going`]). What runs again neither prints nor traces anything.
+//! watch, the latest first (`going`). What runs again neither prints nor traces anything.
 //!
 //! Made by [`Machine::keep_history`]; the stub for gdb asks for the rest.
 
