@@ -63,12 +63,24 @@ pub fn leaf(eax: u32, features: Features, more: u32) -> [u32; 4] {
 const EXTENDED: u32 = 0x8000_0000;
 const ADDRESS_SIZES: u32 = 0x8000_0008;
 
+/// The processor's name, in leaves 80000002h to 80000004h: whoever finds leaves beyond these believes it.
+const NAME: &[u8; 48] = b"Pentium II (Klamath)\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+const NAME_FIRST: u32 = 0x8000_0002;
+const NAME_LAST: u32 = 0x8000_0004;
+
 /// A Pentium II has no extended leaves, and 36 bits of physical address with PAE. This one has 32, like its buses, and so
-/// has to say so: the leaf is there for it, and those before it report nothing (no execute-disable, no name).
+/// has to say so: the last leaf is there for it; those before it report a name and nothing else (no execute-disable).
 fn extended(eax: u32) -> [u32; 4] {
     match eax {
         EXTENDED => [ADDRESS_SIZES, 0, 0, 0],
         ADDRESS_SIZES => [0x2020, 0, 0, 0],
+        NAME_FIRST..=NAME_LAST => {
+            let at = (eax - NAME_FIRST) as usize * 16;
+            [0, 4, 8, 12].map(|n| {
+                let four = &NAME[at + n..at + n + 4];
+                word(&[four[0], four[1], four[2], four[3]])
+            })
+        }
         _ => [0; 4],
     }
 }

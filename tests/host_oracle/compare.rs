@@ -32,13 +32,13 @@ enum Liberty {
 
 const PREFIXES: [u8; 9] = [0x66, 0x67, 0x26, 0x2e, 0x36, 0x3e, 0x65, 0xf2, 0xf3];
 
-/// Whether the faults are the same. CMPS reads two operands, and where both pages are missing the manual does not say which is
+/// Whether the faults are the same. CMPS reads two operands, and where neither can be read the manual does not say which is
 /// reported: processors differ (of AMD's, some name the one at EDI first).
 fn same_fault(case: &Case, host: &Outcome, ours: &Outcome) -> bool {
     let opcode = case.code.iter().find(|byte| !PREFIXES.contains(byte));
     match (&host.fault, &ours.fault) {
-        (Some(a), Some(b)) if matches!(opcode, Some(0xa6 | 0xa7)) && a.vector == 14 => {
-            (a.vector, a.error) == (b.vector, b.error)
+        (Some(a), Some(b)) if matches!(opcode, Some(0xa6 | 0xa7)) => {
+            [a, b].iter().all(|f| matches!((f.vector, f.error), (12 | 13, 0) | (14, 4)))
         }
         (a, b) => a == b,
     }
