@@ -15,6 +15,7 @@
 //! | [`device`] | one file per chip |
 //! | [`exec`] | the semantics of instructions, over the seam [`exec::env::Env`] |
 //! | [`interp`] | the run loop over cached traces |
+//! | [`translate`] | the binary translator: units, chaining, and the backend that runs them |
 //! | [`classify`] | Popek and Goldberg's classification of the instruction set, derived by running it |
 //! | [`machine`] | the board, reset, and running it |
 //! | [`vmm`] | the monitor: trap and emulate, shadow page tables |
@@ -50,5 +51,6 @@ pub mod mmu;
 pub mod saved;
 pub mod snapshot;
 pub mod theorem;
+pub mod translate;
 pub mod vmm;
 pub mod width;

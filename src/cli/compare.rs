@@ -39,8 +39,10 @@ pub struct Command {
 }
 
 /// What is compared with the bare machine.
-fn variants(base: vmm::Config) -> [(Strategy, vmm::Config); 2] {
-    [Coherence::Trace, Coherence::Vtlb].map(|coherence| (Strategy::Trap, vmm::Config { coherence, ..base }))
+fn variants(base: vmm::Config) -> impl Iterator<Item = vmm::Config> {
+    [Strategy::Trap, Strategy::Bt].into_iter().flat_map(move |strategy| {
+        [Coherence::Trace, Coherence::Vtlb].map(|coherence| vmm::Config { strategy, coherence, ..base })
+    })
 }
 
 /// The bare machine's run, which the others are held against.
@@ -61,11 +63,11 @@ impl Command {
         let (reference, row) = self.reference(&costs)?;
         let mut rows = vec![row];
         let mut interrupted = reference.ending == Ending::Interrupted;
-        for (strategy, config) in variants(self.run.monitor.monitor()) {
+        for config in variants(self.run.monitor.monitor()) {
             if interrupted {
                 break;
             }
-            match self.variant(&reference, strategy, config, &costs, &signal)? {
+            match self.variant(&reference, config, &costs, &signal)? {
                 Some(row) => rows.push(row),
                 None => interrupted = true,
             }
@@ -148,7 +150,6 @@ impl Command {
     fn variant(
         &self,
         reference: &Reference,
-        strategy: Strategy,
         config: vmm::Config,
         costs: &Costs,
         signal: &AtomicBool,
@@ -183,7 +184,7 @@ impl Command {
             None => Verdict::Lost,
         };
         Ok(Some(Row {
-            strategy,
+            strategy: config.strategy,
             coherence: Some(config.coherence),
             verdict,
             retired,

@@ -37,6 +37,8 @@ pub enum StrategyArg {
     Bare,
     /// Trap and emulate, by ring compression
     Trap,
+    /// Binary translation of the guest's kernel, direct execution of its user code
+    Bt,
 }
 
 /// `--mmu`.
@@ -63,6 +65,7 @@ impl MonitorArgs {
         match self.strategy {
             None | Some(StrategyArg::Bare) => Strategy::Bare,
             Some(StrategyArg::Trap) => Strategy::Trap,
+            Some(StrategyArg::Bt) => Strategy::Bt,
         }
     }
 
@@ -85,7 +88,7 @@ impl MonitorArgs {
             ];
             return match monitors.iter().find(|(_, given)| *given) {
                 Some((name, _)) => Err(Error::Usage(format!(
-                    "{name} is a matter of the monitor's, and the bare machine has none: give --strategy trap"
+                    "{name} is a matter of the monitor's, and the bare machine has none: give --strategy trap or bt"
                 ))),
                 None => Ok(None),
             };
@@ -97,6 +100,7 @@ impl MonitorArgs {
     pub fn monitor(&self) -> vmm::Config {
         let default = vmm::Config::default();
         vmm::Config {
+            strategy: self.strategy(),
             coherence: match self.coherence {
                 None | Some(CoherenceArg::Trace) => Coherence::Trace,
                 Some(CoherenceArg::Vtlb) => Coherence::Vtlb,

@@ -42,6 +42,10 @@ pub trait CodeEnv: Env {
     fn take_break_hits(&mut self) -> u32;
     /// Moves on when decoded code as a whole is void (the memory map changed).
     fn map_epoch(&self) -> u32;
+    /// Whether somebody looks at each memory access, and at the time of it.
+    fn watches_memory(&self) -> bool {
+        false
+    }
 }
 
 /// A page that code was fetched from: a one-entry instruction TLB.
@@ -81,15 +85,41 @@ impl<E: CodeEnv> Interp<E> {
         }
     }
 
-    /// The trace at CS:EIP.
+    /// Where the code at CS:EIP is.
+    ///
+    /// # Errors
+    /// What fetching its first byte raises.
     #[inline(always)]
-    pub(super) fn trace(&mut self, cpu: &Cpu, env: &mut E) -> Result<Trace, Fault> {
+    pub(crate) fn code_address(&mut self, cpu: &Cpu, env: &mut E) -> Result<GuestPhys, Fault> {
         let at = cpu.linear_eip();
         let page = &self.pages[usize::from(cpu.user)];
         if page.linear != at & !PAGE_OFFSET || page.epoch != env.fetch_epoch() {
             self.turn_page(cpu, env, Linear(at))?;
         }
-        let phys = GuestPhys(self.pages[usize::from(cpu.user)].frame | (at & PAGE_OFFSET));
+        Ok(GuestPhys(self.pages[usize::from(cpu.user)].frame | (at & PAGE_OFFSET)))
+    }
+
+    /// The decoded instructions at CS:EIP, and their bytes, if all of them lie in one page that is watched for changes;
+    /// nothing if not. Makes what a translator translates.
+    ///
+    /// # Errors
+    /// What fetching the first of them raises.
+    pub(crate) fn decoded(&mut self, cpu: &Cpu, env: &mut E) -> Result<(Vec<Insn>, Vec<u8>), Fault> {
+        let trace = self.trace(cpu, env)?;
+        let phys = self.code_address(cpu, env)?;
+        let key = Key::new(phys, cpu.code32());
+        let watched = !trace.crosses() && self.cache.find(key, env.generation(phys)).is_some();
+        if !watched {
+            return Ok(Default::default());
+        }
+        let insns = self.cache.insns(trace).iter().map(|bound| bound.insn).collect();
+        Ok((insns, self.cache.find_stale(key).map_or_else(Vec::new, |(_, code)| code.to_vec())))
+    }
+
+    /// The trace at CS:EIP.
+    #[inline(always)]
+    pub(super) fn trace(&mut self, cpu: &Cpu, env: &mut E) -> Result<Trace, Fault> {
+        let phys = self.code_address(cpu, env)?;
         let key = Key::new(phys, cpu.code32());
         if let Some(trace) = self.cache.find(key, env.generation(phys)) {
             let limit = cpu.seg(SegReg::Cs).limit;

@@ -80,6 +80,11 @@ impl<E: CodeEnv> Interp<E> {
         self.pages = Default::default();
     }
 
+    /// Whether each data access is looked at: then the fast way is not to be taken.
+    pub(crate) fn is_careful(&self) -> bool {
+        self.careful
+    }
+
     /// Runs until `limit`, a fault, or a reason to look up.
     pub fn run(&mut self, cpu: &mut Cpu, env: &mut E, limit: Ticks) -> Stop {
         cpu.deadline = limit;
@@ -189,7 +194,7 @@ fn attend<E: CodeEnv>(cpu: &mut Cpu, env: &mut E) -> Option<Stop> {
 }
 
 /// After a fault EIP names the instruction again, unless a committed task switch has replaced it.
-fn restore_eip(cpu: &mut Cpu, insn: &Insn) {
+pub(crate) fn restore_eip(cpu: &mut Cpu, insn: &Insn) {
     if cpu.switched_task {
         cpu.switched_task = false;
     } else {

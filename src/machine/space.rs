@@ -132,6 +132,14 @@ impl World {
         std::mem::swap(&mut self.intr, &mut self.parked.intr);
     }
 
+    /// Whether an interrupt is requested from the guest's processor, whichever runs.
+    pub fn guest_interrupt_requested(&self) -> bool {
+        match self.space {
+            Space::Guest => self.intr,
+            Space::Machine => self.parked.intr,
+        }
+    }
+
     /// What the guest flushed since this was last asked.
     pub fn take_flushes(&mut self) -> Flushes {
         self.flushes.as_mut().map(std::mem::take).unwrap_or_default()

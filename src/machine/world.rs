@@ -175,14 +175,14 @@ impl World {
         self.break_hits = 0;
     }
 
-    fn watches_memory(&self) -> bool {
+    fn is_watched(&self) -> bool {
         !self.data_stops.is_empty() || self.watcher.as_ref().is_some_and(|w| w.wants.memory)
     }
 
     /// What may go straight to RAM in `frame`.
     fn direct(&self, frame: GuestPhys) -> Direct {
         // Under a monitor the guest's own TLB serves emulation only, which has no need to be fast.
-        if self.careful || self.watches_memory() || self.scattered {
+        if self.careful || self.is_watched() || self.scattered {
             return Direct { read: false, write: false };
         }
         let backing = self.backing(frame);
@@ -592,5 +592,9 @@ impl CodeEnv for World {
 
     fn map_epoch(&self) -> u32 {
         self.map.epoch()
+    }
+
+    fn watches_memory(&self) -> bool {
+        self.is_watched()
     }
 }

@@ -18,6 +18,14 @@ pub const TSS: Linear = Linear(IDT.0 + PAGE_SIZE);
 /// Pages of all that.
 pub const PAGES: usize = 2 * TABLE_PAGES + 2;
 
+/// Where nothing is ever mapped: as many bytes as a descriptor table may have.
+pub const NOWHERE: Linear = Linear(BASE + 0x20_0000);
+
+/// Whether `at` is where concealed descriptor tables are.
+pub fn is_nowhere(at: Linear) -> bool {
+    (NOWHERE.0..NOWHERE.0 + 0x1_0000).contains(&at.0)
+}
+
 /// Bytes of the real TSS less one. Its I/O bit map would start right behind: so it denies every port.
 pub const TSS_LIMIT: u32 = 0x67;
 /// The selectors of the monitor's own descriptors, the last ones of the real GDT.

@@ -15,7 +15,9 @@
 //! | `bug` | rules that tests can break |
 //! | `cost` | what exits cost, by a published table |
 //! | `trap` | trap and emulate |
+//! | `bt` | binary translation of what must not run by itself |
 
+pub mod bt;
 mod bug;
 pub mod cost;
 pub mod descriptors;
@@ -38,12 +40,14 @@ use crate::mem::{P2m, Ram};
 use descriptors::Descriptors;
 use layout::Frames;
 use memory::{FEWEST_FRAMES, FramePool, PageTables, ShadowMmu};
-use strategy::Coherence;
+use strategy::{Coherence, Strategy};
 pub use trap::Trap;
 
 /// How a monitor is set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
+    /// Who runs sensitive instructions.
+    pub strategy: Strategy,
     /// How the shadow is kept coherent.
     pub coherence: Coherence,
     /// Bytes of the real machine's memory; by default what guest and monitor need.
@@ -56,11 +60,16 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { coherence: Coherence::Trace, machine_memory: None, shadow_frames: 4096, seed: 1 }
+        Self {
+            strategy: Strategy::Trap,
+            coherence: Coherence::Trace, machine_memory: None,
+            shadow_frames: 4096,
+            seed: 1,
+        }
     }
 }
 
-/// Puts `machine` under a monitor that traps and emulates.
+/// Puts `machine` under a monitor.
 ///
 /// # Errors
 /// [`Error::Usage`] when the guest does not fit the machine's memory, or the shadow's share is too small;
@@ -73,7 +82,11 @@ pub fn trap(machine: &mut Machine, config: &Config) -> Result<()> {
     let tables = PageTables::new(&mut ram, pool, region)
         .map_err(|_| Error::Usage("the monitor has no frame for its own page table".into()))?;
     let mmu = ShadowMmu::new(tables, config.coherence);
-    machine.virtualize(Box::new(Trap::new(mmu, descriptors)), ram, p2m);
+    let mut monitor = Trap::new(mmu, descriptors);
+    if config.strategy == Strategy::Bt {
+        monitor.translation = Some(Box::default());
+    }
+    machine.virtualize(Box::new(monitor), ram, p2m);
     Ok(())
 }
 

@@ -14,6 +14,8 @@ pub enum Strategy {
     Bare,
     /// Trap and emulate, by ring compression.
     Trap,
+    /// Binary translation of what must not run by itself.
+    Bt,
 }
 
 /// Who translates guest-linear addresses to machine addresses.
@@ -42,6 +44,7 @@ impl fmt::Display for Strategy {
         f.write_str(match self {
             Self::Bare => "bare",
             Self::Trap => "trap",
+            Self::Bt => "bt",
         })
     }
 }
@@ -71,14 +74,13 @@ impl fmt::Display for Coherence {
 pub fn mmu_for(strategy: Strategy, mmu: Option<Mmu>) -> Result<Mmu> {
     match (strategy, mmu) {
         (Strategy::Bare, None | Some(Mmu::Direct)) => Ok(Mmu::Direct),
-        (Strategy::Trap, None | Some(Mmu::Shadow)) => Ok(Mmu::Shadow),
+        (Strategy::Trap | Strategy::Bt, None | Some(Mmu::Shadow)) => Ok(Mmu::Shadow),
         (Strategy::Bare, Some(Mmu::Shadow)) => Err(Error::Usage(
             "--mmu shadow needs a monitor to keep the shadow: give --strategy trap, or leave --mmu out".into(),
         )),
-        (Strategy::Trap, Some(Mmu::Direct)) => Err(Error::Usage(
-            "--strategy trap cannot run with --mmu direct: the guest's page tables name guest-physical frames, \
+        (Strategy::Trap | Strategy::Bt, Some(Mmu::Direct)) => Err(Error::Usage(format!(
+            "--strategy {strategy} cannot run with --mmu direct: the guest's page tables name guest-physical frames, \
              and the processor would use them as machine frames; give --mmu shadow"
-                .into(),
-        )),
+        ))),
     }
 }

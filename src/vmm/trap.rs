@@ -4,9 +4,11 @@
 //!
 //! Sensitive instructions that do not fault run on the real state, and go wrong. That is not repaired here.
 
+use super::bt::{self, Translation};
 use super::bug::{self, Bug};
 use super::descriptors::Descriptors;
 use super::exit::{Cause, Exit, Exits};
+use super::layout;
 use super::memory::{Reason, Resolution, ShadowMmu};
 use super::vcpu::{Mode, Obstacle, V};
 use crate::addr::Linear;
@@ -24,6 +26,8 @@ use std::collections::BTreeMap;
 pub struct Counts {
     /// On the real processor, with no intervention.
     pub direct: u64,
+    /// In translated code.
+    pub translated: u64,
     /// Emulated after an exit.
     pub emulated: u64,
     /// Interpreted because the state had no image, by the reason.
@@ -44,8 +48,10 @@ pub struct Trap {
     pub counts: Counts,
     /// The exits as they come, if somebody wants them.
     pub log: Option<Vec<Exit>>,
-    v: V,
-    real: Cpu,
+    /// The translator of what must not run by itself; without one it does, and goes wrong.
+    pub translation: Option<Box<Translation>>,
+    pub(super) v: V,
+    pub(super) real: Cpu,
     /// Runs the real processor.
     direct: Interp<World>,
     /// Runs the virtual one, an instruction at a time.
@@ -64,6 +70,7 @@ impl Trap {
             exits: Exits::default(),
             counts: Counts::default(),
             log: None,
+            translation: None,
             v: V::default(),
             real: Cpu::new(),
             direct: Interp::default(),
@@ -128,7 +135,7 @@ impl Trap {
     }
 
     /// The real TLB forgets what the shadow no longer says.
-    fn drop_stale(&mut self, world: &mut World) {
+    pub(super) fn drop_stale(&mut self, world: &mut World) {
         use super::memory::ShadowTarget;
         let stale = self.mmu.shadow.target.take_stale();
         let tlb = world.machine_tlb();
@@ -145,13 +152,24 @@ impl Trap {
     /// Runs the guest on the real processor until something stops it. `None`: it can go on.
     fn run_direct(&mut self, guest: &mut Cpu, world: &mut World, until: Ticks) -> Option<Stop> {
         self.drop_stale(world);
-        let (start, began, resume) = (guest.now, guest.eip, guest.system_flags.contains(Eflags::RF));
+        let entry = Entry::of(guest);
         world.enter_machine();
         let stop = self.direct.run(&mut self.real, world, until);
         world.leave_machine();
         self.v.decompose(&self.real, &self.descriptors, guest);
         self.counts.entries += 1;
-        self.counts.direct += guest.now - start;
+        self.counts.direct += guest.now - entry.start;
+        self.stopped(guest, world, stop, &entry)
+    }
+
+    /// The real processor stopped, and its state is the guest's again. `None`: the guest can go on.
+    pub(super) fn stopped(
+        &mut self,
+        guest: &mut Cpu,
+        world: &mut World,
+        stop: Stop,
+        entry: &Entry,
+    ) -> Option<Stop> {
         match stop {
             Stop::Budget => Some(Stop::Budget),
             Stop::Exit(_) => None,
@@ -159,7 +177,7 @@ impl Trap {
                 // A hidden fault must leave RF to the instruction, whose code breakpoints are still to be ignored. A fault of
                 // the guest's own leaves it as the processor does.
                 let left = guest.system_flags.contains(Eflags::RF);
-                if resume && guest.eip == began {
+                if entry.resume && guest.eip == entry.eip {
                     set_resume(guest, true);
                 }
                 self.resume_left = left;
@@ -195,6 +213,11 @@ impl Trap {
     }
 
     fn page_fault(&mut self, guest: &mut Cpu, world: &mut World, at: Linear, fault: Fault) -> Option<Stop> {
+        if layout::is_nowhere(at) && !fault.code().is_some_and(|code| code & pf::USER != 0) {
+            // The descriptor tables are concealed from the guest's user code.
+            let cause = self.cause(guest, world);
+            return self.emulate(guest, world, cause);
+        }
         let write = fault.code().is_some_and(|code| code & pf::WRITE != 0);
         match self.mmu.resolve(guest, world, at, Access { user: guest.user, write }) {
             Resolution::Filled => {
@@ -226,6 +249,15 @@ impl Trap {
         result.err().map(Stop::Fault)
     }
 
+    /// Runs the instruction at CS:EIP on the virtual processor because translated code says so.
+    pub(super) fn call_out(&mut self, guest: &mut Cpu, world: &mut World) -> Option<Stop> {
+        let start = guest.now;
+        world.tlb.flush(true);
+        let result = self.emulator.step(guest, world);
+        self.counts.emulated += guest.now - start;
+        result.err().map(Stop::Fault)
+    }
+
     /// Runs one instruction on the virtual processor because its state has no image.
     fn interpret(&mut self, guest: &mut Cpu, world: &mut World, why: Obstacle) -> Option<Stop> {
         let start = guest.now;
@@ -242,13 +274,39 @@ impl Trap {
 
     fn compose(&mut self, guest: &Cpu) -> Result<(), Obstacle> {
         let Some(root) = self.mmu.shadow.target.directory() else { return Err(Obstacle::Pae) };
-        self.v.compose(guest, &self.descriptors, root, &mut self.real)
+        self.v.compose(guest, &self.descriptors, root, &mut self.real)?;
+        if self.translation.is_some() && self.v.mode().is_users() {
+            bt::conceal(guest, &mut self.real);
+        }
+        Ok(())
+    }
+
+    /// Runs the guest, whose image is composed.
+    fn run_image(&mut self, guest: &mut Cpu, world: &mut World, until: Ticks) -> Option<Stop> {
+        if self.translation.is_some() && !bt::is_safe(guest, self.v.mode()) {
+            self.run_translated(guest, world, until)
+        } else {
+            self.run_direct(guest, world, until)
+        }
     }
 }
 
 fn set_resume(guest: &mut Cpu, on: bool) {
     guest.system_flags.set(Eflags::RF, on);
     guest.refresh();
+}
+
+/// The guest as it was when the real processor began to run it.
+pub(super) struct Entry {
+    pub(super) start: Ticks,
+    eip: u32,
+    resume: bool,
+}
+
+impl Entry {
+    pub(super) fn of(guest: &Cpu) -> Self {
+        Self { start: guest.now, eip: guest.eip, resume: guest.system_flags.contains(Eflags::RF) }
+    }
 }
 
 /// Where the guest is.
@@ -286,7 +344,7 @@ impl Monitor for Trap {
                 self.emulate(guest, world, Cause::InterruptWindow)
             } else {
                 match self.compose(guest) {
-                    Ok(()) => self.run_direct(guest, world, until),
+                    Ok(()) => self.run_image(guest, world, until),
                     Err(why) => self.interpret(guest, world, why),
                 }
             };

@@ -63,6 +63,11 @@ impl Mode {
         if self == Self::Kernel { Ring::Kernel } else { Ring::User }
     }
 
+    /// Whether it is the guest's user code, in either mode.
+    pub fn is_users(self) -> bool {
+        matches!(self, Self::V86 | Self::User)
+    }
+
     fn selectors(self) -> bool {
         matches!(self, Self::Kernel | Self::User)
     }

@@ -106,6 +106,41 @@ pub fn bind<E: Env>(i: &Insn) -> Handler<E> {
     }
 }
 
+/// The same without the flags, where nothing sees them.
+#[rustfmt::skip]
+pub fn bind_quiet<E: Env>(i: &Insn) -> Option<Handler<E>> {
+    Some(match i.op {
+        Op::Add  => by_places!(i, binary, E, Quiet<AddOp>),
+        Op::Sub  => by_places!(i, binary, E, Quiet<SubOp>),
+        Op::And  => by_places!(i, binary, E, Quiet<AndOp>),
+        Op::Or   => by_places!(i, binary, E, Quiet<OrOp>),
+        Op::Xor  => by_places!(i, binary, E, Quiet<XorOp>),
+        Op::Inc  => by_rm!(i, inc_quietly, E),
+        Op::Dec  => by_rm!(i, dec_quietly, E),
+        _        => return None,
+    })
+}
+
+/// `O` without its flags.
+struct Quiet<O>(std::marker::PhantomData<O>);
+
+impl<O: Binary> Binary for Quiet<O> {
+    #[inline(always)]
+    fn apply<W: Word>(flags: LazyFlags, a: W, b: W) -> (W, LazyFlags) {
+        (O::apply(flags, a, b).0, flags)
+    }
+}
+
+// INC dst
+fn inc_quietly<E: Env, W: Word, D: Target>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+    D::update(cpu, env, i, |_, a: W| wrapping_add(a, W::from_u32(1), false))
+}
+
+// DEC dst
+fn dec_quietly<E: Env, W: Word, D: Target>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+    D::update(cpu, env, i, |_, a: W| wrapping_sub(a, W::from_u32(1), false))
+}
+
 // ADD, OR, ADC, SBB, AND, SUB, XOR  dst, src
 fn binary<E: Env, W: Word, D: Target, S: Source, O: Binary>(
     cpu: &mut Cpu,

@@ -56,6 +56,12 @@ pub fn bind<E: Env>(i: &Insn) -> Handler<E> {
     }
 }
 
+/// The function that executes `i` and leaves the arithmetic flags alone, for whoever knows that nothing sees them; `None`
+/// where there is no such form.
+pub fn bind_quiet<E: Env>(i: &Insn) -> Option<Handler<E>> {
+    alu::bind_quiet(i)
+}
+
 /// UD2 and whatever is not built: #UD.
 ///
 /// # Errors

@@ -1,0 +1,35 @@
+//! From a plan to what runs. A backend compiles bodies; ways out, chaining and time stay with the translator.
+
+mod portable;
+
+use super::plan::Plan;
+use crate::cpu::{Cpu, Fault};
+pub use portable::Portable;
+
+/// A body broke off: what of it is complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// Instructions.
+    pub count: u8,
+    /// Their bytes.
+    pub bytes: u16,
+    /// The fault of the next one; `None` if the last one asked to leave.
+    pub fault: Option<Fault>,
+}
+
+/// Compiles bodies and runs them.
+pub trait Backend<E>: Default {
+    /// A compiled body.
+    type Fragment: Copy;
+    /// Compiles the body of `plan`.
+    fn emit(&mut self, plan: &Plan) -> Self::Fragment;
+    /// Runs a body. EIP and time stay as they are; with `precise` they are kept up to date instead.
+    ///
+    /// # Errors
+    /// Where it broke off.
+    fn run(&self, body: Self::Fragment, cpu: &mut Cpu, env: &mut E, precise: bool) -> Result<(), Broken>;
+    /// Bytes in use.
+    fn bytes(&self) -> usize;
+    /// Drops all fragments.
+    fn clear(&mut self);
+}

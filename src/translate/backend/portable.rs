@@ -1,0 +1,106 @@
+//! The backend for any host: a fragment is an array of operations, each bound to its function beforehand.
+
+use super::{Backend, Broken};
+use crate::cpu::Cpu;
+use crate::decode::Insn;
+use crate::exec::{Env, Handler, ops};
+use crate::translate::plan::Plan;
+
+/// An operation: what of the unit is complete after it, and how to do it.
+struct Operation<E> {
+    run: Handler<E>,
+    insn: Insn,
+    /// Bytes of the unit up to its end.
+    end: u16,
+    /// Instructions of the unit up to and with it.
+    count: u8,
+    /// Instructions that it stands for.
+    stands_for: u8,
+}
+
+/// A compiled body.
+#[derive(Clone, Copy, Debug)]
+pub struct Fragment {
+    start: u32,
+    len: u32,
+}
+
+/// The backend.
+pub struct Portable<E> {
+    operations: Vec<Operation<E>>,
+}
+
+impl<E> Default for Portable<E> {
+    fn default() -> Self {
+        Self { operations: Vec::new() }
+    }
+}
+
+impl<E: Env> Backend<E> for Portable<E> {
+    type Fragment = Fragment;
+
+    fn emit(&mut self, plan: &Plan) -> Fragment {
+        let start = self.operations.len() as u32;
+        let (mut end, mut count) = (0, 0);
+        for step in &plan.body {
+            end += u16::from(step.insn.len);
+            count += 1;
+            let quiet = if step.flags_dead { ops::bind_quiet(&step.insn) } else { None };
+            let run = quiet.unwrap_or_else(|| ops::bind(&step.insn));
+            self.operations.push(Operation { run, insn: step.insn, end, count, stands_for: 1 });
+        }
+        Fragment { start, len: self.operations.len() as u32 - start }
+    }
+
+    #[inline(always)]
+    fn run(&self, body: Fragment, cpu: &mut Cpu, env: &mut E, precise: bool) -> Result<(), Broken> {
+        let operations = &self.operations[body.start as usize..][..body.len as usize];
+        cpu.leave.set(false);
+        if precise {
+            return run_precisely(operations, cpu, env);
+        }
+        for op in operations {
+            let result = (op.run)(cpu, env, &op.insn);
+            if result.is_err() || cpu.leave.get() {
+                return Err(broken(op, result));
+            }
+        }
+        Ok(())
+    }
+
+    fn bytes(&self) -> usize {
+        self.operations.len() * size_of::<Operation<E>>()
+    }
+
+    fn clear(&mut self) {
+        self.operations.clear();
+    }
+}
+
+#[cold]
+fn broken<E>(op: &Operation<E>, result: Result<(), crate::cpu::Fault>) -> Broken {
+    match result {
+        Ok(()) => Broken { count: op.count, bytes: op.end, fault: None },
+        Err(fault) => {
+            let (count, len) = (op.count - op.stands_for, u16::from(op.insn.len));
+            Broken { count, bytes: op.end - len, fault: Some(fault) }
+        }
+    }
+}
+
+/// With EIP and time as the run loop of the interpreter keeps them.
+#[inline(never)]
+fn run_precisely<E>(operations: &[Operation<E>], cpu: &mut Cpu, env: &mut E) -> Result<(), Broken> {
+    let (start, now) = (cpu.eip, cpu.now);
+    for op in operations {
+        cpu.eip = start.wrapping_add(u32::from(op.end));
+        cpu.now = now + u64::from(op.count - op.stands_for);
+        let result = (op.run)(cpu, env, &op.insn);
+        if result.is_err() || cpu.leave.get() {
+            (cpu.eip, cpu.now) = (start, now);
+            return Err(broken(op, result));
+        }
+    }
+    (cpu.eip, cpu.now) = (start, now);
+    Ok(())
+}

@@ -1,0 +1,66 @@
+//! Which arithmetic flags are dead: written, and written again before anything can see them.
+//!
+//! EFLAGS are seen by instructions that read them, and by whoever looks at the processor: after a fault, a store into
+//! code, a unit's end. Interrupts and deadlines come at a unit's end only.
+
+use crate::decode::{Insn, Op, Place};
+
+/// Whether `i` can neither fault nor end the unit early, and reaches registers and flags only.
+fn is_pure(i: &Insn) -> bool {
+    use Op::*;
+    let registers = i.dst != Place::Mem && i.src != Place::Mem;
+    match i.op {
+        Lea | Nop | Cbw | Cwd | Bswap | Clc | Stc | Cmc => true,
+        Mov | Movzx | Movsx | Xchg | Add | Or | And | Sub | Xor | Cmp | Test | Inc | Dec | Neg | Not | Adc
+        | Sbb | Cmov | Setcc | Shl | Shr | Sar | Imul2 | Imul3 => registers,
+        _ => false,
+    }
+}
+
+/// Whether `i` reads an arithmetic flag. Shifts do, since a count of 0 leaves them; INC and DEC leave CF.
+fn reads(i: &Insn) -> bool {
+    use Op::*;
+    !matches!(
+        i.op,
+        Lea | Nop
+            | Cbw
+            | Cwd
+            | Bswap
+            | Mov
+            | Movzx
+            | Movsx
+            | Xchg
+            | Add
+            | Or
+            | And
+            | Sub
+            | Xor
+            | Cmp
+            | Test
+            | Neg
+            | Not
+    )
+}
+
+/// Whether `i` writes all six.
+fn writes_all(i: &Insn) -> bool {
+    use Op::*;
+    matches!(i.op, Add | Or | And | Sub | Xor | Cmp | Test | Neg)
+}
+
+/// Whether nothing sees the flags that the first of `insns` leaves; the rest follow it in its unit.
+pub(super) fn are_dead(insns: &[Insn]) -> bool {
+    let Some((first, rest)) = insns.split_first() else { return false };
+    if !is_pure(first) || !(writes_all(first) || matches!(first.op, Op::Inc | Op::Dec)) {
+        return false;
+    }
+    for i in rest {
+        if !is_pure(i) || reads(i) {
+            return false;
+        }
+        if writes_all(i) {
+            return true;
+        }
+    }
+    false
+}

@@ -1,0 +1,330 @@
+//! Running chained units. Between units, as between the interpreter's traces, deadlines, interrupts and stale code are
+//! looked for; within one there is nothing to look for.
+
+use super::backend::Backend;
+use super::plan::{Flow, Plan, Policy, Tail, Treatment};
+use super::unit::{Key, Link, Runs, Unit, UnitInfo, Why};
+use super::{Counts, Left, Translator};
+use crate::addr::GuestPhys;
+use crate::bus::Ticks;
+use crate::cpu::{Cpu, Fault};
+use crate::decode::SegReg;
+use crate::exec::ops;
+use crate::interp::{CodeEnv, Stop, restore_eip};
+
+/// What to do next.
+enum Next {
+    /// Look up, and go on.
+    On,
+    /// Come back.
+    Leave(Left),
+}
+
+impl From<Fault> for Next {
+    fn from(fault: Fault) -> Self {
+        Self::Leave(Left::Stop(Stop::Fault(fault)))
+    }
+}
+
+/// Mode bits that are not the policy's.
+const CODE32: u8 = 0x80;
+const USER: u8 = 0x40;
+
+impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
+    /// Runs until `limit`, a fault, or a reason to come back.
+    pub fn run(&mut self, cpu: &mut Cpu, env: &mut E, policy: &mut impl Policy<E>, limit: Ticks) -> Left {
+        cpu.deadline = limit;
+        self.restamp(env);
+        self.counts.entries += 1;
+        loop {
+            if env.wants_attention(cpu) {
+                // Code may have been overwritten: links say nothing any more.
+                self.stamp = self.stamp.wrapping_add(1);
+            }
+            if let Some(stop) = self.steps.boundary(cpu, env) {
+                return Left::Stop(stop);
+            }
+            let next = if cpu.special.is_empty() && !self.steps.is_careful() {
+                self.chain(cpu, env, policy)
+            } else {
+                self.single(cpu, env, policy)
+            };
+            if let Next::Leave(left) = next {
+                return left;
+            }
+        }
+    }
+
+    /// Links count no longer if addresses may be translated otherwise now.
+    fn restamp(&mut self, env: &E) {
+        if self.map_epoch != env.map_epoch() {
+            self.map_epoch = env.map_epoch();
+            self.drop_all(Why::MapChanged);
+        }
+        if self.fetch_epoch != env.fetch_epoch() {
+            self.fetch_epoch = env.fetch_epoch();
+            self.stamp = self.stamp.wrapping_add(1);
+        }
+    }
+
+    /// Runs units until something is up.
+    fn chain(&mut self, cpu: &mut Cpu, env: &mut E, policy: &mut impl Policy<E>) -> Next {
+        let mode = mode_of(cpu, policy);
+        let mut at = match self.enter(cpu, env, policy, mode) {
+            Ok(Some(unit)) => unit,
+            Ok(None) => return self.single(cpu, env, policy),
+            Err(fault) => return fault.into(),
+        };
+        let watched = env.watches_memory();
+        let limit = u64::from(cpu.seg(SegReg::Cs).limit);
+        loop {
+            let unit = &mut self.store.units[at as usize];
+            let start = cpu.eip;
+            let left = cpu.deadline.saturating_sub(cpu.now);
+            if left < u64::from(unit.count.max(1)) || u64::from(start) + u64::from(unit.bytes) > limit + 1 {
+                return if left == 0 { Next::On } else { self.single(cpu, env, policy) };
+            }
+            unit.runs += 1;
+            let now = cpu.now;
+            if let Err(broken) = self.backend.run(unit.fragment, cpu, env, unit.plan.precise || watched) {
+                cpu.eip = start.wrapping_add(u32::from(broken.bytes));
+                cpu.now = now + u64::from(broken.count);
+                return broken.fault.map_or(Next::On, Next::from);
+            }
+            cpu.now = now + unit.plan.body.len() as u64;
+            let end = start.wrapping_add(u32::from(unit.bytes));
+            cpu.eip = end;
+            let way = match (unit.plan.tail, &unit.plan.last, unit.run_last) {
+                (Tail::Callout(_), ..) if cpu.now >= cpu.deadline => return Next::On,
+                (Tail::Callout(rule), ..) => return Next::Leave(Left::Callout(rule)),
+                (Tail::Inline(rule), Some(insn), Some(run)) => match policy.inline(rule, run, cpu, env, insn) {
+                    Ok(flow) => {
+                        cpu.now += 1;
+                        match flow {
+                            Flow::Next => 1,
+                            Flow::Anew => return Next::On,
+                            Flow::Look => return Next::Leave(Left::Look),
+                        }
+                    }
+                    Err(fault) => {
+                        cpu.eip = end.wrapping_sub(u32::from(insn.len));
+                        return fault.into();
+                    }
+                },
+                (tail, Some(insn), Some(run)) => {
+                    if let Err(fault) = run(cpu, env, insn) {
+                        restore_eip(cpu, insn);
+                        return fault.into();
+                    }
+                    cpu.now += 1;
+                    let fell = cpu.eip == end;
+                    if tail == Tail::Other || (tail == Tail::String && !fell) {
+                        self.restamp(env);
+                        return Next::On;
+                    }
+                    usize::from(fell)
+                }
+                _ => 1,
+            };
+            if env.wants_attention(cpu) || !cpu.special.is_empty() {
+                return Next::On;
+            }
+            let linear = cpu.linear_eip();
+            let link = &unit.links[way];
+            at = if link.linear == linear && link.stamp == self.stamp {
+                link.unit
+            } else {
+                match self.follow(cpu, env, policy, (at, way, mode)) {
+                    Ok(Some(unit)) => unit,
+                    Ok(None) => return Next::On,
+                    Err(fault) => return fault.into(),
+                }
+            };
+        }
+    }
+
+    /// A way out that is not chained to where it leads now: looks up, and chains it.
+    #[cold]
+    #[inline(never)]
+    fn follow(
+        &mut self,
+        cpu: &mut Cpu,
+        env: &mut E,
+        policy: &mut impl Policy<E>,
+        (from, way, mode): (u32, usize, u8),
+    ) -> Result<Option<u32>, Fault> {
+        if cpu.now >= cpu.deadline {
+            // A trap that is due goes first, and a fetch would fault before it.
+            return Ok(None);
+        }
+        let indirect = self.store.units[from as usize].plan.tail == Tail::Indirect;
+        if indirect {
+            self.counts.indirect_misses += 1;
+        } else {
+            self.counts.direct_misses += 1;
+        }
+        let Some(to) = self.enter(cpu, env, policy, mode)? else { return Ok(None) };
+        // All units may have been dropped meanwhile. What a link says does not depend on the unit that it stands in.
+        if let Some(unit) = self.store.units.get_mut(from as usize) {
+            unit.links[way] = Link { linear: cpu.linear_eip(), stamp: self.stamp, unit: to };
+        }
+        Ok(Some(to))
+    }
+
+    /// The unit at CS:EIP, translated if need be; `None` if there can be none.
+    fn enter(
+        &mut self,
+        cpu: &mut Cpu,
+        env: &mut E,
+        policy: &mut impl Policy<E>,
+        mode: u8,
+    ) -> Result<Option<u32>, Fault> {
+        let linear = cpu.linear_eip();
+        if let Some(unit) = self.store.looked_up(linear, mode, self.stamp) {
+            self.counts.table_hits += 1;
+            return Ok(Some(unit));
+        }
+        let at = self.steps.code_address(cpu, env)?;
+        let key = Key { at, mode };
+        let unit = match self.store.find(key) {
+            Some(n) if self.is_current(n, cpu, env) => n,
+            found => {
+                if let Some(n) = found {
+                    self.store.forget(n);
+                    self.counts.dropped[Why::Overwritten as usize] += 1;
+                }
+                match self.translate(key, cpu, env, policy)? {
+                    Some(n) => n,
+                    None => return Ok(None),
+                }
+            }
+        };
+        self.store.note(linear, mode, self.stamp, unit);
+        Ok(Some(unit))
+    }
+
+    /// Whether the code of unit `n` is still what it was translated from.
+    fn is_current(&mut self, n: u32, cpu: &Cpu, env: &mut E) -> bool {
+        let unit = &mut self.store.units[n as usize];
+        let generation = env.generation(unit.key.at);
+        if unit.generation == generation {
+            return true;
+        }
+        let mut now = vec![0; unit.code.len()];
+        env.read_code(cpu, unit.key.at, &mut now);
+        let same = now == unit.code && env.mark_code(unit.key.at, now.len() as u32);
+        if same {
+            unit.generation = generation;
+            self.counts.renewed += 1;
+        }
+        same
+    }
+
+    #[cold]
+    fn translate(
+        &mut self,
+        key: Key,
+        cpu: &mut Cpu,
+        env: &mut E,
+        policy: &mut impl Policy<E>,
+    ) -> Result<Option<u32>, Fault> {
+        let (insns, code) = self.steps.decoded(cpu, env)?;
+        if insns.is_empty() {
+            return Ok(None);
+        }
+        if self.backend.bytes() >= self.limits.fragments {
+            self.drop_all(Why::Full);
+        }
+        let treat = |at: GuestPhys, insn: &_| policy.treat(key.mode & !(CODE32 | USER), at, insn);
+        let plan = Plan::new(&insns, self.limits.unit, treat, key.at);
+        let covered = usize::from(plan.body_bytes) + plan.last.map_or(0, |i| usize::from(i.len));
+        self.counts.translated += 1;
+        self.counts.instructions += plan.body.len() as u64 + u64::from(plan.last.is_some());
+        self.counts.ident += plan.body.len() as u64;
+        self.counts.guest_bytes += covered as u64;
+        let unit = Unit {
+            key,
+            generation: env.generation(key.at),
+            bytes: plan.bytes(),
+            count: plan.count(),
+            fragment: self.backend.emit(&plan),
+            run_last: plan.last.as_ref().map(ops::bind),
+            links: Default::default(),
+            runs: 0,
+            code: code[..covered].to_vec(),
+            linear: cpu.linear_eip(),
+            plan,
+        };
+        Ok(Some(self.store.insert(unit)))
+    }
+
+    /// Runs one instruction outside of units, the careful way.
+    fn single(&mut self, cpu: &mut Cpu, env: &mut E, policy: &mut impl Policy<E>) -> Next {
+        let found = self.steps.peek(cpu, env).and_then(|insn| Ok((insn, self.steps.code_address(cpu, env)?)));
+        let (insn, at) = match found {
+            Ok(found) => found,
+            Err(fault) => return fault.into(),
+        };
+        self.counts.singles += 1;
+        match policy.treat(policy.mode(cpu), at, &insn) {
+            Treatment::Ident => match self.steps.step(cpu, env) {
+                Ok(()) => {
+                    self.restamp(env);
+                    Next::On
+                }
+                Err(fault) => fault.into(),
+            },
+            // The monitor's own way to run it is careful, too.
+            Treatment::Inline(rule) | Treatment::Callout(rule) => Next::Leave(Left::Callout(rule)),
+        }
+    }
+
+    fn drop_all(&mut self, why: Why) {
+        self.counts.dropped[why as usize] += self.store.units.len() as u64;
+        let runs = self.runs();
+        self.counts.runs = Runs { units: runs.0, indirect: runs.1 };
+        self.store.clear();
+        self.backend.clear();
+        self.stamp = self.stamp.wrapping_add(1);
+    }
+
+    /// Forgets all translations.
+    pub fn forget(&mut self) {
+        self.drop_all(Why::MapChanged);
+        self.steps.forget();
+    }
+
+    /// The policy has changed its mind about the instruction at `at`: what was translated from it is translated anew.
+    pub fn retranslate(&mut self, at: GuestPhys) {
+        for n in self.store.covering(at) {
+            self.store.forget(n);
+            self.counts.dropped[Why::Adapted as usize] += 1;
+        }
+        self.stamp = self.stamp.wrapping_add(1);
+    }
+
+    /// Units that ran so far, and how many of them ended in an indirect branch or a return.
+    pub fn runs(&self) -> (u64, u64) {
+        let Counts { runs, .. } = self.counts;
+        self.store.units.iter().fold((runs.units, runs.indirect), |(all, indirect), unit| {
+            let is_indirect = unit.plan.tail == Tail::Indirect;
+            (all + unit.runs, indirect + if is_indirect { unit.runs } else { 0 })
+        })
+    }
+
+    /// Bytes of fragments.
+    pub fn fragment_bytes(&self) -> usize {
+        self.backend.bytes()
+    }
+
+    /// All units since everything was last dropped, in the order of translation.
+    pub fn units(&self) -> impl Iterator<Item = UnitInfo<'_>> {
+        (0..self.store.units.len() as u32).map(|n| self.store.info(n))
+    }
+}
+
+fn mode_of<E>(cpu: &Cpu, policy: &impl Policy<E>) -> u8 {
+    let code32 = if cpu.code32() { CODE32 } else { 0 };
+    let user = if cpu.user { USER } else { 0 };
+    policy.mode(cpu) & !(CODE32 | USER) | code32 | user
+}

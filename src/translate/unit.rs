@@ -1,0 +1,197 @@
+//! A unit, its ways out, and the store of all units.
+
+use super::plan::Plan;
+use crate::addr::GuestPhys;
+use crate::decode::Insn;
+use crate::exec::Handler;
+use std::collections::HashMap;
+
+/// What a unit is found by: where its code is, and in which mode it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    /// Physical address, for the processor at hand.
+    pub at: GuestPhys,
+    /// The policy's mode, CS.D, and whether fetches are the user's.
+    pub mode: u8,
+}
+
+/// A way out: the unit that it led to last.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Link {
+    /// Its linear address.
+    pub(super) linear: u32,
+    /// When it was checked; 0 never.
+    pub(super) stamp: u32,
+    pub(super) unit: u32,
+}
+
+/// Why a unit was thrown away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Its code was overwritten.
+    Overwritten,
+    /// The memory map changed.
+    MapChanged,
+    /// Fragments took all the room they may.
+    Full,
+    /// The policy changed its mind about an instruction of it.
+    Adapted,
+}
+
+impl Why {
+    /// How many there are.
+    pub const COUNT: usize = 4;
+    /// All of them.
+    pub const ALL: [Self; Self::COUNT] = [Self::Overwritten, Self::MapChanged, Self::Full, Self::Adapted];
+
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Overwritten => "overwritten",
+            Self::MapChanged => "map-changed",
+            Self::Full => "full",
+            Self::Adapted => "adapted",
+        }
+    }
+}
+
+/// How often units ran.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Runs {
+    /// Times.
+    pub(super) units: u64,
+    /// By an indirect branch at their end.
+    pub(super) indirect: u64,
+}
+
+pub(super) struct Unit<F, E> {
+    pub(super) key: Key,
+    /// The generation of its page when its code was last seen to be the same.
+    pub(super) generation: u32,
+    /// Bytes of code, and instructions that a whole run retires.
+    pub(super) bytes: u16,
+    pub(super) count: u8,
+    pub(super) fragment: F,
+    /// The instruction at its end, bound.
+    pub(super) run_last: Option<Handler<E>>,
+    pub(super) links: [Link; 2],
+    pub(super) runs: u64,
+    pub(super) plan: Plan,
+    pub(super) code: Vec<u8>,
+    /// Where it was translated for the first time.
+    pub(super) linear: u32,
+}
+
+/// A unit as observers see it.
+#[derive(Clone, Debug)]
+pub struct UnitInfo<'a> {
+    /// Its place among all units, in the order of translation.
+    pub number: u32,
+    /// Where it was translated for the first time.
+    pub linear: u32,
+    /// What it is found by.
+    pub key: Key,
+    /// How often it ran.
+    pub runs: u64,
+    /// What it does.
+    pub plan: &'a Plan,
+    /// Its code.
+    pub code: &'a [u8],
+    /// The units that its ways out are chained to: taken, and falling through.
+    pub links: [Option<u32>; 2],
+    /// It is still found: its code has not been translated again.
+    pub current: bool,
+}
+
+/// Entries of the table of linear addresses; a power of two.
+const JUMPS: usize = 4096;
+
+#[derive(Clone, Copy, Default)]
+pub(super) struct Jump {
+    link: Link,
+    mode: u8,
+}
+
+/// All units.
+pub(super) struct Store<F, E> {
+    pub(super) units: Vec<Unit<F, E>>,
+    index: HashMap<Key, u32>,
+    jumps: Box<[Jump]>,
+}
+
+impl<F, E> Default for Store<F, E> {
+    fn default() -> Self {
+        let jumps = vec![Jump::default(); JUMPS].into();
+        Self { units: Vec::new(), index: HashMap::new(), jumps }
+    }
+}
+
+fn slot(linear: u32) -> usize {
+    ((linear ^ (linear >> 12)) as usize) & (JUMPS - 1)
+}
+
+impl<F, E> Store<F, E> {
+    pub(super) fn find(&self, key: Key) -> Option<u32> {
+        self.index.get(&key).copied()
+    }
+
+    /// The unit at `linear`, if that was looked up under this stamp.
+    pub(super) fn looked_up(&self, linear: u32, mode: u8, stamp: u32) -> Option<u32> {
+        let Jump { link, mode: m } = self.jumps[slot(linear)];
+        (link.linear == linear && m == mode && link.stamp == stamp).then_some(link.unit)
+    }
+
+    pub(super) fn note(&mut self, linear: u32, mode: u8, stamp: u32, unit: u32) {
+        self.jumps[slot(linear)] = Jump { link: Link { linear, stamp, unit }, mode };
+    }
+
+    /// Adds a unit; one with the same key is no longer found.
+    pub(super) fn insert(&mut self, unit: Unit<F, E>) -> u32 {
+        let n = self.units.len() as u32;
+        self.index.insert(unit.key, n);
+        self.units.push(unit);
+        n
+    }
+
+    /// The unit is no longer found.
+    pub(super) fn forget(&mut self, n: u32) {
+        let key = self.units[n as usize].key;
+        if self.index.get(&key) == Some(&n) {
+            self.index.remove(&key);
+        }
+    }
+
+    /// The units that are still found and whose code holds the byte at `at`.
+    pub(super) fn covering(&self, at: GuestPhys) -> Vec<u32> {
+        let covers = |u: &Unit<F, E>| {
+            let last = u.plan.last.map_or(0, |insn: Insn| u32::from(insn.len));
+            let bytes = u32::from(u.plan.body_bytes) + last;
+            (u.key.at.0..u.key.at.0 + bytes).contains(&at.0)
+        };
+        let mut found: Vec<u32> =
+            self.index.values().copied().filter(|n| covers(&self.units[*n as usize])).collect();
+        found.sort_unstable();
+        found
+    }
+
+    /// Drops all units.
+    pub(super) fn clear(&mut self) {
+        self.units.clear();
+        self.index.clear();
+        self.jumps.fill(Jump::default());
+    }
+
+    pub(super) fn info(&self, n: u32) -> UnitInfo<'_> {
+        let unit = &self.units[n as usize];
+        UnitInfo {
+            number: n,
+            linear: unit.linear,
+            key: unit.key,
+            runs: unit.runs,
+            plan: &unit.plan,
+            code: &unit.code,
+            links: unit.links.map(|l| (l.stamp != 0).then_some(l.unit)),
+            current: self.index.get(&unit.key) == Some(&n),
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Binary translation of what must not run by itself: the guest's kernel, real mode, and user code wherever direct execution
+//! is not safe (Adams and Agesen, ASPLOS 2006; Bugnion et al., TOCS 2012, section 4). What is translated runs in the same
+//! ring, on the same shadow page tables, as under trap and emulate; but sensitive instructions are rewritten, and
+//! nothing goes wrong.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `rules` | which instruction in which mode becomes what |
+//! | `sequences` | inline sequences on the virtual state |
+
+pub mod rules;
+mod sequences;
+
+use super::layout;
+use super::trap::Trap;
+use super::vcpu::Mode;
+use crate::addr::GuestPhys;
+use crate::bus::Ticks;
+use crate::cpu::{Cpu, Cr4, Eflags, Fault};
+use crate::decode::Insn;
+use crate::exec::Handler;
+use crate::interp::Stop;
+use crate::machine::World;
+use crate::translate::{Flow, Left, Policy, RuleId, Translator, Treatment};
+use rules::RuleSet;
+use std::collections::BTreeMap;
+
+/// The translator, its rules, and what was counted.
+#[derive(Default)]
+pub struct Translation {
+    /// Translated code.
+    pub translator: Translator<World>,
+    /// The rules in force.
+    pub rules: RuleSet,
+    /// Callouts by rule.
+    pub callouts: BTreeMap<RuleId, u64>,
+}
+
+impl Translation {
+    /// With all rules but one.
+    pub fn without(rule: Option<RuleId>) -> Self {
+        Self { rules: RuleSet::without(rule), ..Self::default() }
+    }
+}
+
+/// What translated code is made by, and the virtual state that its inline sequences work on.
+pub(super) struct Rewriting<'a> {
+    guest: &'a mut Cpu,
+    mode: Mode,
+    rules: RuleSet,
+}
+
+impl Rewriting<'_> {
+    /// Whether this is user code, translated only because it cannot run by itself now.
+    fn is_users(&self) -> bool {
+        self.mode.is_users()
+    }
+}
+
+impl Policy<World> for Rewriting<'_> {
+    fn mode(&self, _: &Cpu) -> u8 {
+        rules::column(self.mode)
+    }
+
+    fn treat(&self, mode: u8, _: GuestPhys, insn: &Insn) -> Treatment {
+        self.rules.treat(mode, insn)
+    }
+
+    fn inline(
+        &mut self,
+        rule: RuleId,
+        run: Handler<World>,
+        cpu: &mut Cpu,
+        env: &mut World,
+        insn: &Insn,
+    ) -> Result<Flow, Fault> {
+        (rules::by_id(rule).sequence)(self, run, cpu, env, insn)
+    }
+}
+
+/// Whether the guest's code can run by itself: user code with interrupts on, that may neither turn them off nor speak to
+/// ports (Bugnion et al., 4.3).
+pub(super) fn is_safe(guest: &Cpu, mode: Mode) -> bool {
+    mode.is_users() && guest.system_flags.contains(Eflags::IF) && guest.iopl() < 3
+}
+
+/// Makes `real` fit to run user code that is to see nothing of the monitor. Its descriptor tables are where nothing is
+/// mapped: loads of segment registers, LAR, LSL, VERR and VERW fault there, and are emulated. UMIP makes SGDT and its
+/// like fault. IOPL is the guest's: no instruction at CPL 3 does anything else for it, but PUSHF shows it.
+pub(super) fn conceal(guest: &Cpu, real: &mut Cpu) {
+    real.gdtr.base = layout::NOWHERE.0;
+    real.ldtr.base = layout::NOWHERE.0;
+    real.cr4 |= Cr4::UMIP;
+    if !guest.v86() && guest.iopl() < 3 {
+        real.system_flags |= guest.system_flags & Eflags::IOPL;
+    }
+}
+
+impl Trap {
+    /// Runs translated code until something stops it. `None`: it can go on.
+    pub(super) fn run_translated(&mut self, guest: &mut Cpu, world: &mut World, until: Ticks) -> Option<Stop> {
+        self.drop_stale(world);
+        let Some(translation) = &mut self.translation else { return None };
+        let entry = super::trap::Entry::of(guest);
+        let mut policy = Rewriting { mode: self.v.mode(), rules: translation.rules, guest };
+        world.enter_machine();
+        let left = translation.translator.run(&mut self.real, world, &mut policy, until);
+        world.leave_machine();
+        self.v.decompose(&self.real, &self.descriptors, guest);
+        self.counts.entries += 1;
+        self.counts.translated += guest.now - entry.start;
+        match left {
+            Left::Stop(stop) => self.stopped(guest, world, stop, &entry),
+            Left::Look => None,
+            Left::Callout(rule) => {
+                *self.translation.as_mut()?.callouts.entry(rule).or_default() += 1;
+                self.call_out(guest, world)
+            }
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The rewriting rules: which instruction in which mode becomes what. Policy only, one rule to a line; the sequences are in
+//! `sequences`, the mechanism is [`crate::translate`].
+//!
+//! A column is a mode of the guest's, and how it runs in the real processor: real mode (in virtual-8086 mode), its own
+//! virtual-8086 mode, kernel (in ring 1), user (in ring 3, where direct execution is not safe).
+//!
+//! | letter | what becomes of the instruction |
+//! |---|---|
+//! | `-` | it is carried over (IDENT): the real processor does the same, or faults, and the monitor emulates it |
+//! | `i` | the inline sequence on the virtual state |
+//! | `c` | a callout: the monitor runs it on the virtual processor, without a fault |
+
+use super::sequences::{self, Sequence};
+use crate::decode::{FpuOp, Insn, Op, Place, SegReg};
+use crate::translate::{RuleId, Treatment};
+use crate::vmm::vcpu::Mode;
+
+/// A rule.
+pub struct Rule {
+    /// Its name, for `--without-rule` and in listings.
+    pub name: &'static str,
+    /// Whether it is about this instruction.
+    pub applies: fn(&Insn) -> bool,
+    /// What becomes of the instruction, by [`column`].
+    columns: &'static str,
+    /// The inline sequence, where there is one.
+    pub(super) sequence: Sequence,
+    /// Why it is needed.
+    pub why: &'static str,
+}
+
+const fn rule(
+    name: &'static str,
+    applies: fn(&Insn) -> bool,
+    columns: &'static str,
+    sequence: Sequence,
+    why: &'static str,
+) -> Rule {
+    Rule { name, applies, columns, sequence, why }
+}
+
+/// The place of `mode` in a rule's columns, and the translator's number of it.
+pub(super) fn column(mode: Mode) -> u8 {
+    match mode {
+        Mode::Real => 0,
+        Mode::V86 => 1,
+        Mode::Kernel => 2,
+        Mode::User => 3,
+    }
+}
+
+macro_rules! ops {
+    ($($op:ident)|+) => { |i: &Insn| matches!(i.op, $(Op::$op)|+) };
+}
+
+fn shows_ring(register: u8) -> bool {
+    register == SegReg::Cs as u8 || register == SegReg::Ss as u8
+}
+fn from_ring(i: &Insn) -> bool {
+    i.op == Op::MovFromSeg && shows_ring(i.src_reg)
+}
+fn pushes_ring(i: &Insn) -> bool {
+    i.op == Op::PushSeg && shows_ring(i.dst_reg)
+}
+fn smsw_register(i: &Insn) -> bool {
+    i.op == Op::Smsw && i.dst != Place::Mem
+}
+fn x87_state(i: &Insn) -> bool {
+    i.op == Op::Fpu && matches!(i.fpu, FpuOp::Fnstenv | FpuOp::Fnsave | FpuOp::Fxsave)
+}
+
+/// No instruction: for what a site's history decides.
+fn never(_: &Insn) -> bool {
+    false
+}
+
+use sequences::{clts, control, flags, none, selectors, tables, time};
+
+/// All rules. The first one that applies counts.
+#[rustfmt::skip]
+pub const RULES: &[Rule] = &[
+    //   name             instructions                             r v k u  sequence    why
+    rule("CLI",           ops!(Cli),                               "iiii", flags,      "IF is virtual"),
+    rule("STI",           ops!(Sti),                               "iiii", flags,      "IF is virtual"),
+    rule("PUSHF",         ops!(Pushf),                             "iiii", flags,      "it would push the real IF and IOPL"),
+    rule("POPF",          ops!(Popf),                              "iiii", flags,      "its writes to IF and IOPL would be dropped without a fault"),
+    rule("SGDT",          ops!(Sgdt),                              "icic", tables,     "it would store the monitor's GDTR"),
+    rule("SIDT",          ops!(Sidt),                              "icic", tables,     "it would store the monitor's IDTR"),
+    rule("SLDT",          ops!(Sldt),                              "--ic", selectors,  "it would show the monitor's LDTR"),
+    rule("STR",           ops!(Str),                               "--ic", selectors,  "it would show the monitor's TR"),
+    rule("SMSW",          smsw_register,                           "icic", control,    "it would show the monitor's CR0"),
+    rule("SMSW-MEMORY",   ops!(Smsw),                              "cccc", none,       "it would store the monitor's CR0"),
+    rule("MOV-FROM-CR",   ops!(MovFromCr),                         "i-i-", control,    "control registers are virtual"),
+    rule("MOV-TO-CR",     ops!(MovToCr | Lmsw),                    "c-c-", none,       "control registers are virtual"),
+    rule("CLTS",          ops!(Clts),                              "i-i-", clts,       "CR0 is virtual"),
+    rule("MOV-FROM-SEG",  from_ring,                               "--i-", selectors,  "the RPL that it reads would be the real ring"),
+    rule("PUSH-SEG",      pushes_ring,                             "--i-", selectors,  "the RPL that it pushes would be the real ring"),
+    rule("LOAD-SEG",      ops!(MovToSeg | PopSeg | LoadFar),       "--c-", none,       "its checks would be against the real ring and the monitor's descriptors"),
+    rule("LAR",           ops!(Lar | Lsl),                         "--cc", none,       "it would ask the monitor's descriptors, at the real ring"),
+    rule("VERR",          ops!(Verr | Verw),                       "--cc", none,       "it would ask the monitor's descriptors, at the real ring"),
+    rule("FAR",           ops!(JmpFar | CallFar | JmpFarMem | CallFarMem | Retf), "--c-", none, "what it pushes and checks would be the real ring"),
+    rule("IRET",          ops!(Iret),                              "cccc", none,       "IF and IOPL are virtual, and the ring that it returns from"),
+    rule("INT",           ops!(Int | Int3 | Into | Int1),          "cccc", none,       "the IDT is the monitor's"),
+    rule("SYSENTER",      ops!(Sysenter | Sysexit),                "c-cc", none,       "the registers that it goes by are virtual"),
+    rule("HLT",           ops!(Hlt),                               "c-c-", none,       "it would stop the real processor"),
+    rule("LGDT",          ops!(Lgdt | Lidt | Lldt | Ltr),          "c-c-", none,       "the table registers are virtual"),
+    rule("INVLPG",        ops!(Invlpg),                            "c-c-", none,       "the TLB is the monitor's"),
+    rule("INVD",          ops!(Invd | Wbinvd),                     "c-c-", none,       "the caches are the machine's"),
+    rule("MOV-DR",        ops!(MovFromDr | MovToDr),               "c-c-", none,       "debug registers are virtual"),
+    rule("MSR",           ops!(Rdmsr | Wrmsr | Rdpmc),             "c-c-", none,       "model-specific registers are virtual"),
+    rule("RDTSC",         ops!(Rdtsc),                             "i-i-", time,       "whether it may be read depends on the real ring"),
+    rule("PORT-IO",       ops!(In | Out | Ins | Outs),             "cccc", none,       "ports are the monitor's"),
+    rule("X87-STATE",     x87_state,                               "--c-", none,       "the CS that it stores would show the real ring"),
+    rule("ADAPTED",       never,                                   "cccc", none,       "the access met a trace or a chip time and again"),
+];
+
+/// The rule of accesses that were adapted.
+pub const ADAPTED: RuleId = RuleId(RULES.len() as u8 - 1);
+
+impl Rule {
+    /// What becomes of the instruction in `mode`, a column.
+    fn treatment(&self, id: RuleId, mode: u8) -> Treatment {
+        match self.columns.as_bytes().get(usize::from(mode)) {
+            Some(b'i') => Treatment::Inline(id),
+            Some(b'c') => Treatment::Callout(id),
+            _ => Treatment::Ident,
+        }
+    }
+}
+
+/// The rule with this number.
+pub fn by_id(id: RuleId) -> &'static Rule {
+    &RULES[usize::from(id.0).min(RULES.len() - 1)]
+}
+
+/// The rule with this name, in capitals or not.
+pub fn by_name(name: &str) -> Option<RuleId> {
+    RULES.iter().position(|r| r.name.eq_ignore_ascii_case(name)).map(|n| RuleId(n as u8))
+}
+
+/// Which rules are in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct RuleSet {
+    without: Option<RuleId>,
+}
+
+impl RuleSet {
+    /// All rules but one.
+    pub fn without(rule: Option<RuleId>) -> Self {
+        Self { without: rule }
+    }
+
+    /// What becomes of `insn` in `mode`, a column.
+    pub(super) fn treat(self, mode: u8, insn: &Insn) -> Treatment {
+        let found = RULES.iter().position(|r| (r.applies)(insn)).map(|n| RuleId(n as u8));
+        match found {
+            Some(id) if self.without != Some(id) => by_id(id).treatment(id, mode),
+            _ => Treatment::Ident,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_every_rule_has_four_columns() {
+        for (n, rule) in RULES.iter().enumerate() {
+            assert_eq!(by_name(rule.name), Some(RuleId(n as u8)), "{}", rule.name);
+            assert!(rule.columns.len() == 4 && rule.columns.bytes().all(|c| b"-ic".contains(&c)), "{}", rule.name);
+        }
+    }
+}
