@@ -176,7 +176,7 @@ impl Command {
         let host = start.elapsed();
         let monitor = guest.machine.monitor::<Trap>().map(report::Figures::of);
         let retired = guest.machine.cpu.retired();
-        let cycles = guest.machine.monitor::<Trap>().map_or(0, |t| costs.total(&t.counts, &t.exits));
+        let cycles = guest.machine.monitor::<Trap>().map_or(0, |t| costs.total(t));
         let slowdown = cycles as f64 / retired.saturating_mul(costs.instruction).max(1) as f64;
         let verdict = match divergence {
             Some(d) => Verdict::Diverged(Box::new(d), self.symbol_of(&guest)),

@@ -4,6 +4,7 @@
 use super::report::grouped;
 use crate::lab::lockstep::Divergence;
 use crate::vmm::Trap;
+use crate::vmm::bt::TranslationFigures;
 use crate::vmm::exit::{Cause, Exits};
 use crate::vmm::memory::MmuCounts;
 use crate::vmm::strategy::{Coherence, Strategy};
@@ -39,6 +40,7 @@ pub(super) struct Figures {
     mmu: MmuCounts,
     /// Frames of shadow page tables, the most at a time.
     frames: usize,
+    translation: Option<TranslationFigures>,
 }
 
 impl Figures {
@@ -48,6 +50,7 @@ impl Figures {
             exits: monitor.exits.clone(),
             mmu: monitor.mmu.shadow.counts.clone(),
             frames: monitor.mmu.shadow.target.frames().1,
+            translation: monitor.translation.as_deref().map(TranslationFigures::of),
         }
     }
 
@@ -95,7 +98,24 @@ impl Row {
     /// Instructions that ran with no intervention, of a thousand.
     fn direct(&self) -> f64 {
         let direct = self.monitor.as_ref().map_or(self.retired, |m| m.counts.direct);
-        if self.retired == 0 { 100.0 } else { 100.0 * direct as f64 / self.retired as f64 }
+        self.percent(direct)
+    }
+
+    /// In translated code.
+    fn translated(&self) -> f64 {
+        if self.retired == 0 { 0.0 } else { self.percent(self.monitor.as_ref().map_or(0, |m| m.counts.translated)) }
+    }
+
+    fn percent(&self, n: u64) -> f64 {
+        if self.retired == 0 { 100.0 } else { 100.0 * n as f64 / self.retired as f64 }
+    }
+
+    fn translation(&self) -> Option<&TranslationFigures> {
+        self.monitor.as_ref()?.translation.as_ref()
+    }
+
+    fn callouts(&self) -> u64 {
+        self.translation().map_or(0, TranslationFigures::all_callouts)
     }
 
     fn exits(&self) -> u64 {
@@ -123,11 +143,13 @@ pub(super) struct Table {
     pub(super) interrupted: bool,
 }
 
-const COLUMNS: [&str; 12] = [
+const COLUMNS: [&str; 14] = [
     "strategy",
     "outcome",
     "instructions",
     "direct %",
+    "translated %",
+    "callouts",
     "exits",
     "per 1000",
     "hidden #PF",
@@ -138,12 +160,14 @@ const COLUMNS: [&str; 12] = [
     "host s",
 ];
 
-fn cells(row: &Row) -> [String; 12] {
+fn cells(row: &Row) -> [String; 14] {
     [
         row.name(),
         row.outcome().into(),
         grouped(row.retired),
         format!("{:.2}", row.direct()),
+        format!("{:.2}", row.translated()),
+        grouped(row.callouts()),
         grouped(row.exits()),
         format!("{:.2}", row.per_thousand()),
         grouped(row.of(Cause::HiddenPageFault)),
@@ -198,6 +222,9 @@ fn about(out: &mut String, row: &Row, all_exits: bool) {
         let share = 100.0 * *n as f64 / row.retired.max(1) as f64;
         let _ = writeln!(out, "  interpreted: {} ({share:.2}%), {}", grouped(*n), why.sentence());
     }
+    if let Some(t) = &figures.translation {
+        translation(out, t);
+    }
     if all_exits {
         sites(out, figures);
         let _ = writeln!(out, "  shadow: {}", shadow(figures));
@@ -205,6 +232,34 @@ fn about(out: &mut String, row: &Row, all_exits: bool) {
     if let Verdict::Diverged(d, symbol) = &row.verdict {
         diverged(out, d, symbol.as_deref());
     }
+}
+
+fn translation(out: &mut String, t: &TranslationFigures) {
+    let counted = |map: &BTreeMap<&str, u64>| {
+        let mut list: Vec<_> = map.iter().collect();
+        list.sort_by_key(|(name, n)| (std::cmp::Reverse(**n), **name));
+        let list: Vec<_> = list.into_iter().map(|(name, n)| format!("{name} {}", grouped(*n))).collect();
+        if list.is_empty() { "none".into() } else { list.join(", ") }
+    };
+    let _ = writeln!(out, "  callouts: {}", counted(&t.callouts));
+    let _ = writeln!(
+        out,
+        "  translation: {} units, {:.1}% of their instructions IDENT, {:.1} bytes for one of the guest's; ran {} times",
+        grouped(t.units),
+        t.ident_share(),
+        t.expansion,
+        grouped(t.runs),
+    );
+    let _ = writeln!(
+        out,
+        "  chained: {:.2}% of ways out, {:.2}% of {} indirect ones; inline sequences {}, single steps {}",
+        t.chained(),
+        t.indirect_hits(),
+        grouped(t.indirect),
+        grouped(t.inline),
+        grouped(t.singles),
+    );
+    let _ = writeln!(out, "  thrown away: {}; found unchanged {}", counted(&t.dropped), grouped(t.renewed));
 }
 
 fn sites(out: &mut String, figures: &Figures) {
@@ -253,7 +308,8 @@ fn diverged(out: &mut String, d: &Divergence, symbol: Option<&str>) {
 pub(super) fn csv(table: &Table) -> String {
     let mut out = String::from(
         "guest,strategy,mmu,coherence,outcome,instructions,direct_percent,exits,exits_per_1000,hidden_page_faults,\
-         true_page_faults,trace_hits,modelled_cycles,slowdown,host_seconds,diverged_after,diverged_at",
+         true_page_faults,trace_hits,modelled_cycles,slowdown,host_seconds,diverged_after,diverged_at,translated_percent,callouts,units,ident_percent,\
+         chained_percent,indirect_hit_percent,expansion,units_dropped",
     );
     for cause in Cause::ALL {
         let _ = write!(out, ",{}", cause.name());
@@ -283,6 +339,23 @@ pub(super) fn csv(table: &Table) -> String {
             row.slowdown,
             row.host.as_secs_f64(),
         );
+        match row.translation() {
+            Some(t) => {
+                let dropped: u64 = t.dropped.values().sum();
+                let _ = write!(
+                    out,
+                    ",{:.4},{},{},{:.4},{:.4},{:.4},{:.4},{dropped}",
+                    row.translated(),
+                    t.all_callouts(),
+                    t.units,
+                    t.ident_share(),
+                    t.chained(),
+                    t.indirect_hits(),
+                    t.expansion,
+                );
+            }
+            None => out.push_str(",,,,,,,,"),
+        }
         for cause in Cause::ALL {
             let _ = write!(out, ",{}", row.of(cause));
         }
@@ -322,6 +395,8 @@ fn row_json(row: &Row) -> Value {
         "outcome": row.outcome(),
         "instructions": row.retired,
         "direct": row.monitor.as_ref().map_or(row.retired, |m| m.counts.direct),
+        "translated": row.monitor.as_ref().map_or(0, |m| m.counts.translated),
+        "translation": row.translation(),
         "emulated": row.monitor.as_ref().map_or(0, |m| m.counts.emulated),
         "interpreted": interpreted,
         "exits": exits,

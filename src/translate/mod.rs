@@ -25,7 +25,7 @@ mod unit;
 use crate::interp::{CodeEnv, Interp, Stop};
 use backend::{Backend, Portable};
 pub use plan::{Ending, Flow, Plan, Policy, RuleId, Step, Tail, Treatment};
-pub use unit::{UnitInfo, Why};
+pub use unit::{Runs, UnitInfo, Why};
 use unit::Store;
 
 /// Why the translator came back.
@@ -79,8 +79,6 @@ pub struct Counts {
     pub renewed: u64,
     /// Units thrown away, by cause.
     pub dropped: [u64; Why::COUNT],
-    /// Units that ran, of those that are no longer there; see [`Translator::runs`].
-    runs: unit::Runs,
 }
 
 /// The translator's state: caches and counts only, so it can be dropped and made anew at any time.
@@ -95,6 +93,8 @@ pub struct Translator<E, B: Backend<E> = Portable<E>> {
     pub counts: Counts,
     /// Links and looked-up addresses with another stamp have to be checked again.
     stamp: u32,
+    /// How often units ran that are no longer there.
+    gone: Runs,
     fetch_epoch: u32,
     map_epoch: u32,
 }
@@ -108,6 +108,7 @@ impl<E: CodeEnv, B: Backend<E>> Default for Translator<E, B> {
             limits: Limits::default(),
             counts: Counts::default(),
             stamp: 1,
+            gone: Runs::default(),
             fetch_epoch: 0,
             map_epoch: 0,
         }

@@ -4,7 +4,7 @@
 use super::backend::Backend;
 use super::plan::{Flow, Plan, Policy, Tail, Treatment};
 use super::unit::{Key, Link, Runs, Unit, UnitInfo, Why};
-use super::{Counts, Left, Translator};
+use super::{Left, Translator};
 use crate::addr::GuestPhys;
 use crate::bus::Ticks;
 use crate::cpu::{Cpu, Fault};
@@ -281,8 +281,7 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
 
     fn drop_all(&mut self, why: Why) {
         self.counts.dropped[why as usize] += self.store.units.len() as u64;
-        let runs = self.runs();
-        self.counts.runs = Runs { units: runs.0, indirect: runs.1 };
+        self.gone = self.runs();
         self.store.clear();
         self.backend.clear();
         self.stamp = self.stamp.wrapping_add(1);
@@ -303,13 +302,11 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
         self.stamp = self.stamp.wrapping_add(1);
     }
 
-    /// Units that ran so far, and how many of them ended in an indirect branch or a return.
-    pub fn runs(&self) -> (u64, u64) {
-        let Counts { runs, .. } = self.counts;
-        self.store.units.iter().fold((runs.units, runs.indirect), |(all, indirect), unit| {
-            let is_indirect = unit.plan.tail == Tail::Indirect;
-            (all + unit.runs, indirect + if is_indirect { unit.runs } else { 0 })
-        })
+    /// How often units ran so far.
+    pub fn runs(&self) -> Runs {
+        let mut runs = self.gone;
+        self.store.units.iter().for_each(|unit| runs.add(unit.plan.tail, unit.runs));
+        runs
     }
 
     /// Bytes of fragments.

@@ -1,6 +1,6 @@
 //! A unit, its ways out, and the store of all units.
 
-use super::plan::Plan;
+use super::plan::{Plan, Tail};
 use crate::addr::GuestPhys;
 use crate::decode::Insn;
 use crate::exec::Handler;
@@ -57,11 +57,25 @@ impl Why {
 
 /// How often units ran.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Runs {
-    /// Times.
-    pub(super) units: u64,
-    /// By an indirect branch at their end.
-    pub(super) indirect: u64,
+pub struct Runs {
+    /// All of them.
+    pub units: u64,
+    /// Those that end in an indirect branch or a return.
+    pub indirect: u64,
+    /// Those that end in an inline sequence.
+    pub inline: u64,
+}
+
+impl Runs {
+    /// Adds the runs of a unit.
+    pub(super) fn add(&mut self, tail: Tail, runs: u64) {
+        self.units += runs;
+        match tail {
+            Tail::Indirect => self.indirect += runs,
+            Tail::Inline(_) => self.inline += runs,
+            _ => {}
+        }
+    }
 }
 
 pub(super) struct Unit<F, E> {

@@ -1,8 +1,9 @@
 //! Modelled cycles: events of a run, each at the price that one published table gives it. The table is a TOML file; the
 //! default is `costs.toml`, with its sources.
 
-use super::exit::{Cause, Exits};
-use super::trap::Counts;
+use super::Trap;
+use super::bt::TranslationFigures;
+use super::exit::Cause;
 use crate::error::{Error, Result};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -19,6 +20,17 @@ pub struct Costs {
     /// An interpreted instruction.
     pub interpreted: u64,
     exits: BTreeMap<Cause, u64>,
+    translation: Translation,
+}
+
+/// What translation costs, in cycles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Translation {
+    instruction: u64,
+    inline: u64,
+    callout: u64,
+    miss: u64,
+    translated: u64,
 }
 
 /// The file's form. Numbers are read signed, so that a negative one gets its own sentence.
@@ -28,6 +40,17 @@ struct Form {
     instruction: i64,
     interpreted: i64,
     exits: BTreeMap<String, i64>,
+    translation: TranslationForm,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TranslationForm {
+    instruction: i64,
+    inline: i64,
+    callout: i64,
+    miss: i64,
+    translated: i64,
 }
 
 impl Default for Costs {
@@ -75,6 +98,13 @@ impl Costs {
             instruction: cost("instruction", form.instruction)?,
             interpreted: cost("interpreted", form.interpreted)?,
             exits,
+            translation: Translation {
+                instruction: cost("translation.instruction", form.translation.instruction)?,
+                inline: cost("translation.inline", form.translation.inline)?,
+                callout: cost("translation.callout", form.translation.callout)?,
+                miss: cost("translation.miss", form.translation.miss)?,
+                translated: cost("translation.translated", form.translation.translated)?,
+            },
         })
     }
 
@@ -83,15 +113,25 @@ impl Costs {
         self.exits.get(&cause).copied().unwrap_or(0)
     }
 
-    /// What a run under a monitor cost.
-    pub fn total(&self, counts: &Counts, exits: &Exits) -> u64 {
+    /// What a run under `monitor` cost.
+    pub fn total(&self, monitor: &Trap) -> u64 {
+        let Trap { counts, exits, .. } = monitor;
         let interpreted: u64 = counts.interpreted.values().sum();
-        let run = counts.direct.saturating_mul(self.instruction);
-        let run = run.saturating_add(interpreted.saturating_mul(self.interpreted));
-        exits
-            .by_cause
-            .iter()
-            .fold(run, |sum, (&cause, &n)| sum.saturating_add(n.saturating_mul(self.of(cause))))
+        let of = |n: u64, cycles: u64| n.saturating_mul(cycles);
+        let run = of(counts.direct, self.instruction).saturating_add(of(interpreted, self.interpreted));
+        let run = exits.by_cause.iter().fold(run, |sum, (&cause, &n)| sum.saturating_add(of(n, self.of(cause))));
+        let Some(translation) = &monitor.translation else { return run };
+        let figures = TranslationFigures::of(translation);
+        let price = &self.translation;
+        [
+            of(counts.translated, price.instruction),
+            of(figures.inline, price.inline),
+            of(figures.all_callouts(), price.callout),
+            of(figures.misses, price.miss),
+            of(figures.instructions, price.translated),
+        ]
+        .into_iter()
+        .fold(run, u64::saturating_add)
     }
 }
 
@@ -111,8 +151,10 @@ mod tests {
         assert!(with("privileged = 1100", "privileged = -1").contains("`privileged` is negative"));
         assert!(with("halt = 1300", "").contains("`halt` is missing"));
         assert!(with("halt = 1300", "halt = 1300\nhelt = 1").contains("`helt`"));
-        assert!(with("instruction = 1", "").contains("instruction"));
-        assert!(with("instruction = 1", "instruction = \"x\"").contains("no cost table"));
+        assert!(with("miss = 40", "").contains("miss"));
+        assert!(with("callout = 214", "callout = -214").contains("`translation.callout` is negative"));
+        assert!(with("interpreted = 100", "").contains("interpreted"));
+        assert!(with("interpreted = 100", "interpreted = \"x\"").contains("no cost table"));
         assert!(Costs::parse("[[[").is_err());
     }
 }

@@ -21,8 +21,9 @@ use crate::decode::Insn;
 use crate::exec::Handler;
 use crate::interp::Stop;
 use crate::machine::World;
-use crate::translate::{Flow, Left, Policy, RuleId, Translator, Treatment};
+use crate::translate::{Flow, Left, Policy, RuleId, Translator, Treatment, Why};
 use rules::RuleSet;
+use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// The translator, its rules, and what was counted.
@@ -41,6 +42,90 @@ impl Translation {
     pub fn without(rule: Option<RuleId>) -> Self {
         Self { rules: RuleSet::without(rule), ..Self::default() }
     }
+}
+
+/// What a run counted of translation.
+#[derive(Clone, Debug, Serialize)]
+pub struct TranslationFigures {
+    /// Units translated.
+    pub units: u64,
+    /// Their guest instructions, each time that they were translated.
+    pub instructions: u64,
+    /// Of these, carried over unchanged.
+    pub ident: u64,
+    /// Bytes of fragments now, for each byte of guest code that is translated now.
+    pub expansion: f64,
+    /// How often units ran, those with an indirect branch and those with an inline sequence at their end.
+    pub runs: u64,
+    /// See there.
+    pub indirect: u64,
+    /// See there.
+    pub inline: u64,
+    /// Ways out that were not chained to where they led.
+    pub misses: u64,
+    /// The same of indirect branches.
+    pub indirect_misses: u64,
+    /// Entries from outside of translated code.
+    pub entries: u64,
+    /// Single instructions: before a deadline, in a shadow, across a page.
+    pub singles: u64,
+    /// Callouts by rule.
+    pub callouts: BTreeMap<&'static str, u64>,
+    /// Units thrown away, by cause.
+    pub dropped: BTreeMap<&'static str, u64>,
+    /// Units whose page was written to, and whose code was found to be the same.
+    pub renewed: u64,
+}
+
+impl TranslationFigures {
+    /// Those of `translation`.
+    pub fn of(translation: &Translation) -> Self {
+        let translator = &translation.translator;
+        let (counts, runs) = (&translator.counts, translator.runs());
+        let guest: usize = translator.units().map(|unit| unit.code.len()).sum();
+        let callouts = translation.callouts.iter().map(|(id, n)| (rules::by_id(*id).name, *n)).collect();
+        let dropped = Why::ALL.iter().zip(counts.dropped).filter(|(_, n)| *n > 0);
+        Self {
+            units: counts.translated,
+            instructions: counts.instructions,
+            ident: counts.ident,
+            expansion: translator.fragment_bytes() as f64 / guest.max(1) as f64,
+            runs: runs.units,
+            indirect: runs.indirect,
+            inline: runs.inline,
+            misses: counts.direct_misses + counts.indirect_misses,
+            indirect_misses: counts.indirect_misses,
+            entries: counts.entries,
+            singles: counts.singles,
+            callouts,
+            dropped: dropped.map(|(why, n)| (why.name(), n)).collect(),
+            renewed: counts.renewed,
+        }
+    }
+
+    /// Callouts, all together.
+    pub fn all_callouts(&self) -> u64 {
+        self.callouts.values().sum()
+    }
+
+    /// Ways out of units that were chained, of a hundred.
+    pub fn chained(&self) -> f64 {
+        share(self.runs.saturating_sub(self.misses + self.entries.min(self.runs)), self.runs.saturating_sub(self.entries))
+    }
+
+    /// Indirect branches whose inline cache had the target, of a hundred.
+    pub fn indirect_hits(&self) -> f64 {
+        share(self.indirect.saturating_sub(self.indirect_misses), self.indirect)
+    }
+
+    /// Instructions carried over unchanged, of a hundred translated.
+    pub fn ident_share(&self) -> f64 {
+        share(self.ident, self.instructions)
+    }
+}
+
+fn share(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 100.0 } else { 100.0 * part as f64 / whole as f64 }
 }
 
 /// What translated code is made by, and the virtual state that its inline sequences work on.
