@@ -103,7 +103,11 @@ impl Row {
 
     /// In translated code.
     fn translated(&self) -> f64 {
-        if self.retired == 0 { 0.0 } else { self.percent(self.monitor.as_ref().map_or(0, |m| m.counts.translated)) }
+        if self.retired == 0 {
+            0.0
+        } else {
+            self.percent(self.monitor.as_ref().map_or(0, |m| m.counts.translated))
+        }
     }
 
     fn percent(&self, n: u64) -> f64 {

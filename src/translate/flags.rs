@@ -11,8 +11,8 @@ fn is_pure(i: &Insn) -> bool {
     let registers = i.dst != Place::Mem && i.src != Place::Mem;
     match i.op {
         Lea | Nop | Cbw | Cwd | Bswap | Clc | Stc | Cmc => true,
-        Mov | Movzx | Movsx | Xchg | Add | Or | And | Sub | Xor | Cmp | Test | Inc | Dec | Neg | Not | Adc
-        | Sbb | Cmov | Setcc | Shl | Shr | Sar | Imul2 | Imul3 => registers,
+        Mov | Movzx | Movsx | Xchg | Add | Or | And | Sub | Xor | Cmp | Test | Inc | Dec | Neg | Not
+        | Adc | Sbb | Cmov | Setcc | Shl | Shr | Sar | Imul2 | Imul3 => registers,
         _ => false,
     }
 }

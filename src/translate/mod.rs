@@ -25,8 +25,8 @@ mod unit;
 use crate::interp::{CodeEnv, Interp, Stop};
 use backend::{Backend, Portable};
 pub use plan::{Ending, Flow, Plan, Policy, RuleId, Step, Tail, Treatment};
-pub use unit::{Runs, UnitInfo, Why};
 use unit::Store;
+pub use unit::{Runs, UnitInfo, Why};
 
 /// Why the translator came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

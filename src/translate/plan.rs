@@ -131,7 +131,12 @@ pub struct Plan {
 
 impl Plan {
     /// Plans the unit that starts with `insns`, at `at`; there is at least one.
-    pub fn new(insns: &[Insn], most: usize, mut treat: impl FnMut(GuestPhys, &Insn) -> Treatment, at: GuestPhys) -> Self {
+    pub fn new(
+        insns: &[Insn],
+        most: usize,
+        mut treat: impl FnMut(GuestPhys, &Insn) -> Treatment,
+        at: GuestPhys,
+    ) -> Self {
         let most = most.clamp(1, 64);
         let (mut tail, mut last) = (Tail::Fall, None);
         let mut ending = Ending::PageEnd;
@@ -181,7 +186,9 @@ fn tail_of(insn: &Insn, treatment: Treatment) -> Option<(Tail, Ending)> {
         (Treatment::Callout(rule), _) => (Tail::Callout(rule), Ending::Callout),
         (_, Jcc | Jmp | Call | Loop | Loope | Loopne | Jcxz) => (Tail::Direct, Ending::ControlFlow),
         (_, JmpInd | CallInd | Ret) => (Tail::Indirect, Ending::ControlFlow),
-        (_, Movs | Cmps | Scas | Lods | Stos) if insn.rep != Rep::Once => (Tail::String, Ending::Synchronizing),
+        (_, Movs | Cmps | Scas | Lods | Stos) if insn.rep != Rep::Once => {
+            (Tail::String, Ending::Synchronizing)
+        }
         _ if insn.ends_trace() => (Tail::Other, Ending::Synchronizing),
         _ => return None,
     })

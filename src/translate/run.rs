@@ -97,7 +97,8 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
             let way = match (unit.plan.tail, &unit.plan.last, unit.run_last) {
                 (Tail::Callout(_), ..) if cpu.now >= cpu.deadline => return Next::On,
                 (Tail::Callout(rule), ..) => return Next::Leave(Left::Callout(rule)),
-                (Tail::Inline(rule), Some(insn), Some(run)) => match policy.inline(rule, run, cpu, env, insn) {
+                (Tail::Inline(rule), Some(insn), Some(run)) => match policy.inline(rule, run, cpu, env, insn)
+                {
                     Ok(flow) => {
                         cpu.now += 1;
                         match flow {

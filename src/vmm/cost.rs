@@ -119,7 +119,8 @@ impl Costs {
         let interpreted: u64 = counts.interpreted.values().sum();
         let of = |n: u64, cycles: u64| n.saturating_mul(cycles);
         let run = of(counts.direct, self.instruction).saturating_add(of(interpreted, self.interpreted));
-        let run = exits.by_cause.iter().fold(run, |sum, (&cause, &n)| sum.saturating_add(of(n, self.of(cause))));
+        let run =
+            exits.by_cause.iter().fold(run, |sum, (&cause, &n)| sum.saturating_add(of(n, self.of(cause))));
         let Some(translation) = &monitor.translation else { return run };
         let figures = TranslationFigures::of(translation);
         let price = &self.translation;

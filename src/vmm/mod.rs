@@ -62,7 +62,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             strategy: Strategy::Trap,
-            coherence: Coherence::Trace, machine_memory: None,
+            coherence: Coherence::Trace,
+            machine_memory: None,
             shadow_frames: 4096,
             seed: 1,
         }

@@ -6,6 +6,7 @@ mod disciplined;
 mod equivalence;
 mod kernel;
 mod pair;
+mod translation;
 
 #[path = "../fuzz/bytes.rs"]
 mod bytes;

@@ -110,7 +110,10 @@ impl TranslationFigures {
 
     /// Ways out of units that were chained, of a hundred.
     pub fn chained(&self) -> f64 {
-        share(self.runs.saturating_sub(self.misses + self.entries.min(self.runs)), self.runs.saturating_sub(self.entries))
+        share(
+            self.runs.saturating_sub(self.misses + self.entries.min(self.runs)),
+            self.runs.saturating_sub(self.entries),
+        )
     }
 
     /// Indirect branches whose inline cache had the target, of a hundred.
@@ -183,7 +186,12 @@ pub(super) fn conceal(guest: &Cpu, real: &mut Cpu) {
 
 impl Trap {
     /// Runs translated code until something stops it. `None`: it can go on.
-    pub(super) fn run_translated(&mut self, guest: &mut Cpu, world: &mut World, until: Ticks) -> Option<Stop> {
+    pub(super) fn run_translated(
+        &mut self,
+        guest: &mut Cpu,
+        world: &mut World,
+        until: Ticks,
+    ) -> Option<Stop> {
         self.drop_stale(world);
         let Some(translation) = &mut self.translation else { return None };
         let entry = super::trap::Entry::of(guest);

@@ -168,7 +168,11 @@ mod tests {
     fn names_are_unique_and_every_rule_has_four_columns() {
         for (n, rule) in RULES.iter().enumerate() {
             assert_eq!(by_name(rule.name), Some(RuleId(n as u8)), "{}", rule.name);
-            assert!(rule.columns.len() == 4 && rule.columns.bytes().all(|c| b"-ic".contains(&c)), "{}", rule.name);
+            assert!(
+                rule.columns.len() == 4 && rule.columns.bytes().all(|c| b"-ic".contains(&c)),
+                "{}",
+                rule.name
+            );
         }
     }
 }

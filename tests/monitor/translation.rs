@@ -1,0 +1,150 @@
+//! **Equivalence** under binary translation: every guest ends as on the bare machine, bit for bit, sensitive unprivileged
+//! instructions and all. The translator runs in strides, so that units chain; the bare machine runs tick by tick.
+
+use super::audit::audit;
+use super::bytes::Bytes;
+use super::equivalence::runner;
+use super::pair::{config, run_to};
+use super::{kernel, machine, seed};
+use proptest::prelude::*;
+use std::cell::Cell;
+use subring::lab::state;
+use subring::machine::Machine;
+use subring::vmm::memory::Change;
+use subring::vmm::strategy::{self, Coherence};
+use subring::vmm::{self, Config, Trap};
+
+/// Bytes of a random guest, the ticks that it runs, and the longest stride.
+const LEN: usize = 16_000;
+const TICKS: u64 = 1500;
+const LONGEST: u64 = 211;
+
+/// Puts `machine` under a translating monitor.
+fn translate(machine: &mut Machine, coherence: Coherence) {
+    let config = Config { strategy: strategy::Strategy::Bt, ..config(coherence, 5) };
+    vmm::trap(machine, &config).expect("a monitor");
+}
+
+fn monitor(machine: &Machine) -> &Trap {
+    machine.monitor().expect("it is there")
+}
+
+/// Runs the bare machine with a TLB that holds nothing from one instruction to the next.
+fn run_bare(bare: &mut Machine, to: u64) -> Option<subring::machine::Outcome> {
+    loop {
+        let ended = run_to(bare, bare.cpu.now + 1);
+        bare.world.tlb.flush(true);
+        if ended.is_some() || bare.cpu.now >= to {
+            return ended;
+        }
+    }
+}
+
+/// Runs both in strides that depend on `seed`; what differs, if anything.
+fn difference(mut bare: Machine, mut bt: Machine, seed: u64) -> Result<Machine, String> {
+    let mut stride = seed | 1;
+    while bare.cpu.now < TICKS {
+        stride = stride.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let from = bare.cpu.now;
+        let to = from + 1 + (stride >> 33) % LONGEST;
+        let a = run_bare(&mut bare, to);
+        let b = run_to(&mut bt, if a.is_some() { bare.cpu.now.max(to) } else { bare.cpu.now });
+        if a != b || !state::same(&bare, &bt) {
+            let d = state::differences(&bare, &bt);
+            return Err(format!("in ticks {from} to {}: {a:?}, {b:?}; {d:#?}", bare.cpu.now));
+        }
+        if a.is_some() {
+            break;
+        }
+    }
+    if bt.world.escapes() != 0 {
+        return Err("the real processor reached a chip".into());
+    }
+    Ok(bt)
+}
+
+fn random(data: &[u8]) -> Machine {
+    machine::machine(&mut Bytes::new(data))
+}
+
+fn run_random(data: &[u8], coherence: Coherence, seed: u64) -> Result<Machine, String> {
+    let mut bt = random(data);
+    translate(&mut bt, coherence);
+    difference(random(data), bt, seed)
+}
+
+/// Whether the guest changes a page-table entry in use, and so sees what a virtual TLB has of it.
+fn changes_live_tables(data: &[u8], seed: u64) -> bool {
+    run_random(data, Coherence::Trace, seed)
+        .is_ok_and(|m| monitor(&m).mmu.shadow.counts.changes.contains_key(&Change::Synced))
+}
+
+fn random_guests(coherence: Coherence) {
+    let (ran, translated) = (Cell::new(0u64), Cell::new(0u64));
+    let check = |seed: u64| {
+        let data = seed::bytes(seed, LEN);
+        match run_random(&data, coherence, seed) {
+            Ok(bt) => {
+                ran.set(ran.get() + bt.cpu.now);
+                translated.set(translated.get() + monitor(&bt).counts.translated);
+            }
+            Err(_) if coherence == Coherence::Vtlb && changes_live_tables(&data, seed) => {}
+            Err(difference) => prop_assert!(false, "{difference}"),
+        }
+        Ok(())
+    };
+    if let Err(failure) = runner(200).run(&any::<u64>().no_shrink(), check) {
+        panic!("{failure}");
+    }
+    println!("bt, {coherence}: {} of {} ticks in translated code", translated.get(), ran.get());
+    assert!(translated.get() * 4 > ran.get(), "most of a random kernel runs translated");
+}
+
+#[test]
+fn random_guests_end_the_same_when_translated_with_traces() {
+    random_guests(Coherence::Trace);
+}
+
+#[test]
+fn random_guests_end_the_same_when_translated_with_a_virtual_tlb() {
+    random_guests(Coherence::Vtlb);
+}
+
+/// Ticks that a kernel runs at most, and between two audits.
+const KERNEL_TICKS: u64 = 60_000;
+const STRIDE: u64 = 331;
+
+fn kernels(coherence: Coherence) {
+    let result = runner(40).run(&kernel::kernels(), |ops| {
+        let (mut bare, mut bt) = (kernel::machine(&ops), kernel::machine(&ops));
+        translate(&mut bt, coherence);
+        let mut to = 0;
+        loop {
+            to += STRIDE;
+            let (a, b) = (run_to(&mut bare, to), run_to(&mut bt, to));
+            let audited = audit(&bt, coherence == Coherence::Trace);
+            prop_assert!(audited.is_ok(), "audit: {audited:?}");
+            let whole = to % (16 * STRIDE) == 0 || a.is_some() || a != b;
+            if bare.cpu.eip != bt.cpu.eip || (whole && !state::same(&bare, &bt)) {
+                let d = state::differences(&bare, &bt);
+                prop_assert!(false, "by tick {to}: {a:?}, {b:?}; {d:#?}");
+            }
+            if a.is_some() || to > KERNEL_TICKS {
+                return Ok(());
+            }
+        }
+    });
+    if let Err(failure) = result {
+        panic!("{failure}");
+    }
+}
+
+#[test]
+fn kernels_that_keep_the_rules_end_the_same_when_translated_with_traces() {
+    kernels(Coherence::Trace);
+}
+
+#[test]
+fn kernels_that_keep_the_rules_end_the_same_when_translated_with_a_virtual_tlb() {
+    kernels(Coherence::Vtlb);
+}
