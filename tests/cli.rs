@@ -659,9 +659,14 @@ fn compare_names_the_first_instruction_that_goes_wrong() {
     let out = subring(&["compare", "rings", "--json", "--budget", "1M"]);
     let table: serde_json::Value = serde_json::from_slice(&out.stdout).expect("one JSON object");
     let rows = table["rows"].as_array().expect("rows");
-    assert_eq!(rows.len(), 3);
+    assert_eq!(rows.len(), 5);
     assert_eq!(rows[0]["outcome"], "reference");
-    for row in &rows[1..] {
+    for row in &rows[3..] {
+        assert_eq!((&row["strategy"], &row["outcome"]), (&"bt".into(), &"same".into()));
+        assert_eq!(row["instructions"], rows[0]["instructions"]);
+        assert!(row["translation"]["callouts"]["PORT-IO"].as_u64().is_some_and(|n| n > 0));
+    }
+    for row in &rows[1..3] {
         assert_eq!(row["outcome"], "diverged");
         assert_eq!(row["divergence"]["symbol"], "kernel_main+0xd8");
         assert_eq!(row["divergence"]["where"]["sensitive_unprivileged"], true);
@@ -669,7 +674,10 @@ fn compare_names_the_first_instruction_that_goes_wrong() {
     }
     let clean = subring(&["compare", "rings-clean", "--budget", "1M", "--csv"]);
     let text = String::from_utf8(clean.stdout).expect("text");
-    assert_eq!(text.lines().skip(2).filter(|l| l.contains(",same,")).count(), 2, "{text}");
+    assert_eq!(text.lines().skip(2).filter(|l| l.contains(",same,")).count(), 4, "{text}");
+    let one = subring(&["compare", "sensitive", "--strategy", "bt", "--coherence", "vtlb", "--csv"]);
+    let text = String::from_utf8(one.stdout).expect("text");
+    assert!(text.lines().count() == 3 && text.contains(",bt,shadow,vtlb,same,"), "{text}");
 }
 
 #[test]
@@ -681,7 +689,8 @@ fn strategies_that_mean_nothing_get_a_sentence() {
         (&["run", "hello", "--strategy", "trap", "--machine-mem", "16M"], "KiB of memory"),
         (&["run", "hello", "--strategy", "trap", "--shadow-frames", "3"], "too few"),
         (&["run", "hello", "--strategy", "trap", "--record", "x"], "under a monitor"),
-        (&["compare", "hello", "--strategy", "trap"], "for one run"),
+        (&["compare", "hello", "--strategy", "bare"], "compares with the bare machine"),
+        (&["compare", "hello", "--trace", "insn"], "for one run"),
         (&["compare", "hello", "--costs", "/nonexistent"], "cannot read"),
     ];
     for (args, sentence) in table {

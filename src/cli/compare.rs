@@ -3,6 +3,7 @@
 
 use super::board::{self, Bare};
 use super::compare_report::{self as report, Row, Table, Verdict};
+use super::monitor::MonitorArgs;
 use super::run::Run;
 use super::session::{self, Ending, Spec, Wishes};
 use super::terminal::Console;
@@ -11,7 +12,7 @@ use crate::lab::guest::Guest;
 use crate::lab::{lockstep, state};
 use crate::snapshot::recording::Input;
 use crate::vmm::cost::Costs;
-use crate::vmm::strategy::{Coherence, Strategy};
+use crate::vmm::strategy::{self, Coherence, Strategy};
 use crate::vmm::{self, Trap};
 use clap::Args;
 use std::path::PathBuf;
@@ -63,7 +64,7 @@ impl Command {
         let (reference, row) = self.reference(&costs)?;
         let mut rows = vec![row];
         let mut interrupted = reference.ending == Ending::Interrupted;
-        for config in variants(self.run.monitor.monitor()) {
+        for config in variants(self.run.monitor.monitor()).filter(|c| self.is_wanted(c)) {
             if interrupted {
                 break;
             }
@@ -84,12 +85,22 @@ impl Command {
         Ok(if interrupted { 130 } else { 0 })
     }
 
+    /// Whether `--strategy` and `--coherence` let this variant in.
+    fn is_wanted(&self, config: &vmm::Config) -> bool {
+        let (monitor, only) = (&self.run.monitor, self.run.monitor.monitor());
+        (monitor.strategy.is_none() || config.strategy == only.strategy)
+            && (monitor.coherence.is_none() || config.coherence == only.coherence)
+    }
+
     fn check(&self) -> Result<()> {
         let run = &self.run;
+        if run.monitor.strategy.is_some() && run.monitor.strategy() == Strategy::Bare {
+            return Err(Error::Usage(
+                "`compare` always compares with the bare machine: give --strategy trap or bt, or leave it out".into(),
+            ));
+        }
+        strategy::mmu_for(Strategy::Trap, run.monitor.mmu())?;
         let unfit = [
-            ("--strategy", run.monitor.strategy.is_some()),
-            ("--mmu", run.monitor.mmu.is_some()),
-            ("--coherence", run.monitor.coherence.is_some()),
             ("--gdb", run.gdb.is_some()),
             ("--record", run.record.is_some()),
             ("--replay", run.replay.is_some()),
@@ -109,7 +120,9 @@ impl Command {
 
     /// What each machine is built from. Nothing is written to an image: each machine must find them as they are.
     fn spec(&self, monitor: Option<vmm::Config>) -> Result<Spec> {
-        let run = Run { snapshot: true, no_input: true, ..self.run.clone() };
+        // Each variant brings its own monitor.
+        let none = MonitorArgs::default();
+        let run = Run { snapshot: true, no_input: true, monitor: none, ..self.run.clone() };
         let (spec, _) = run.spec()?;
         Ok(Spec { monitor, ..spec })
     }

@@ -69,16 +69,20 @@ impl MonitorArgs {
         }
     }
 
+    /// The MMU that is asked for, if one is.
+    pub fn mmu(&self) -> Option<Mmu> {
+        self.mmu.map(|mmu| match mmu {
+            MmuArg::Direct => Mmu::Direct,
+            MmuArg::Shadow => Mmu::Shadow,
+        })
+    }
+
     /// The monitor to be put under the guest; none on the bare machine.
     ///
     /// # Errors
     /// [`Error::Usage`] for a combination that means nothing.
     pub fn config(&self) -> Result<Option<vmm::Config>> {
-        let mmu = self.mmu.map(|mmu| match mmu {
-            MmuArg::Direct => Mmu::Direct,
-            MmuArg::Shadow => Mmu::Shadow,
-        });
-        strategy::mmu_for(self.strategy(), mmu)?;
+        strategy::mmu_for(self.strategy(), self.mmu())?;
         if self.strategy() == Strategy::Bare {
             let monitors = [
                 ("--coherence", self.coherence.is_some()),

@@ -213,7 +213,7 @@ impl Trap {
     }
 
     fn page_fault(&mut self, guest: &mut Cpu, world: &mut World, at: Linear, fault: Fault) -> Option<Stop> {
-        if layout::is_nowhere(at) && !fault.code().is_some_and(|code| code & pf::USER != 0) {
+        if layout::is_nowhere(at) && fault.code().is_none_or(|code| code & pf::USER == 0) {
             // The descriptor tables are concealed from the guest's user code.
             let cause = self.cause(guest, world);
             return self.emulate(guest, world, cause);
