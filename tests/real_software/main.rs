@@ -14,6 +14,7 @@ mod linux;
 mod linux_session;
 mod memtest;
 mod pc;
+mod pinned;
 mod qemu;
 mod seabios;
 mod snapshot;
