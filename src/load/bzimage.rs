@@ -93,6 +93,12 @@ impl<'a> Image<'a> {
         if image.setup[field::LOADFLAGS] & LOADED_HIGH == 0 {
             return Err(Error::image(path, "it is a zImage, which loads below 1 MiB: build a bzImage"));
         }
+        if image.word(field::CODE32_START) == 0 {
+            // iPXE: its protected-mode part is data to the setup code, and no entry.
+            let reason = "it starts by its 16-bit setup code only (its header names no 32-bit entry), which needs a \
+                          BIOS: boot it from a disk or CD image with a boot loader (SYSLINUX, GRUB)";
+            return Err(Error::image(path, reason));
+        }
         Ok(image)
     }
 
@@ -221,6 +227,7 @@ mod tests {
         bytes[field::MAGIC..field::MAGIC + 4].copy_from_slice(b"HdrS");
         bytes[field::VERSION..field::VERSION + 2].copy_from_slice(&version.to_le_bytes());
         bytes[field::LOADFLAGS] = LOADED_HIGH;
+        set(&mut bytes, field::CODE32_START, KERNEL);
         set(&mut bytes, field::INITRD_ADDR_MAX, 0x7fff_ffff);
         set(&mut bytes, field::CMDLINE_SIZE, 255);
         bytes
@@ -250,10 +257,13 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_or_is_too_old_is_refused() {
+    fn what_does_not_fit_is_too_old_or_has_no_entry_is_refused() {
         let refused = |bytes: &[u8], mem| plan(Path::new("k"), bytes, &around(mem)).unwrap_err().to_string();
         assert!(refused(&image(9000, 0x204), 16 << 20).contains("2.04"));
         assert!(refused(&image(9000, 0x20f)[..700], 16 << 20).contains("cut short"));
+        let mut sixteen = image(9000, 0x207);
+        set(&mut sixteen, field::CODE32_START, 0);
+        assert!(refused(&sixteen, 16 << 20).contains("16-bit setup code only"));
         let mut greedy = image(9000, 0x20f);
         set(&mut greedy, field::INIT_SIZE, 64 << 20);
         assert!(refused(&greedy, 16 << 20).contains("--mem"));

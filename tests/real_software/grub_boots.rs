@@ -1,0 +1,79 @@
+//! GRUB as a boot loader: from its rescue CD (package grub-rescue-pc), by `linux`, `linux16` and `multiboot`, kernels
+//! that lie on the hard disk beside it. GRUB reads both by INT 13h and hands over in its own way: Linux by the 32-bit boot
+//! protocol with the memory map of INT 15h, iPXE by its 16-bit setup code back in real mode, GNU Mach by Multiboot.
+
+use super::fetch::{cache, file, have, skipped};
+use super::pc::{Lab, Parts, in_order};
+use super::{grub, hard_disk, linux};
+use std::path::PathBuf;
+use subring::cli::session::Outcome;
+
+/// GRUB's prompt, with the disk.
+fn prompt(disk: PathBuf, mem: u32, hz: u64) -> Lab {
+    let cdrom = Some(file("grub-rescue-pc", "usr/lib/grub-rescue/grub-rescue-cdrom.iso"));
+    let mut lab = grub::to_prompt(Parts { cdrom, disks: vec![disk], mem, hz, ..Parts::default() });
+    grub::command(&mut lab, "ls (hd0,msdos1)/", "vmlinuz");
+    lab
+}
+
+/// Types the commands and boots.
+fn boot(lab: &mut Lab, commands: &[&str]) {
+    for command in commands {
+        grub::command(lab, command, "grub>");
+    }
+    lab.keys("boot<Enter>");
+}
+
+/// A disk of kernels; what does not run Linux has no use for its file's content.
+fn disk(name: &str, vmlinuz: PathBuf, initrd: PathBuf) -> PathBuf {
+    hard_disk::disk(name, &[("vmlinuz", vmlinuz), ("initrd", initrd)])
+}
+
+#[test]
+fn grub_boots_mach_and_ipxe_from_a_disk() {
+    if !have(&hard_disk::PACKAGES) || !have(&["grub-rescue-pc"]) {
+        return;
+    }
+    let small = file("syslinux-common", "usr/lib/syslinux/mbr/mbr.bin");
+    let image = disk("grub-kernels.img", small.clone(), small);
+    let mut lab = prompt(image.clone(), 64 << 20, 10_000_000);
+    boot(&mut lab, &["multiboot (hd0,msdos1)/mach mach console=com0"]);
+    let log = lab.until_serial("No bootstrap code loaded", 120);
+    in_order(&log, &["GNU Mach 1.8"]);
+    println!("GNU Mach by GRUB: {:?}", lab.marks);
+    let mut lab = prompt(image, 64 << 20, 10_000_000);
+    boot(&mut lab, &["linux16 (hd0,msdos1)/ipxe.krn"]);
+    lab.until("Open Source Network Boot Firmware", 120);
+}
+
+#[test]
+fn grub_boots_linux_from_a_disk() {
+    if !super::full() {
+        return skipped("it takes 4 G instructions; SUBRING_FULL=1 runs it");
+    }
+    if !have(&hard_disk::PACKAGES) || !have(&["grub-rescue-pc"]) || !have(&linux::PACKAGES) {
+        return;
+    }
+    let initrd = cache().join("grub-linux.initrd");
+    std::fs::write(&initrd, linux::initrd()).unwrap();
+    let mut lab = prompt(disk("grub-linux.img", linux::kernel(), initrd), 128 << 20, 100_000_000);
+    boot(
+        &mut lab,
+        &["linux (hd0,msdos1)/vmlinuz console=ttyS0,115200 cryptomgr.notests", "initrd (hd0,msdos1)/initrd"],
+    );
+    lab.until_serial("Linux version 6.1", 100);
+    let log = lab.until_serial("Run /init as init process", 200);
+    // GRUB prepends what it booted, and its memory map is the BIOS's.
+    in_order(
+        &log,
+        &[
+            "BIOS-e820: [mem 0x0000000000100000-0x0000000007ffffff] usable",
+            "Kernel command line: BOOT_IMAGE=(hd0,msdos1)/vmlinuz console=ttyS0,115200",
+        ],
+    );
+    lab.until_serial("shell> ", 20);
+    lab.send("cat /proc/cmdline; poweroff -f\n");
+    lab.until_serial("BOOT_IMAGE=(hd0,msdos1)/vmlinuz", 20);
+    assert_eq!(lab.until_stop(60), Outcome::PowerOff);
+    println!("Linux by GRUB: {:?}", lab.marks);
+}
