@@ -8,7 +8,7 @@ use super::pc::{Lab, Parts};
 use super::{gnumach, linux, seabios, syslinux};
 use std::path::PathBuf;
 
-const PACKAGES: [&str; 6] =
+pub(crate) const PACKAGES: [&str; 6] =
     ["syslinux", "syslinux-common", "mtools", "seabios", "ipxe", "gnumach-image-1.8-486:i386"];
 /// Sectors of the disk, and those before the partition.
 const SECTORS: u32 = 65_536;
@@ -44,7 +44,7 @@ fn master_boot_record() -> Vec<u8> {
 }
 
 /// A disk with the menu, its kernels, and `more` files.
-fn disk(name: &str, more: &[(&str, PathBuf)]) -> PathBuf {
+pub(crate) fn disk(name: &str, more: &[(&str, PathBuf)]) -> PathBuf {
     let image = cache().join(name);
     let mut bytes = master_boot_record();
     bytes.resize(SECTORS as usize * 512, 0);

@@ -7,6 +7,7 @@ mod cdrom;
 mod fetch;
 mod gnumach;
 mod grub;
+mod grub_boots;
 mod hard_disk;
 mod initramfs;
 mod invaders;
