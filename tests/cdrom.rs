@@ -1,49 +1,15 @@
 //! CD images as a user meets them: an El Torito image of our own boots by the built-in BIOS, goes into a snapshot and
 //! comes back, and what cannot be attached is refused.
 
-use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+#[path = "common/program.rs"]
+mod program;
+#[path = "common/scratch.rs"]
+mod scratch;
 
-struct Scratch(PathBuf);
+use std::process::Output;
 
-impl Scratch {
-    fn new(name: &str) -> Self {
-        let dir = std::env::temp_dir().join(format!("subring-cdrom-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        Self(dir)
-    }
-    fn path(&self, name: &str) -> String {
-        self.0.join(name).to_str().unwrap().to_owned()
-    }
-    fn file(&self, name: &str, bytes: &[u8]) -> String {
-        std::fs::write(self.path(name), bytes).unwrap();
-        self.path(name)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-/// Runs the program and asserts the exit status; what it said.
-#[track_caller]
-fn ends(args: &[&str], status: i32) -> String {
-    let output: Output =
-        Command::new(env!("CARGO_BIN_EXE_subring")).args(args).stdin(Stdio::null()).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(status), "{args:?}: {said}");
-    said + &String::from_utf8_lossy(&output.stdout)
-}
-
-/// Asserts that a run is refused with one sentence that contains `words`.
-#[track_caller]
-fn refused(args: &[&str], status: i32, words: &str) {
-    let said = ends(args, status);
-    assert!(said.contains(words), "{args:?}: `{said}` does not say `{words}`");
-    assert_eq!(said.lines().count(), 1, "{said}");
-}
+use program::{ends, refused, text};
+use scratch::Scratch;
 
 const BLOCK: usize = 2048;
 /// Blocks of the image: boot catalog, boot code, data.
@@ -116,7 +82,7 @@ fn an_image_that_does_not_boot_leaves_the_bios_without_a_disk() {
         [("no-entry", 0x00, 0, "No bootable disk"), ("floppy", 0x88, 2, "wants a floppy or disk emulated")]
     {
         let iso = dir.file(name, &image(1, entry, media));
-        let said = ends(&["run", &iso, "--time", "20s", "--dump-screen"], 124);
+        let said = text(&ends(&["run", &iso, "--time", "20s", "--dump-screen"], 124).stdout);
         assert!(said.contains("CD-ROM drive") && said.contains(words), "{said}");
     }
 }
@@ -126,16 +92,17 @@ fn a_snapshot_with_a_cd_goes_on_and_knows_its_image() {
     let dir = Scratch::new("snapshot");
     let iso = dir.file("x.iso", &image(42, 0x88, 0));
     let whole = ends(&["run", &iso, "--json"], 42);
-    let count = |text: &str| {
+    let count = |output: Output| {
+        let text = text(&output.stdout);
         let after =
             text.split("\"instructions\":").nth(1).or(text.split("\"retired\":").nth(1)).expect("a count");
         after.trim().chars().take_while(char::is_ascii_digit).collect::<String>().parse::<u64>().unwrap()
     };
-    let all = count(&whole);
+    let all = count(whole);
     for cut in [all / 2, all - 3000, all - 500] {
         let file = dir.path("x.snap");
         ends(&["snapshot", &iso, "--at-instruction", &cut.to_string(), "--out", &file], 0);
-        assert_eq!(count(&ends(&["run", "--restore", &file, "--json"], 42)), all);
+        assert_eq!(count(ends(&["run", "--restore", &file, "--json"], 42)), all);
     }
     let file = dir.path("x.snap");
     std::fs::write(&iso, image(43, 0x88, 0)).unwrap();

@@ -1,28 +1,10 @@
 //! The program as a user meets it: help, bad input, exit statuses, and every option on real guests.
 
-use std::path::PathBuf;
+#[path = "common/scratch.rs"]
+mod scratch;
+
+use scratch::Scratch;
 use std::process::{Command, Output, Stdio};
-
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Self {
-        let dir = std::env::temp_dir().join(format!("subring-cli-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        Self(dir)
-    }
-    fn file(&self, name: &str, bytes: &[u8]) -> String {
-        let path = self.0.join(name);
-        std::fs::write(&path, bytes).unwrap();
-        path.to_str().unwrap().to_owned()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 fn subring(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_subring")).args(args).stdin(Stdio::null()).output().unwrap()
@@ -104,10 +86,10 @@ fn bad_options_are_status_2() {
 fn missing_and_odd_files_are_status_1() {
     let dir = Scratch::new("odd");
     let flat = dir.file("flat.bin", &[0xf4; 64]);
-    let root = dir.0.to_str().unwrap();
+    let root = dir.path("");
     refused(&["run", "no-such-guest"], 1, "subring guests");
     refused(&["run", "/no/such/file"], 1, "cannot open /no/such/file");
-    refused(&["run", root], 1, "directory");
+    refused(&["run", &root], 1, "directory");
     refused(&["run", "/dev/null"], 1, "no regular file");
     refused(&["run", &dir.file("empty", b"")], 1, "empty");
     refused(&["run", &dir.file("a.gz", b"\x1f\x8b\x08\0")], 1, "gzip");
@@ -120,7 +102,7 @@ fn missing_and_odd_files_are_status_1() {
     refused(&["run", &flat, "--module", "/no/such"], 1, "cannot open /no/such");
     refused(&["run", &flat, "--disk", "/no/such"], 1, "cannot open /no/such");
     refused(&["run", &flat, "--disk", &flat], 1, "512-byte sectors");
-    refused(&["run", &flat, "--floppy", root], 1, "directory");
+    refused(&["run", &flat, "--floppy", &root], 1, "directory");
     refused(&["run", &flat, "--bios", &dir.file("rom", b"")], 1, "firmware image");
     refused(&["run", &flat, "--dump-state", "/no/such/dir/s"], 1, "cannot create");
     refused(&["run", &flat, "--dump-memory", "0:1=/no/such/dir/m"], 1, "cannot create");
@@ -384,7 +366,7 @@ fn the_debug_console_goes_where_it_is_told() {
     let code = [0xb0, b'!', 0xe6, 0xe9, 0xb0, 0, 0xe6, 0xf4];
     assert_eq!(flat("e9", &code, &["--debugcon", "-"]).stdout, b"!");
     let dir = Scratch::new("e9file");
-    let log = dir.0.join("log").to_str().unwrap().to_owned();
+    let log = dir.path("log");
     assert!(flat("e9b", &code, &["--debugcon", &log]).stdout.is_empty());
     assert_eq!(std::fs::read(log).unwrap(), b"!");
 }
@@ -392,7 +374,7 @@ fn the_debug_console_goes_where_it_is_told() {
 #[test]
 fn traces_have_a_line_per_event() {
     let dir = Scratch::new("trace");
-    let file = dir.0.join("trace").to_str().unwrap().to_owned();
+    let file = dir.path("trace");
     let kinds = |options: &[&str]| {
         let output = subring(&[options, &["--trace-file", &file]].concat());
         let trace = std::fs::read_to_string(&file).unwrap();
@@ -563,7 +545,7 @@ fn options_that_do_not_go_together_are_refused() {
     refused(&["run", "boot", "--mem", "64K"], 2, "firmware needs 1 MiB");
     let odd = dir.file("odd.rom", &[0; 5000]);
     refused(&["run", "boot", "--bios", &odd], 2, "multiple of 4 KiB");
-    refused(&["run", "boot", "--vgabios", &dir.0.join("none").to_string_lossy()], 1, "cannot open");
+    refused(&["run", "boot", "--vgabios", &dir.path("none")], 1, "cannot open");
     refused(&["run", "boot", "--budget", "-1"], 2, "unexpected argument");
 }
 
@@ -615,8 +597,8 @@ fn a_dump_shows_registers_and_memory_at_the_end() {
     // mov eax, 0x12345678; mov [0x2000], eax; push 0; popf; hlt
     let code = [0xb8, 0x78, 0x56, 0x34, 0x12, 0xa3, 0, 0x20, 0, 0, 0x6a, 0, 0x9d, 0xf4];
     let flat = dir.file("dump.bin", &code);
-    let memory = dir.0.join("memory");
-    let range = format!("0x1ffe:8={}", memory.display());
+    let memory = dir.path("memory");
+    let range = format!("0x1ffe:8={memory}");
     let output = subring(&["run", &flat, "--dump-state", "-", "--dump-memory", &range]);
     assert_eq!(output.status.code(), Some(121));
     let state: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -8,7 +8,11 @@ mod damaged;
 mod formats;
 #[path = "images/options.rs"]
 mod options;
+#[path = "common/program.rs"]
+mod program;
 #[path = "images/qemu.rs"]
 mod qemu;
+#[path = "common/scratch.rs"]
+mod scratch;
 #[path = "common/seed.rs"]
 mod seed;

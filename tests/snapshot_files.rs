@@ -1,64 +1,15 @@
 //! `subring snapshot`, `run --restore`, `run --record` and `run --replay`, as a user has them.
 
+#[path = "common/program.rs"]
+mod program;
+#[path = "common/scratch.rs"]
+mod scratch;
+
+use program::{ends, program, refused, subring, text};
+use scratch::Scratch;
 use std::io::Write;
-use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 use std::time::Duration;
-
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Self {
-        let dir = std::env::temp_dir().join(format!("subring-snapshot-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        Self(dir)
-    }
-    fn path(&self, name: &str) -> String {
-        self.0.join(name).to_str().unwrap().to_owned()
-    }
-    fn file(&self, name: &str, bytes: &[u8]) -> String {
-        std::fs::write(self.path(name), bytes).unwrap();
-        self.path(name)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-fn program(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_subring"));
-    command.args(args);
-    command
-}
-
-fn subring(args: &[&str]) -> Output {
-    program(args).stdin(Stdio::null()).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// Runs and asserts the exit status.
-#[track_caller]
-fn ends(args: &[&str], status: i32) -> Output {
-    let output = subring(args);
-    assert_eq!(output.status.code(), Some(status), "{args:?}: {}", text(&output.stderr));
-    output
-}
-
-/// Asserts that a run is refused with one sentence that contains `words`.
-#[track_caller]
-fn refused(args: &[&str], status: i32, words: &str) {
-    let output = ends(args, status);
-    let said = text(&output.stderr);
-    assert!(said.contains(words), "{args:?}: `{said}` does not say `{words}`");
-    assert_eq!(said.lines().count(), 1, "{said}");
-    assert!(output.stdout.is_empty(), "nothing on stdout");
-}
 
 /// What `--json` says of the end, but for what is counted behind the scenes.
 fn end_of(args: &[&str]) -> serde_json::Value {

@@ -1,7 +1,8 @@
 //! The program is killed while its guest writes: no image is damaged by that, every sector is whole, old or new, and
 //! what was there at a FLUSH CACHE stays.
 
-use super::qemu::{Scratch, check, here, img};
+use super::qemu::{check, here, img};
+use super::scratch::Scratch;
 use super::seed;
 use std::process::{Command, Stdio};
 use std::time::Duration;

@@ -1,7 +1,8 @@
 //! Images that are not built, damaged, or a trap: each a sentence, none a panic, a hang or a large allocation.
 
 use super::formats::content;
-use super::qemu::{Scratch, here, img};
+use super::qemu::{here, img};
+use super::scratch::Scratch;
 use super::seed;
 use subring::device::disk::SECTOR;
 use subring::device::disk::image::{self, ImageFormat};

@@ -1,6 +1,7 @@
 //! Images that qemu-img makes read as the raw image they were made of, and what is written to them reads back there.
 
-use super::qemu::{Scratch, check, here, img};
+use super::qemu::{check, here, img};
+use super::scratch::Scratch;
 use super::seed;
 use subring::device::disk::image::{self, ImageFormat};
 use subring::device::disk::{Disk, SECTOR};

@@ -1,28 +1,11 @@
 //! Images as a user has them: found by content or named, locked, behind `--snapshot`, moved beside a snapshot.
 
-use super::qemu::{Scratch, here, img};
-use std::process::{Command, Output, Stdio};
+use super::program::{ends, refused, text};
+use super::qemu::{here, img};
+use super::scratch::Scratch;
+use std::process::{Command, Stdio};
 
 const BOOT: &[u8] = include_bytes!("../../guest-programs/boot/boot.img");
-
-fn subring(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_subring")).args(args).stdin(Stdio::null()).output().unwrap()
-}
-
-#[track_caller]
-fn ends(args: &[&str], status: i32) -> String {
-    let output = subring(args);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(status), "{args:?}: {said}");
-    said
-}
-
-#[track_caller]
-fn refused(args: &[&str], words: &str) {
-    let said = ends(args, 1);
-    assert!(said.contains(words), "{args:?}: `{said}` does not say `{words}`");
-    assert_eq!(said.lines().count(), 1, "{said}");
-}
 
 #[test]
 fn each_format_boots() {
@@ -48,9 +31,9 @@ fn each_format_boots() {
             // Called raw, it is no boot disk.
             let told =
                 ends(&["run", "--disk", &format!("{path},format=raw"), "--snapshot", "--time", "1s"], 124);
-            assert!(!told.contains("panicked"));
+            assert!(!text(&told.stderr).contains("panicked"));
         } else {
-            refused(&["run", &path], "--snapshot");
+            refused(&["run", &path], 1, "--snapshot");
         }
     }
     ends(&["run", "--disk", &format!("{raw},format=nonsense")], 2);
@@ -76,7 +59,7 @@ fn a_guest_cannot_make_its_raw_disk_another_format() {
     let dir = Scratch::new("disguise");
     assert_eq!(&DISGUISE[0x3f..0x42], b"QFI");
     let (guest, disk) = (dir.file("guest.bin", DISGUISE), dir.file("disk.img", &[0; 8192]));
-    let said = ends(&["run", &guest, "--mode", "real", "--disk", &disk], 1);
+    let said = text(&ends(&["run", &guest, "--mode", "real", "--disk", &disk], 1).stderr);
     assert!(said.contains("format=raw"), "{said}");
     assert_eq!(std::fs::read(&disk).unwrap(), [0; 8192]);
     ends(&["run", &guest, "--mode", "real", "--disk", &format!("{disk},format=raw")], 0);
@@ -87,7 +70,7 @@ fn a_guest_cannot_make_its_raw_disk_another_format() {
 fn an_image_is_written_by_one_run_at_a_time() {
     let dir = Scratch::new("locks");
     let disk = dir.file("disk.img", &[0; 8192]);
-    refused(&["run", "hello", "--disk", &disk, "--disk", &disk], "in use");
+    refused(&["run", "hello", "--disk", &disk, "--disk", &disk], 1, "in use");
     let forever = dir.file("forever.bin", &[0xeb, 0xfe]);
     let mut child = Command::new(env!("CARGO_BIN_EXE_subring"))
         .args(["run", &forever, "--mode", "real", "--disk", &disk])
@@ -96,8 +79,8 @@ fn an_image_is_written_by_one_run_at_a_time() {
         .spawn()
         .unwrap();
     std::thread::sleep(std::time::Duration::from_millis(400));
-    refused(&["run", "hello", "--disk", &disk], "in use");
-    refused(&["run", "hello", "--disk", &disk, "--snapshot"], "writes to the image");
+    refused(&["run", "hello", "--disk", &disk], 1, "in use");
+    refused(&["run", "hello", "--disk", &disk, "--snapshot"], 1, "writes to the image");
     child.kill().unwrap();
     child.wait().unwrap();
     ends(&["run", "hello", "--disk", &disk], 0);
@@ -110,11 +93,11 @@ fn a_moved_disk_is_named_beside_restore() {
     let (disk, snap, moved) = (dir.file("boot.img", BOOT), dir.path("s"), dir.path("moved.img"));
     ends(&["snapshot", &disk, "--at-instruction", "60000", "--out", &snap], 0);
     std::fs::rename(&disk, &moved).unwrap();
-    refused(&["run", "--restore", &snap], "cannot open");
+    refused(&["run", "--restore", &snap], 1, "cannot open");
     ends(&["run", "--restore", &snap, "--disk", &moved], 0);
     ends(&["run", "--restore", &snap, "--disk", &moved, "--disk", &moved], 2);
     let mut other = BOOT.to_vec();
     other[700] ^= 1;
     let other = dir.file("other.img", &other);
-    refused(&["run", "--restore", &snap, "--disk", &other], "has changed");
+    refused(&["run", "--restore", &snap, "--disk", &other], 1, "has changed");
 }

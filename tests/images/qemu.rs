@@ -1,6 +1,5 @@
-//! qemu-img, which made the formats and judges what is written in them; and a folder for its files.
+//! qemu-img, which made the formats and judges what is written in them.
 
-use std::path::PathBuf;
 use std::process::Command;
 
 /// Whether qemu-img is here; if not, `test` says loudly that it does not run.
@@ -31,28 +30,4 @@ pub(crate) fn img(args: &[&str]) {
 pub(crate) fn check(image: &str, tolerated: bool) {
     let (status, said) = try_img(&["check", "-f", "qcow2", image]);
     assert!(status == 0 || tolerated && status == 3, "qemu-img check {image}: {status}: {said}");
-}
-
-/// A folder that goes when the test ends.
-pub(crate) struct Scratch(PathBuf);
-
-impl Scratch {
-    pub(crate) fn new(name: &str) -> Self {
-        let dir = std::env::temp_dir().join(format!("subring-images-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        Self(dir)
-    }
-    pub(crate) fn path(&self, name: &str) -> String {
-        self.0.join(name).to_str().unwrap().to_owned()
-    }
-    pub(crate) fn file(&self, name: &str, bytes: &[u8]) -> String {
-        std::fs::write(self.path(name), bytes).unwrap();
-        self.path(name)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }
