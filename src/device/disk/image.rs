@@ -7,7 +7,7 @@
 //! ([`FileDisk::guard`](super::FileDisk::guard)); one that the user *called* raw does, and stays raw by that name.
 
 use super::host::HostFile;
-use super::{Disk, FileDisk, qcow2, vhd, vmdk};
+use super::{Disk, FileDisk, ReadOnly, qcow2, vhd, vmdk};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::os::unix::fs::MetadataExt;
@@ -153,8 +153,8 @@ impl Chain {
         let disk: Box<dyn Disk> = match found {
             ImageFormat::Raw => Box::new(raw(file, write, format.is_none())?),
             ImageFormat::Qcow2 => Box::new(qcow2::Qcow2::open(file, write, self)?),
-            ImageFormat::Vhd => Box::new(vhd::Vhd::open(file)?),
-            ImageFormat::Vmdk => Box::new(vmdk::Vmdk::open(file, self)?),
+            ImageFormat::Vhd => Box::new(ReadOnly(vhd::Vhd::open(file)?)),
+            ImageFormat::Vmdk => Box::new(ReadOnly(vmdk::Vmdk::open(file, self)?)),
         };
         self.waiting.pop();
         Ok((disk, found))

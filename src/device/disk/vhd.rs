@@ -2,7 +2,7 @@
 //! and a footer, and dynamic, where a table says which blocks are there. Numbers are big-endian.
 
 use super::host::{HostFile, be32, be64};
-use super::{Content, Disk, SECTOR, check_range, read_only};
+use super::{Image, SECTOR, by_units};
 use crate::error::{Error, Result};
 use std::io;
 
@@ -95,39 +95,18 @@ impl Blocks {
     }
 }
 
-impl Disk for Vhd {
+impl Image for Vhd {
     fn sectors(&self) -> u64 {
         self.sectors
     }
     fn read(&mut self, lba: u64, buf: &mut [u8]) -> io::Result<()> {
-        check_range(self, lba, buf.len())?;
         let Some(blocks) = &self.blocks else { return self.file.read(lba * SECTOR as u64, buf) };
-        let (mut lba, mut buf) = (lba, buf);
-        while !buf.is_empty() {
-            let within = lba % blocks.size;
-            let here = ((blocks.size - within) as usize).min(buf.len() / SECTOR);
-            let (piece, rest) = buf.split_at_mut(here * SECTOR);
-            match blocks.table[(lba / blocks.size) as usize] {
-                ABSENT => piece.fill(0),
-                at => self.file.read((u64::from(at) + blocks.bitmap + within) * SECTOR as u64, piece)?,
+        by_units(lba, buf, blocks.size, |block, within, piece| match blocks.table[block as usize] {
+            ABSENT => {
+                piece.fill(0);
+                Ok(())
             }
-            (lba, buf) = (lba + here as u64, rest);
-        }
-        Ok(())
-    }
-    fn write(&mut self, _: u64, _: &[u8]) -> io::Result<()> {
-        read_only()
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-    fn read_only(&self) -> bool {
-        true
-    }
-    fn save(&self) -> Content {
-        Content::Host
-    }
-    fn restore(&mut self, content: &Content) -> bool {
-        *content == Content::Host
+            at => self.file.read((u64::from(at) + blocks.bitmap + within) * SECTOR as u64, piece),
+        })
     }
 }

@@ -5,7 +5,7 @@
 use super::host::{HostFile, le32, le64};
 use super::image::Chain;
 use super::unpack::{Packing, unpack};
-use super::{Content, Disk, SECTOR, check_range, read_only};
+use super::{Image, SECTOR, by_units};
 use crate::error::{Error, Result};
 use std::io;
 use std::path::Path;
@@ -227,23 +227,19 @@ impl Sparse {
     }
 
     fn read(&mut self, lba: u64, buf: &mut [u8]) -> io::Result<()> {
-        let (mut lba, mut buf) = (lba, buf);
-        while !buf.is_empty() {
-            let within = lba % self.grain;
-            let here = ((self.grain - within) as usize).min(buf.len() / SECTOR);
-            let (piece, rest) = buf.split_at_mut(here * SECTOR);
-            match self.locate(lba / self.grain)? {
-                0 => piece.fill(0),
-                at if self.compressed => {
-                    self.unpack(at)?;
-                    let within = within as usize * SECTOR;
-                    piece.copy_from_slice(&self.unpacked.1[within..within + piece.len()]);
-                }
-                at => self.file.read((u64::from(at) + within) * SECTOR as u64, piece)?,
+        by_units(lba, buf, self.grain, |grain, within, piece| match self.locate(grain)? {
+            0 => {
+                piece.fill(0);
+                Ok(())
             }
-            (lba, buf) = (lba + here as u64, rest);
-        }
-        Ok(())
+            at if self.compressed => {
+                self.unpack(at)?;
+                let within = within as usize * SECTOR;
+                piece.copy_from_slice(&self.unpacked.1[within..within + piece.len()]);
+                Ok(())
+            }
+            at => self.file.read((u64::from(at) + within) * SECTOR as u64, piece),
+        })
     }
 
     /// Unpacks the grain at sector `at`: its number (8 bytes), the length (4 bytes), a zlib stream.
@@ -270,12 +266,11 @@ impl Sparse {
     }
 }
 
-impl Disk for Vmdk {
+impl Image for Vmdk {
     fn sectors(&self) -> u64 {
         self.sectors
     }
     fn read(&mut self, lba: u64, buf: &mut [u8]) -> io::Result<()> {
-        check_range(self, lba, buf.len())?;
         let (mut lba, mut buf) = (lba, buf);
         while !buf.is_empty() {
             let n = self.extents.partition_point(|e| e.first <= lba) - 1;
@@ -291,20 +286,5 @@ impl Disk for Vmdk {
             (lba, buf) = (lba + here as u64, rest);
         }
         Ok(())
-    }
-    fn write(&mut self, _: u64, _: &[u8]) -> io::Result<()> {
-        read_only()
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-    fn read_only(&self) -> bool {
-        true
-    }
-    fn save(&self) -> Content {
-        Content::Host
-    }
-    fn restore(&mut self, content: &Content) -> bool {
-        *content == Content::Host
     }
 }

@@ -30,58 +30,48 @@ fn each_dword(a: u64, b: u64, f: impl Fn(u32, u32) -> u32) -> u64 {
     from_dwords(std::array::from_fn(|n| f(a[n], b[n])))
 }
 
-/// PADDB, PADDW, PADDD: wrapping around
-pub(super) fn paddb(a: u64, b: u64) -> u64 {
-    each_byte(a, b, u8::wrapping_add)
-}
-pub(super) fn paddw(a: u64, b: u64) -> u64 {
-    each_word(a, b, u16::wrapping_add)
-}
-pub(super) fn paddd(a: u64, b: u64) -> u64 {
-    each_dword(a, b, u32::wrapping_add)
-}
-
-/// PADDSB, PADDSW: signed, saturating
-pub(super) fn paddsb(a: u64, b: u64) -> u64 {
-    each_byte(a, b, |a, b| (a as i8).saturating_add(b as i8) as u8)
-}
-pub(super) fn paddsw(a: u64, b: u64) -> u64 {
-    each_word(a, b, |a, b| (a as i16).saturating_add(b as i16) as u16)
+/// Functions element by element, a line each: the instruction, its elements, what it does with two of them.
+macro_rules! elementwise {
+    ($($(#[$doc:meta])* $name:ident: $each:ident, $f:expr;)*) => {$(
+        $(#[$doc])*
+        pub(super) fn $name(a: u64, b: u64) -> u64 {
+            $each(a, b, $f)
+        }
+    )*};
 }
 
-/// PADDUSB, PADDUSW: unsigned, saturating
-pub(super) fn paddusb(a: u64, b: u64) -> u64 {
-    each_byte(a, b, u8::saturating_add)
-}
-pub(super) fn paddusw(a: u64, b: u64) -> u64 {
-    each_word(a, b, u16::saturating_add)
-}
-
-/// PSUBB, PSUBW, PSUBD: wrapping around
-pub(super) fn psubb(a: u64, b: u64) -> u64 {
-    each_byte(a, b, u8::wrapping_sub)
-}
-pub(super) fn psubw(a: u64, b: u64) -> u64 {
-    each_word(a, b, u16::wrapping_sub)
-}
-pub(super) fn psubd(a: u64, b: u64) -> u64 {
-    each_dword(a, b, u32::wrapping_sub)
-}
-
-/// PSUBSB, PSUBSW: signed, saturating
-pub(super) fn psubsb(a: u64, b: u64) -> u64 {
-    each_byte(a, b, |a, b| (a as i8).saturating_sub(b as i8) as u8)
-}
-pub(super) fn psubsw(a: u64, b: u64) -> u64 {
-    each_word(a, b, |a, b| (a as i16).saturating_sub(b as i16) as u16)
-}
-
-/// PSUBUSB, PSUBUSW: unsigned, saturating
-pub(super) fn psubusb(a: u64, b: u64) -> u64 {
-    each_byte(a, b, u8::saturating_sub)
-}
-pub(super) fn psubusw(a: u64, b: u64) -> u64 {
-    each_word(a, b, u16::saturating_sub)
+elementwise! {
+    /// PADDB, PADDW, PADDD: wrapping around
+    paddb:   each_byte,  u8::wrapping_add;
+    paddw:   each_word,  u16::wrapping_add;
+    paddd:   each_dword, u32::wrapping_add;
+    /// PADDSB, PADDSW: signed, saturating
+    paddsb:  each_byte,  |a, b| (a as i8).saturating_add(b as i8) as u8;
+    paddsw:  each_word,  |a, b| (a as i16).saturating_add(b as i16) as u16;
+    /// PADDUSB, PADDUSW: unsigned, saturating
+    paddusb: each_byte,  u8::saturating_add;
+    paddusw: each_word,  u16::saturating_add;
+    /// PSUBB, PSUBW, PSUBD: wrapping around
+    psubb:   each_byte,  u8::wrapping_sub;
+    psubw:   each_word,  u16::wrapping_sub;
+    psubd:   each_dword, u32::wrapping_sub;
+    /// PSUBSB, PSUBSW: signed, saturating
+    psubsb:  each_byte,  |a, b| (a as i8).saturating_sub(b as i8) as u8;
+    psubsw:  each_word,  |a, b| (a as i16).saturating_sub(b as i16) as u16;
+    /// PSUBUSB, PSUBUSW: unsigned, saturating
+    psubusb: each_byte,  u8::saturating_sub;
+    psubusw: each_word,  u16::saturating_sub;
+    /// PMULLW, PMULHW: the lower and the upper halves of the products
+    pmullw:  each_word,  |a, b| product(a, b) as u16;
+    pmulhw:  each_word,  |a, b| (product(a, b) >> 16) as u16;
+    /// PCMPEQB, PCMPEQW, PCMPEQD: ones where the elements are equal
+    pcmpeqb: each_byte,  |a, b| if a == b { !0 } else { 0 };
+    pcmpeqw: each_word,  |a, b| if a == b { !0 } else { 0 };
+    pcmpeqd: each_dword, |a, b| if a == b { !0 } else { 0 };
+    /// PCMPGTB, PCMPGTW, PCMPGTD: ones where the first is greater, signed
+    pcmpgtb: each_byte,  |a, b| if a as i8 > b as i8 { !0 } else { 0 };
+    pcmpgtw: each_word,  |a, b| if a as i16 > b as i16 { !0 } else { 0 };
+    pcmpgtd: each_dword, |a, b| if a as i32 > b as i32 { !0 } else { 0 };
 }
 
 /// The signed product of two words.
@@ -89,41 +79,11 @@ fn product(a: u16, b: u16) -> i32 {
     i32::from(a as i16) * i32::from(b as i16)
 }
 
-/// PMULLW, PMULHW: the lower and the upper halves of the products
-pub(super) fn pmullw(a: u64, b: u64) -> u64 {
-    each_word(a, b, |a, b| product(a, b) as u16)
-}
-pub(super) fn pmulhw(a: u64, b: u64) -> u64 {
-    each_word(a, b, |a, b| (product(a, b) >> 16) as u16)
-}
-
 /// PMADDWD: sums of neighbouring products; only -2^15 four times wraps around
 pub(super) fn pmaddwd(a: u64, b: u64) -> u64 {
     let (a, b) = (words(a), words(b));
     let sum = |n: usize| product(a[n], b[n]).wrapping_add(product(a[n + 1], b[n + 1])) as u32;
     from_dwords([sum(0), sum(2)])
-}
-
-/// PCMPEQB, PCMPEQW, PCMPEQD: ones where the elements are equal
-pub(super) fn pcmpeqb(a: u64, b: u64) -> u64 {
-    each_byte(a, b, |a, b| if a == b { !0 } else { 0 })
-}
-pub(super) fn pcmpeqw(a: u64, b: u64) -> u64 {
-    each_word(a, b, |a, b| if a == b { !0 } else { 0 })
-}
-pub(super) fn pcmpeqd(a: u64, b: u64) -> u64 {
-    each_dword(a, b, |a, b| if a == b { !0 } else { 0 })
-}
-
-/// PCMPGTB, PCMPGTW, PCMPGTD: ones where the first is greater, signed
-pub(super) fn pcmpgtb(a: u64, b: u64) -> u64 {
-    each_byte(a, b, |a, b| if a as i8 > b as i8 { !0 } else { 0 })
-}
-pub(super) fn pcmpgtw(a: u64, b: u64) -> u64 {
-    each_word(a, b, |a, b| if a as i16 > b as i16 { !0 } else { 0 })
-}
-pub(super) fn pcmpgtd(a: u64, b: u64) -> u64 {
-    each_dword(a, b, |a, b| if a as i32 > b as i32 { !0 } else { 0 })
 }
 
 /// The words of the first operand and then those of the second, each made a byte.
