@@ -9,7 +9,7 @@ pub mod segment;
 pub mod word;
 
 pub use control::{Cr0, Cr4, Dr7, Features, Msrs, TableReg};
-pub use fault::{Fault, Vector};
+pub use fault::{Fault, Packed, Vector};
 pub use flags::{Eflags, LazyFlags};
 pub use fpu::{F80, Fpu};
 pub use segment::{Segment, Selector};

@@ -6,7 +6,7 @@
 
 use super::Env;
 use crate::addr::Linear;
-use crate::cpu::{Cpu, Fault, Word};
+use crate::cpu::{Cpu, Fault, Packed, Word};
 use crate::decode::{Insn, SegReg};
 
 /// The offset that the memory operand of `i` names (SDM vol. 1, 3.7.5).
@@ -66,7 +66,7 @@ fn check_slow(cpu: &Cpu, seg: SegReg, offset: u32, len: u32, write: bool) -> Res
 pub fn load<W: Word, E: Env>(cpu: &Cpu, env: &mut E, seg: SegReg, offset: u32) -> Result<W, Fault> {
     let s = cpu.seg(seg);
     if u64::from(offset) + u64::from(W::BYTES) > s.read_end {
-        return load_checked(cpu, env, seg, offset);
+        return load_checked::<W, E>(cpu, env, seg, offset).unpack().map(W::from_u32);
     }
     env.load(cpu, Linear(s.base.wrapping_add(offset)), cpu.user)
 }
@@ -74,9 +74,9 @@ pub fn load<W: Word, E: Env>(cpu: &Cpu, env: &mut E, seg: SegReg, offset: u32) -
 // The whole access is out of line where the check is not trivial, so that the caller keeps nothing across a call.
 #[cold]
 #[inline(never)]
-fn load_checked<W: Word, E: Env>(cpu: &Cpu, env: &mut E, seg: SegReg, offset: u32) -> Result<W, Fault> {
-    let at = readable(cpu, seg, offset, W::BYTES)?;
-    env.load(cpu, at, cpu.user)
+fn load_checked<W: Word, E: Env>(cpu: &Cpu, env: &mut E, seg: SegReg, offset: u32) -> Packed {
+    let at = readable(cpu, seg, offset, W::BYTES);
+    at.and_then(|at| env.load::<W>(cpu, at, cpu.user)).map(W::u).into()
 }
 
 /// Writes `W` at `seg:offset`.

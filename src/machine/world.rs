@@ -8,7 +8,7 @@ use crate::addr::{GuestPhys, Linear, MachineAddr, PAGE_OFFSET, PAGE_SIZE};
 use crate::bus::Width;
 use crate::bus::phys::{Backing, PhysMap, Target};
 use crate::cpu::control::{Dr7, Watch};
-use crate::cpu::{Cpu, Cr0, Cr4, Eflags, Fault, Word};
+use crate::cpu::{Cpu, Cr0, Cr4, Eflags, Fault, Packed, Word};
 use crate::event::{Event, Sink};
 use crate::exec::Env;
 use crate::interp::CodeEnv;
@@ -290,7 +290,12 @@ impl World {
 
     #[cold]
     #[inline(never)]
-    fn load_slow<W: Word>(&mut self, cpu: &Cpu, at: Linear, access: Access) -> Result<W, Fault> {
+    fn load_slow<W: Word>(&mut self, cpu: &Cpu, at: Linear, access: Access) -> Packed {
+        self.load_checked::<W>(cpu, at, access).into()
+    }
+
+    #[inline(always)]
+    fn load_checked<W: Word>(&mut self, cpu: &Cpu, at: Linear, access: Access) -> Result<u32, Fault> {
         if self.careful {
             self.inspect(cpu, at, W::BYTES, Access { write: false, ..access })?;
         }
@@ -309,7 +314,7 @@ impl World {
             self.read_phys(cpu, phys, W::WIDTH)
         };
         self.tell_memory(cpu, at, phys, W::BYTES, value, false);
-        Ok(W::from_u32(value))
+        Ok(value)
     }
 
     #[cold]
@@ -387,7 +392,7 @@ impl Env for World {
         {
             return Ok(v);
         }
-        self.load_slow(cpu, at, Access { user, write: false })
+        self.load_slow::<W>(cpu, at, Access { user, write: false }).unpack().map(W::from_u32)
     }
 
     #[inline(always)]
@@ -397,7 +402,7 @@ impl Env for World {
         {
             return Ok(v);
         }
-        self.load_slow(cpu, at, Access { user, write: true })
+        self.load_slow::<W>(cpu, at, Access { user, write: true }).unpack().map(W::from_u32)
     }
 
     #[inline(always)]
