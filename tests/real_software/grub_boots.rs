@@ -1,4 +1,4 @@
-//! GRUB as a boot loader: from its rescue CD (package grub-rescue-pc), by `linux`, `linux16` and `multiboot`, kernels
+//! GRUB's own tests, and GRUB as a boot loader: from its rescue CD (package grub-rescue-pc), by `linux`, `linux16` and `multiboot`, kernels
 //! that lie on the hard disk beside it. GRUB reads both by INT 13h and hands over in its own way: Linux by the 32-bit boot
 //! protocol with the memory map of INT 15h, iPXE by its 16-bit setup code back in real mode, GNU Mach by Multiboot.
 
@@ -76,4 +76,28 @@ fn grub_boots_linux_from_a_disk() {
     lab.until_serial("BOOT_IMAGE=(hd0,msdos1)/vmlinuz", 20);
     assert_eq!(lab.until_stop(60), Outcome::PowerOff);
     println!("Linux by GRUB: {:?}", lab.marks);
+}
+
+/// Those of GRUB's own tests that are about the processor. The one that is loaded last runs first.
+const OWN_TESTS: [&str; 10] =
+    ["div", "mul", "shift", "cmp", "setjmp", "bswap", "ctz", "strtoull", "pbkdf2", "signature"];
+
+#[test]
+fn grubs_own_tests_of_the_processor_pass() {
+    if !super::full() {
+        return skipped("it takes 4 G instructions; SUBRING_FULL=1 runs it");
+    }
+    if !have(&["grub-rescue-pc"]) {
+        return;
+    }
+    let cdrom = Some(file("grub-rescue-pc", "usr/lib/grub-rescue/grub-rescue-cdrom.iso"));
+    let mut lab = grub::to_prompt(Parts { cdrom, hz: 10_000_000, ..Parts::default() });
+    for test in OWN_TESTS {
+        grub::command(&mut lab, &format!("insmod {test}_test"), "grub>");
+    }
+    lab.keys("clear<Enter>functional_test<Enter>");
+    lab.until("div_test: ", 2000);
+    let passed: Vec<String> = OWN_TESTS.iter().rev().map(|test| format!("{test}_test: PASS")).collect();
+    lab.has_rows(&passed.iter().map(String::as_str).collect::<Vec<_>>());
+    println!("GRUB's own tests: {:?}", lab.marks.last());
 }
