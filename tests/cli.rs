@@ -637,6 +637,54 @@ fn a_monitor_runs_a_clean_kernel_as_the_bare_machine_does() {
 }
 
 #[test]
+fn a_snapshot_goes_on_under_another_strategy() {
+    let dir = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let whole = subring(&["run", "rings-clean", "--json"]);
+    let monitored = ["--strategy", "trap", "--coherence", "vtlb"];
+    for (from, to) in [(&monitored[..], &[][..]), (&[], &monitored), (&monitored, &monitored[..2])] {
+        let file = dir.join(format!("strategies-{}-{}.snapshot", from.len(), to.len()));
+        let file = file.to_str().expect("a name");
+        let saved =
+            subring(&[&["snapshot", "rings-clean", "--at-instruction", "3M", "--out", file], from].concat());
+        assert!(saved.status.success(), "{saved:?}");
+        let end = subring(&[&["run", "--restore", file, "--json"], to].concat());
+        let part = |out: &Output, key: &str| {
+            let object: serde_json::Value = serde_json::from_slice(&out.stdout).expect("one JSON object");
+            object[key].clone()
+        };
+        for key in ["retired", "ticks", "registers", "outcome"] {
+            assert_eq!(part(&whole, key), part(&end, key), "{from:?} to {to:?}: {key}");
+        }
+    }
+}
+
+#[test]
+fn a_recording_under_a_monitor_replays() {
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("monitored.recording");
+    let file = file.to_str().expect("a name");
+    let args = ["run", "rings-clean", "--json", "--budget", "2M", "--strategy", "trap"];
+    let made = subring(&[&args[..], &["--record", file]].concat());
+    assert!(made.status.code() == Some(124), "{made:?}");
+    let args = ["run", "rings-clean", "--json", "--strategy", "trap", "--replay", file];
+    let again = subring(&args);
+    assert_eq!(made.stdout, again.stdout, "{again:?}");
+    let bare = subring(&["run", "rings-clean", "--json", "--replay", file]);
+    let text = String::from_utf8_lossy(&bare.stderr);
+    assert!(!bare.status.success() && text.contains("--strategy"), "{text}");
+}
+
+#[test]
+fn exits_are_traced_with_symbol_and_cost() {
+    let out = subring(&["run", "rings-clean", "--budget", "200K", "--strategy", "trap", "--trace", "exit"]);
+    let text = String::from_utf8_lossy(&out.stderr);
+    let first = text.lines().find(|l| l.contains("port-io")).expect("an exit");
+    assert!(
+        first.contains(" exit  0008:") && first.contains("1300 cycles  ") && first.contains("+0x"),
+        "{first}"
+    );
+}
+
+#[test]
 fn compare_names_the_first_instruction_that_goes_wrong() {
     let out = subring(&["compare", "rings", "--json", "--budget", "1M"]);
     let table: serde_json::Value = serde_json::from_slice(&out.stdout).expect("one JSON object");
@@ -670,9 +718,10 @@ fn strategies_that_mean_nothing_get_a_sentence() {
         (&["run", "hello", "--coherence", "vtlb"], "bare machine has none"),
         (&["run", "hello", "--strategy", "trap", "--machine-mem", "16M"], "KiB of memory"),
         (&["run", "hello", "--strategy", "trap", "--shadow-frames", "3"], "too few"),
-        (&["run", "hello", "--strategy", "trap", "--record", "x"], "under a monitor"),
         (&["compare", "hello", "--strategy", "bare"], "compares with the bare machine"),
         (&["compare", "hello", "--trace", "insn"], "for one run"),
+        (&["run", "hello", "--trace", "exit"], "bare machine has none"),
+        (&["run", "hello", "--strategy", "trap", "--mem", "3G", "--machine-mem", "1G"], "KiB of memory"),
         (&["compare", "hello", "--costs", "/nonexistent"], "cannot read"),
     ];
     for (args, sentence) in table {

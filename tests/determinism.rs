@@ -35,7 +35,7 @@ impl Sink for Counter {
 /// Watches `m` with every want; the count of what was seen.
 fn observe(m: &mut Machine) -> Rc<Cell<u64>> {
     let seen = Rc::new(Cell::new(0));
-    let wants = Wants { insn: true, fault: true, interrupt: true, port: true, memory: true };
+    let wants = Wants { insn: true, fault: true, interrupt: true, port: true, memory: true, exit: true };
     m.watch(Some(Watcher { wants, sink: Box::new(Counter(Rc::clone(&seen))) }));
     seen
 }

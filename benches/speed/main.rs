@@ -7,13 +7,13 @@ mod control;
 mod guest;
 mod memory;
 mod micro;
-
+mod monitor;
 mod system;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use std::time::Duration;
 
-/// Short, since a guest's speed varies little; the whole takes about two minutes.
+/// Short, since a guest's speed varies little; the whole takes about three minutes.
 fn settings() -> Criterion {
     Criterion::default()
         .sample_size(30)
@@ -24,6 +24,7 @@ fn settings() -> Criterion {
 criterion_group!(
     name = benches;
     config = settings();
-    targets = compute::benches, memory::benches, control::benches, system::benches, micro::benches
+    targets = compute::benches, memory::benches, control::benches, system::benches, micro::benches,
+        monitor::benches
 );
 criterion_main!(benches);

@@ -145,10 +145,11 @@ impl PhysMap {
 
     /// Moves the guest's RAM into `machine`, each frame to where `p2m` says. What was cached of this map is void.
     pub fn relocate(&mut self, mut machine: Ram, p2m: P2m) {
+        let zero = [0; PAGE_SIZE as usize];
         for (from, to) in self.p2m.frames().zip(p2m.frames()) {
             let page = self.ram.page(from);
             // Memory that was never written stays untouched: the host need not provide it.
-            if page.iter().any(|b| *b != 0) {
+            if *page != zero {
                 machine.write(to, page);
             }
         }

@@ -76,7 +76,7 @@ fn pc(
     if let Some(trouble) = source.as_ref().and_then(|s| s.trouble()) {
         super::tell(&format!("subring: note: debug information unusable: {trouble}\n"));
     }
-    let trace = trace.map(|t| watch(&mut machine, t, source.clone()));
+    let trace = trace.map(|t| watch(&mut machine, t, source.clone(), symbols.clone()));
     let media = over.clone().unwrap_or_default();
     if let Some(history) = over.zip(gdb.and_then(|g| usize::try_from(g.history).ok())) {
         let (media, cap) = history;
@@ -185,15 +185,21 @@ fn medium(drive: Drive) -> Box<dyn Disk> {
     }
 }
 
-fn watch(machine: &mut Machine, trace: Trace, source: Option<Rc<Source>>) -> Rc<RefCell<TraceWriter>> {
+fn watch(
+    machine: &mut Machine,
+    trace: Trace,
+    source: Option<Rc<Source>>,
+    symbols: Vec<Symbol>,
+) -> Rc<RefCell<TraceWriter>> {
     let wants = Wants {
         insn: trace.what.contains(TraceFilter::INSN),
         fault: trace.what.contains(TraceFilter::FAULT),
         interrupt: trace.what.contains(TraceFilter::INT),
         port: trace.what.contains(TraceFilter::PORT),
         memory: trace.what.contains(TraceFilter::MEM),
+        exit: trace.what.contains(TraceFilter::EXIT),
     };
-    let writer = Rc::new(RefCell::new(TraceWriter::new(trace.to, source)));
+    let writer = Rc::new(RefCell::new(TraceWriter::new(trace.to, source, symbols)));
     machine.watch(Some(Watcher { wants, sink: Box::new(Rc::clone(&writer)) }));
     writer
 }
@@ -313,9 +319,7 @@ impl Pc for Bare {
     }
 
     fn save(&self) -> Option<Saved> {
-        // What a monitor keeps is no part of a saved state.
-        let bare = !self.machine.has_monitor();
-        bare.then(|| Saved { state: self.machine.save(), reboots: self.reboots })
+        Some(Saved { state: self.machine.save(), reboots: self.reboots })
     }
     fn state_hash(&self) -> u64 {
         self.machine.state_hash()

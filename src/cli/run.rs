@@ -129,7 +129,7 @@ pub struct Run {
     #[arg(long, value_name = "FILE")]
     pub bioscon: Option<PathBuf>,
 
-    /// Trace events to standard error: a comma-separated list of insn, fault, int, port, mem
+    /// Trace events to standard error: a comma-separated list of insn, fault, int, port, mem; under a monitor also exit
     #[arg(long, value_name = "FILTER", value_parser = trace_filter)]
     pub trace: Option<TraceFilter>,
     /// Trace to a file instead
@@ -214,7 +214,8 @@ fn trace_filter(text: &str) -> std::result::Result<TraceFilter, String> {
         "int" => Ok(TraceFilter::INT),
         "port" => Ok(TraceFilter::PORT),
         "mem" => Ok(TraceFilter::MEM),
-        other => Err(format!("`{other}` is none of insn, fault, int, port, mem")),
+        "exit" => Ok(TraceFilter::EXIT),
+        other => Err(format!("`{other}` is none of insn, fault, int, port, mem, exit")),
     };
     text.split(',').try_fold(TraceFilter::empty(), |all, name| Ok(all | one(name)?))
 }
@@ -390,10 +391,10 @@ impl Run {
     /// Combinations of options that mean nothing.
     fn check(&self) -> Result<()> {
         let usage = |text: &str| Err(Error::Usage(text.into()));
-        let taped = self.record.is_some() || self.replay.is_some();
-        if taped && self.monitor.strategy() != Strategy::Bare {
+        let exits = self.trace.is_some_and(|what| what.contains(TraceFilter::EXIT));
+        if exits && self.monitor.strategy() == Strategy::Bare {
             return usage(
-                "--record and --replay are not built for a guest under a monitor: leave --strategy out",
+                "--trace exit shows exits to a monitor, and the bare machine has none: give --strategy trap",
             );
         }
         if self.display == Display::Vga && !std::io::stdout().is_terminal() {

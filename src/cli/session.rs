@@ -111,6 +111,8 @@ bitflags! {
         const PORT = 8;
         /// Memory accesses.
         const MEM = 16;
+        /// Exits to a monitor.
+        const EXIT = 32;
     }
 }
 

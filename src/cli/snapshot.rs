@@ -79,7 +79,7 @@ impl Media {
     /// Writes a snapshot of `pc` to `out`. The images are looked at now: until now the guest could write to them.
     fn save(&self, pc: &dyn Pc, out: &Path) -> Result<()> {
         let Some(machine) = pc.save() else {
-            return Err(Error::Usage("a guest under a monitor cannot be saved: leave --strategy out".into()));
+            return Err(Error::Usage("this machine cannot be saved".into()));
         };
         let hashed = |drives: &[Described]| {
             drives

@@ -276,6 +276,9 @@ fn parts(spec: &Spec) -> Result<Vec<(String, u128)>> {
         ("VGA BIOS (--vgabios)".to_owned(), bytes(&spec.vga_bios)),
         ("guest".to_owned(), plan(spec)),
     ];
+    if let Some(monitor) = &spec.monitor {
+        parts.push(("monitor (--strategy)".to_owned(), hash_bytes(monitor.strategy.to_string().as_bytes())));
+    }
     if let Some(saved) = &spec.restore {
         parts.push((
             "snapshot (--restore)".to_owned(),

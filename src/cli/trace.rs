@@ -4,6 +4,9 @@ use crate::debug::source::{Place, Source};
 use crate::decode::disassemble;
 use crate::error::{Error, Result};
 use crate::event::{Event, Sink};
+use crate::load::{Symbol, symbol_at};
+use crate::vmm::cost::Costs;
+use crate::vmm::exit::Cause;
 use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -16,15 +19,20 @@ pub struct TraceWriter {
     /// Where source lines are looked up, and the last one.
     source: Option<Rc<Source>>,
     place: Option<Place>,
+    /// The kernel's names, for exits, and what those cost.
+    symbols: Vec<Symbol>,
+    costs: Costs,
     /// What went wrong first; nothing is written after it.
     failed: Option<io::Error>,
 }
 
 impl TraceWriter {
     /// A writer to `to`. With `source`, an instruction that is of another source line than the one before names it.
-    pub fn new(to: Box<dyn Write>, source: Option<Rc<Source>>) -> Self {
+    /// `symbols` are named where a monitor is entered.
+    pub fn new(to: Box<dyn Write>, source: Option<Rc<Source>>, symbols: Vec<Symbol>) -> Self {
         let to = io::BufWriter::new(to);
-        Self { to, line: String::new(), source, place: None, failed: None }
+        let costs = Costs::default();
+        Self { to, line: String::new(), source, place: None, symbols, costs, failed: None }
     }
 
     /// Writes out what is buffered.
@@ -56,6 +64,16 @@ impl TraceWriter {
         self.place = place;
     }
 
+    /// Adds what an exit costs, and the kernel's name for where it came from.
+    fn name_exit(&mut self, event: &Event<'_>) {
+        let Event::Exit { cause, eip, .. } = event else { return };
+        let cost = Cause::ALL.iter().find(|c| c.name() == *cause).map_or(0, |c| self.costs.of(*c));
+        self.line.truncate(self.line.trim_end().len());
+        let symbol = symbol_at(&self.symbols, *eip).unwrap_or_default();
+        let named = format!("{:<46} {cost:>5} cycles  {symbol}", self.line);
+        self.line = named.trim_end().to_owned() + "\n";
+    }
+
     fn put(&mut self) {
         if self.failed.is_none()
             && let Err(e) = self.to.write_all(self.line.as_bytes())
@@ -72,6 +90,7 @@ impl Sink for Rc<RefCell<TraceWriter>> {
         // Writing to a string cannot fail.
         let _ = describe(&mut writer.line, now, event);
         writer.name_place(event);
+        writer.name_exit(event);
         writer.put();
     }
 }
@@ -96,6 +115,7 @@ fn describe(line: &mut String, now: u64, event: &Event<'_>) -> std::fmt::Result 
         Event::Interrupt { vector, cs, eip } => {
             writeln!(line, "int   {cs:04x}:{eip:08x}  vector {vector:02x}")
         }
+        Event::Exit { cause, cs, eip } => writeln!(line, "exit  {cs:04x}:{eip:08x}  {cause}"),
         Event::Port { port, width, value, write } => {
             let (arrow, digits) = (if write { "<-" } else { "->" }, 2 * width as usize);
             writeln!(line, "port  {port:04x} {arrow} {value:0digits$x}")

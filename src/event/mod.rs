@@ -49,6 +49,15 @@ pub enum Event<'a> {
         /// Whether it was written.
         write: bool,
     },
+    /// A monitor was entered.
+    Exit {
+        /// Why, by the name that tables have.
+        cause: &'static str,
+        /// CS of the guest.
+        cs: u16,
+        /// EIP of the guest.
+        eip: u32,
+    },
     /// Memory is read or written by an instruction.
     Memory {
         /// Where.

@@ -29,17 +29,23 @@ pub fn same(a: &Machine, b: &Machine) -> bool {
 
 /// What differs, the processor first. Empty if nothing does.
 pub fn differences(a: &Machine, b: &Machine) -> Vec<Difference> {
-    let pairs = cpu_pieces(&a.cpu).into_iter().zip(cpu_pieces(&b.cpu));
-    let mut found: Vec<Difference> = pairs
-        .filter(|(x, y)| x.1 != y.1)
-        .map(|((piece, first), (_, second))| Difference { piece, first, second })
-        .collect();
+    let mut found = cpu_differences(&a.cpu, &b.cpu);
     found.extend(memory(a, b));
     if chips(a) != chips(b) {
         let hash = |m| format!("state {:016x}", chips(m));
         found.push(Difference { piece: "chips".into(), first: hash(a), second: hash(b) });
     }
     found
+}
+
+/// What differs of two processors.
+pub fn cpu_differences(a: &Cpu, b: &Cpu) -> Vec<Difference> {
+    cpu_pieces(a)
+        .into_iter()
+        .zip(cpu_pieces(b))
+        .filter(|(x, y)| x.1 != y.1)
+        .map(|((piece, first), (_, second))| Difference { piece, first, second })
+        .collect()
 }
 
 /// A hash of all that [`same`] looks at.

@@ -273,7 +273,7 @@ impl Machine {
         self.world.settle();
         *self.counts.interrupts.entry(vector).or_default() += 1;
         if let Some(monitor) = &mut self.monitor {
-            monitor.interrupted(&self.cpu);
+            monitor.interrupted(&self.cpu, &mut self.world);
         }
         self.deliver(Event::External(vector)).err()
     }

@@ -14,8 +14,8 @@ pub trait Monitor: Any {
     /// state is in `cpu` again when it comes back, as the bare processor would leave it.
     fn run(&mut self, cpu: &mut Cpu, world: &mut World, until: Ticks) -> Stop;
     /// A maskable interrupt is about to be delivered to the guest.
-    fn interrupted(&mut self, cpu: &Cpu) {
-        let _ = cpu;
+    fn interrupted(&mut self, cpu: &Cpu, world: &mut World) {
+        let _ = (cpu, world);
     }
     /// Processor, memory or chips were replaced from outside: nothing that was derived from them counts any more.
     fn forget(&mut self, world: &mut World);

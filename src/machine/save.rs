@@ -3,6 +3,9 @@
 //!
 //! Saved is what the guest can tell: registers, memory, chips, and the cached translations, because those may be
 //! staler than the page tables. Decoded code and other caches of ours are not: a restored machine makes them anew.
+//!
+//! Under a monitor that is the virtual processor's state, which is a bare machine's between two instructions: either can go
+//! on from it. What the monitor derived is made anew, the shadow page tables first of all; the guest's TLB counts as empty.
 
 use super::board::{self, BoardConfig};
 use super::{Config, Counts, Machine};
@@ -72,7 +75,7 @@ impl Machine {
             cpu: self.cpu.clone(),
             memory,
             board,
-            tlb: world.tlb.save(),
+            tlb: if self.has_monitor() { Vec::new() } else { world.tlb.save() },
             tlb_counts: (world.tlb.fills, world.tlb.flushes),
             code_pages: self.interp.save(world),
             delivered: self.delivered,

@@ -5,8 +5,8 @@ use super::board::Board;
 use super::space::{Flushes, MachineTables, Parked, Space};
 use super::stops::DataStops;
 use crate::addr::{GuestPhys, Linear, MachineAddr, PAGE_OFFSET, PAGE_SIZE};
-use crate::bus::Width;
 use crate::bus::phys::{Backing, PhysMap, Target};
+use crate::bus::{Ticks, Width};
 use crate::cpu::control::{Dr7, Watch};
 use crate::cpu::{Cpu, Cr0, Cr4, Eflags, Fault, Packed, Word};
 use crate::event::{Event, Sink};
@@ -29,6 +29,8 @@ pub struct Wants {
     pub port: bool,
     /// Memory accesses of instructions.
     pub memory: bool,
+    /// Exits to a monitor.
+    pub exit: bool,
 }
 
 /// An observer and what it wants.
@@ -350,6 +352,13 @@ impl World {
                 Space::Machine => self.map.p2m().guest(MachineAddr(phys.0)).unwrap_or(phys),
             };
             w.sink.record(cpu.now, &Event::Memory { at, phys, width, value, write });
+        }
+    }
+
+    /// A monitor was entered, for this reason.
+    pub fn tell_exit(&mut self, now: Ticks, cause: &'static str, cs: u16, eip: u32) {
+        if let Some(w) = self.watcher.as_mut().filter(|w| w.wants.exit) {
+            w.sink.record(now, &Event::Exit { cause, cs, eip });
         }
     }
 

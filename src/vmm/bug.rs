@@ -29,6 +29,22 @@ pub(super) enum Bug {
     PassIopl,
     /// The guest's IF becomes the real one's.
     LoseIf,
+    /// A selector that the real processor loaded shows its RPL to the guest.
+    ShowRpl,
+    /// The shadow of STI, or of a load of SS, ends with an exit.
+    LoseShadow,
+    /// The instruction after a hidden page fault is emulated.
+    EmulateFilled,
+    /// Guest segments are truncated far below the monitor.
+    ShortSegments,
+    /// A page is mapped to the frame that lies behind the right one in the machine.
+    WrongFrame,
+    /// The real IF is the guest's.
+    PassIf,
+    /// The clock runs on by one instruction too many where the monitor emulates.
+    OverBudget,
+    /// Who keeps a log of exits takes time.
+    CostlyLog,
 }
 
 #[cfg(test)]

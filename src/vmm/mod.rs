@@ -12,7 +12,7 @@
 //! | `shade`, `descriptors` | real descriptors, and the traced guest tables that they shadow |
 //! | `memory` | the shadow MMU: frames, tables, and the two ways to keep them coherent |
 //! | `exit` | why the monitor was entered |
-//! | `bug` | rules that tests can break |
+//! | `bug`, `seal` | rules that tests can break; whether the guest broke in |
 //! | `cost` | what exits cost, by a published table |
 //! | `trap` | trap and emulate |
 //! | `bt` | binary translation of what must not run by itself |
@@ -24,6 +24,7 @@ pub mod descriptors;
 pub mod exit;
 pub mod layout;
 pub mod memory;
+mod seal;
 mod shade;
 pub mod strategy;
 pub mod trap;

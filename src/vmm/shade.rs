@@ -25,6 +25,9 @@ pub(super) fn truncated(base: u32, limit: u32, attr: u16) -> Option<u32> {
     if bug::on(Bug::SkipTruncation) {
         return Some(limit);
     }
+    if bug::on(Bug::ShortSegments) && base == 0 {
+        return Some(limit.min(0x3f_ffff));
+    }
     if attr & (attr::CODE | attr::DC) == attr::DC {
         return expand_down_fits(base, limit, attr).then_some(limit);
     }

@@ -10,6 +10,7 @@ use super::descriptors::Descriptors;
 use super::exit::{Cause, Exit, Exits};
 use super::layout;
 use super::memory::{Reason, Resolution, ShadowMmu};
+use super::seal;
 use super::vcpu::{Mode, Obstacle, V};
 use crate::addr::Linear;
 use crate::bus::Ticks;
@@ -85,8 +86,9 @@ impl Trap {
         &self.real
     }
 
-    fn count(&mut self, cause: Cause, at: Place) {
+    fn count(&mut self, world: &mut World, cause: Cause, at: Place) {
         self.exits.count(cause, at.linear);
+        world.tell_exit(at.now, cause.name(), at.cs, at.eip);
         if let Some(log) = &mut self.log {
             log.push(Exit { now: at.now, cause, cs: at.cs, eip: at.eip });
         }
@@ -153,9 +155,11 @@ impl Trap {
     fn run_direct(&mut self, guest: &mut Cpu, world: &mut World, until: Ticks) -> Option<Stop> {
         self.drop_stale(world);
         let entry = Entry::of(guest);
+        let sealed = seal::take(&world.map.ram, &self.mmu.shadow.target, &self.descriptors);
         world.enter_machine();
         let stop = self.direct.run(&mut self.real, world, until);
         world.leave_machine();
+        seal::check(sealed, &world.map.ram, &self.mmu.shadow.target, &self.descriptors);
         self.v.decompose(&self.real, &self.descriptors, guest);
         self.counts.entries += 1;
         self.counts.direct += guest.now - entry.start;
@@ -197,7 +201,7 @@ impl Trap {
             let cause = self.cause(guest, world);
             return self.emulate(guest, world, cause);
         }
-        self.count(Cause::Reflected, place(guest));
+        self.count(world, Cause::Reflected, place(guest));
         Some(self.reflect(guest, fault))
     }
 
@@ -221,11 +225,14 @@ impl Trap {
         let write = fault.code().is_some_and(|code| code & pf::WRITE != 0);
         match self.mmu.resolve(guest, world, at, Access { user: guest.user, write }) {
             Resolution::Filled => {
-                self.count(Cause::HiddenPageFault, place(guest));
+                if bug::on(Bug::EmulateFilled) {
+                    return self.emulate(guest, world, Cause::HiddenPageFault);
+                }
+                self.count(world, Cause::HiddenPageFault, place(guest));
                 None
             }
             Resolution::Guest(fault) => {
-                self.count(Cause::TruePageFault, place(guest));
+                self.count(world, Cause::TruePageFault, place(guest));
                 Some(self.reflect(guest, fault))
             }
             Resolution::Traced(why) => {
@@ -244,8 +251,11 @@ impl Trap {
         world.tlb.flush(true);
         let result = self.emulator.step(guest, world);
         let cause = if result.is_err() && guest.now == at.now { own(cause) } else { cause };
-        self.count(cause, at);
+        self.count(world, cause, at);
         self.counts.emulated += guest.now - at.now;
+        if bug::on(Bug::OverBudget) || (bug::on(Bug::CostlyLog) && self.log.is_some()) {
+            guest.now += 2;
+        }
         result.err().map(Stop::Fault)
     }
 
@@ -354,8 +364,8 @@ impl Monitor for Trap {
         }
     }
 
-    fn interrupted(&mut self, guest: &Cpu) {
-        self.count(Cause::ExternalInterrupt, place(guest));
+    fn interrupted(&mut self, guest: &Cpu, world: &mut World) {
+        self.count(world, Cause::ExternalInterrupt, place(guest));
     }
 
     fn forget(&mut self, _: &mut World) {

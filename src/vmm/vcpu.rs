@@ -170,6 +170,9 @@ impl V {
         }
         let v86 = matches!(mode, Mode::Real | Mode::V86);
         let mut flags = (guest.system_flags - VIRTUAL) | Eflags::IF;
+        if bug::on(Bug::PassIf) {
+            flags -= Eflags::IF - guest.system_flags;
+        }
         if bug::on(Bug::PassIopl) {
             flags |= Eflags::IOPL;
         }
@@ -212,7 +215,9 @@ impl V {
                 guest.set_seg(s, segment);
             }
         }
-        guest.shadow = real.shadow;
+        if !bug::on(Bug::LoseShadow) {
+            guest.shadow = real.shadow;
+        }
         guest.debug_pending = real.debug_pending;
         guest.mid_string = real.mid_string;
         guest.string_flags = real.string_flags;
@@ -246,7 +251,7 @@ impl V {
             Mode::V86 => *real,
             Mode::Kernel | Mode::User => {
                 let selector = match s {
-                    SegReg::Cs | SegReg::Ss => raised(real.selector.0),
+                    SegReg::Cs | SegReg::Ss if !bug::on(Bug::ShowRpl) => raised(real.selector.0),
                     _ => real.selector.0,
                 };
                 match tables.guest(real.selector) {

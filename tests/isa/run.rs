@@ -133,7 +133,7 @@ fn run(p: &Prepared, observed: bool) -> Result<Ran, String> {
     state::write(&p.state, &mut machine.cpu);
     machine.world.tlb.flush(true);
     let seen = Seen::default();
-    let all = Wants { insn: true, fault: true, interrupt: true, port: true, memory: true };
+    let all = Wants { insn: true, fault: true, interrupt: true, port: true, memory: true, exit: true };
     let wants = if observed { all } else { Wants { fault: true, interrupt: true, ..Wants::default() } };
     machine.watch(Some(Watcher { wants, sink: Box::new(seen.clone()) }));
     let end = machine.cpu.retired() + p.steps;

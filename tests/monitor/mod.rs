@@ -2,11 +2,15 @@
 //! tests, because the seeded bugs (`vmm::bug`) exist only there.
 
 mod audit;
+mod cuts;
 mod disciplined;
 mod equivalence;
 mod kernel;
 mod pair;
+mod printed;
+mod properties;
 mod translation;
+mod walk;
 
 #[path = "../fuzz/bytes.rs"]
 mod bytes;

@@ -1,4 +1,4 @@
-//! One guest on two machines: bare, and under a monitor.
+//! One guest on two machines: bare, and under a monitor. Which monitor is a [`Cell`] of the lab's cube.
 
 use super::bytes::Bytes;
 use super::machine;
@@ -9,8 +9,72 @@ use subring::event::{Event, Sink};
 use subring::lab::state::{self, Difference};
 use subring::lab::why::{self, Mode};
 use subring::machine::{Limits, Machine, Outcome, Wants, Watcher};
-use subring::vmm::strategy::Coherence;
+use subring::vmm::strategy::{Coherence, Mmu, Strategy};
 use subring::vmm::{self, Config, Trap};
+
+/// A strategy, an MMU and a coherence policy that go together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cell {
+    pub(super) strategy: Strategy,
+    pub(super) mmu: Mmu,
+    pub(super) coherence: Coherence,
+}
+
+/// Trap and emulate, with either policy.
+pub(super) const TRACE: Cell =
+    Cell { strategy: Strategy::Trap, mmu: Mmu::Shadow, coherence: Coherence::Trace };
+pub(super) const VTLB: Cell = Cell { coherence: Coherence::Vtlb, ..TRACE };
+
+/// Binary translation, with either policy.
+pub(super) const BT_TRACE: Cell = Cell { strategy: Strategy::Bt, ..TRACE };
+pub(super) const BT_VTLB: Cell = Cell { strategy: Strategy::Bt, ..VTLB };
+
+/// All that are built; those of trap and emulate alone.
+pub(super) const CELLS: [Cell; 4] = [TRACE, VTLB, BT_TRACE, BT_VTLB];
+pub(super) const TRAPS: [Cell; 2] = [TRACE, VTLB];
+
+/// How the monitor of a translating test is set up.
+pub(super) fn config(coherence: Coherence, seed: u64) -> Config {
+    Cell { coherence, ..BT_TRACE }.config(seed)
+}
+
+impl std::fmt::Display for Cell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}/{}", self.strategy, self.mmu, self.coherence)
+    }
+}
+
+impl Cell {
+    /// How its monitor is set up in these tests.
+    pub(super) fn config(self, seed: u64) -> Config {
+        // Few frames, so that evictions happen.
+        Config {
+            strategy: self.strategy,
+            coherence: self.coherence,
+            shadow_frames: 24,
+            seed,
+            ..Config::default()
+        }
+    }
+
+    /// Puts `m` under its monitor.
+    pub(super) fn put(self, m: &mut Machine, seed: u64) {
+        self.put_with(m, &self.config(seed));
+    }
+
+    /// The same, set up in another way.
+    pub(super) fn put_with(self, m: &mut Machine, config: &Config) {
+        match self.strategy {
+            Strategy::Bare => {}
+            Strategy::Trap | Strategy::Bt => vmm::trap(m, config).expect("a monitor"),
+        }
+    }
+
+    /// Whether sensitive instructions that do not trap go wrong under it.
+    pub(super) fn parts_at_sensitive(self) -> bool {
+        self.strategy == Strategy::Trap
+    }
+}
 
 /// An instruction that the bare machine tried in a tick. There may be several: one faults, and its handler begins.
 #[derive(Clone, Debug, Default)]
@@ -58,21 +122,15 @@ impl std::fmt::Display for Parting {
     }
 }
 
-/// How a monitor of these tests is set up.
-pub(super) fn config(coherence: Coherence, seed: u64) -> Config {
-    // Few frames, so that evictions happen.
-    Config { coherence, shadow_frames: 24, seed, ..Config::default() }
-}
-
 impl Pair {
     /// The guest that `data` means.
-    pub(super) fn new(data: &[u8], coherence: Coherence) -> Self {
-        Self::of(machine::machine(&mut Bytes::new(data)), machine::machine(&mut Bytes::new(data)), coherence)
+    pub(super) fn new(data: &[u8], cell: Cell) -> Self {
+        Self::of(machine::machine(&mut Bytes::new(data)), machine::machine(&mut Bytes::new(data)), cell)
     }
 
     /// Two machines in the same state.
-    pub(super) fn of(mut bare: Machine, mut trap: Machine, coherence: Coherence) -> Self {
-        vmm::trap(&mut trap, &config(coherence, 7)).expect("a monitor");
+    pub(super) fn of(mut bare: Machine, mut trap: Machine, cell: Cell) -> Self {
+        cell.put(&mut trap, 7);
         let tried = Rc::new(RefCell::new(Vec::new()));
         let wants = Wants { insn: true, ..Wants::default() };
         bare.watch(Some(Watcher { wants, sink: Box::new(Keep(Rc::clone(&tried))) }));

@@ -12,6 +12,7 @@ pub mod rules;
 mod sequences;
 
 use super::layout;
+use super::seal;
 use super::trap::Trap;
 use super::vcpu::Mode;
 use crate::addr::GuestPhys;
@@ -196,9 +197,11 @@ impl Trap {
         let Some(translation) = &mut self.translation else { return None };
         let entry = super::trap::Entry::of(guest);
         let mut policy = Rewriting { mode: self.v.mode(), rules: translation.rules, guest };
+        let sealed = seal::take(&world.map.ram, &self.mmu.shadow.target, &self.descriptors);
         world.enter_machine();
         let left = translation.translator.run(&mut self.real, world, &mut policy, until);
         world.leave_machine();
+        seal::check(sealed, &world.map.ram, &self.mmu.shadow.target, &self.descriptors);
         self.v.decompose(&self.real, &self.descriptors, guest);
         self.counts.entries += 1;
         self.counts.translated += guest.now - entry.start;

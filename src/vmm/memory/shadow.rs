@@ -4,7 +4,7 @@
 use super::super::bug::{self, Bug};
 use super::tables::PageTables;
 use super::target::{Exhausted, Leaf, Root, ShadowTarget};
-use crate::addr::{GuestPhys, Linear, PAGE_SHIFT};
+use crate::addr::{GuestPhys, Linear, MachineAddr, PAGE_SHIFT, PAGE_SIZE};
 use crate::bus::Ticks;
 use crate::bus::phys::PhysMap;
 use bitflags::bitflags;
@@ -135,7 +135,10 @@ impl Shadow {
         (user, write): (bool, bool),
     ) -> Result<(), Exhausted> {
         let old = self.target.entry(&map.ram, root, at);
-        let leaf = Leaf { frame: map.machine(frame.page()), user, write };
+        let mut leaf = Leaf { frame: map.machine(frame.page()), user, write };
+        if bug::on(Bug::WrongFrame) && at.page_number() % 8 == 5 {
+            leaf.frame = MachineAddr((leaf.frame.0 ^ PAGE_SIZE).min(map.ram.size() - PAGE_SIZE));
+        }
         self.target.map(&mut map.ram, root, at, leaf)?;
         if let Some(old) = old {
             self.forget_writable(map, root, at, old);

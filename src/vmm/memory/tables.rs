@@ -86,6 +86,14 @@ impl PageTables {
         (self.pool.used(), self.pool.peak())
     }
 
+    /// The frames that hold tables, the monitor's own among them.
+    pub fn table_frames(&self) -> impl Iterator<Item = MachineAddr> + '_ {
+        let of = |space: &Space| -> Vec<MachineAddr> {
+            std::iter::once(space.directory).chain(space.tables.iter().copied().flatten()).collect()
+        };
+        std::iter::once(self.monitor).chain(self.spaces.iter().flatten().flat_map(of))
+    }
+
     /// The address spaces that there are.
     pub fn roots(&self) -> impl Iterator<Item = Root> + '_ {
         (0u32..).zip(&self.spaces).filter(|(_, s)| s.is_some()).map(|(n, _)| Root(n))

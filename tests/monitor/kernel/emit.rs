@@ -1,0 +1,107 @@
+//! Operations as instructions: memory, paging, ports, interrupts. Those about segments, modes and code are in `games`.
+
+use super::Op;
+use super::code::Code;
+use super::games;
+use super::image::{
+    COUNTS, DIRECTORIES, FRAMES, USER_SNIPPETS, WINDOW, WINDOW_TABLES, code_tables, paging_cr0,
+};
+
+/// What is known of the kernel's state where the next operation goes.
+pub(super) struct Now {
+    /// The address space.
+    pub(super) space: usize,
+    /// CR0.WP.
+    pub(super) wp: bool,
+}
+
+/// Assembles a kernel that will lie at `at`. Gives where each operation's instructions start, too.
+pub(super) fn assemble(ops: &[Op], at: u32) -> (Vec<u8>, Vec<u32>) {
+    let mut c = Code::new(at);
+    let mut now = Now { space: 0, wp: true };
+    let mut starts = Vec::new();
+    for op in ops {
+        starts.push(c.here());
+        emit(&mut c, op, &mut now);
+    }
+    c.put(&[0xfa, 0xf4]); // CLI; HLT
+    (c.bytes, starts)
+}
+
+fn emit(c: &mut Code, op: &Op, now: &mut Now) {
+    match *op {
+        Op::SetPte { page, frame, flags, by_cr3, around } => {
+            c.edi(WINDOW + page * 4096);
+            if around.0 {
+                c.guarded(|c| c.put(&[0x03, 0x07])); // ADD EAX, [EDI]
+            }
+            // Present, R/W, U/S, accessed, dirty and a bit that is the system's.
+            let entry = (FRAMES + frame * 4096) | (flags & 0x267);
+            c.store(WINDOW_TABLES[now.space] + page * 4, entry);
+            if by_cr3 {
+                c.load_cr3(DIRECTORIES[now.space]);
+            } else {
+                c.put32(&[0x0f, 0x01, 0x3d], WINDOW + page * 4096); // INVLPG
+            }
+            if around.1 {
+                c.guarded(|c| c.put(&[0x01, 0x07])); // ADD [EDI], EAX
+            }
+        }
+        Op::Touch { page, offset, write, user, step } => {
+            c.edi(WINDOW + page * 4096 + offset);
+            let tf = if step { 0x100 } else { 0 };
+            match (user, write) {
+                (true, write) => c.in_user_mode(USER_SNIPPETS[usize::from(write)].0, tf),
+                (false, false) => c.guarded(|c| c.put(&[0x03, 0x07])), // ADD EAX, [EDI]
+                (false, true) => c.guarded(|c| c.put(&[0x01, 0x07])),  // ADD [EDI], EAX
+            }
+        }
+        Op::String { kind, from, to, count } => string(c, kind, from, to, count),
+        Op::Switch => {
+            now.space ^= 1;
+            c.load_cr3(DIRECTORIES[now.space]);
+        }
+        Op::SetPde { kind } => {
+            let entry = [WINDOW_TABLES[now.space] | 7, 0, FRAMES | 0x87][usize::from(kind)];
+            c.store(DIRECTORIES[now.space] + (WINDOW >> 22) * 4, entry);
+            c.load_cr3(DIRECTORIES[now.space]);
+        }
+        Op::ToggleWp => {
+            now.wp = !now.wp;
+            c.load_cr0(paging_cr0(now.wp));
+        }
+        Op::PagingOff => {
+            c.load_cr0(paging_cr0(now.wp) & !(1 << 31));
+            c.put32(&[0x01, 0x05], COUNTS + 0x44); // ADD [at], EAX
+            c.load_cr0(paging_cr0(now.wp));
+        }
+        Op::Interrupts(on) => c.put(&[if on { 0xfb } else { 0xfa }]),
+        Op::Ports(value) => c.put(&[0xb0, value, 0xe6, 0x80, 0xe4, 0x64]),
+        Op::Int => c.guarded(|c| c.put(&[0xcd, 0x30])),
+        Op::UserMisdeed(n) => c.in_user_mode(USER_SNIPPETS[2 + usize::from(n) % 3].0, 0),
+        Op::TouchTop { offset, write, user } => {
+            c.edi(0xffc0_0000 + offset);
+            let (code, bytes) = USER_SNIPPETS[usize::from(write)];
+            match user {
+                true => c.in_user_mode(code, 0),
+                false => c.guarded(|c| c.put(&bytes[..2])),
+            }
+        }
+        Op::Remap { page, frame, flags } => {
+            games::remap(c, code_tables()[now.space], page, frame, flags);
+        }
+        _ => games::emit(c, op),
+    }
+}
+
+/// A repeated string instruction, upwards or downwards: STOS, MOVS, CMPS, LODS.
+fn string(c: &mut Code, kind: u8, from: u32, to: u32, count: u32) {
+    let opcode = [0xab, 0xa5, 0xa7, 0xa4][usize::from(kind & 3)];
+    let down = kind & 4 != 0;
+    c.put32(&[0xbe], WINDOW + from); // MOV ESI, from
+    c.edi(WINDOW + to);
+    c.put32(&[0xb9], count); // MOV ECX, count
+    c.guarded(|c| c.put(&[if down { 0xfd } else { 0xfc }, 0xf3, opcode])); // STD or CLD; REP
+    c.put(&[0xfc]);
+    c.put32(&[0x01, 0x0d], COUNTS + 0x48); // ADD [at], ECX
+}

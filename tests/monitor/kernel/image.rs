@@ -1,0 +1,323 @@
+//! The flat binary of a kernel: descriptor and page tables, handlers, user code, code for the code window, the operations'
+//! instructions, and what brings the processor there. It is loaded and started at [`BASE`].
+
+use super::code::Code;
+use super::emit::assemble;
+use super::{CODE_PAGES, FRAME_COUNT, Op};
+use std::path::Path;
+use subring::decode::{Decoded, MAX_INSN_LEN, decode, disassemble};
+use subring::load::{self, Around, Guest};
+use subring::machine::board::BoardConfig;
+use subring::machine::{Config, Machine};
+
+/// Bytes of memory that a kernel needs.
+pub(crate) const RAM: u32 = 5 << 20;
+/// Where the binary lies, and starts.
+pub(crate) const BASE: u32 = 0x3000;
+const REGISTERS: u32 = 0x3f00;
+const GDT: u32 = 0x4000;
+const IDT: u32 = 0x5000;
+const TSS: u32 = 0x6000;
+const HANDLERS: u32 = 0x7000;
+pub(super) const COUNTS: u32 = 0x8000;
+const USER_CODE: u32 = 0x9000;
+pub(super) const REAL_CODE: u32 = 0x9400;
+pub(super) const V86_SEGMENT: u32 = 0x900;
+pub(super) const V86_IP: u32 = 0x600;
+pub(super) const LDT: u32 = 0x9800;
+const KERNEL_STACK: u32 = 0xc000;
+pub(super) const USER_STACK: u32 = 0xe000;
+/// Two address spaces: each a directory, a table for the window and one for the code window.
+pub(super) const DIRECTORIES: [u32; 2] = [0x1_0000, 0x1_3000];
+pub(super) const WINDOW_TABLES: [u32; 2] = [0x1_2000, 0x1_4000];
+const CODE_TABLES: [u32; 2] = [0x1_5000, 0x1_6000];
+const IDENTITY_TABLE: u32 = 0x1_1000;
+/// The frames of the code window.
+pub(super) const CODE_FRAMES: u32 = 0x1_8000;
+const CODE: u32 = 0x2_0000;
+/// The frames that the window's pages are mapped to: the first of 4 MiB that the window may be mapped to at once.
+pub(super) const FRAMES: u32 = 0x40_0000;
+/// The linear region whose mappings the kernel edits.
+pub(super) const WINDOW: u32 = 0x40_0000;
+/// The one whose pages hold code.
+pub(super) const CODE_WINDOW: u32 = 0xc0_0000;
+
+/// Offsets in a frame with code: a routine; one that user code runs; one that maps its own page elsewhere; one whose only
+/// instruction goes on in the next page.
+pub(super) const ROUTINE: u32 = 0x10;
+pub(super) const USER_ROUTINE: u32 = 0x20;
+pub(super) const REMAPPER: u32 = 0x40;
+pub(super) const CROSSING: u32 = 0xffd;
+
+pub(super) const USER_CODE_SELECTOR: u16 = 0x1b;
+pub(super) const USER_DATA: u16 = 0x23;
+/// The slot of the GDT that operations play with.
+pub(super) const GAME: u32 = GDT + 0x48;
+pub(super) const GAME_SELECTOR: u16 = 0x4b;
+pub(super) const SMALL_STACK: u16 = 0x50;
+pub(super) const LDT_SELECTOR: u16 = 0x58;
+
+/// Where user code does what: MOV EAX, [EDI]; MOV [EDI], EAX; CLI; HLT; OUT 80h, AL. Each is followed by INT 30h.
+pub(super) const USER_SNIPPETS: [(u32, &[u8]); 5] = [
+    (USER_CODE, &[0x8b, 0x07, 0xcd, 0x30]),
+    (USER_CODE + 0x10, &[0x89, 0x07, 0xcd, 0x30]),
+    (USER_CODE + 0x20, &[0xfa, 0xcd, 0x30]),
+    (USER_CODE + 0x30, &[0xf4, 0xcd, 0x30]),
+    (USER_CODE + 0x40, &[0xe6, 0x80, 0xcd, 0x30]),
+];
+
+/// The tables of the code window, by address space.
+pub(super) fn code_tables() -> [u32; 2] {
+    CODE_TABLES
+}
+
+/// CR0 with paging on.
+pub(super) fn paging_cr0(wp: bool) -> u32 {
+    0x8000_0011 | if wp { 1 << 16 } else { 0 }
+}
+
+/// A segment descriptor; `flags` are G, D/B and AVL with a bit between.
+pub(super) fn descriptor(base: u32, limit: u32, attr: u64, flags: u64) -> u64 {
+    let (base, limit) = (u64::from(base), u64::from(limit));
+    (limit & 0xffff)
+        | (base & 0xff_ffff) << 16
+        | attr << 40
+        | (limit >> 16 & 0xf) << 48
+        | flags << 52
+        | (base >> 24) << 56
+}
+
+/// The binary on its way: bytes from [`BASE`] on.
+struct Image(Vec<u8>);
+
+impl Image {
+    fn put(&mut self, at: u32, bytes: &[u8]) {
+        let from = (at - BASE) as usize;
+        let end = from + bytes.len();
+        if self.0.len() < end {
+            self.0.resize(end, 0);
+        }
+        self.0[from..end].copy_from_slice(bytes);
+    }
+    fn put_words(&mut self, at: u32, words: &[u64]) {
+        let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
+        self.put(at, &bytes);
+    }
+    fn put_entries(&mut self, at: u32, entries: &[u32]) {
+        let bytes: Vec<u8> = entries.iter().flat_map(|w| w.to_le_bytes()).collect();
+        self.put(at, &bytes);
+    }
+}
+
+/// The flat binary that does `ops`, to be loaded and started at [`BASE`].
+pub(crate) fn binary(ops: &[Op]) -> Vec<u8> {
+    let mut image = Image(Vec::new());
+    image.put(BASE, &boot());
+    descriptor_tables(&mut image);
+    handlers(&mut image);
+    for (at, code) in USER_SNIPPETS {
+        image.put(at, code);
+    }
+    image.put(REAL_CODE, &real());
+    // In virtual-8086 mode: INC WORD [8050h]; PUSH DS; POP ES; INT 30h.
+    let v86 = [0xff, 0x06, 0x50, 0x80, 0x1e, 0x07, 0xcd, 0x30];
+    image.put(V86_SEGMENT * 16 + V86_IP, &v86);
+    page_tables(&mut image);
+    for n in 0..CODE_PAGES {
+        image.put(CODE_FRAMES + n * 4096, &code_frame(n));
+    }
+    image.put(CODE, &assemble(ops, CODE).0);
+    image.0
+}
+
+/// The operations with their instructions, for people.
+pub(crate) fn listing(ops: &[Op]) -> String {
+    let (code, starts) = assemble(ops, CODE);
+    let mut text = String::new();
+    let mut at = 0;
+    while at < code.len() {
+        let here = CODE + at as u32;
+        for (_, op) in starts.iter().zip(ops).filter(|(start, _)| **start == here) {
+            text += &format!("{op:?}\n");
+        }
+        let bytes = &code[at..code.len().min(at + MAX_INSN_LEN)];
+        text += &format!("    {here:08x}  {}\n", disassemble(bytes, true, here));
+        at += match decode(bytes, true) {
+            Decoded::Insn(insn) => usize::from(insn.len),
+            _ => 1,
+        };
+    }
+    text
+}
+
+/// The machine that `subring run` would start the binary of `ops` in.
+pub(crate) fn machine(ops: &[Op]) -> Machine {
+    let board = BoardConfig { ram_size: RAM, ..BoardConfig::default() };
+    let mut m = Machine::new(Config { ram_size: RAM, board, bios: None, vga_bios: None }).expect("a machine");
+    let around = Around { mem: RAM, at: Some(BASE), named: true, ..Around::default() };
+    let plan = load::plan(Path::new("kernel"), &binary(ops), Guest::Flat, &around).expect("it fits");
+    plan.carry_out(&mut m);
+    m
+}
+
+/// From the state that a flat binary starts in to the first operation: tables, a fast timer, content that tells the frames
+/// apart, paging.
+fn boot() -> Vec<u8> {
+    let mut c = Code::new(BASE);
+    c.put32(&[0x0f, 0x01, 0x15], REGISTERS); // LGDT
+    c.put32(&[0x0f, 0x01, 0x1d], REGISTERS + 8); // LIDT
+    c.put(&[0x66, 0xb8, 0x28, 0x00, 0x0f, 0x00, 0xd8]); // MOV AX, 28h; LTR AX
+    c.load_segments(0x10, &[2]);
+    c.put32(&[0xbc], KERNEL_STACK); // MOV ESP
+    c.load_segments(USER_DATA, &[0, 3, 4, 5]);
+    // Both 8259A: vectors 20h and 28h, the timer let through; the 8254 fast.
+    let setup = [
+        (0x20, 0x11),
+        (0x21, 0x20),
+        (0x21, 0x04),
+        (0x21, 0x01),
+        (0xa0, 0x11),
+        (0xa1, 0x28),
+        (0xa1, 0x02),
+        (0xa1, 0x01),
+        (0x21, 0xfe),
+        (0x43, 0x34),
+        (0x40, 2),
+        (0x40, 0),
+    ];
+    for (port, value) in setup {
+        c.put(&[0xb0, value, 0xe6, port]); // MOV AL, value; OUT port, AL
+    }
+    c.edi(FRAMES);
+    c.put32(&[0xb8], 1 << 31); // MOV EAX
+    c.put32(&[0xba], FRAME_COUNT); // MOV EDX
+    let again = c.here();
+    c.put32(&[0xb9], 64); // MOV ECX
+    c.put(&[0xf3, 0xab]); // REP STOSD
+    c.put32(&[0x81, 0xc7], 4096 - 256); // ADD EDI
+    c.put32(&[0x05], 1 << 16); // ADD EAX
+    c.put(&[0x4a]); // DEC EDX
+    let behind = c.here() + 2;
+    c.put(&[0x75, again.wrapping_sub(behind) as u8]); // JNZ
+    c.put(&[0xb8, 0x10, 0, 0, 0, 0x0f, 0x22, 0xe0]); // MOV EAX, CR4.PSE; MOV CR4, EAX
+    c.load_cr3(DIRECTORIES[0]);
+    c.load_cr0(paging_cr0(true));
+    c.put32(&[0xb8], 0x1357_9bdf); // MOV EAX
+    let behind = c.here() + 5;
+    c.put32(&[0xe9], CODE.wrapping_sub(behind)); // JMP
+    assert!(c.here() < REGISTERS);
+    c.bytes
+}
+
+fn gate(offset: u32, attr: u64) -> u64 {
+    u64::from(offset & 0xffff) | 0x08 << 16 | attr << 40 | u64::from(offset >> 16) << 48
+}
+
+fn descriptor_tables(image: &mut Image) {
+    let flat = |attr| descriptor(0, 0xf_ffff, attr, 0xc);
+    let gdt = [
+        0,
+        flat(0x9b),
+        flat(0x93),
+        flat(0xfb),
+        flat(0xf3),
+        descriptor(TSS, 0x67, 0x89, 0),
+        descriptor(0, 0xffff, 0xf3, 4),
+        descriptor(0, 0xffff, 0x9b, 0), // 38h: 16-bit code
+        descriptor(0, 0xffff, 0x93, 0), // 40h: data to go with it
+        0,                              // 48h: the operations'
+        descriptor(0, 0xffff, 0x93, 0), // 50h: a 16-bit stack
+        descriptor(LDT, 0x1f, 0x82, 0), // 58h: the LDT
+    ];
+    image.put_words(GDT, &gdt);
+    let mut idt = vec![gate(HANDLERS, 0x8e); 32];
+    idt.resize(0x30, gate(HANDLERS + 0x40, 0x8e));
+    idt.push(gate(HANDLERS + 0x80, 0xee));
+    image.put_words(IDT, &idt);
+    let register = |base: u32, limit: u16| [&limit.to_le_bytes()[..], &base.to_le_bytes()].concat();
+    image.put(REGISTERS, &register(GDT, 8 * gdt.len() as u16 - 1));
+    image.put(REGISTERS + 8, &register(IDT, 8 * 0x31 - 1));
+    image.put(TSS + 4, &KERNEL_STACK.to_le_bytes());
+    image.put(TSS + 8, &0x10u32.to_le_bytes());
+    image.put(TSS + 0x66, &0x68u16.to_le_bytes());
+}
+
+/// Handlers. They count by SS, which is the only segment that they know: out of virtual-8086 mode the others are null.
+fn handlers(image: &mut Image) {
+    let inc = |at: u32| [&[0x36, 0xff, 0x05][..], &at.to_le_bytes()].concat();
+    let back = [&[0xbc][..], &KERNEL_STACK.to_le_bytes(), &[0xff, 0xe3]].concat(); // MOV ESP, top; JMP EBX
+    // A fault: count, add CR2 and the frame's first word up, go on.
+    let sum =
+        [&[0x0f, 0x20, 0xd0, 0x03, 0x04, 0x24, 0x36, 0x01, 0x05][..], &(COUNTS + 4).to_le_bytes()].concat();
+    image.put(HANDLERS, &[inc(COUNTS), sum, back.clone()].concat());
+    // A timer tick: count, acknowledge, return.
+    let tick = [inc(COUNTS + 8), vec![0x50, 0xb0, 0x20, 0xe6, 0x20, 0x58, 0xcf]].concat();
+    image.put(HANDLERS + 0x40, &tick);
+    image.put(HANDLERS + 0x80, &[inc(COUNTS + 12), back].concat());
+}
+
+/// To real mode, some work there, and back to EBX.
+fn real() -> Vec<u8> {
+    let mut c = Code::new(REAL_CODE);
+    c.put(&[0xfa, 0x0f, 0x20, 0xc0]); // CLI; MOV EAX, CR0
+    c.put32(&[0x25], 0x7fff_ffff); // AND EAX
+    c.put(&[0x0f, 0x22, 0xc0]); // MOV CR0, EAX
+    let to = c.here() + 7;
+    c.put32(&[0xea], to); // JMP 38h:the next
+    c.put(&[0x38, 0x00]);
+    // 16-bit code from here.
+    c.put(&[0xb8, 0x40, 0x00]); // MOV AX, 40h
+    let to_segments: [&[u8]; 5] = [&[0x8e, 0xd8], &[0x8e, 0xc0], &[0x8e, 0xd0], &[0x8e, 0xe0], &[0x8e, 0xe8]];
+    to_segments.iter().for_each(|load| c.put(load)); // MOV DS, ES, SS, FS, GS
+    c.put(&[0x0f, 0x20, 0xc0, 0x24, 0xfe, 0x0f, 0x22, 0xc0]); // MOV EAX, CR0; AND AL, FEh; MOV CR0, EAX
+    let to = c.here() + 5;
+    c.put(&[0xea]); // JMP 0:the next
+    c.put(&(to as u16).to_le_bytes());
+    c.put(&[0x00, 0x00, 0x31, 0xc0]); // XOR AX, AX
+    to_segments.iter().for_each(|load| c.put(load));
+    // INC WORD [8054h]; IN AL, 64h; PUSH AX; POP CX; MOV CX, 9; MOV SI, 8000h; MOV DI, 8100h; REP MOVSB
+    c.put(&[0xff, 0x06, 0x54, 0x80, 0xe4, 0x64, 0x50, 0x59, 0xb9, 9, 0, 0xbe, 0, 0x80, 0xbf, 0, 0x81]);
+    c.put(&[0xfc, 0xf3, 0xa4]);
+    c.put(&[0x0f, 0x20, 0xc0, 0x0c, 0x01, 0x0f, 0x22, 0xc0]); // MOV EAX, CR0; OR AL, 1; MOV CR0, EAX
+    let to = c.here() + 8;
+    c.put32(&[0x66, 0xea], to); // JMP 8:the next
+    c.put(&[0x08, 0x00]);
+    // 32-bit code again.
+    c.load_segments(0x10, &[2]);
+    c.load_segments(USER_DATA, &[0, 3, 4, 5]);
+    c.put32(&[0xbc], KERNEL_STACK); // MOV ESP
+    c.put(&[0x0f, 0x20, 0xc0]); // MOV EAX, CR0
+    c.put32(&[0x0d], 1 << 31); // OR EAX
+    c.put(&[0x0f, 0x22, 0xc0, 0xff, 0xe3]); // MOV CR0, EAX; JMP EBX
+    c.bytes
+}
+
+/// Both address spaces: the first 2 MiB of memory as they are, the window empty, the code window as its frames lie.
+fn page_tables(image: &mut Image) {
+    let identity: Vec<u32> = (0..512u32).map(|n| n << 12 | 7).collect();
+    image.put_entries(IDENTITY_TABLE, &identity);
+    let code: Vec<u32> = (0..CODE_PAGES).map(|n| (CODE_FRAMES + n * 4096) | 7).collect();
+    for n in 0..2 {
+        let entry = |at: u32| DIRECTORIES[n] + (at >> 22) * 4;
+        image.put_entries(DIRECTORIES[n], &[IDENTITY_TABLE | 7]);
+        image.put_entries(entry(WINDOW), &[WINDOW_TABLES[n] | 7]);
+        image.put_entries(entry(CODE_WINDOW), &[CODE_TABLES[n] | 7]);
+        image.put_entries(CODE_TABLES[n], &code);
+    }
+}
+
+/// A frame of code: each adds another number at the same places, so that it shows which one ran.
+fn code_frame(n: u32) -> Vec<u8> {
+    let mut frame = vec![0x90; 4096];
+    let mut put =
+        |at: u32, bytes: &[u8]| frame[at as usize..at as usize + bytes.len()].copy_from_slice(bytes);
+    let add = |k: u32| [&[0x05][..], &k.to_le_bytes()].concat(); // ADD EAX, k
+    // What the last instruction of the page before ends with, and RET.
+    put(0, &[0x40 + n as u8, n as u8, 0xc3]);
+    put(ROUTINE, &[add(0x100 + n), vec![0xc3]].concat());
+    put(USER_ROUTINE, &[add(0x1000 + n), vec![0xcd, 0x30]].concat());
+    // MOV [ESI], EDX; INVLPG [EDI]; ADD EAX, k; RET
+    put(REMAPPER, &[vec![0x89, 0x16, 0x0f, 0x01, 0x3f], add(0x1_0000 + n), vec![0xc3]].concat());
+    put(CROSSING, &[0x05, 0x77, 0x66]);
+    frame
+}

@@ -1,0 +1,156 @@
+//! Generated kernels that keep the manual's rules: they flush what they change, so they must end the same on every machine
+//! whose monitor is right. Those of [`kernels`] use no instruction that is sensitive and unprivileged where it shows;
+//! those of [`any_kernels`] do, too. A kernel is a list of operations; it shrinks to the few that matter, and it is a
+//! flat binary that `subring run` starts.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `code` | instructions on their way to memory |
+//! | `emit` | operations about memory, paging, ports and interrupts, as instructions |
+//! | `games` | operations about segments, modes, and code that changes |
+//! | `image` | the flat binary around them: tables, handlers, user code, the way there |
+
+mod code;
+mod emit;
+mod games;
+mod image;
+
+pub(crate) use image::{BASE, RAM, binary, listing, machine};
+use proptest::prelude::*;
+
+/// What a kernel does.
+#[derive(Clone, Debug)]
+pub(crate) enum Op {
+    /// Writes a window entry of the current space, and INVLPG (or a load of CR3) for it; perhaps the page is read before, and
+    /// written after.
+    SetPte { page: u32, frame: u32, flags: u32, by_cr3: bool, around: (bool, bool) },
+    /// Reads or writes a window page, as the kernel or as user code; user code perhaps with TF set.
+    Touch { page: u32, offset: u32, write: bool, user: bool, step: bool },
+    /// A string instruction over window pages; it may fault on the way.
+    String { kind: u8, from: u32, to: u32, count: u32 },
+    /// The other address space.
+    Switch,
+    /// The window's directory entry: its table, nothing, or a 4 MiB page; then a load of CR3.
+    SetPde { kind: u8 },
+    /// CR0.WP the other way.
+    ToggleWp,
+    /// Paging off, and on again.
+    PagingOff,
+    /// CLI or STI.
+    Interrupts(bool),
+    /// OUT to the POST port, IN from the keyboard controller's status.
+    Ports(u8),
+    /// INT 30h in ring 0.
+    Int,
+    /// Privileged instructions from user code: CLI, HLT, OUT.
+    UserMisdeed(u8),
+    /// To real mode and back.
+    Real,
+    /// To virtual-8086 mode, and back by a fault.
+    V86,
+    /// A data segment with this descriptor is loaded and read.
+    Segment { base: u32, limit: u16, kind: u8 },
+    /// The segment of FS changes in the GDT while FS holds the old one.
+    Stale { limit: u16 },
+    /// A stack segment of 16 bits for some pushes.
+    SmallStack,
+    /// A segment from the LDT.
+    Local { base: u32 },
+    /// Arithmetic.
+    Compute(u32),
+    /// The operand of the next instruction is written first, again and again.
+    SelfModify { n: u32, times: u32 },
+    /// Code in the code window runs: a routine within a page, or one that crosses into the next.
+    Run { page: u32, crossing: bool, user: bool },
+    /// The same routine is written first: through the frame's own address, or through the code window.
+    Patch { page: u32, crossing: bool, through_window: bool, n: u32 },
+    /// A page of the code window is mapped to another frame, by code in that page.
+    Remap { page: u32, frame: u32, flags: u32 },
+    /// An access to the last pages of linear space, where a monitor may live.
+    TouchTop { offset: u32, write: bool, user: bool },
+    /// A sensitive unprivileged instruction, where its result shows.
+    Sensitive(u8),
+}
+
+/// Pages of the window, and frames that they are mapped to.
+const PAGES: u32 = 6;
+const FRAME_COUNT: u32 = 16;
+/// Pages of the code window, and frames with code.
+const CODE_PAGES: u32 = 4;
+
+/// Lists of operations with nothing sensitive that does not trap.
+pub(crate) fn kernels() -> impl Strategy<Value = Vec<Op>> {
+    proptest::collection::vec(op(), 1..60)
+}
+
+/// Lists of operations of all kinds.
+pub(crate) fn any_kernels() -> impl Strategy<Value = Vec<Op>> {
+    let sensitive = any::<u8>().prop_map(Op::Sensitive);
+    proptest::collection::vec(prop_oneof![12 => op(), 1 => sensitive], 1..60)
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![16 => memory(), 6 => system(), 6 => segments(), 9 => code()]
+}
+
+fn memory() -> impl Strategy<Value = Op> {
+    let page = || 0..PAGES;
+    let at = || (page(), 0..4096u32).prop_map(|(page, offset)| page << 12 | offset);
+    prop_oneof![
+        4 => (page(), 0..FRAME_COUNT, any::<u32>(), any::<bool>(), any::<(bool, bool)>()).prop_map(
+            |(page, frame, flags, by_cr3, around)| Op::SetPte { page, frame, flags, by_cr3, around }
+        ),
+        6 => (page(), 0..4093u32, any::<bool>(), any::<bool>(), 0..8u8).prop_map(
+            |(page, offset, write, user, n)| Op::Touch { page, offset, write, user, step: n == 0 }
+        ),
+        2 => (any::<u8>(), at(), at(), 1..2500u32)
+            .prop_map(|(kind, from, to, count)| Op::String { kind: kind % 8, from, to, count }),
+        1 => Just(Op::Switch),
+        1 => any::<u8>().prop_map(|kind| Op::SetPde { kind: kind % 3 }),
+        1 => Just(Op::ToggleWp),
+        1 => (0..0x40_0000u32, 0..3u8, any::<bool>(), any::<bool>()).prop_map(|(offset, n, write, user)| {
+            // One in three where the monitor's own pages are.
+            let offset = if n == 0 { offset % 0x2_2000 } else { offset } & !3;
+            Op::TouchTop { offset, write, user }
+        }),
+    ]
+}
+
+fn system() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        2 => any::<bool>().prop_map(Op::Interrupts),
+        1 => any::<u8>().prop_map(Op::Ports),
+        1 => Just(Op::Int),
+        1 => any::<u8>().prop_map(Op::UserMisdeed),
+        1 => Just(Op::PagingOff),
+        1 => Just(Op::Real),
+        1 => Just(Op::V86),
+    ]
+}
+
+fn segments() -> impl Strategy<Value = Op> {
+    let base = || prop_oneof![Just(0), Just(0x40_0000), Just(0xffb0_0000), 0..0x20_0000u32];
+    prop_oneof![
+        3 => (base(), any::<u16>(), any::<u8>())
+            .prop_map(|(base, limit, kind)| Op::Segment { base, limit, kind: kind % 8 }),
+        2 => any::<u16>().prop_map(|limit| Op::Stale { limit }),
+        1 => Just(Op::SmallStack),
+        1 => base().prop_map(|base| Op::Local { base }),
+    ]
+}
+
+fn code() -> impl Strategy<Value = Op> {
+    let page = || 0..CODE_PAGES;
+    prop_oneof![
+        2 => any::<u32>().prop_map(Op::Compute),
+        1 => (any::<u32>(), 1..20u32).prop_map(|(n, times)| Op::SelfModify { n, times }),
+        2 => (page(), any::<bool>(), any::<bool>())
+            .prop_map(|(page, crossing, user)| Op::Run { page, crossing, user }),
+        2 => (page(), any::<bool>(), any::<bool>(), any::<u32>())
+            .prop_map(|(page, crossing, through_window, n)| Op::Patch { page, crossing, through_window, n }),
+        2 => (page(), page(), 0..16u32).prop_map(|(page, frame, n)| {
+            // Mostly a page that all may use; else what user code or writes or nobody may.
+            Op::Remap { page, frame, flags: *[1, 3, 5, 0].get(n as usize).unwrap_or(&7) }
+        }),
+    ]
+}

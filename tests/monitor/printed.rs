@@ -1,0 +1,52 @@
+//! A kernel that failed, as a guest that everybody can run: the flat binary in a file, the command that shows where the
+//! monitors part from the bare machine, and its instructions.
+
+use super::kernel::{BASE, Op, RAM, binary, listing};
+use std::path::{Path, PathBuf};
+
+/// A kernel, written out.
+pub(crate) struct Printed {
+    /// The flat binary.
+    pub(crate) file: PathBuf,
+    /// The arguments of `subring` that compare it.
+    pub(crate) arguments: Vec<String>,
+    /// The operations and their instructions.
+    pub(crate) listing: String,
+}
+
+impl Printed {
+    /// Writes `ops` to a file of this name in `folder`; to be compared for `budget` instructions, with so many frames for
+    /// shadow page tables and the guest's frames scattered by `seed`.
+    pub(crate) fn new(
+        folder: &Path,
+        name: &str,
+        ops: &[Op],
+        (budget, frames, seed): (u64, u32, u64),
+    ) -> std::io::Result<Self> {
+        std::fs::create_dir_all(folder)?;
+        let file = folder.join(format!("{name}.bin"));
+        std::fs::write(&file, binary(ops))?;
+        let mut arguments = vec!["compare".to_owned(), file.display().to_string()];
+        let options = format!(
+            "--at {BASE:#x} --mem {}M --no-apic --no-acpi --budget {budget} --shadow-frames {frames} --frame-seed {seed}",
+            RAM >> 20
+        );
+        arguments.extend(options.split(' ').map(str::to_owned));
+        Ok(Self { file, arguments, listing: listing(ops) })
+    }
+}
+
+impl std::fmt::Display for Printed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "the guest is {}; to see it part:", self.file.display())?;
+        writeln!(f, "    subring {}", self.arguments.join(" "))?;
+        write!(f, "{}", self.listing)
+    }
+}
+
+/// Where such files go: `tmp` in the folder that the test was built in.
+pub(crate) fn folder() -> PathBuf {
+    let test = std::env::current_exe().unwrap_or_default();
+    // target/debug/deps/test
+    test.ancestors().nth(3).unwrap_or(Path::new(".")).join("tmp/kernels")
+}
