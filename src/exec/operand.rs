@@ -7,6 +7,7 @@
 use super::Env;
 use crate::addr::Linear;
 use crate::cpu::{Cpu, Fault, Packed, Word};
+use crate::decode::insn::NO_REG;
 use crate::decode::{Insn, SegReg};
 
 /// The offset that the memory operand of `i` names (SDM vol. 1, 3.7.5).
@@ -204,13 +205,94 @@ impl Target for Mem {
         i: &Insn,
         f: impl FnOnce(&mut Cpu, W) -> W,
     ) -> Result<(), Fault> {
-        let at = writable(cpu, i.seg, ea(cpu, i), W::BYTES)?;
-        let user = cpu.user;
-        let old = env.load_for_update(cpu, at, user)?;
-        let new = f(cpu, old);
-        env.store(cpu, at, new, user)
+        update_at(cpu, env, i.seg, ea(cpu, i), f)
     }
 }
+
+#[inline(always)]
+fn update_at<W: Word, E: Env>(
+    cpu: &mut Cpu,
+    env: &mut E,
+    seg: SegReg,
+    offset: u32,
+    f: impl FnOnce(&mut Cpu, W) -> W,
+) -> Result<(), Fault> {
+    let at = writable(cpu, seg, offset, W::BYTES)?;
+    let user = cpu.user;
+    let old = env.load_for_update(cpu, at, user)?;
+    let new = f(cpu, old);
+    env.store(cpu, at, new, user)
+}
+
+/// The memory operand of a 32-bit address without an index, in the segment with this number: [`Mem`] with less to look up.
+pub struct Based<const SEG: usize>;
+/// The same with an index.
+pub struct Indexed<const SEG: usize>;
+
+/// A memory operand's form, as far as there are types for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// [`Based`] in DS.
+    BasedDs,
+    /// [`Based`] in SS.
+    BasedSs,
+    /// [`Indexed`] in DS.
+    IndexedDs,
+    /// Any.
+    Other,
+}
+
+impl Form {
+    /// The form of the memory operand of `i`.
+    pub fn of(i: &Insn) -> Self {
+        match (i.addr_mask, i.seg, i.index == NO_REG) {
+            (0xffff_ffff, SegReg::Ds, true) => Self::BasedDs,
+            (0xffff_ffff, SegReg::Ss, true) => Self::BasedSs,
+            (0xffff_ffff, SegReg::Ds, false) => Self::IndexedDs,
+            _ => Self::Other,
+        }
+    }
+}
+
+macro_rules! memory_form {
+    ($form:ident, $offset:expr) => {
+        impl<const SEG: usize> $form<SEG> {
+            #[inline(always)]
+            fn offset(cpu: &Cpu, i: &Insn) -> u32 {
+                let offset: fn(&Cpu, &Insn) -> u32 = $offset;
+                offset(cpu, i)
+            }
+        }
+
+        impl<const SEG: usize> Source for $form<SEG> {
+            #[inline(always)]
+            fn read<W: Word, E: Env>(cpu: &Cpu, env: &mut E, i: &Insn) -> Result<W, Fault> {
+                load(cpu, env, SegReg::ALL[SEG], Self::offset(cpu, i))
+            }
+        }
+
+        impl<const SEG: usize> Target for $form<SEG> {
+            #[inline(always)]
+            fn write<W: Word, E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn, v: W) -> Result<(), Fault> {
+                store(cpu, env, SegReg::ALL[SEG], Self::offset(cpu, i), v)
+            }
+            #[inline(always)]
+            fn update<W: Word, E: Env>(
+                cpu: &mut Cpu,
+                env: &mut E,
+                i: &Insn,
+                f: impl FnOnce(&mut Cpu, W) -> W,
+            ) -> Result<(), Fault> {
+                update_at(cpu, env, SegReg::ALL[SEG], Self::offset(cpu, i), f)
+            }
+        }
+    };
+}
+
+memory_form!(Based, |cpu, i| cpu.reg(i.base).wrapping_add(i.disp));
+memory_form!(Indexed, |cpu, i| {
+    cpu.reg(i.base).wrapping_add(cpu.reg(i.index) << (i.scale & 3)).wrapping_add(i.disp)
+});
 
 /// Picks the compiled form of `$f` for the width of `$i`: `by_width!(i, f, E)` names `f::<E, u8>` and so on; extra
 /// type arguments follow.
@@ -283,4 +365,26 @@ macro_rules! by_places {
     }};
 }
 
-pub(crate) use {by_cond, by_places, by_rm, by_wide, by_width};
+/// As [`by_places`], with the forms of memory operands that have types of their own.
+macro_rules! by_forms {
+    ($i:expr, $f:ident, $E:ty $(, $arg:ty)*) => {{
+        use $crate::decode::Place;
+        use $crate::exec::operand::{Based, DstReg, Form, Imm, Indexed, SrcReg};
+        const DS: usize = $crate::decode::SegReg::Ds as usize;
+        const SS: usize = $crate::decode::SegReg::Ss as usize;
+        match ($i.dst, $i.src, Form::of($i)) {
+            (Place::Mem, Place::Imm, Form::BasedDs) => by_width!($i, $f, $E, Based<DS>, Imm $(, $arg)*),
+            (Place::Mem, Place::Imm, Form::BasedSs) => by_width!($i, $f, $E, Based<SS>, Imm $(, $arg)*),
+            (Place::Mem, Place::Imm, Form::IndexedDs) => by_width!($i, $f, $E, Indexed<DS>, Imm $(, $arg)*),
+            (Place::Mem, Place::Reg, Form::BasedDs) => by_width!($i, $f, $E, Based<DS>, SrcReg $(, $arg)*),
+            (Place::Mem, Place::Reg, Form::BasedSs) => by_width!($i, $f, $E, Based<SS>, SrcReg $(, $arg)*),
+            (Place::Mem, Place::Reg, Form::IndexedDs) => by_width!($i, $f, $E, Indexed<DS>, SrcReg $(, $arg)*),
+            (Place::Reg, Place::Mem, Form::BasedDs) => by_width!($i, $f, $E, DstReg, Based<DS> $(, $arg)*),
+            (Place::Reg, Place::Mem, Form::BasedSs) => by_width!($i, $f, $E, DstReg, Based<SS> $(, $arg)*),
+            (Place::Reg, Place::Mem, Form::IndexedDs) => by_width!($i, $f, $E, DstReg, Indexed<DS> $(, $arg)*),
+            _ => by_places!($i, $f, $E $(, $arg)*),
+        }
+    }};
+}
+
+pub(crate) use {by_cond, by_forms, by_places, by_rm, by_wide, by_width};

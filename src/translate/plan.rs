@@ -58,7 +58,9 @@ pub trait Policy<E> {
 pub enum Tail {
     /// With the next instruction.
     Fall,
-    /// A direct near branch.
+    /// Jcc.
+    Conditional,
+    /// Another direct near branch.
     Direct,
     /// An indirect near branch or a return.
     Indirect,
@@ -110,7 +112,13 @@ pub struct Step {
     pub insn: Insn,
     /// Nothing sees the flags that it leaves.
     pub flags_dead: bool,
+    /// For a Jcc: the way out that it takes if its condition holds, from 0. It is in the body because more often than not it
+    /// does not.
+    pub side_exit: Option<u8>,
 }
+
+/// The most Jcc in a body.
+pub const SIDE_EXITS: usize = 3;
 
 /// What a unit does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,9 +148,13 @@ impl Plan {
         let most = most.clamp(1, 64);
         let (mut tail, mut last) = (Tail::Fall, None);
         let mut ending = Ending::PageEnd;
-        let (mut count, mut bytes) = (0, 0);
+        let (mut count, mut bytes, mut exits) = (0, 0, 0);
         for insn in insns {
-            if let Some(found) = tail_of(insn, treat(at.offset(bytes), insn)) {
+            let found = tail_of(insn, treat(at.offset(bytes), insn));
+            let goes_on = goes_on(insn, &insns[count + 1..]) && exits < SIDE_EXITS && count < most;
+            if let Some((Tail::Conditional, _)) = found && goes_on {
+                exits += 1;
+            } else if let Some(found) = found {
                 (tail, ending) = found;
                 last = Some(*insn);
                 break;
@@ -155,8 +167,13 @@ impl Plan {
             bytes += u32::from(insn.len);
         }
         // The flags that a callout or the next unit finds are the real ones; a rewritten instruction may read them too.
+        let mut exits = 0..;
         let body: Vec<Step> = (0..count)
-            .map(|n| Step { insn: insns[n], flags_dead: flags::are_dead(&insns[n..count]) })
+            .map(|n| Step {
+                insn: insns[n],
+                flags_dead: flags::are_dead(&insns[n..count]),
+                side_exit: if insns[n].op == Op::Jcc { exits.next() } else { None },
+            })
             .collect();
         let precise = body.iter().any(|step| looks_at_eip(&step.insn));
         Self { body, tail, last, ending, body_bytes: bytes as u16, precise }
@@ -178,13 +195,20 @@ impl Plan {
     }
 }
 
+/// Whether a unit goes on behind a Jcc: where it jumps forward, and there is something to go on with. A loop's branch back is
+/// mostly taken.
+fn goes_on(insn: &Insn, rest: &[Insn]) -> bool {
+    insn.op == Op::Jcc && (insn.imm as i32) >= 0 && !rest.is_empty()
+}
+
 /// The tail that `insn` makes, if it ends the unit.
 fn tail_of(insn: &Insn, treatment: Treatment) -> Option<(Tail, Ending)> {
     use Op::*;
     Some(match (treatment, insn.op) {
         (Treatment::Inline(rule), _) => (Tail::Inline(rule), Ending::Rewritten),
         (Treatment::Callout(rule), _) => (Tail::Callout(rule), Ending::Callout),
-        (_, Jcc | Jmp | Call | Loop | Loope | Loopne | Jcxz) => (Tail::Direct, Ending::ControlFlow),
+        (_, Jcc) => (Tail::Conditional, Ending::ControlFlow),
+        (_, Jmp | Call | Loop | Loope | Loopne | Jcxz) => (Tail::Direct, Ending::ControlFlow),
         (_, JmpInd | CallInd | Ret) => (Tail::Indirect, Ending::ControlFlow),
         (_, Movs | Cmps | Scas | Lods | Stos) if insn.rep != Rep::Once => {
             (Tail::String, Ending::Synchronizing)

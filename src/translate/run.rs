@@ -1,15 +1,15 @@
 //! Running chained units. Between units, as between the interpreter's traces, deadlines, interrupts and stale code are
 //! looked for; within one there is nothing to look for.
 
-use super::backend::Backend;
+use super::backend::{Backend, Broken, Why};
 use super::plan::{Flow, Plan, Policy, Tail, Treatment};
-use super::unit::{Key, Link, Runs, Unit, UnitInfo, Why};
+use super::unit::{Key, Link, Record, Runs, Unit, UnitInfo, Why as Dropped};
 use super::{Left, Translator};
 use crate::addr::GuestPhys;
 use crate::bus::Ticks;
 use crate::cpu::{Cpu, Fault};
 use crate::decode::SegReg;
-use crate::exec::ops;
+use crate::exec::ops::{self, branch::target_of};
 use crate::interp::{CodeEnv, Stop, restore_eip};
 
 /// What to do next.
@@ -59,7 +59,7 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
     fn restamp(&mut self, env: &E) {
         if self.map_epoch != env.map_epoch() {
             self.map_epoch = env.map_epoch();
-            self.drop_all(Why::MapChanged);
+            self.drop_all(Dropped::MapChanged);
         }
         if self.fetch_epoch != env.fetch_epoch() {
             self.fetch_epoch = env.fetch_epoch();
@@ -76,63 +76,75 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
             Err(fault) => return fault.into(),
         };
         let watched = env.watches_memory();
-        let limit = u64::from(cpu.seg(SegReg::Cs).limit);
+        // CS stays as it is while units chain.
+        let cs = cpu.seg(SegReg::Cs);
+        let (base, limit) = (cs.base, cs.limit);
         loop {
             let unit = &mut self.store.units[at as usize];
-            let start = cpu.eip;
-            let left = cpu.deadline.saturating_sub(cpu.now);
-            if left < u64::from(unit.count.max(1)) || u64::from(start) + u64::from(unit.bytes) > limit + 1 {
+            let (start, now) = (cpu.eip, cpu.now);
+            let left = cpu.deadline.saturating_sub(now);
+            if left < u64::from(unit.count.max(1)) || beyond(start, unit.bytes, limit) {
                 return if left == 0 { Next::On } else { self.single(cpu, env, policy) };
             }
             unit.runs += 1;
-            let now = cpu.now;
-            if let Err(broken) = self.backend.run(unit.fragment, cpu, env, unit.plan.precise || watched) {
-                cpu.eip = start.wrapping_add(u32::from(broken.bytes));
-                cpu.now = now + u64::from(broken.count);
-                return broken.fault.map_or(Next::On, Next::from);
-            }
-            cpu.now = now + unit.plan.body.len() as u64;
+            let body = self.backend.run(unit.fragment, cpu, env, unit.precise || watched);
             let end = start.wrapping_add(u32::from(unit.bytes));
-            cpu.eip = end;
-            let way = match (unit.plan.tail, &unit.plan.last, unit.run_last) {
-                (Tail::Callout(_), ..) if cpu.now >= cpu.deadline => return Next::On,
-                (Tail::Callout(rule), ..) => return Next::Leave(Left::Callout(rule)),
-                (Tail::Inline(rule), Some(insn), Some(run)) => match policy.inline(rule, run, cpu, env, insn)
-                {
-                    Ok(flow) => {
-                        cpu.now += 1;
-                        match flow {
-                            Flow::Next => 1,
-                            Flow::Anew => return Next::On,
-                            Flow::Look => return Next::Leave(Left::Look),
+            let way = match (body, unit.tail, &unit.last) {
+                (Err(Broken { count, bytes, why }), ..) => {
+                    let next = start.wrapping_add(u32::from(bytes));
+                    (cpu.eip, cpu.now) = (next, now + u64::from(count));
+                    match why {
+                        Why::Exit(exit, by, mask) => {
+                            if let Err(fault) = jump(cpu, next.wrapping_add(by) & mask, limit) {
+                                let jccs = self.store.records[at as usize].plan.body.iter();
+                                let jcc = jccs.filter(|s| s.side_exit == Some(exit)).next_back();
+                                cpu.eip = next.wrapping_sub(jcc.map_or(0, |s| u32::from(s.insn.len)));
+                                cpu.now -= 1;
+                                return fault.into();
+                            }
+                            2 + usize::from(exit)
                         }
+                        Why::Left => return Next::On,
+                        Why::Fault(fault) => return fault.into(),
                     }
-                    Err(fault) => {
-                        cpu.eip = end.wrapping_sub(u32::from(insn.len));
-                        return fault.into();
-                    }
-                },
-                (tail, Some(insn), Some(run)) => {
-                    if let Err(fault) = run(cpu, env, insn) {
+                }
+                (_, Tail::Conditional, Some((_, insn))) => {
+                    (cpu.eip, cpu.now) = (end, now + u64::from(unit.count));
+                    let taken = cpu.lazy.holds(insn.cond);
+                    if taken && let Err(fault) = jump(cpu, target_of(end, insn), limit) {
+                        cpu.now -= 1;
                         restore_eip(cpu, insn);
                         return fault.into();
                     }
-                    cpu.now += 1;
-                    let fell = cpu.eip == end;
-                    if tail == Tail::Other || (tail == Tail::String && !fell) {
-                        self.restamp(env);
+                    usize::from(!taken)
+                }
+                (_, Tail::Direct | Tail::Indirect, Some((run, insn))) => {
+                    (cpu.eip, cpu.now) = (end, now + u64::from(unit.count));
+                    if let Err(fault) = run(cpu, env, insn) {
+                        cpu.now -= 1;
+                        restore_eip(cpu, insn);
+                        return fault.into();
+                    }
+                    if cpu.leave.get() {
                         return Next::On;
                     }
-                    usize::from(fell)
+                    usize::from(cpu.eip == end)
                 }
-                _ => 1,
+                (_, Tail::Fall, _) | (_, _, None) => {
+                    (cpu.eip, cpu.now) = (end, now + u64::from(unit.count));
+                    1
+                }
+                (_, _, Some(_)) => match self.run_tail(at, (end, now), cpu, env, policy) {
+                    None => 1,
+                    Some(next) => return next,
+                },
             };
-            if env.wants_attention(cpu) || !cpu.special.is_empty() {
+            let unit = &self.store.units[at as usize];
+            if unit.precise && env.wants_attention(cpu) {
                 return Next::On;
             }
-            let linear = cpu.linear_eip();
             let link = &unit.links[way];
-            at = if link.linear == linear && link.stamp == self.stamp {
+            at = if link.linear == base.wrapping_add(cpu.eip) && link.stamp == self.stamp {
                 link.unit
             } else {
                 match self.follow(cpu, env, policy, (at, way, mode)) {
@@ -141,6 +153,55 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
                     Err(fault) => return fault.into(),
                 }
             };
+        }
+    }
+
+    /// The tails that are no near branch; the unit ends at `end`, and began at `now`. `None`: the next unit
+    /// can be chained.
+    #[inline(never)]
+    fn run_tail(
+        &mut self,
+        at: u32,
+        (end, now): (u32, Ticks),
+        cpu: &mut Cpu,
+        env: &mut E,
+        policy: &mut impl Policy<E>,
+    ) -> Option<Next> {
+        let unit = &self.store.units[at as usize];
+        let body_end = now + u64::from(unit.count);
+        (cpu.eip, cpu.now) = (end, body_end);
+        let (run, insn) = unit.last.as_ref()?;
+        let result = match unit.tail {
+            // The last instruction is not of the unit.
+            Tail::Callout(_) if cpu.now >= cpu.deadline => return Some(Next::On),
+            Tail::Callout(rule) => return Some(Next::Leave(Left::Callout(rule))),
+            Tail::Inline(rule) => {
+                cpu.now = body_end - 1;
+                policy.inline(rule, *run, cpu, env, insn)
+            }
+            tail => {
+                cpu.now = body_end - 1;
+                let result = run(cpu, env, insn);
+                let chains = tail == Tail::String && cpu.eip == end;
+                result.map(|()| if chains { Flow::Next } else { Flow::Anew })
+            }
+        };
+        let flow = match result {
+            Ok(flow) => flow,
+            Err(fault) => {
+                restore_eip(cpu, insn);
+                return Some(fault.into());
+            }
+        };
+        cpu.now += 1;
+        match flow {
+            Flow::Next if cpu.special.is_empty() && !env.wants_attention(cpu) => None,
+            Flow::Next => Some(Next::On),
+            Flow::Anew => {
+                self.restamp(env);
+                Some(Next::On)
+            }
+            Flow::Look => Some(Next::Leave(Left::Look)),
         }
     }
 
@@ -158,7 +219,7 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
             // A trap that is due goes first, and a fetch would fault before it.
             return Ok(None);
         }
-        let indirect = self.store.units[from as usize].plan.tail == Tail::Indirect;
+        let indirect = way < 2 && self.store.units[from as usize].tail == Tail::Indirect;
         if indirect {
             self.counts.indirect_misses += 1;
         } else {
@@ -192,7 +253,7 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
             found => {
                 if let Some(n) = found {
                     self.store.forget(n);
-                    self.counts.dropped[Why::Overwritten as usize] += 1;
+                    self.counts.dropped[Dropped::Overwritten as usize] += 1;
                 }
                 match self.translate(key, cpu, env, policy)? {
                     Some(n) => n,
@@ -206,7 +267,7 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
 
     /// Whether the code of unit `n` is still what it was translated from.
     fn is_current(&mut self, n: u32, cpu: &Cpu, env: &mut E) -> bool {
-        let unit = &mut self.store.units[n as usize];
+        let unit = &mut self.store.records[n as usize];
         let generation = env.generation(unit.key.at);
         if unit.generation == generation {
             return true;
@@ -234,7 +295,7 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
             return Ok(None);
         }
         if self.backend.bytes() >= self.limits.fragments {
-            self.drop_all(Why::Full);
+            self.drop_all(Dropped::Full);
         }
         let treat = |at: GuestPhys, insn: &_| policy.treat(key.mode & !(CODE32 | USER), at, insn);
         let plan = Plan::new(&insns, self.limits.unit, treat, key.at);
@@ -244,19 +305,23 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
         self.counts.ident += plan.body.len() as u64;
         self.counts.guest_bytes += covered as u64;
         let unit = Unit {
-            key,
-            generation: env.generation(key.at),
-            bytes: plan.bytes(),
-            count: plan.count(),
             fragment: self.backend.emit(&plan),
-            run_last: plan.last.as_ref().map(ops::bind),
             links: Default::default(),
             runs: 0,
+            bytes: plan.bytes(),
+            count: plan.count(),
+            precise: plan.precise,
+            tail: plan.tail,
+            last: plan.last.map(|insn| (ops::bind(&insn), insn)),
+        };
+        let record = Record {
+            key,
+            generation: env.generation(key.at),
             code: code[..covered].to_vec(),
             linear: cpu.linear_eip(),
             plan,
         };
-        Ok(Some(self.store.insert(unit)))
+        Ok(Some(self.store.insert(unit, record)))
     }
 
     /// Runs one instruction outside of units, the careful way.
@@ -280,7 +345,7 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
         }
     }
 
-    fn drop_all(&mut self, why: Why) {
+    fn drop_all(&mut self, why: Dropped) {
         self.counts.dropped[why as usize] += self.store.units.len() as u64;
         self.gone = self.runs();
         self.store.clear();
@@ -290,7 +355,7 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
 
     /// Forgets all translations.
     pub fn forget(&mut self) {
-        self.drop_all(Why::MapChanged);
+        self.drop_all(Dropped::MapChanged);
         self.steps.forget();
     }
 
@@ -298,7 +363,7 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
     pub fn retranslate(&mut self, at: GuestPhys) {
         for n in self.store.covering(at) {
             self.store.forget(n);
-            self.counts.dropped[Why::Adapted as usize] += 1;
+            self.counts.dropped[Dropped::Adapted as usize] += 1;
         }
         self.stamp = self.stamp.wrapping_add(1);
     }
@@ -306,7 +371,7 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
     /// How often units ran so far.
     pub fn runs(&self) -> Runs {
         let mut runs = self.gone;
-        self.store.units.iter().for_each(|unit| runs.add(unit.plan.tail, unit.runs));
+        self.store.units.iter().for_each(|unit| runs.add(unit.tail, unit.runs));
         runs
     }
 
@@ -319,6 +384,22 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
     pub fn units(&self) -> impl Iterator<Item = UnitInfo<'_>> {
         (0..self.store.units.len() as u32).map(|n| self.store.info(n))
     }
+}
+
+/// Goes to `eip`, if CS reaches there.
+#[inline(always)]
+fn jump(cpu: &mut Cpu, eip: u32, limit: u32) -> Result<(), Fault> {
+    if eip > limit {
+        return Err(Fault::GP0);
+    }
+    cpu.eip = eip;
+    Ok(())
+}
+
+/// Whether `bytes` of code at `eip` reach beyond the code segment.
+#[inline(always)]
+fn beyond(eip: u32, bytes: u16, limit: u32) -> bool {
+    u64::from(eip) + u64::from(bytes) > u64::from(limit) + 1
 }
 
 fn mode_of<E>(cpu: &Cpu, policy: &impl Policy<E>) -> u8 {

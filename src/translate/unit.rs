@@ -1,6 +1,6 @@
 //! A unit, its ways out, and the store of all units.
 
-use super::plan::{Plan, Tail};
+use super::plan::{Plan, SIDE_EXITS, Tail};
 use crate::addr::GuestPhys;
 use crate::decode::Insn;
 use crate::exec::Handler;
@@ -78,18 +78,30 @@ impl Runs {
     }
 }
 
+/// What running a unit needs, close together.
 pub(super) struct Unit<F, E> {
-    pub(super) key: Key,
-    /// The generation of its page when its code was last seen to be the same.
-    pub(super) generation: u32,
+    /// The compiled body.
+    pub(super) fragment: F,
+    /// Ways out: at the tail, taken or falling through; then the side exits.
+    pub(super) links: [Link; 2 + SIDE_EXITS],
+    pub(super) runs: u64,
     /// Bytes of code, and instructions that a whole run retires.
     pub(super) bytes: u16,
     pub(super) count: u8,
-    pub(super) fragment: F,
-    /// The instruction at its end, bound.
-    pub(super) run_last: Option<Handler<E>>,
-    pub(super) links: [Link; 2],
-    pub(super) runs: u64,
+
+
+    /// An instruction of the body looks at EIP or the time.
+    pub(super) precise: bool,
+    /// What follows the body, and the instruction at its end, bound.
+    pub(super) tail: Tail,
+    pub(super) last: Option<(Handler<E>, Insn)>,
+}
+
+/// The rest of it.
+pub(super) struct Record {
+    pub(super) key: Key,
+    /// The generation of its page when its code was last seen to be the same.
+    pub(super) generation: u32,
     pub(super) plan: Plan,
     pub(super) code: Vec<u8>,
     /// Where it was translated for the first time.
@@ -111,8 +123,8 @@ pub struct UnitInfo<'a> {
     pub plan: &'a Plan,
     /// Its code.
     pub code: &'a [u8],
-    /// The units that its ways out are chained to: taken, and falling through.
-    pub links: [Option<u32>; 2],
+    /// The units that its ways out are chained to: taken, falling through, and side exits.
+    pub links: [Option<u32>; 2 + SIDE_EXITS],
     /// It is still found: its code has not been translated again.
     pub current: bool,
 }
@@ -129,6 +141,8 @@ pub(super) struct Jump {
 /// All units.
 pub(super) struct Store<F, E> {
     pub(super) units: Vec<Unit<F, E>>,
+    /// By the same numbers.
+    pub(super) records: Vec<Record>,
     index: HashMap<Key, u32>,
     jumps: Box<[Jump]>,
 }
@@ -136,7 +150,7 @@ pub(super) struct Store<F, E> {
 impl<F, E> Default for Store<F, E> {
     fn default() -> Self {
         let jumps = vec![Jump::default(); JUMPS].into();
-        Self { units: Vec::new(), index: HashMap::new(), jumps }
+        Self { units: Vec::new(), records: Vec::new(), index: HashMap::new(), jumps }
     }
 }
 
@@ -160,16 +174,17 @@ impl<F, E> Store<F, E> {
     }
 
     /// Adds a unit; one with the same key is no longer found.
-    pub(super) fn insert(&mut self, unit: Unit<F, E>) -> u32 {
+    pub(super) fn insert(&mut self, unit: Unit<F, E>, record: Record) -> u32 {
         let n = self.units.len() as u32;
-        self.index.insert(unit.key, n);
+        self.index.insert(record.key, n);
         self.units.push(unit);
+        self.records.push(record);
         n
     }
 
     /// The unit is no longer found.
     pub(super) fn forget(&mut self, n: u32) {
-        let key = self.units[n as usize].key;
+        let key = self.records[n as usize].key;
         if self.index.get(&key) == Some(&n) {
             self.index.remove(&key);
         }
@@ -177,13 +192,13 @@ impl<F, E> Store<F, E> {
 
     /// The units that are still found and whose code holds the byte at `at`.
     pub(super) fn covering(&self, at: GuestPhys) -> Vec<u32> {
-        let covers = |u: &Unit<F, E>| {
+        let covers = |u: &Record| {
             let last = u.plan.last.map_or(0, |insn: Insn| u32::from(insn.len));
             let bytes = u32::from(u.plan.body_bytes) + last;
             (u.key.at.0..u.key.at.0 + bytes).contains(&at.0)
         };
         let mut found: Vec<u32> =
-            self.index.values().copied().filter(|n| covers(&self.units[*n as usize])).collect();
+            self.index.values().copied().filter(|n| covers(&self.records[*n as usize])).collect();
         found.sort_unstable();
         found
     }
@@ -191,21 +206,22 @@ impl<F, E> Store<F, E> {
     /// Drops all units.
     pub(super) fn clear(&mut self) {
         self.units.clear();
+        self.records.clear();
         self.index.clear();
         self.jumps.fill(Jump::default());
     }
 
     pub(super) fn info(&self, n: u32) -> UnitInfo<'_> {
-        let unit = &self.units[n as usize];
+        let (unit, record) = (&self.units[n as usize], &self.records[n as usize]);
         UnitInfo {
             number: n,
-            linear: unit.linear,
-            key: unit.key,
+            linear: record.linear,
+            key: record.key,
             runs: unit.runs,
-            plan: &unit.plan,
-            code: &unit.code,
+            plan: &record.plan,
+            code: &record.code,
             links: unit.links.map(|l| (l.stamp != 0).then_some(l.unit)),
-            current: self.index.get(&unit.key) == Some(&n),
+            current: self.index.get(&record.key) == Some(&n),
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::cpu::gpr::{EAX, EBX, ECX, EDX};
 use crate::cpu::{Cpu, Fault, LazyFlags, Word};
 use crate::decode::{Insn, Op};
-use crate::exec::operand::{Source, Target, by_places, by_rm, by_width, ea, writable};
+use crate::exec::operand::{Source, Target, by_forms, by_places, by_rm, by_width, ea, writable};
 use crate::exec::{Env, Handler};
 
 /// A two-operand operation: the result, and the flags it leaves.
@@ -106,18 +106,26 @@ pub fn bind<E: Env>(i: &Insn) -> Handler<E> {
     }
 }
 
-/// The same without the flags, where nothing sees them.
+/// The function that executes `i`, compiled for its form of memory operand; without its flags if nothing sees them. `None`
+/// where there is none but that of [`bind`].
 #[rustfmt::skip]
-pub fn bind_quiet<E: Env>(i: &Insn) -> Option<Handler<E>> {
-    Some(match i.op {
-        Op::Add  => by_places!(i, binary, E, Quiet<AddOp>),
-        Op::Sub  => by_places!(i, binary, E, Quiet<SubOp>),
-        Op::And  => by_places!(i, binary, E, Quiet<AndOp>),
-        Op::Or   => by_places!(i, binary, E, Quiet<OrOp>),
-        Op::Xor  => by_places!(i, binary, E, Quiet<XorOp>),
-        Op::Inc  => by_rm!(i, inc_quietly, E),
-        Op::Dec  => by_rm!(i, dec_quietly, E),
-        _        => return None,
+pub fn bind_closely<E: Env>(i: &Insn, flags_dead: bool) -> Option<Handler<E>> {
+    Some(match (i.op, flags_dead) {
+        (Op::Add, true)  => by_forms!(i, binary, E, Quiet<AddOp>),
+        (Op::Sub, true)  => by_forms!(i, binary, E, Quiet<SubOp>),
+        (Op::And, true)  => by_forms!(i, binary, E, Quiet<AndOp>),
+        (Op::Or, true)   => by_forms!(i, binary, E, Quiet<OrOp>),
+        (Op::Xor, true)  => by_forms!(i, binary, E, Quiet<XorOp>),
+        (Op::Inc, true)  => by_rm!(i, inc_quietly, E),
+        (Op::Dec, true)  => by_rm!(i, dec_quietly, E),
+        (Op::Add, _)     => by_forms!(i, binary, E, AddOp),
+        (Op::Sub, _)     => by_forms!(i, binary, E, SubOp),
+        (Op::And, _)     => by_forms!(i, binary, E, AndOp),
+        (Op::Or, _)      => by_forms!(i, binary, E, OrOp),
+        (Op::Xor, _)     => by_forms!(i, binary, E, XorOp),
+        (Op::Cmp, _)     => by_forms!(i, compare, E, SubOp),
+        (Op::Test, _)    => by_forms!(i, compare, E, AndOp),
+        _                => return None,
     })
 }
 

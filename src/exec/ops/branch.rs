@@ -44,6 +44,13 @@ fn within_cs<W: Word>(cpu: &Cpu, target: u32) -> Result<u32, Fault> {
     if target > cpu.seg(SegReg::Cs).limit { Err(Fault::GP0) } else { Ok(target) }
 }
 
+/// Where the relative branch `i` goes if CS reaches there; `eip` is that of the next instruction.
+#[inline(always)]
+pub fn target_of(eip: u32, i: &Insn) -> u32 {
+    let mask = if i.width == crate::bus::Width::Word { 0xffff } else { !0 };
+    eip.wrapping_add(i.imm) & mask
+}
+
 /// Where a relative branch goes.
 #[inline(always)]
 fn relative<W: Word>(cpu: &Cpu, i: &Insn) -> Result<u32, Fault> {
@@ -55,6 +62,19 @@ fn jcc<E: Env, W: Word, const C: usize>(cpu: &mut Cpu, _: &mut E, i: &Insn) -> R
     if cpu.lazy.holds(Cond::ALL[C]) {
         cpu.eip = relative::<W>(cpu, i)?;
         // What follows in the trace is the other way.
+        cpu.leave.set(true);
+    }
+    Ok(())
+}
+
+/// The function that asks to leave if the condition of the Jcc `i` holds, for whoever knows where it goes.
+pub fn bind_side_exit<E: Env>(i: &Insn) -> Handler<E> {
+    by_cond!(i, side_exit, E)
+}
+
+// Jcc in the middle of translated code
+fn side_exit<E: Env, const C: usize>(cpu: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), Fault> {
+    if cpu.lazy.holds(Cond::ALL[C]) {
         cpu.leave.set(true);
     }
     Ok(())

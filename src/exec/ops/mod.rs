@@ -56,10 +56,14 @@ pub fn bind<E: Env>(i: &Insn) -> Handler<E> {
     }
 }
 
-/// The function that executes `i` and leaves the arithmetic flags alone, for whoever knows that nothing sees them; `None`
-/// where there is no such form.
-pub fn bind_quiet<E: Env>(i: &Insn) -> Option<Handler<E>> {
-    alu::bind_quiet(i)
+/// The function that executes `i`, compiled as closely for its form as there is one; its flags are left alone if nothing sees
+/// them. More to choose from than [`bind`], for whoever runs `i` often.
+pub fn bind_closely<E: Env>(i: &Insn, flags_dead: bool) -> Handler<E> {
+    let close = match i.op {
+        Op::Mov | Op::Movzx => data::bind_closely(i),
+        _ => alu::bind_closely(i, flags_dead),
+    };
+    close.unwrap_or_else(|| bind(i))
 }
 
 /// UD2 and whatever is not built: #UD.

@@ -13,8 +13,19 @@ pub struct Broken {
     pub count: u8,
     /// Their bytes.
     pub bytes: u16,
-    /// The fault of the next one; `None` if the last one asked to leave.
-    pub fault: Option<Fault>,
+    /// Why.
+    pub why: Why,
+}
+
+/// Why a body broke off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The next instruction faulted.
+    Fault(Fault),
+    /// The last one asked to leave.
+    Left,
+    /// The last one is a Jcc, and jumps: the number of its way out, and EIP is to be moved by so much, within 16 bits or 32.
+    Exit(u8, u32, u32),
 }
 
 /// Compiles bodies and runs them.

@@ -1,10 +1,11 @@
 //! The backend for any host: a fragment is an array of operations, each bound to its function beforehand.
 
-use super::{Backend, Broken};
-use crate::cpu::Cpu;
+use super::{Backend, Broken, Why};
+use crate::cpu::{Cpu, Fault};
 use crate::decode::Insn;
 use crate::exec::{Env, Handler, ops};
 use crate::translate::plan::Plan;
+use crate::width::Width;
 
 /// An operation: what of the unit is complete after it, and how to do it.
 struct Operation<E> {
@@ -14,8 +15,8 @@ struct Operation<E> {
     end: u16,
     /// Instructions of the unit up to and with it.
     count: u8,
-    /// Instructions that it stands for.
-    stands_for: u8,
+    /// The number of its way out, if it is a Jcc.
+    exit: Option<u8>,
 }
 
 /// A compiled body.
@@ -45,9 +46,11 @@ impl<E: Env> Backend<E> for Portable<E> {
         for step in &plan.body {
             end += u16::from(step.insn.len);
             count += 1;
-            let quiet = if step.flags_dead { ops::bind_quiet(&step.insn) } else { None };
-            let run = quiet.unwrap_or_else(|| ops::bind(&step.insn));
-            self.operations.push(Operation { run, insn: step.insn, end, count, stands_for: 1 });
+            let run = match step.side_exit {
+                Some(_) => ops::branch::bind_side_exit(&step.insn),
+                None => ops::bind_closely(&step.insn, step.flags_dead),
+            };
+            self.operations.push(Operation { run, insn: step.insn, end, count, exit: step.side_exit });
         }
         Fragment { start, len: self.operations.len() as u32 - start }
     }
@@ -77,13 +80,17 @@ impl<E: Env> Backend<E> for Portable<E> {
     }
 }
 
-#[cold]
-fn broken<E>(op: &Operation<E>, result: Result<(), crate::cpu::Fault>) -> Broken {
-    match result {
-        Ok(()) => Broken { count: op.count, bytes: op.end, fault: None },
-        Err(fault) => {
-            let (count, len) = (op.count - op.stands_for, u16::from(op.insn.len));
-            Broken { count, bytes: op.end - len, fault: Some(fault) }
+#[inline(always)]
+fn broken<E>(op: &Operation<E>, result: Result<(), Fault>) -> Broken {
+    let (count, bytes) = (op.count, op.end);
+    match (result, op.exit) {
+        (Ok(()), None) => Broken { count, bytes, why: Why::Left },
+        (Ok(()), Some(exit)) => {
+            let mask = if op.insn.width == Width::Word { 0xffff } else { !0 };
+            Broken { count, bytes, why: Why::Exit(exit, op.insn.imm, mask) }
+        }
+        (Err(fault), _) => {
+            Broken { count: count - 1, bytes: bytes - u16::from(op.insn.len), why: Why::Fault(fault) }
         }
     }
 }
@@ -94,7 +101,7 @@ fn run_precisely<E>(operations: &[Operation<E>], cpu: &mut Cpu, env: &mut E) -> 
     let (start, now) = (cpu.eip, cpu.now);
     for op in operations {
         cpu.eip = start.wrapping_add(u32::from(op.end));
-        cpu.now = now + u64::from(op.count - op.stands_for);
+        cpu.now = now + u64::from(op.count - 1);
         let result = (op.run)(cpu, env, &op.insn);
         if result.is_err() || cpu.leave.get() {
             (cpu.eip, cpu.now) = (start, now);
