@@ -152,7 +152,9 @@ impl Plan {
         for insn in insns {
             let found = tail_of(insn, treat(at.offset(bytes), insn));
             let goes_on = goes_on(insn, &insns[count + 1..]) && exits < SIDE_EXITS && count < most;
-            if let Some((Tail::Conditional, _)) = found && goes_on {
+            if let Some((Tail::Conditional, _)) = found
+                && goes_on
+            {
                 exits += 1;
             } else if let Some(found) = found {
                 (tail, ending) = found;

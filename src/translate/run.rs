@@ -76,82 +76,33 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
             Err(fault) => return fault.into(),
         };
         let watched = env.watches_memory();
-        // CS stays as it is while units chain.
-        let cs = cpu.seg(SegReg::Cs);
-        let (base, limit) = (cs.base, cs.limit);
+        cpu.leave.set(false);
         loop {
-            let unit = &mut self.store.units[at as usize];
-            let (start, now) = (cpu.eip, cpu.now);
-            let left = cpu.deadline.saturating_sub(now);
-            if left < u64::from(unit.count.max(1)) || beyond(start, unit.bytes, limit) {
-                return if left == 0 { Next::On } else { self.single(cpu, env, policy) };
-            }
-            unit.runs += 1;
-            let body = self.backend.run(unit.fragment, cpu, env, unit.precise || watched);
-            let end = start.wrapping_add(u32::from(unit.bytes));
-            let way = match (body, unit.tail, &unit.last) {
-                (Err(Broken { count, bytes, why }), ..) => {
-                    let next = start.wrapping_add(u32::from(bytes));
-                    (cpu.eip, cpu.now) = (next, now + u64::from(count));
-                    match why {
-                        Why::Exit(exit, by, mask) => {
-                            if let Err(fault) = jump(cpu, next.wrapping_add(by) & mask, limit) {
-                                let jccs = self.store.records[at as usize].plan.body.iter();
-                                let jcc = jccs.filter(|s| s.side_exit == Some(exit)).next_back();
-                                cpu.eip = next.wrapping_sub(jcc.map_or(0, |s| u32::from(s.insn.len)));
-                                cpu.now -= 1;
-                                return fault.into();
-                            }
-                            2 + usize::from(exit)
-                        }
-                        Why::Left => return Next::On,
-                        Why::Fault(fault) => return fault.into(),
-                    }
-                }
-                (_, Tail::Conditional, Some((_, insn))) => {
-                    (cpu.eip, cpu.now) = (end, now + u64::from(unit.count));
-                    let taken = cpu.lazy.holds(insn.cond);
-                    if taken && let Err(fault) = jump(cpu, target_of(end, insn), limit) {
-                        cpu.now -= 1;
-                        restore_eip(cpu, insn);
-                        return fault.into();
-                    }
-                    usize::from(!taken)
-                }
-                (_, Tail::Direct | Tail::Indirect, Some((run, insn))) => {
-                    (cpu.eip, cpu.now) = (end, now + u64::from(unit.count));
-                    if let Err(fault) = run(cpu, env, insn) {
-                        cpu.now -= 1;
-                        restore_eip(cpu, insn);
-                        return fault.into();
-                    }
-                    if cpu.leave.get() {
-                        return Next::On;
-                    }
-                    usize::from(cpu.eip == end)
-                }
-                (_, Tail::Fall, _) | (_, _, None) => {
-                    (cpu.eip, cpu.now) = (end, now + u64::from(unit.count));
-                    1
-                }
-                (_, _, Some(_)) => match self.run_tail(at, (end, now), cpu, env, policy) {
+            let place =
+                Place { base: cpu.seg(SegReg::Cs).base, limit: cpu.seg(SegReg::Cs).limit, stamp: self.stamp };
+            let ended = spin(&mut self.store.units, &self.backend, cpu, env, &mut at, place, watched);
+            let way = match ended {
+                Ended::Way(way) => way,
+                Ended::Tail { end, now } => match self.run_tail(at, (end, now), cpu, env, policy) {
                     None => 1,
                     Some(next) => return next,
                 },
-            };
-            let unit = &self.store.units[at as usize];
-            if unit.precise && env.wants_attention(cpu) {
-                return Next::On;
-            }
-            let link = &unit.links[way];
-            at = if link.linear == base.wrapping_add(cpu.eip) && link.stamp == self.stamp {
-                link.unit
-            } else {
-                match self.follow(cpu, env, policy, (at, way, mode)) {
-                    Ok(Some(unit)) => unit,
-                    Ok(None) => return Next::On,
-                    Err(fault) => return fault.into(),
+                Ended::Short => return self.single(cpu, env, policy),
+                Ended::LookUp => return Next::On,
+                Ended::Fault(fault) => return fault.into(),
+                Ended::BadExit(exit) => {
+                    // The Jcc faults: EIP names it, and it has not retired.
+                    let jccs = self.store.records[at as usize].plan.body.iter();
+                    let jcc = jccs.filter(|s| s.side_exit == Some(exit)).next_back();
+                    cpu.eip = cpu.eip.wrapping_sub(jcc.map_or(0, |s| u32::from(s.insn.len)));
+                    cpu.now -= 1;
+                    return Fault::GP0.into();
                 }
+            };
+            at = match self.follow(cpu, env, policy, (at, way, mode)) {
+                Ok(Some(unit)) => unit,
+                Ok(None) => return Next::On,
+                Err(fault) => return fault.into(),
             };
         }
     }
@@ -215,6 +166,9 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
         policy: &mut impl Policy<E>,
         (from, way, mode): (u32, usize, u8),
     ) -> Result<Option<u32>, Fault> {
+        if let Some(unit) = self.store.units[from as usize].links[way].to(cpu.linear_eip(), self.stamp) {
+            return Ok(Some(unit));
+        }
         if cpu.now >= cpu.deadline {
             // A trap that is due goes first, and a fetch would fault before it.
             return Ok(None);
@@ -304,12 +258,20 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
         self.counts.instructions += plan.body.len() as u64 + u64::from(plan.last.is_some());
         self.counts.ident += plan.body.len() as u64;
         self.counts.guest_bytes += covered as u64;
+        let fused = match (plan.tail, plan.body.last(), &plan.last) {
+            (Tail::Conditional, Some(step), Some(jcc)) => {
+                ops::bind_fused(&step.insn, jcc).map(|compare| (compare, step.insn))
+            }
+            _ => None,
+        };
         let unit = Unit {
-            fragment: self.backend.emit(&plan),
+            fragment: self.backend.emit(&plan.body[..plan.body.len() - usize::from(fused.is_some())]),
             links: Default::default(),
             runs: 0,
             bytes: plan.bytes(),
             count: plan.count(),
+            needs: plan.count().max(1),
+            fused,
             precise: plan.precise,
             tail: plan.tail,
             last: plan.last.map(|insn| (ops::bind(&insn), insn)),
@@ -386,14 +348,131 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
     }
 }
 
-/// Goes to `eip`, if CS reaches there.
-#[inline(always)]
-fn jump(cpu: &mut Cpu, eip: u32, limit: u32) -> Result<(), Fault> {
-    if eip > limit {
-        return Err(Fault::GP0);
+/// What the hot loop goes by.
+#[derive(Clone, Copy)]
+struct Place {
+    /// CS, which stays as it is while units chain.
+    base: u32,
+    limit: u32,
+    stamp: u32,
+}
+
+/// Why the hot loop ended; EIP and time are up to date but for a tail's.
+enum Ended {
+    /// The way out with this number is not chained to where it leads now.
+    Way(usize),
+    /// The tail has to be run: where the unit ends, and when it began.
+    Tail {
+        end: u32,
+        now: Ticks,
+    },
+    /// There is not enough time for the next unit, or not enough code segment.
+    Short,
+    /// Code was overwritten, or the time is over.
+    LookUp,
+    Fault(Fault),
+    /// A side exit leads out of the code segment. EIP names the next instruction, which does not run.
+    BadExit(u8),
+}
+
+/// Runs units as long as they are chained and end in near branches. `at` is the first, and in the end the last.
+#[inline(never)]
+fn spin<E: CodeEnv, B: Backend<E>>(
+    units: &mut [Unit<B::Fragment, E>],
+    backend: &B,
+    cpu: &mut Cpu,
+    env: &mut E,
+    at: &mut u32,
+    place: Place,
+    watched: bool,
+) -> Ended {
+    let deadline = cpu.deadline;
+    let mut n = *at;
+    loop {
+        *at = n;
+        let unit = &mut units[n as usize];
+        let (start, now) = (cpu.eip, cpu.now);
+        if now + u64::from(unit.needs) > deadline || beyond(start, unit.bytes, place.limit) {
+            return if now >= deadline { Ended::LookUp } else { Ended::Short };
+        }
+        unit.runs += 1;
+        let end = start.wrapping_add(u32::from(unit.bytes));
+        let way = match backend.run(unit.fragment, cpu, env, unit.precise || watched) {
+            Err(Broken { count, bytes, why }) => {
+                let next = start.wrapping_add(u32::from(bytes));
+                (cpu.eip, cpu.now) = (next, now + u64::from(count));
+                match why {
+                    Why::Exit(exit, by, mask) => {
+                        cpu.leave.set(false);
+                        if !jump(cpu, next.wrapping_add(by) & mask, place.limit) {
+                            return Ended::BadExit(exit);
+                        }
+                        2 + usize::from(exit)
+                    }
+                    Why::Left => return Ended::LookUp,
+                    Why::Fault(fault) => return Ended::Fault(fault),
+                }
+            }
+            Ok(()) => match (unit.tail, &unit.last) {
+                (Tail::Conditional, Some((_, jcc))) => {
+                    (cpu.eip, cpu.now) = (end, now + u64::from(unit.count));
+                    let taken = match &unit.fused {
+                        Some((compare, insn)) => {
+                            cpu.now -= 2;
+                            match compare(cpu, env, insn) {
+                                Ok(taken) => {
+                                    cpu.now += 2;
+                                    taken
+                                }
+                                Err(fault) => {
+                                    cpu.eip = end.wrapping_sub(u32::from(jcc.len) + u32::from(insn.len));
+                                    return Ended::Fault(fault);
+                                }
+                            }
+                        }
+                        None => cpu.lazy.holds(jcc.cond),
+                    };
+                    if taken && !jump(cpu, target_of(end, jcc), place.limit) {
+                        cpu.eip = end.wrapping_sub(u32::from(jcc.len));
+                        cpu.now -= 1;
+                        return Ended::Fault(Fault::GP0);
+                    }
+                    usize::from(!taken)
+                }
+                (Tail::Direct | Tail::Indirect, Some((run, insn))) => {
+                    (cpu.eip, cpu.now) = (end, now + u64::from(unit.count) - 1);
+                    if let Err(fault) = run(cpu, env, insn) {
+                        restore_eip(cpu, insn);
+                        return Ended::Fault(fault);
+                    }
+                    cpu.now += 1;
+                    usize::from(cpu.eip == end)
+                }
+                (Tail::Fall, _) | (_, None) => {
+                    (cpu.eip, cpu.now) = (end, now + u64::from(unit.count));
+                    1
+                }
+                (_, Some(_)) => return Ended::Tail { end, now },
+            },
+        };
+        if cpu.leave.get() || unit.precise && env.wants_attention(cpu) {
+            return Ended::LookUp;
+        }
+        match unit.links[way].to(place.base.wrapping_add(cpu.eip), place.stamp) {
+            Some(next) => n = next,
+            None => return Ended::Way(way),
+        }
     }
-    cpu.eip = eip;
-    Ok(())
+}
+
+/// Goes to `eip`, if CS reaches there; returns whether it does.
+#[inline(always)]
+fn jump(cpu: &mut Cpu, eip: u32, limit: u32) -> bool {
+    let reaches = eip <= limit;
+    if reaches {
+        cpu.eip = eip;
+    }
+    reaches
 }
 
 /// Whether `bytes` of code at `eip` reach beyond the code segment.

@@ -4,6 +4,7 @@ use super::plan::{Plan, SIDE_EXITS, Tail};
 use crate::addr::GuestPhys;
 use crate::decode::Insn;
 use crate::exec::Handler;
+use crate::exec::ops::Fused;
 use std::collections::HashMap;
 
 /// What a unit is found by: where its code is, and in which mode it runs.
@@ -23,6 +24,14 @@ pub(super) struct Link {
     /// When it was checked; 0 never.
     pub(super) stamp: u32,
     pub(super) unit: u32,
+}
+
+impl Link {
+    /// The unit that it leads to, if that is the one at `linear`, checked under `stamp`.
+    #[inline(always)]
+    pub(super) fn to(&self, linear: u32, stamp: u32) -> Option<u32> {
+        (self.linear == linear && self.stamp == stamp).then_some(self.unit)
+    }
 }
 
 /// Why a unit was thrown away.
@@ -88,13 +97,16 @@ pub(super) struct Unit<F, E> {
     /// Bytes of code, and instructions that a whole run retires.
     pub(super) bytes: u16,
     pub(super) count: u8,
-
+    /// Ticks that must be left: at least one, or a callout would be late.
+    pub(super) needs: u8,
 
     /// An instruction of the body looks at EIP or the time.
     pub(super) precise: bool,
     /// What follows the body, and the instruction at its end, bound.
     pub(super) tail: Tail,
     pub(super) last: Option<(Handler<E>, Insn)>,
+    /// A comparison right before a Jcc at the end, as one with it; then it is not in the body.
+    pub(super) fused: Option<(Fused<E>, Insn)>,
 }
 
 /// The rest of it.

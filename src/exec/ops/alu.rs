@@ -2,9 +2,13 @@
 
 use crate::cpu::gpr::{EAX, EBX, ECX, EDX};
 use crate::cpu::{Cpu, Fault, LazyFlags, Word};
-use crate::decode::{Insn, Op};
-use crate::exec::operand::{Source, Target, by_forms, by_places, by_rm, by_width, ea, writable};
+use crate::decode::{Cond, Insn, Op, Place, SegReg};
+use crate::exec::operand::{
+    Based, DstReg, Form, Imm, Indexed, Source, SrcReg, Target, by_cond, by_forms, by_places, by_rm, by_width,
+    ea, writable,
+};
 use crate::exec::{Env, Handler};
+use crate::width::Width;
 
 /// A two-operand operation: the result, and the flags it leaves.
 trait Binary {
@@ -129,6 +133,42 @@ pub fn bind_closely<E: Env>(i: &Insn, flags_dead: bool) -> Option<Handler<E>> {
     })
 }
 
+/// A comparison and the condition of the Jcc that follows it, as one: whether it holds.
+pub type Fused<E> = fn(&mut Cpu, &mut E, &Insn) -> Result<bool, Fault>;
+
+/// The function that executes the CMP or TEST `i` and says whether the condition of `jcc` holds then; `None` where there is
+/// none.
+pub fn bind_fused<E: Env>(i: &Insn, jcc: &Insn) -> Option<Fused<E>> {
+    match (i.op, i.width) {
+        (Op::Cmp, Width::Dword) => fused_by_places::<E, u32, SubOp>(i, jcc),
+        (Op::Cmp, Width::Byte) => fused_by_places::<E, u8, SubOp>(i, jcc),
+        (Op::Test, Width::Dword) => fused_by_places::<E, u32, AndOp>(i, jcc),
+        (Op::Test, Width::Byte) => fused_by_places::<E, u8, AndOp>(i, jcc),
+        _ => None,
+    }
+}
+
+fn fused_by_places<E: Env, W: Word, O: Binary>(i: &Insn, jcc: &Insn) -> Option<Fused<E>> {
+    const DS: usize = SegReg::Ds as usize;
+    Some(match (i.dst, i.src, Form::of(i)) {
+        (Place::Reg, Place::Reg, _) => by_cond!(jcc, fused, E, W, DstReg, SrcReg, O),
+        (Place::Reg, Place::Imm, _) => by_cond!(jcc, fused, E, W, DstReg, Imm, O),
+        (Place::Mem, Place::Imm, Form::BasedDs) => by_cond!(jcc, fused, E, W, Based<DS>, Imm, O),
+        (Place::Mem, Place::Imm, Form::IndexedDs) => by_cond!(jcc, fused, E, W, Indexed<DS>, Imm, O),
+        _ => return None,
+    })
+}
+
+// CMP, TEST  dst, src; Jcc
+fn fused<E: Env, W: Word, D: Target, S: Source, O: Binary, const C: usize>(
+    cpu: &mut Cpu,
+    env: &mut E,
+    i: &Insn,
+) -> Result<bool, Fault> {
+    compare::<E, W, D, S, O>(cpu, env, i)?;
+    Ok(cpu.lazy.holds(Cond::ALL[C]))
+}
+
 /// `O` without its flags.
 struct Quiet<O>(std::marker::PhantomData<O>);
 
@@ -164,6 +204,7 @@ fn binary<E: Env, W: Word, D: Target, S: Source, O: Binary>(
 }
 
 // CMP, TEST  dst, src
+#[inline(always)]
 fn compare<E: Env, W: Word, D: Target, S: Source, O: Binary>(
     cpu: &mut Cpu,
     env: &mut E,

@@ -5,7 +5,8 @@ use crate::cpu::gpr::{EAX, EBX, EDX};
 use crate::cpu::{Cpu, Eflags, Fault, LazyFlags, Word};
 use crate::decode::{Cond, Insn, Op, Place};
 use crate::exec::operand::{
-    Based, DstReg, Form, Indexed, Mem, Source, SrcReg, Target, by_cond, by_forms, by_places, by_rm, by_wide, by_width, ea, load,
+    Based, DstReg, Form, Indexed, Mem, Source, SrcReg, Target, by_cond, by_forms, by_places, by_rm, by_wide,
+    by_width, ea, load,
 };
 use crate::exec::{Env, Handler};
 
@@ -44,13 +45,21 @@ pub fn bind_closely<E: Env>(i: &Insn) -> Option<Handler<E>> {
     const SS: usize = SegReg::Ss as usize;
     Some(match (i.op, i.src, i.width, i.src_width, Form::of(i)) {
         (Op::Mov, ..) => by_forms!(i, mov, E),
-        (Op::Movzx, Place::Mem, Width::Dword, Width::Byte, Form::BasedDs) => extend::<E, u32, u8, Based<DS>, Zero>,
-        (Op::Movzx, Place::Mem, Width::Dword, Width::Byte, Form::BasedSs) => extend::<E, u32, u8, Based<SS>, Zero>,
+        (Op::Movzx, Place::Mem, Width::Dword, Width::Byte, Form::BasedDs) => {
+            extend::<E, u32, u8, Based<DS>, Zero>
+        }
+        (Op::Movzx, Place::Mem, Width::Dword, Width::Byte, Form::BasedSs) => {
+            extend::<E, u32, u8, Based<SS>, Zero>
+        }
         (Op::Movzx, Place::Mem, Width::Dword, Width::Byte, Form::IndexedDs) => {
             extend::<E, u32, u8, Indexed<DS>, Zero>
         }
-        (Op::Movzx, Place::Mem, Width::Dword, Width::Word, Form::BasedDs) => extend::<E, u32, u16, Based<DS>, Zero>,
-        (Op::Movzx, Place::Mem, Width::Dword, Width::Word, Form::BasedSs) => extend::<E, u32, u16, Based<SS>, Zero>,
+        (Op::Movzx, Place::Mem, Width::Dword, Width::Word, Form::BasedDs) => {
+            extend::<E, u32, u16, Based<DS>, Zero>
+        }
+        (Op::Movzx, Place::Mem, Width::Dword, Width::Word, Form::BasedSs) => {
+            extend::<E, u32, u16, Based<SS>, Zero>
+        }
         (Op::Movzx, Place::Mem, Width::Dword, Width::Word, Form::IndexedDs) => {
             extend::<E, u32, u16, Indexed<DS>, Zero>
         }

@@ -56,6 +56,8 @@ pub fn bind<E: Env>(i: &Insn) -> Handler<E> {
     }
 }
 
+pub use alu::{Fused, bind_fused};
+
 /// The function that executes `i`, compiled as closely for its form as there is one; its flags are left alone if nothing sees
 /// them. More to choose from than [`bind`], for whoever runs `i` often.
 pub fn bind_closely<E: Env>(i: &Insn, flags_dead: bool) -> Handler<E> {

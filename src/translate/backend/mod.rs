@@ -2,7 +2,7 @@
 
 mod portable;
 
-use super::plan::Plan;
+use super::plan::Step;
 use crate::cpu::{Cpu, Fault};
 pub use portable::Portable;
 
@@ -32,9 +32,10 @@ pub enum Why {
 pub trait Backend<E>: Default {
     /// A compiled body.
     type Fragment: Copy;
-    /// Compiles the body of `plan`.
-    fn emit(&mut self, plan: &Plan) -> Self::Fragment;
-    /// Runs a body. EIP and time stay as they are; with `precise` they are kept up to date instead.
+    /// Compiles `body`, the body of a plan or a part of it.
+    fn emit(&mut self, body: &[Step]) -> Self::Fragment;
+    /// Runs a body. EIP and time stay as they are; with `precise` they are kept up to date instead. [`Cpu::leave`] is clear
+    /// before, and after a run to the end.
     ///
     /// # Errors
     /// Where it broke off.

@@ -4,7 +4,7 @@ use super::{Backend, Broken, Why};
 use crate::cpu::{Cpu, Fault};
 use crate::decode::Insn;
 use crate::exec::{Env, Handler, ops};
-use crate::translate::plan::Plan;
+use crate::translate::plan::Step;
 use crate::width::Width;
 
 /// An operation: what of the unit is complete after it, and how to do it.
@@ -40,10 +40,10 @@ impl<E> Default for Portable<E> {
 impl<E: Env> Backend<E> for Portable<E> {
     type Fragment = Fragment;
 
-    fn emit(&mut self, plan: &Plan) -> Fragment {
+    fn emit(&mut self, body: &[Step]) -> Fragment {
         let start = self.operations.len() as u32;
         let (mut end, mut count) = (0, 0);
-        for step in &plan.body {
+        for step in body {
             end += u16::from(step.insn.len);
             count += 1;
             let run = match step.side_exit {
@@ -58,7 +58,6 @@ impl<E: Env> Backend<E> for Portable<E> {
     #[inline(always)]
     fn run(&self, body: Fragment, cpu: &mut Cpu, env: &mut E, precise: bool) -> Result<(), Broken> {
         let operations = &self.operations[body.start as usize..][..body.len as usize];
-        cpu.leave.set(false);
         if precise {
             return run_precisely(operations, cpu, env);
         }
