@@ -92,8 +92,8 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
                 Ended::Fault(fault) => return fault.into(),
                 Ended::BadExit(exit) => {
                     // The Jcc faults: EIP names it, and it has not retired.
-                    let jccs = self.store.records[at as usize].plan.body.iter();
-                    let jcc = jccs.filter(|s| s.side_exit == Some(exit)).next_back();
+                    let mut body = self.store.records[at as usize].plan.body.iter();
+                    let jcc = body.rfind(|step| step.side_exit == Some(exit));
                     cpu.eip = cpu.eip.wrapping_sub(jcc.map_or(0, |s| u32::from(s.insn.len)));
                     cpu.now -= 1;
                     return Fault::GP0.into();
