@@ -128,6 +128,7 @@ fn cpu_pieces(cpu: &Cpu) -> Vec<(String, String)> {
         ("shadow", format!("{:?}, debug traps {:x}", cpu.shadow, cpu.debug_pending)),
         ("NMI blocked", format!("{}", cpu.nmi_blocked)),
         ("time", format!("{} ({} of it halted)", cpu.now, cpu.idle)),
+        ("pdptes", format!("{:016x?}", cpu.pdptes)),
         ("tsc offset", format!("{}", cpu.msrs.tsc_offset)),
         ("x87", format!("{:?}", cpu.fpu)),
     ];

@@ -7,7 +7,7 @@
 use super::world::World;
 use crate::addr::{GuestPhys, Linear, MachineAddr};
 use crate::bus::phys::PhysMap;
-use crate::cpu::{Cpu, Fault, Word};
+use crate::cpu::{Cpu, Cr4, Fault, Word};
 use crate::mem::{P2m, Ram};
 use crate::mmu::paging::{Access, Mapping, TableMemory, walk};
 use crate::mmu::tlb::Tlb;
@@ -180,7 +180,8 @@ impl World {
     }
 
     /// Walks the guest's page tables for `access`, as the guest's processor would: accessed and dirty bits are set. Gives
-    /// the mapping, with the A20 gate applied, and the addresses of the entries that were read, from the top.
+    /// the mapping, with the A20 gate applied, and the addresses of the entries that were read, from the top (those of PAE,
+    /// which are read in two halves, once).
     ///
     /// # Errors
     /// The guest's #PF.
@@ -193,7 +194,9 @@ impl World {
         let mut tables = Noting { memory: &mut self.map, read: RefCell::default() };
         let mapping = walk(cpu, &mut tables, at, access)?;
         let read = tables.read.into_inner();
-        let read = read.into_iter().map(|at| self.map.gated(at)).collect();
+        let wide = cpu.cr4.contains(Cr4::PAE);
+        let first_half = |at: &GuestPhys| !wide || at.0 & 4 == 0;
+        let read = read.into_iter().filter(first_half).map(|at| self.map.gated(at)).collect();
         Ok((Mapping { frame: self.map.gated(mapping.frame), ..mapping }, read))
     }
 }

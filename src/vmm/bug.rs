@@ -19,6 +19,10 @@ pub(super) enum Bug {
     ForgetInvlpg,
     /// A load of CR3 changes nothing in the virtual TLB.
     ForgetCr3,
+    /// Address spaces under PAE are told apart by CR3, not by what the PDPTE registers were loaded with.
+    StalePointers,
+    /// A write to a PAE page table is taken for one to entries of 32 bits.
+    HalfEntries,
     /// The real TLB keeps what the shadow took away.
     StaleTlb,
     /// A write to the guest's GDT does not reach its shadow.

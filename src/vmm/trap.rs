@@ -283,7 +283,7 @@ impl Trap {
     }
 
     fn compose(&mut self, guest: &Cpu) -> Result<(), Obstacle> {
-        let Some(root) = self.mmu.shadow.target.directory() else { return Err(Obstacle::Pae) };
+        let Some(root) = self.mmu.shadow.target.directory() else { return Err(Obstacle::NoShadow) };
         self.v.compose(guest, &self.descriptors, root, &mut self.real)?;
         if self.translation.is_some() && self.v.mode().is_users() {
             bt::conceal(guest, &mut self.real);

@@ -87,8 +87,8 @@ pub enum Obstacle {
     MiddleRing,
     /// An x87 exception waits while CR0.NE is clear: FERR# is a matter of the board.
     X87Error,
-    /// CR4.PAE: the shadow is of two levels.
-    Pae,
+    /// There is no shadow page table to run on.
+    NoShadow,
 }
 
 impl Obstacle {
@@ -100,7 +100,7 @@ impl Obstacle {
             Self::MonitorsRegion => "a segment that cannot be kept below the monitor",
             Self::MiddleRing => "guest ring 1 or 2",
             Self::X87Error => "an x87 error on its way to the interrupt controller",
-            Self::Pae => "page tables of three levels",
+            Self::NoShadow => "no shadow page table",
         }
     }
 }
@@ -267,9 +267,6 @@ impl V {
         let mode = Mode::of(guest).ok_or(Obstacle::MiddleRing)?;
         if guest.fpu.pending() && !guest.cr0.contains(Cr0::NE) {
             return Err(Obstacle::X87Error);
-        }
-        if guest.cr4.contains(Cr4::PAE) {
-            return Err(Obstacle::Pae);
         }
         let same = self.checked == Some(tables.version()) && self.mode == mode && self.guest == guest.segs;
         if same {

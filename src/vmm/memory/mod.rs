@@ -18,6 +18,7 @@ use crate::addr::{GuestPhys, Linear};
 use crate::bus::phys::{PhysMap, Target};
 use crate::cpu::{Cpu, Cr0, Cr4, Fault};
 use crate::machine::{Flushes, World};
+use crate::mmu::pae;
 use crate::mmu::paging::{Access, Mapping};
 pub use pool::FramePool;
 pub use shadow::{Change, MmuCounts, Noted, Reason, Shadow};
@@ -28,16 +29,60 @@ pub use target::{Exhausted, Leaf, Root, ShadowTarget, Stale};
 /// another 4 MiB.
 pub const FEWEST_FRAMES: u32 = 16;
 
+/// Where the translations of a guest address space start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Top {
+    /// Paging is off.
+    Off,
+    /// 32-bit paging, with the directory in this frame.
+    Directory(GuestPhys),
+    /// PAE paging, with the directory of each GiB in these frames: what the registers hold, not the table in memory that
+    /// they were loaded from.
+    Pointers([Option<GuestPhys>; 4]),
+}
+
+impl Top {
+    /// How entries are laid out.
+    fn layout(self) -> Layout {
+        if matches!(self, Self::Pointers(_)) { Layout::Pae } else { Layout::Two }
+    }
+}
+
+/// How the guest's page tables are laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Layout {
+    /// Two levels of 32-bit entries.
+    Two,
+    /// PAE: 64-bit entries.
+    Pae,
+}
+
+impl Layout {
+    /// Bytes of an entry.
+    fn entry(self) -> u32 {
+        match self {
+            Self::Two => 4,
+            Self::Pae if bug::on(Bug::HalfEntries) => 4,
+            Self::Pae => 8,
+        }
+    }
+    /// log2 of the bytes that an entry of a directory stands for.
+    fn directory_shift(self) -> u32 {
+        match self {
+            Self::Two => 22,
+            Self::Pae => 21,
+        }
+    }
+}
+
 /// What tells one guest address space from another, as far as translations differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
-    /// CR0.PG; without it the rest is 0 and false.
-    pub paging: bool,
-    /// CR3's frame.
-    pub cr3: u32,
-    /// CR4.PSE.
+    /// Where its translations start.
+    pub top: Top,
+    /// CR4.PSE; false without 32-bit paging.
     pub pse: bool,
-    /// CR0.WP.
+    /// CR0.WP; false without paging.
     pub wp: bool,
 }
 
@@ -45,18 +90,29 @@ impl Key {
     /// The address space that `cpu` is in.
     pub fn of(cpu: &Cpu) -> Self {
         let paging = cpu.cr0.contains(Cr0::PG);
-        Self {
-            paging,
-            cr3: if paging { cpu.cr3 & !0xfff } else { 0 },
-            pse: paging && cpu.cr4.contains(Cr4::PSE),
-            wp: paging && cpu.cr0.contains(Cr0::WP),
-        }
+        let top = if !paging {
+            Top::Off
+        } else if cpu.cr4.contains(Cr4::PAE) {
+            let pointers = if bug::on(Bug::StalePointers) { [u64::from(cpu.cr3) | 1; 4] } else { cpu.pdptes };
+            Top::Pointers(pointers.map(|p| pae::present(p).then_some(GuestPhys((p & pae::FRAME) as u32))))
+        } else {
+            Top::Directory(GuestPhys(cpu.cr3).page())
+        };
+        let two = matches!(top, Top::Directory(_));
+        Self { top, pse: two && cpu.cr4.contains(Cr4::PSE), wp: paging && cpu.cr0.contains(Cr0::WP) }
+    }
+
+    /// Whether a TLB may keep global pages from one to the other: nothing but a load of CR3 lies between.
+    fn differs_in_cr3_alone(&self, other: &Self) -> bool {
+        let kind = |top: Top| std::mem::discriminant(&top);
+        kind(self.top) == kind(other.top) && (self.pse, self.wp) == (other.pse, other.wp)
     }
 }
 
 /// A translation that was just made.
 pub(super) struct Fill<'a> {
     root: Root,
+    layout: Layout,
     at: Linear,
     mapping: &'a Mapping,
     /// The guest's entries that it was made from, from the top.
@@ -142,7 +198,7 @@ impl ShadowMmu {
 
     /// Answers a page fault of the real processor at `at`.
     pub fn resolve(&mut self, cpu: &Cpu, world: &mut World, at: Linear, access: Access) -> Resolution {
-        let Some((_, root)) = self.current else { return Resolution::Mmio };
+        let Some((key, root)) = self.current else { return Resolution::Mmio };
         let (mapping, entries) = match world.walk_guest(cpu, at, access) {
             Ok(found) => found,
             Err(fault) => return Resolution::Guest(fault),
@@ -152,7 +208,8 @@ impl ShadowMmu {
         if backing.read != Target::Ram {
             return Resolution::Mmio;
         }
-        self.policy.filling(&mut self.shadow, map, &Fill { root, at, mapping: &mapping, entries: &entries });
+        let fill = Fill { root, layout: key.top.layout(), at, mapping: &mapping, entries: &entries };
+        self.policy.filling(&mut self.shadow, map, &fill);
         let traced = self.shadow.traced(mapping.frame);
         let guarded = !traced.is_empty() || backing.write != Target::Ram;
         if access.write && guarded {

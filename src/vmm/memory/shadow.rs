@@ -171,18 +171,25 @@ impl Shadow {
         }
     }
 
-    /// Takes the translations of the 4 MiB of `at` away, and gives their table back.
-    pub fn clear_region(&mut self, map: &mut PhysMap, root: Root, at: Linear, why: Change) {
-        for page in self.target.region(&map.ram, root, at) {
+    /// Takes the translations of the `1 << shift` bytes around `at`, 4 MiB at most, away.
+    pub fn clear_region(&mut self, map: &mut PhysMap, root: Root, at: Linear, shift: u32, why: Change) {
+        let (gone, kept): (Vec<_>, Vec<_>) = self
+            .target
+            .region(&map.ram, root, at)
+            .into_iter()
+            .partition(|page| page.0 >> shift == at.0 >> shift);
+        for page in gone {
             self.unmap(map, root, page, why);
         }
-        self.target.release_region(&mut map.ram, root, at);
+        if kept.is_empty() {
+            self.target.release_region(&mut map.ram, root, at);
+        }
     }
 
     /// Takes all translations of `root` away.
     pub fn clear(&mut self, map: &mut PhysMap, root: Root, why: Change) {
         for region in 0..1024u32 {
-            self.clear_region(map, root, Linear(region << 22), why);
+            self.clear_region(map, root, Linear(region << 22), 22, why);
         }
     }
 

@@ -2,10 +2,14 @@
 //! made of are found as translations are made from them, write-protected, and each write to them takes the
 //! translations away that were made from what was written. So no entry is ever staler than the guest's tables,
 //! and the shadows of many address spaces are kept: a load of CR3 only picks another. Its sibling is [`super::vtlb`].
+//!
+//! With PAE the top level is no page table to the processor but four registers, loaded with CR3 (SDM vol. 3, 4.4.1). So the table
+//! that they come from is not traced: what is written there counts when the guest loads it, and tells address spaces
+//! apart then.
 
 use super::shadow::{Change, Reason, Shadow};
 use super::target::{Exhausted, Root};
-use super::{Fill, Key, Policy};
+use super::{Fill, Key, Layout, Policy};
 use crate::addr::{GuestPhys, Linear, PAGE_SHIFT, PAGE_SIZE};
 use crate::bus::phys::{PhysMap, Target};
 use crate::machine::Flushes;
@@ -20,10 +24,27 @@ const MOST_SPACES: usize = 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Use {
     root: Root,
-    /// The linear address that the first entry stands for.
-    base: u32,
     /// log2 of the bytes that an entry stands for.
     shift: u32,
+    /// The linear address that the first entry stands for.
+    base: u32,
+    layout: Layout,
+}
+
+impl Use {
+    fn directory(root: Root, base: u32, layout: Layout) -> Self {
+        Self { root, shift: layout.directory_shift(), base, layout }
+    }
+
+    /// The table that translates `at`.
+    fn table(root: Root, at: Linear, layout: Layout) -> Self {
+        let shift = layout.directory_shift();
+        Self { root, shift: TABLE_SHIFT, base: at.0 >> shift << shift, layout }
+    }
+
+    fn is_directory(&self) -> bool {
+        self.shift != TABLE_SHIFT
+    }
 }
 
 /// A kept address space.
@@ -42,47 +63,45 @@ pub(super) struct Trace {
     clock: u64,
     /// The uses of guest frames as page tables, by frame number.
     uses: BTreeMap<u32, BTreeSet<Use>>,
-    /// The frames that are page tables below the directory of an address space, by the linear address of their first
-    /// entry.
-    below: BTreeMap<(Root, u32), u32>,
+    /// The same the other way round.
+    frames: BTreeMap<Use, u32>,
     /// Pages whose tables lie where writes cannot be traced (a ROM): they go when the guest flushes.
     untraceable: BTreeSet<(Root, u32)>,
 }
 
-/// Bytes of an entry.
-const ENTRY: u32 = 4;
-/// log2 of what the entries of a directory, and of a table, stand for.
-const DIRECTORY_SHIFT: u32 = 22;
+/// log2 of what an entry of a table stands for.
 const TABLE_SHIFT: u32 = 12;
 
 impl Trace {
-    fn add_use(&mut self, shadow: &mut Shadow, map: &mut PhysMap, frame: GuestPhys, new: Use) {
-        if self.uses.entry(frame.page_number()).or_default().insert(new) {
-            shadow.trace(map, frame, Reason::PAGE_TABLE);
+    /// `frame` is used so, and no other one.
+    fn link(&mut self, shadow: &mut Shadow, map: &mut PhysMap, of: Use, frame: GuestPhys) {
+        let number = frame.page_number();
+        if self.frames.get(&of) == Some(&number) {
+            return;
         }
+        self.unlink(shadow, map, of);
+        self.frames.insert(of, number);
+        self.uses.entry(number).or_default().insert(of);
+        shadow.trace(map, frame, Reason::PAGE_TABLE);
     }
 
-    fn remove_use(&mut self, shadow: &mut Shadow, map: &mut PhysMap, frame: u32, old: Use) {
+    /// No frame is used so any more.
+    fn unlink(&mut self, shadow: &mut Shadow, map: &mut PhysMap, of: Use) {
+        let Some(frame) = self.frames.remove(&of) else { return };
         let Some(uses) = self.uses.get_mut(&frame) else { return };
-        uses.remove(&old);
+        uses.remove(&of);
         if uses.is_empty() {
             self.uses.remove(&frame);
             shadow.untrace(map, GuestPhys(frame << PAGE_SHIFT), Reason::PAGE_TABLE);
         }
     }
 
-    /// The table below the directory entry for `base` is no longer, or another one.
-    fn unlink(&mut self, shadow: &mut Shadow, map: &mut PhysMap, root: Root, base: u32) {
-        if let Some(frame) = self.below.remove(&(root, base)) {
-            self.remove_use(shadow, map, frame, Use { root, base, shift: TABLE_SHIFT });
-        }
-    }
-
     /// Forgets that `root` has tables.
     fn drop_uses(&mut self, shadow: &mut Shadow, map: &mut PhysMap, root: Root) {
-        let bases = self.below.range((root, 0)..=(root, !0)).map(|((_, base), _)| *base);
-        for base in bases.collect::<Vec<_>>() {
-            self.unlink(shadow, map, root, base);
+        let first = Use { root, shift: 0, base: 0, layout: Layout::Two };
+        let of_root = self.frames.range(first..).map(|(of, _)| *of).take_while(|of| of.root == root);
+        for of in of_root.collect::<Vec<_>>() {
+            self.unlink(shadow, map, of);
         }
         self.untraceable.retain(|(r, _)| *r != root);
     }
@@ -90,8 +109,6 @@ impl Trace {
     fn drop_space(&mut self, shadow: &mut Shadow, map: &mut PhysMap, key: Key, why: Change) {
         let Some(kept) = self.spaces.remove(&key) else { return };
         self.drop_uses(shadow, map, kept.root);
-        let directory = Use { root: kept.root, base: 0, shift: DIRECTORY_SHIFT };
-        self.remove_use(shadow, map, key.cr3 >> PAGE_SHIFT, directory);
         shadow.drop_space(map, kept.root, why);
     }
 
@@ -104,21 +121,19 @@ impl Trace {
     /// Entry `index` of a table in use changed.
     fn sync(&mut self, shadow: &mut Shadow, map: &mut PhysMap, of: Use, index: u32) {
         let at = Linear(of.base.wrapping_add(index << of.shift));
-        if of.shift == DIRECTORY_SHIFT {
-            shadow.clear_region(map, of.root, at, Change::Synced);
-            self.unlink(shadow, map, of.root, at.0);
+        if of.is_directory() {
+            shadow.clear_region(map, of.root, at, of.shift, Change::Synced);
+            self.unlink(shadow, map, Use::table(of.root, at, of.layout));
         } else {
             shadow.unmap(map, of.root, at, Change::Synced);
         }
     }
 
-    /// The directories that lie in `frame` are written to: those not in use may be directories no longer.
-    fn count_flood(&mut self, shadow: &mut Shadow, map: &mut PhysMap, frame: u32) {
+    /// Directories of these address spaces are written to: those not in use may be directories no longer.
+    fn count_flood(&mut self, shadow: &mut Shadow, map: &mut PhysMap, roots: &BTreeSet<Root>) {
         let current = self.current;
-        let flooded = self
-            .spaces
-            .iter_mut()
-            .filter(|(key, _)| key.paging && key.cr3 >> PAGE_SHIFT == frame && Some(**key) != current);
+        let flooded =
+            self.spaces.iter_mut().filter(|(key, kept)| roots.contains(&kept.root) && Some(**key) != current);
         let mut dead = Vec::new();
         for (key, kept) in flooded {
             kept.flood += 1;
@@ -129,6 +144,14 @@ impl Trace {
         for key in dead {
             self.drop_space(shadow, map, key, Change::Dropped);
         }
+    }
+}
+
+/// The linear address that the first entry of the directory of `fill` stands for.
+fn first_of_directory(fill: &Fill<'_>) -> u32 {
+    match fill.layout {
+        Layout::Two => 0,
+        Layout::Pae => fill.at.0 >> 30 << 30,
     }
 }
 
@@ -156,20 +179,18 @@ impl Policy for Trace {
         if !fill.entries.iter().all(in_ram) {
             self.untraceable.insert((fill.root, fill.at.page_number()));
         }
-        let traceable: Vec<GuestPhys> =
-            fill.entries.iter().copied().map(|at| if in_ram(&at) { at } else { GuestPhys(!0) }).collect();
-        let root = fill.root;
-        if let Some(&pde) = traceable.first().filter(|at| at.0 != !0) {
-            self.add_use(shadow, map, pde.page(), Use { root, base: 0, shift: DIRECTORY_SHIFT });
-        }
-        if let Some(&pte) = traceable.get(1).filter(|at| at.0 != !0) {
-            let base = fill.at.0 >> DIRECTORY_SHIFT << DIRECTORY_SHIFT;
-            let frame = pte.page_number();
-            if self.below.get(&(root, base)) != Some(&frame) {
-                self.unlink(shadow, map, root, base);
-                self.below.insert((root, base), frame);
-                self.add_use(shadow, map, pte.page(), Use { root, base, shift: TABLE_SHIFT });
-            }
+        let uses = [
+            Use::directory(fill.root, first_of_directory(fill), fill.layout),
+            Use::table(fill.root, fill.at, fill.layout),
+        ];
+        let traceable: Vec<_> = uses
+            .into_iter()
+            .zip(fill.entries)
+            .filter(|(_, at)| in_ram(at))
+            .map(|(of, at)| (of, at.page()))
+            .collect();
+        for (of, frame) in traceable {
+            self.link(shadow, map, of, frame);
         }
     }
 
@@ -188,12 +209,14 @@ impl Policy for Trace {
         let uses = self.uses.get(&at.page_number()).cloned().unwrap_or_default();
         let last = (at.page_offset() + len - 1).min(PAGE_SIZE - 1);
         for of in &uses {
-            for index in at.page_offset() / ENTRY..=last / ENTRY {
+            let entry = of.layout.entry();
+            for index in at.page_offset() / entry..=last / entry {
                 self.sync(shadow, map, *of, index);
             }
         }
-        if uses.iter().any(|of| of.shift == DIRECTORY_SHIFT) {
-            self.count_flood(shadow, map, at.page_number());
+        let roots: BTreeSet<Root> = uses.iter().filter(|of| of.is_directory()).map(|of| of.root).collect();
+        if !roots.is_empty() {
+            self.count_flood(shadow, map, &roots);
         }
     }
 

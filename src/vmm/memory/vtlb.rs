@@ -59,7 +59,7 @@ impl Policy for Vtlb {
             return Ok(root);
         };
         // A load of CR3 alone leaves global pages, and has been reported as a flush.
-        if (Key { cr3: 0, ..old }) != (Key { cr3: 0, ..key }) {
+        if !old.differs_in_cr3_alone(&key) {
             self.drop_all(shadow, map, Change::Flushed);
         }
         self.space = Some((key, root));
