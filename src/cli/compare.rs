@@ -216,7 +216,7 @@ impl Command {
 }
 
 /// A flag that a signal sets.
-fn watch_signals() -> Result<Arc<AtomicBool>> {
+pub(super) fn watch_signals() -> Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
     for number in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(number, Arc::clone(&flag))

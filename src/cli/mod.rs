@@ -12,6 +12,7 @@ mod demo;
 pub mod dump;
 mod guests;
 pub mod keys;
+mod mmu;
 pub mod monitor;
 pub mod report;
 pub mod run;
@@ -58,6 +59,8 @@ enum Command {
     Run(Box<run::Run>),
     /// Run a guest on the bare machine and under every monitor, and show what each costs and where it goes another way
     Compare(Box<compare::Command>),
+    /// Show guest page tables, shadow page tables and the TLB side by side, and who changed what
+    Mmu(Box<mmu::Command>),
     /// Run a guest to a point and save the machine, for `run --restore`
     Snapshot(Box<snapshot::Command>),
     /// List the built-in guests
@@ -85,6 +88,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, build: &session::Build) ->
         Some(Command::Classify(args)) => args.run(),
         Some(Command::Run(args)) => args.run(build),
         Some(Command::Compare(args)) => args.run(),
+        Some(Command::Mmu(args)) => args.run(),
         Some(Command::Snapshot(args)) => args.run(build),
     };
     match result {

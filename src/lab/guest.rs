@@ -53,11 +53,22 @@ impl Guest {
 
     /// Runs to `retired` instructions since power-on. `None` when it got there, else how it ended before.
     pub fn run_to(&mut self, retired: u64) -> Option<Outcome> {
+        self.run_until(Ticks::MAX, retired)
+    }
+
+    /// Runs to this point in time, so many instructions since power-on, or a stop of the debugger's. `None` when it got to one
+    /// of them, else how it ended before.
+    pub fn run_until(&mut self, ticks: Ticks, retired: u64) -> Option<Outcome> {
         loop {
             self.give();
-            let limits = Limits { ticks: self.next_input(), retired, at_halt: false };
+            let limits = Limits { ticks: self.next_input().min(ticks), retired, at_halt: false };
             match self.machine.run(limits) {
-                Outcome::Reached if self.machine.cpu.retired() >= retired => return None,
+                Outcome::Reached
+                    if self.machine.cpu.retired() >= retired || self.machine.cpu.now >= ticks =>
+                {
+                    return None;
+                }
+                Outcome::Reached if self.machine.stops.hit().is_some() => return None,
                 Outcome::Reached => {}
                 Outcome::Reset if self.reboots => self.machine.reset(),
                 outcome => return Some(outcome),

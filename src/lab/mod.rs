@@ -1,9 +1,11 @@
 //! Machines side by side: one guest on the bare machine and under a monitor.
 //!
 //! [`state`] compares two machines as the guest can; [`guest`] feeds a machine a recorded session's input; [`lockstep`]
-//! finds the first instruction after which two machines differ; [`why`] says what it is about.
+//! finds the first instruction after which two machines differ; [`why`] says what it is about. [`mappings`] puts a guest's page
+//! tables beside a monitor's.
 
 pub mod guest;
 pub mod lockstep;
+pub mod mappings;
 pub mod state;
 pub mod why;

@@ -17,6 +17,10 @@ pub trait Monitor: Any {
     fn interrupted(&mut self, cpu: &Cpu, world: &mut World) {
         let _ = (cpu, world);
     }
+    /// Somebody wants to see what is kept: brings it up to what the guest did last, as before the guest runs on.
+    fn follow(&mut self, cpu: &Cpu, world: &mut World) {
+        let _ = (cpu, world);
+    }
     /// Processor, memory or chips were replaced from outside: nothing that was derived from them counts any more.
     fn forget(&mut self, world: &mut World);
 }
@@ -33,6 +37,14 @@ impl Machine {
     pub(super) fn tell_monitor(&mut self) {
         if let Some(monitor) = &mut self.monitor {
             monitor.forget(&mut self.world);
+        }
+    }
+
+    /// Lets the monitor, if there is one, follow what the guest did last, for an observer. The run does not change: the monitor
+    /// would do the same before the guest's next instruction.
+    pub fn follow(&mut self) {
+        if let Some(monitor) = &mut self.monitor {
+            monitor.follow(&self.cpu, &mut self.world);
         }
     }
 

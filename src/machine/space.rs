@@ -155,6 +155,11 @@ impl World {
         &mut self.parked.tlb
     }
 
+    /// The TLB of the processor that runs the guest, for an observer: the real machine's under a monitor.
+    pub fn running_tlb(&self) -> &Tlb {
+        if self.flushes.is_some() { &self.parked.tlb } else { &self.tlb }
+    }
+
     /// Accesses of the real processor that got past the monitor to a chip.
     pub fn escapes(&self) -> u64 {
         self.parked.escapes

@@ -70,6 +70,19 @@ pub struct Saved {
     large: bool,
 }
 
+/// A cached translation, for an observer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cached {
+    /// The frame: a machine address where the processor is the real one under a monitor.
+    pub frame: GuestPhys,
+    /// User-mode reads are allowed.
+    pub user: bool,
+    /// Writes are allowed, to user mode if reads are.
+    pub write: bool,
+    /// It survives a load of CR3.
+    pub global: bool,
+}
+
 /// The translation look-aside buffer.
 pub struct Tlb {
     entries: Box<[Entry; ENTRIES]>,
@@ -249,6 +262,17 @@ impl Tlb {
                 large,
             };
         }
+    }
+
+    /// The translation of the page of `at`, if it is cached.
+    pub fn cached(&self, at: Linear) -> Option<Cached> {
+        let e = &self.entries[slot(at.0)];
+        (e.page == at.0 & !PAGE_OFFSET).then(|| {
+            let allows = |class: Class| e.rights & 1 << class.0 != 0;
+            let user = allows(Class::new(true, false));
+            let (frame, global) = (GuestPhys(e.frame), e.global);
+            Cached { frame, user, write: allows(Class::new(user, true)), global }
+        })
     }
 
     /// The valid entries, by slot: page, frame, whether global.

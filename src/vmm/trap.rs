@@ -60,6 +60,8 @@ pub struct Trap {
     map_epoch: Option<u32>,
     /// RF as the real processor left it at its last fault.
     resume_left: bool,
+    /// The instruction that was emulated last wrote to a traced frame, which has not been looked at yet.
+    wrote: bool,
 }
 
 impl Trap {
@@ -78,6 +80,7 @@ impl Trap {
             emulator: Interp::default(),
             map_epoch: None,
             resume_left: false,
+            wrote: false,
         }
     }
 
@@ -96,7 +99,6 @@ impl Trap {
 
     /// Brings shadows up to what the guest and its chips did since the guest last ran.
     fn sync(&mut self, guest: &Cpu, world: &mut World) {
-        self.mmu.shadow.now = guest.now;
         if self.map_epoch != Some(world.map.epoch()) {
             self.map_epoch = Some(world.map.epoch());
             self.mmu.forget(&mut world.map);
@@ -104,7 +106,7 @@ impl Trap {
             _ = world.take_flushes();
             _ = world.map.traces.take_hits();
         }
-        self.take_traces(world);
+        self.take_traces(guest, world);
         let flushed = world.has_flushes();
         if flushed {
             let flushes = world.take_flushes();
@@ -121,9 +123,12 @@ impl Trap {
     }
 
     /// Writes to traced frames that did not fault: emulated ones, and those of bus masters.
-    fn take_traces(&mut self, world: &mut World) {
+    fn take_traces(&mut self, guest: &Cpu, world: &mut World) {
         if !world.map.traces.is_hit() {
             return;
+        }
+        if !std::mem::take(&mut self.wrote) {
+            self.note_origin(guest, world, true);
         }
         for (at, len) in world.map.traces.take_hits() {
             let why = self.mmu.shadow.traced(at);
@@ -133,6 +138,13 @@ impl Trap {
             if why.contains(Reason::DESCRIPTORS) {
                 self.descriptors.written(world, at, len);
             }
+        }
+    }
+
+    /// Tells the journal, if there is one, whose changes come next.
+    fn note_origin(&mut self, guest: &Cpu, world: &World, outside: bool) {
+        if let Some(journal) = &mut self.mmu.shadow.journal {
+            journal.set_origin(guest, world, outside);
         }
     }
 
@@ -222,6 +234,7 @@ impl Trap {
             let cause = self.cause(guest, world);
             return self.emulate(guest, world, cause);
         }
+        self.note_origin(guest, world, false);
         let write = fault.code().is_some_and(|code| code & pf::WRITE != 0);
         match self.mmu.resolve(guest, world, at, Access { user: guest.user, write }) {
             Resolution::Filled => {
@@ -249,7 +262,9 @@ impl Trap {
         let at = place(guest);
         // What is emulated sees the guest's tables as they are: fresher than it must, and so no staler than the shadow.
         world.tlb.flush(true);
+        self.note_origin(guest, world, false);
         let result = self.emulator.step(guest, world);
+        self.wrote = world.map.traces.is_hit();
         let cause = if result.is_err() && guest.now == at.now { own(cause) } else { cause };
         self.count(world, cause, at);
         self.counts.emulated += guest.now - at.now;
@@ -263,7 +278,9 @@ impl Trap {
     pub(super) fn call_out(&mut self, guest: &mut Cpu, world: &mut World) -> Option<Stop> {
         let start = guest.now;
         world.tlb.flush(true);
+        self.note_origin(guest, world, false);
         let result = self.emulator.step(guest, world);
+        self.wrote = world.map.traces.is_hit();
         self.counts.emulated += guest.now - start;
         result.err().map(Stop::Fault)
     }
@@ -272,7 +289,9 @@ impl Trap {
     fn interpret(&mut self, guest: &mut Cpu, world: &mut World, why: Obstacle) -> Option<Stop> {
         let start = guest.now;
         world.tlb.flush(true);
+        self.note_origin(guest, world, false);
         let result = self.emulator.step(guest, world);
+        self.wrote = world.map.traces.is_hit();
         *self.counts.interpreted.entry(why).or_default() += guest.now - start;
         result.err().map(Stop::Fault)
     }
@@ -366,6 +385,11 @@ impl Monitor for Trap {
 
     fn interrupted(&mut self, guest: &Cpu, world: &mut World) {
         self.count(world, Cause::ExternalInterrupt, place(guest));
+    }
+
+    fn follow(&mut self, guest: &Cpu, world: &mut World) {
+        self.sync(guest, world);
+        self.drop_stale(world);
     }
 
     fn forget(&mut self, _: &mut World) {

@@ -16,6 +16,7 @@ use subring::lab::state;
 use subring::machine::board::BoardConfig;
 use subring::machine::{CodeStop, Config, Limits, Machine, Outcome, Wants, Watcher};
 use subring::vmm::Trap;
+use subring::vmm::memory::Journal;
 
 const NOTHING: Looks = Looks { homomorphism: false, efficiency: false, control: false, strict: false };
 pub(super) const HOMOMORPHISM: Looks = Looks { homomorphism: true, ..NOTHING };
@@ -146,7 +147,7 @@ pub(super) fn observed(make: impl Fn() -> Machine, cell: Cell, ticks: u64) -> Re
     cell.put(&mut watched, 5);
     let monitor = watched.monitor_mut::<Trap>().expect("a monitor");
     monitor.log = Some(Vec::new());
-    monitor.mmu.shadow.history = Some(Default::default());
+    monitor.mmu.shadow.journal = Some(Journal::new(0..=0xf_ffff, true));
     let wants = Wants { insn: true, fault: true, interrupt: true, port: true, memory: true, exit: true };
     watched.watch(Some(Watcher { wants, sink: Box::new(Looker(Rc::default())) }));
     let end = run_to(&mut plain, ticks);

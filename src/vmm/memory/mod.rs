@@ -5,6 +5,7 @@
 //! guest's dirty bit is clear (so that the walk sets it), writes to traced frames, all accesses to chips and ROM.
 //! What it allows less than the guest shows as a hidden page fault, which the guest never learns of.
 
+mod journal;
 mod pool;
 mod shadow;
 mod tables;
@@ -20,8 +21,9 @@ use crate::cpu::{Cpu, Cr0, Cr4, Fault};
 use crate::machine::{Flushes, World};
 use crate::mmu::pae;
 use crate::mmu::paging::{Access, Mapping};
+pub use journal::{About, Journal, Noted, Origin};
 pub use pool::FramePool;
-pub use shadow::{Change, MmuCounts, Noted, Reason, Shadow};
+pub use shadow::{Change, MmuCounts, Reason, Shadow};
 pub use tables::PageTables;
 pub use target::{Exhausted, Leaf, Root, ShadowTarget, Stale};
 
@@ -77,6 +79,7 @@ impl Layout {
 
 /// What tells one guest address space from another, as far as translations differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+// ANCHOR: key
 pub struct Key {
     /// Where its translations start.
     pub top: Top,
@@ -85,6 +88,7 @@ pub struct Key {
     /// CR0.WP; false without paging.
     pub wp: bool,
 }
+// ANCHOR_END: key
 
 impl Key {
     /// The address space that `cpu` is in.
@@ -133,6 +137,26 @@ trait Policy {
     fn evict(&mut self, shadow: &mut Shadow, map: &mut PhysMap, current: Option<Root>);
     /// Drops everything that can be.
     fn forget(&mut self, shadow: &mut Shadow, map: &mut PhysMap);
+    /// The address spaces that are kept, for an observer.
+    fn spaces(&self) -> Vec<(Key, Root)>;
+    /// What the frame of `at` is to the guest's page tables, for an observer; nothing if it is not traced for that.
+    fn roles(&self, at: GuestPhys) -> Vec<Role> {
+        let _ = at;
+        Vec::new()
+    }
+}
+
+/// What a traced frame is to the guest's page tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Role {
+    /// The address space.
+    pub root: Root,
+    /// A page directory; else a page table.
+    pub directory: bool,
+    /// The first linear address that its entries stand for.
+    pub first: Linear,
+    /// The last one.
+    pub last: Linear,
 }
 
 /// What became of a page fault of the real processor.
@@ -171,6 +195,16 @@ impl ShadowMmu {
         self.current.map(|(_, root)| root)
     }
 
+    /// The address spaces that are kept, for an observer.
+    pub fn spaces(&self) -> Vec<(Key, Root)> {
+        self.policy.spaces()
+    }
+
+    /// What the frame of `at` is to the guest's page tables, for an observer.
+    pub fn roles(&self, at: GuestPhys) -> Vec<Role> {
+        self.policy.roles(at)
+    }
+
     /// Whether the current address space is the one that `cpu` is in.
     pub fn is_entered(&self, cpu: &Cpu) -> bool {
         self.current.is_some_and(|(key, _)| key == Key::of(cpu))
@@ -196,6 +230,7 @@ impl ShadowMmu {
         self.current = Some((key, root));
     }
 
+    // ANCHOR: resolve
     /// Answers a page fault of the real processor at `at`.
     pub fn resolve(&mut self, cpu: &Cpu, world: &mut World, at: Linear, access: Access) -> Resolution {
         let Some((key, root)) = self.current else { return Resolution::Mmio };
@@ -216,11 +251,13 @@ impl ShadowMmu {
             return if traced.is_empty() { Resolution::Mmio } else { Resolution::Traced(traced) };
         }
         let rights = rights(cpu, &mapping, access, guarded);
+        self.shadow.about(About::Access(access));
         while self.shadow.map(map, root, at, mapping.frame, rights).is_err() {
             self.policy.evict(&mut self.shadow, map, Some(root));
         }
         Resolution::Filled
     }
+    // ANCHOR_END: resolve
 
     /// The guest flushed its TLB, or pages of it.
     pub fn flushed(&mut self, map: &mut PhysMap, flushes: &Flushes) {
@@ -229,6 +266,7 @@ impl ShadowMmu {
 
     /// `len` bytes at `at`, in a frame traced as a page table, were written.
     pub fn written(&mut self, map: &mut PhysMap, at: GuestPhys, len: u32) {
+        self.shadow.about(About::Written(at));
         if !bug::on(Bug::ForgetSync) {
             self.policy.written(&mut self.shadow, map, at, len);
         }
@@ -241,6 +279,7 @@ impl ShadowMmu {
     }
 }
 
+// ANCHOR: rights
 /// User and write bits of the entry for `mapping`, so that `access` goes through: never more than the guest's processor
 /// would allow, whoever asks.
 fn rights(cpu: &Cpu, mapping: &Mapping, access: Access, guarded: bool) -> (bool, bool) {
@@ -254,3 +293,4 @@ fn rights(cpu: &Cpu, mapping: &Mapping, access: Access, guarded: bool) -> (bool,
     let allowed = mapping.write || bug::on(Bug::WrongWrite);
     (mapping.user || bug::on(Bug::WrongUser), allowed && dirty && !guarded)
 }
+// ANCHOR_END: rights

@@ -2,10 +2,10 @@
 //! which guest frames are traced and why, and what happened to each entry.
 
 use super::super::bug::{self, Bug};
+use super::journal::{About, Journal};
 use super::tables::PageTables;
 use super::target::{Exhausted, Leaf, Root, ShadowTarget};
 use crate::addr::{GuestPhys, Linear, MachineAddr, PAGE_SHIFT, PAGE_SIZE};
-use crate::bus::Ticks;
 use crate::bus::phys::PhysMap;
 use bitflags::bitflags;
 use serde::Serialize;
@@ -44,15 +44,6 @@ pub enum Change {
     Dropped,
 }
 
-/// A change, and when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Noted {
-    /// Guest time.
-    pub at: Ticks,
-    /// What happened.
-    pub change: Change,
-}
-
 /// What the shadow MMU counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct MmuCounts {
@@ -70,9 +61,6 @@ pub struct MmuCounts {
     pub switches: u64,
 }
 
-/// Entries of the history that are kept for each page.
-const KEPT: usize = 8;
-
 /// The books.
 pub struct Shadow {
     /// The translations.
@@ -82,10 +70,8 @@ pub struct Shadow {
     traced: BTreeMap<u32, Reason>,
     /// What was counted.
     pub counts: MmuCounts,
-    /// Guest time, for the history.
-    pub now: Ticks,
     /// What happened to each page, if somebody wants to know.
-    pub history: Option<BTreeMap<(Root, u32), Vec<Noted>>>,
+    pub journal: Option<Journal>,
 }
 
 impl Shadow {
@@ -96,8 +82,7 @@ impl Shadow {
             writable: BTreeMap::new(),
             traced: BTreeMap::new(),
             counts: MmuCounts::default(),
-            now: 0,
-            history: None,
+            journal: None,
         }
     }
 
@@ -111,14 +96,17 @@ impl Shadow {
         self.traced.iter().map(|(&n, &why)| (GuestPhys(n << PAGE_SHIFT), why))
     }
 
-    fn note(&mut self, root: Root, at: Linear, change: Change) {
+    /// Tells the journal what comes next is about.
+    pub(super) fn about(&mut self, about: About) {
+        if let Some(journal) = &mut self.journal {
+            journal.set_about(about);
+        }
+    }
+
+    fn note(&mut self, root: Root, at: Linear, change: Change, leaf: Leaf) {
         *self.counts.changes.entry(change).or_default() += 1;
-        if let Some(history) = &mut self.history {
-            let notes = history.entry((root, at.page_number())).or_default();
-            if notes.len() == KEPT {
-                notes.remove(0);
-            }
-            notes.push(Noted { at: self.now, change });
+        if let Some(journal) = &mut self.journal {
+            journal.note(root, at, change, leaf);
         }
     }
 
@@ -146,7 +134,7 @@ impl Shadow {
         if write {
             self.writable.entry(frame.page_number()).or_default().insert((root, at.page_number()));
         }
-        self.note(root, at, if old.is_some() { Change::Refilled } else { Change::Filled });
+        self.note(root, at, if old.is_some() { Change::Refilled } else { Change::Filled }, leaf);
         Ok(())
     }
 
@@ -167,7 +155,7 @@ impl Shadow {
     pub fn unmap(&mut self, map: &mut PhysMap, root: Root, at: Linear, why: Change) {
         if let Some(old) = self.target.unmap(&mut map.ram, root, at) {
             self.forget_writable(map, root, at, old);
-            self.note(root, at, why);
+            self.note(root, at, why, old);
         }
     }
 
@@ -200,6 +188,9 @@ impl Shadow {
     pub fn add(&mut self, map: &mut PhysMap) -> Result<Root, Exhausted> {
         let root = self.target.add_root(&mut map.ram)?;
         self.counts.spaces_made += 1;
+        if let Some(journal) = &mut self.journal {
+            journal.begin(root);
+        }
         Ok(root)
     }
 
@@ -223,10 +214,13 @@ impl Shadow {
         if bug::on(Bug::SkipTrace) {
             return;
         }
+        self.about(About::Traced(why));
         for (root, page) in self.writable.remove(&at.page_number()).unwrap_or_default() {
             let page = Linear(page << PAGE_SHIFT);
             self.target.protect(&mut map.ram, root, page);
-            self.note(root, page, Change::Downgraded);
+            let leaf = Leaf { frame: map.machine(at.page()), user: false, write: false };
+            let leaf = self.target.entry(&map.ram, root, page).unwrap_or(leaf);
+            self.note(root, page, Change::Downgraded, leaf);
         }
     }
 
@@ -239,11 +233,5 @@ impl Shadow {
             map.traces.set(at, false);
             self.counts.traces_released += 1;
         }
-    }
-
-    /// What happened to the page of `at`, the oldest first, if that was noted.
-    pub fn history_of(&self, root: Root, at: Linear) -> &[Noted] {
-        let notes = self.history.as_ref().and_then(|h| h.get(&(root, at.page_number())));
-        notes.map_or(&[], Vec::as_slice)
     }
 }

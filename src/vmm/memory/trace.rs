@@ -9,7 +9,7 @@
 
 use super::shadow::{Change, Reason, Shadow};
 use super::target::{Exhausted, Root};
-use super::{Fill, Key, Layout, Policy};
+use super::{Fill, Key, Layout, Policy, Role};
 use crate::addr::{GuestPhys, Linear, PAGE_SHIFT, PAGE_SIZE};
 use crate::bus::phys::{PhysMap, Target};
 use crate::machine::Flushes;
@@ -118,6 +118,7 @@ impl Trace {
         others.min_by_key(|(_, kept)| kept.last_used).map(|(key, _)| *key)
     }
 
+    // ANCHOR: sync
     /// Entry `index` of a table in use changed.
     fn sync(&mut self, shadow: &mut Shadow, map: &mut PhysMap, of: Use, index: u32) {
         let at = Linear(of.base.wrapping_add(index << of.shift));
@@ -128,6 +129,7 @@ impl Trace {
             shadow.unmap(map, of.root, at, Change::Synced);
         }
     }
+    // ANCHOR_END: sync
 
     /// Directories of these address spaces are written to: those not in use may be directories no longer.
     fn count_flood(&mut self, shadow: &mut Shadow, map: &mut PhysMap, roots: &BTreeSet<Root>) {
@@ -235,5 +237,19 @@ impl Policy for Trace {
         for key in self.spaces.keys().copied().collect::<Vec<_>>() {
             self.drop_space(shadow, map, key, Change::Dropped);
         }
+    }
+
+    fn spaces(&self) -> Vec<(Key, Root)> {
+        self.spaces.iter().map(|(key, kept)| (*key, kept.root)).collect()
+    }
+
+    fn roles(&self, at: GuestPhys) -> Vec<Role> {
+        let uses = self.uses.get(&at.page_number()).into_iter().flatten();
+        uses.map(|of| {
+            let bytes = u64::from(PAGE_SIZE / of.layout.entry()) << of.shift;
+            let last = Linear((u64::from(of.base) + bytes - 1).min(u64::from(u32::MAX)) as u32);
+            Role { root: of.root, directory: of.is_directory(), first: Linear(of.base), last }
+        })
+        .collect()
     }
 }

@@ -71,6 +71,7 @@ impl Policy for Vtlb {
         self.filled.insert(fill.at.page_number(), kind);
     }
 
+    // ANCHOR: flushed
     fn flushed(&mut self, shadow: &mut Shadow, map: &mut PhysMap, flushes: &Flushes) {
         if bug::on(Bug::ForgetCr3) {
             return;
@@ -90,6 +91,7 @@ impl Policy for Vtlb {
             });
         }
     }
+    // ANCHOR_END: flushed
 
     fn written(&mut self, _: &mut Shadow, _: &mut PhysMap, _: GuestPhys, _: u32) {}
 
@@ -99,5 +101,9 @@ impl Policy for Vtlb {
 
     fn forget(&mut self, shadow: &mut Shadow, map: &mut PhysMap) {
         self.drop_all(shadow, map, Change::Dropped);
+    }
+
+    fn spaces(&self) -> Vec<(Key, Root)> {
+        self.space.into_iter().collect()
     }
 }

@@ -1,0 +1,207 @@
+//! `subring mmu`: guest page tables, shadow page tables and the TLB side by side, at a point of a guest's run; or every
+//! change of the shadow as the guest runs.
+
+mod event;
+mod json;
+mod session;
+mod text;
+mod watch;
+
+use super::board::{self, Bare};
+use super::monitor::{MonitorArgs, StrategyArg};
+use super::report::grouped;
+use super::run::Run;
+use super::session::{Spec, Wishes, drive, silent};
+use super::terminal::Console;
+use crate::bus::Ticks;
+use crate::error::{Error, Result};
+use crate::lab::guest::Guest;
+use crate::lab::mappings::View;
+use crate::load::{Symbol, symbol_at};
+use crate::machine::Machine;
+use crate::snapshot::recording::Input;
+use crate::vmm::memory::Journal;
+use crate::vmm::strategy::Strategy;
+use crate::vmm::{Config, Trap};
+use clap::Args;
+use event::Event;
+use session::{Ran, Runner};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// Printed below the options.
+const HELP: &str = "\
+EVENT of --at, the first time or with #N the N-th time:
+  10M, 1_000_000       that many instructions are retired
+  kernel_main, f+0x10  the instruction at a symbol of the guest's is next
+  0x100000             the instruction at an address is next
+  exit:CAUSE           an exit of a cause whose name begins so (exit:trace, exit:hidden, exit:any); shown is the state
+                       after the instruction
+  entry:CHANGE         an entry of the range was filled, refilled, downgraded, synced, flushed, invalidated, evicted
+                       or dropped; shown is the state after the instruction
+Without --at the end of the run is shown, or where --budget or --time cut it.
+
+Rights are r, w and u (user) or s (supervisor); the guest's bits A(ccessed), D(irty), G(lobal).";
+
+/// The options of `subring mmu`.
+#[derive(Args, Clone, Debug)]
+#[command(mut_arg("at", |arg| arg.long("load-at")), after_help = HELP)]
+pub(super) struct Command {
+    #[command(flatten)]
+    run: Run,
+    /// Where in the run to look; see below
+    #[arg(id = "point", long = "at", value_name = "EVENT", allow_hyphen_values = true)]
+    event: Option<String>,
+    /// Print each change of the shadow as it comes, to the end of the run
+    #[arg(long, conflicts_with = "point")]
+    watch: bool,
+    /// The pages of an address, or from A up to B: hexadecimal after 0x, or symbols [default: all that is mapped, in runs]
+    #[arg(long, value_name = "A[..B]", allow_hyphen_values = true)]
+    address: Option<String>,
+}
+
+/// Bytes behind a symbol that may still be called after it.
+const NEAR: u32 = 1 << 16;
+
+/// The guest's names for addresses.
+struct Names(Vec<Symbol>);
+
+impl Names {
+    /// The name for `at`. A symbol without a size counts for what is near.
+    fn of(&self, at: u32) -> Option<String> {
+        let before = self.0[..self.0.partition_point(|s| s.value <= at)].last()?;
+        if at - before.value < NEAR { symbol_at(&self.0, at) } else { None }
+    }
+}
+
+/// What is shown.
+struct Moment<'a> {
+    guest: String,
+    /// The machine: `bare`, or `trap shadow/trace`.
+    who: String,
+    /// How the run came here.
+    how: String,
+    machine: &'a Machine,
+    view: &'a View<'a>,
+    names: &'a Names,
+    pages: RangeInclusive<u32>,
+    /// The user named the pages.
+    ranged: bool,
+}
+
+impl Command {
+    /// The command. Gives the program's exit status.
+    pub(super) fn run(&self) -> Result<u8> {
+        self.check()?;
+        let (config, names) = (self.config()?, Names(self.spec(None)?.plan.symbols));
+        let all = 0..=u32::MAX >> crate::addr::PAGE_SHIFT;
+        let pages = self.address.as_deref().map_or(Ok(all), |text| event::pages(text, &names.0))?;
+        let event = self.event.as_deref().map(|text| Event::parse(text, &names.0)).transpose()?;
+        if config.is_none() && (self.watch || event.as_ref().is_some_and(Event::needs_monitor)) {
+            return Err(Error::Usage(
+                "the bare machine has no monitor, so there are no exits and no shadow to follow: leave --strategy out"
+                    .into(),
+            ));
+        }
+        let signal = super::compare::watch_signals()?;
+        let inputs = self.inputs()?;
+        let log = self.watch || matches!(event, Some(Event::Entry { .. }));
+        let start = || self.runner(config, inputs.clone(), Journal::new(pages.clone(), log), &signal);
+        let mut runner = start()?;
+        if self.watch {
+            let ran = watch::watch(&mut runner, &names, self.run.json)?;
+            let retired = grouped(runner.guest.machine.cpu.retired());
+            super::tell(&format!("subring: {} after {retired} instructions\n", ran.sentence()));
+            return Ok(if ran == Ran::Interrupted { 130 } else { 0 });
+        }
+        let (mut runner, ran) = match (&event, &self.event) {
+            (Some(event), Some(text)) => event.reach(text, runner, start)?,
+            _ => {
+                let ran = runner.run(Ticks::MAX, u64::MAX);
+                (runner, ran)
+            }
+        };
+        runner.guest.machine.follow();
+        let machine = &runner.guest.machine;
+        let view = View::of(machine);
+        let how = match &self.event {
+            Some(text) if ran == Ran::There => format!("at     {text}"),
+            _ => format!("at     the end of the run: {}", ran.sentence()),
+        };
+        let who = match config {
+            Some(config) => format!("{} shadow/{}", config.strategy, config.coherence),
+            None => Strategy::Bare.to_string(),
+        };
+        let ranged = self.address.is_some();
+        let moment =
+            Moment { guest: self.run.name(), who, how, machine, view: &view, names: &names, pages, ranged };
+        let text = if self.run.json { json::moment(&moment) } else { text::text(&moment) };
+        super::out(text.as_bytes())?;
+        Ok(if ran == Ran::Interrupted { 130 } else { 0 })
+    }
+
+    fn check(&self) -> Result<()> {
+        let run = &self.run;
+        let unfit = [
+            ("--gdb", run.gdb.is_some()),
+            ("--record", run.record.is_some()),
+            ("--replay", run.replay.is_some()),
+            ("--trace", run.trace.is_some()),
+            ("--dump-state", run.dump_state.is_some()),
+            ("--dump-memory", !run.dump_memory.is_empty()),
+            ("--dump-screen", run.dump_screen),
+            ("--stats", run.stats),
+            ("--display", run.display == super::run::Display::Vga),
+            ("--keys", run.restore.is_some() && !run.keys.is_empty()),
+        ];
+        match unfit.iter().find(|(_, given)| *given) {
+            Some((name, _)) => Err(Error::Usage(format!(
+                "`mmu` shows page tables and does nothing with {name}: leave it out"
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// The monitor: unless another strategy is named, trap and emulate.
+    fn config(&self) -> Result<Option<Config>> {
+        let strategy = self.run.monitor.strategy.or(Some(StrategyArg::Trap));
+        MonitorArgs { strategy, ..self.run.monitor.clone() }.config()
+    }
+
+    /// What a machine is built from. Nothing is written to an image: there may be a second run.
+    fn spec(&self, monitor: Option<Config>) -> Result<Spec> {
+        let run = Run { snapshot: true, no_input: true, monitor: MonitorArgs::default(), ..self.run.clone() };
+        let (spec, _) = run.spec()?;
+        Ok(Spec { monitor, ..spec })
+    }
+
+    /// What `--keys` type, and when: a run of the bare machine finds out.
+    fn inputs(&self) -> Result<Vec<Input>> {
+        let keys = self.run.keys.concat();
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut pc = board::bare(self.spec(None)?)?;
+        let mut console = Console::open_with(silent())?;
+        let (budget, time) = (self.run.budget, self.run.time);
+        let wishes = Wishes { budget, time, keys, record: true, journal: None, replay: None };
+        Ok(drive(&mut pc, &mut console, &wishes)?.inputs)
+    }
+
+    fn runner(
+        &self,
+        config: Option<Config>,
+        inputs: Vec<Input>,
+        journal: Journal,
+        signal: &Arc<AtomicBool>,
+    ) -> Result<Runner> {
+        let Bare { mut machine, .. } = board::bare(self.spec(config)?)?;
+        if let Some(monitor) = machine.monitor_mut::<Trap>() {
+            monitor.mmu.shadow.journal = Some(journal);
+        }
+        let last = self.run.time.map_or(Ticks::MAX, |us| machine.clock().micros(us));
+        let limits = (self.run.budget.unwrap_or(u64::MAX), last);
+        Ok(Runner { guest: Guest::new(machine, inputs), limits, signal: Arc::clone(signal) })
+    }
+}

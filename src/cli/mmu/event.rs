@@ -1,0 +1,219 @@
+//! `--at EVENT` and `--address RANGE` of `subring mmu`: what the words mean, and running a guest to an event.
+
+use super::session::{Ran, Runner};
+use crate::addr::{Linear, PAGE_SHIFT};
+use crate::bus::Ticks;
+use crate::cli::args;
+use crate::cli::report::grouped;
+use crate::error::{Error, Result};
+use crate::load::Symbol;
+use crate::machine::CodeStop;
+use crate::vmm::Trap;
+use crate::vmm::exit::Cause;
+use crate::vmm::memory::Change;
+use std::ops::RangeInclusive;
+
+/// Where to look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    /// After so many instructions.
+    Instruction(u64),
+    /// When this instruction is next for the n-th time.
+    Address { at: Linear, nth: u64 },
+    /// After the instruction that took the n-th exit of these causes.
+    Exit { causes: Vec<Cause>, nth: u64 },
+    /// After the instruction of the n-th change of this kind, of entries in the range.
+    Entry { change: Change, nth: u64 },
+}
+
+/// The kinds of changes, as `entry:` names them.
+const CHANGES: [(&str, Change); 8] = [
+    ("filled", Change::Filled),
+    ("refilled", Change::Refilled),
+    ("downgraded", Change::Downgraded),
+    ("synced", Change::Synced),
+    ("flushed", Change::Flushed),
+    ("invalidated", Change::Invalidated),
+    ("evicted", Change::Evicted),
+    ("dropped", Change::Dropped),
+];
+
+/// What a change is called.
+pub(super) fn change_name(change: Change) -> &'static str {
+    CHANGES.iter().find(|(_, c)| *c == change).map_or("", |(name, _)| name)
+}
+
+fn usage<T>(text: String) -> Result<T> {
+    Err(Error::Usage(text))
+}
+
+impl Event {
+    /// The event that `text` names.
+    pub(super) fn parse(text: &str, symbols: &[Symbol]) -> Result<Self> {
+        let (name, nth) = match text.rsplit_once('#') {
+            Some((name, n)) => match n.parse() {
+                Ok(n) if n > 0 => (name, n),
+                _ => return usage(format!("--at {text}: behind # stands which time is meant, from 1 on")),
+            },
+            None => (text, 1),
+        };
+        if let Some(cause) = name.strip_prefix("exit:") {
+            return Ok(Self::Exit { causes: causes(cause)?, nth });
+        }
+        if let Some(kind) = name.strip_prefix("entry:") {
+            let Some((_, change)) = CHANGES.iter().find(|(name, _)| *name == kind) else {
+                let all = CHANGES.map(|(name, _)| name).join(", ");
+                return usage(format!("`{kind}` is no change of an entry; they are {all}"));
+            };
+            return Ok(Self::Entry { change: *change, nth });
+        }
+        let is_count = name.starts_with(|c: char| c.is_ascii_digit()) && !name.starts_with("0x");
+        if is_count {
+            return match args::count(name) {
+                Ok(n) if nth == 1 => Ok(Self::Instruction(n)),
+                Ok(_) => usage(format!("--at {text}: an instruction count is reached once")),
+                Err(e) => usage(format!("--at {text}: {e}")),
+            };
+        }
+        let at = Linear(address(name, symbols).or_else(|e| {
+            usage(format!(
+                "--at {text}: {e} It may also be an instruction count (10M), exit:CAUSE#N or entry:CHANGE#N"
+            ))
+        })?);
+        Ok(Self::Address { at, nth })
+    }
+
+    /// Whether only a monitor has such events.
+    pub(super) fn needs_monitor(&self) -> bool {
+        matches!(self, Self::Exit { .. } | Self::Entry { .. })
+    }
+
+    /// Runs `runner` to the event; another one for a second run comes from `again`.
+    pub(super) fn reach(
+        &self,
+        text: &str,
+        mut runner: Runner,
+        again: impl FnOnce() -> Result<Runner>,
+    ) -> Result<(Runner, Ran)> {
+        let missed = |how: &Ran, runner: &Runner, met: u64| {
+            let retired = grouped(runner.guest.machine.cpu.retired());
+            let times = match met {
+                0 => "did not happen".to_owned(),
+                1 => "did not happen (the event did, once)".to_owned(),
+                n => format!("did not happen (the event did, {n} times)"),
+            };
+            usage(format!("`{text}` {times}: {} after {retired} instructions", how.sentence()))
+        };
+        match self {
+            Self::Instruction(n) => match runner.run(Ticks::MAX, *n) {
+                Ran::There => Ok((runner, Ran::There)),
+                Ran::Interrupted => Ok((runner, Ran::Interrupted)),
+                how => missed(&how, &runner, 0),
+            },
+            Self::Address { at, nth } => {
+                runner.guest.machine.stops.add_code(CodeStop::Software(at.0));
+                for met in 0..*nth {
+                    match runner.run(Ticks::MAX, u64::MAX) {
+                        Ran::There if runner.guest.machine.stops.take_hit().is_some() => {}
+                        Ran::Interrupted => return Ok((runner, Ran::Interrupted)),
+                        how => return missed(&how, &runner, met),
+                    }
+                }
+                Ok((runner, Ran::There))
+            }
+            Self::Exit { .. } | Self::Entry { .. } => {
+                let (found, how, met) = self.find(&mut runner);
+                match found {
+                    Some(now) => {
+                        let mut second = again()?;
+                        let how = second.run(now + 1, u64::MAX);
+                        Ok((second, if matches!(how, Ran::Interrupted) { how } else { Ran::There }))
+                    }
+                    None if matches!(how, Ran::Interrupted) => Ok((runner, how)),
+                    None => missed(&how, &runner, met),
+                }
+            }
+        }
+    }
+
+    /// When the event happens: in a run that goes a little beyond it. Else how the run ended, and how often it happened.
+    fn find(&self, runner: &mut Runner) -> (Option<Ticks>, Ran, u64) {
+        let (mut met, mut found) = (0, None);
+        if let Some(monitor) = runner.guest.machine.monitor_mut::<Trap>() {
+            monitor.log = Some(Vec::new());
+        }
+        let how = runner.run_watched(|machine| {
+            let Some(monitor) = machine.monitor_mut::<Trap>() else { return true };
+            let exits = monitor.log.as_mut().map(std::mem::take).unwrap_or_default();
+            let entries = monitor.mmu.shadow.journal.as_mut().map(|j| j.take_log()).unwrap_or_default();
+            let mut count = |now: Ticks, nth: u64| {
+                met += 1;
+                if met == nth {
+                    found = Some(now);
+                }
+            };
+            match self {
+                Self::Exit { causes, nth } => {
+                    exits.iter().filter(|e| causes.contains(&e.cause)).for_each(|e| count(e.now, *nth));
+                }
+                Self::Entry { change, nth } => {
+                    entries.iter().filter(|e| e.change == *change).for_each(|e| count(e.origin.now, *nth));
+                }
+                Self::Instruction(_) | Self::Address { .. } => {}
+            }
+            found.is_some()
+        });
+        (found, how, met)
+    }
+}
+
+/// The causes whose names begin with `name`; `any` is all.
+fn causes(name: &str) -> Result<Vec<Cause>> {
+    let named = |c: &Cause| name == "any" || (!name.is_empty() && c.name().starts_with(name));
+    let causes: Vec<Cause> = Cause::ALL.into_iter().filter(named).collect();
+    if causes.is_empty() {
+        let all = Cause::ALL.map(Cause::name).join(", ");
+        return usage(format!("`{name}` is no cause of exits; they are {all}, or any"));
+    }
+    Ok(causes)
+}
+
+/// A number, or a symbol of the guest's, perhaps with an offset: `kernel_main+0x10`. The error is a sentence's beginning.
+fn address(text: &str, symbols: &[Symbol]) -> std::result::Result<u32, String> {
+    if text.starts_with(|c: char| c.is_ascii_digit()) {
+        return args::address(text).map_err(|e| format!("{e}."));
+    }
+    let (name, offset) = match text.rsplit_once('+') {
+        Some((name, offset)) => (name, args::address(offset).map_err(|e| format!("{e}."))?),
+        None => (text, 0),
+    };
+    match symbols.iter().find(|s| s.name == name) {
+        Some(symbol) => Ok(symbol.value.wrapping_add(offset)),
+        None if symbols.is_empty() => Err(format!(
+            "the guest's image has no symbols, so `{name}` means nothing: give an address like 0x100000."
+        )),
+        None => Err(format!("the guest has no symbol `{name}`.")),
+    }
+}
+
+/// The pages of `A` or `A..B`, where B is the first address beyond.
+pub(super) fn pages(text: &str, symbols: &[Symbol]) -> Result<RangeInclusive<u32>> {
+    let one = |part: &str| address(part.trim(), symbols).or_else(|e| usage(format!("--address {text}: {e}")));
+    let Some((from, to)) = text.split_once("..") else {
+        let page = one(text)? >> PAGE_SHIFT;
+        return Ok(page..=page);
+    };
+    let first = one(from)?;
+    // 4 GiB are the end of all, and no address.
+    let last = if is_4g(to) { u32::MAX } else { one(to)?.wrapping_sub(1) };
+    if last < first || last == u32::MAX && !is_4g(to) {
+        return usage(format!(
+            "--address {text}: the range is empty; the second address is the first one beyond it"
+        ));
+    }
+    Ok(first >> PAGE_SHIFT..=last >> PAGE_SHIFT)
+}
+
+fn is_4g(text: &str) -> bool {
+    matches!(text.trim(), "0x100000000" | "4294967296")
+}

@@ -1,0 +1,91 @@
+//! Running the guest of `subring mmu`: in strides, so that a signal ends it and logs stay small. What it prints is dropped.
+
+use crate::bus::Ticks;
+use crate::lab::guest::Guest;
+use crate::machine::{Machine, Outcome};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Instructions between two looks at a signal and at logs.
+const STRIDE: u64 = 1 << 18;
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Ran {
+    /// It got where it was to go.
+    There,
+    /// The guest ended before.
+    Ended(Outcome),
+    /// `--budget` or `--time` is spent.
+    Limit,
+    /// A signal came.
+    Interrupted,
+}
+
+impl Ran {
+    /// For people.
+    pub(super) fn sentence(&self) -> String {
+        match self {
+            Self::There => "it is there".into(),
+            Self::Limit => "the budget is spent".into(),
+            Self::Interrupted => "interrupted".into(),
+            Self::Ended(outcome) => match outcome {
+                Outcome::Exit(status) => format!("the guest ended with status {status}"),
+                Outcome::TripleFault(_) => "the guest died of a triple fault".into(),
+                Outcome::HaltedForever | Outcome::Idle(_) => "the guest halted for ever".into(),
+                Outcome::PowerOff => "the guest turned the machine off".into(),
+                Outcome::Reset => "the guest asked for a reset".into(),
+                Outcome::Reached => "the run ended".into(),
+            },
+        }
+    }
+}
+
+/// A guest and how far it may run.
+pub(super) struct Runner {
+    pub(super) guest: Guest,
+    /// Instructions, and guest time.
+    pub(super) limits: (u64, Ticks),
+    pub(super) signal: Arc<AtomicBool>,
+}
+
+impl Runner {
+    /// Runs to a time or an instruction count, or a stop of the debugger's.
+    pub(super) fn run(&mut self, ticks: Ticks, retired: u64) -> Ran {
+        self.strides(ticks, retired, |_| false)
+    }
+
+    /// Runs until `look`, which is called now and then, says that it is enough.
+    pub(super) fn run_watched(&mut self, look: impl FnMut(&mut Machine) -> bool) -> Ran {
+        self.strides(Ticks::MAX, u64::MAX, look)
+    }
+
+    fn strides(&mut self, ticks: Ticks, retired: u64, mut look: impl FnMut(&mut Machine) -> bool) -> Ran {
+        loop {
+            if self.signal.load(Ordering::Relaxed) {
+                return Ran::Interrupted;
+            }
+            let next = self.guest.machine.cpu.retired().saturating_add(STRIDE);
+            let to = next.min(retired).min(self.limits.0);
+            let end = self.guest.run_until(ticks.min(self.limits.1), to);
+            let machine = &mut self.guest.machine;
+            machine.world.board.take_serial_output(0);
+            machine.world.board.take_debug_console();
+            machine.world.board.take_bios_console();
+            let enough = look(machine);
+            let cpu = &self.guest.machine.cpu;
+            if enough || self.guest.machine.stops.hit().is_some() {
+                return Ran::There;
+            }
+            if let Some(outcome) = end {
+                return Ran::Ended(outcome);
+            }
+            if cpu.now >= ticks || cpu.retired() >= retired {
+                return Ran::There;
+            }
+            if cpu.now >= self.limits.1 || cpu.retired() >= self.limits.0 {
+                return Ran::Limit;
+            }
+        }
+    }
+}

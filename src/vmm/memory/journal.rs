@@ -1,0 +1,149 @@
+//! What happened to the entries of the shadow, when, and by which instruction: for an observer, who asks for it
+//! ([`super::Shadow::journal`]). Nothing that is done depends on it.
+
+use super::shadow::{Change, Reason};
+use super::target::{Leaf, Root};
+use crate::addr::{GuestPhys, Linear};
+use crate::bus::Ticks;
+use crate::cpu::Cpu;
+use crate::decode::{MAX_INSN_LEN, SegReg};
+use crate::machine::World;
+use crate::mmu::paging::Access;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::RangeInclusive;
+use std::rc::Rc;
+
+/// Changes that are kept for each page.
+const KEPT: usize = 8;
+
+/// The guest's instruction that made the monitor change something.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Guest time before it.
+    pub now: Ticks,
+    /// Instructions retired before it.
+    pub retired: u64,
+    /// Its CS selector.
+    pub cs: u16,
+    /// Its EIP.
+    pub eip: u32,
+    /// The same as a linear address.
+    pub linear: u32,
+    /// Code is 32-bit there.
+    pub code32: bool,
+    /// Its first bytes, as many as are mapped.
+    pub bytes: Vec<u8>,
+    /// It is only what was next: a bus master or the delivery of an event changed memory.
+    pub outside: bool,
+}
+
+impl Origin {
+    /// The instruction that `cpu` is at.
+    fn of(cpu: &Cpu, world: &World, outside: bool) -> Self {
+        Self {
+            now: cpu.now,
+            retired: cpu.retired(),
+            cs: cpu.seg(SegReg::Cs).selector.0,
+            eip: cpu.eip,
+            linear: cpu.linear_eip(),
+            code32: cpu.code32(),
+            bytes: world.peek(cpu, Linear(cpu.linear_eip()), MAX_INSN_LEN),
+            outside,
+        }
+    }
+}
+
+/// What the change is about, beyond its kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum About {
+    /// Nothing more.
+    #[default]
+    Nothing,
+    /// This access faulted.
+    Access(Access),
+    /// The guest wrote here, to a page table of its own.
+    Written(GuestPhys),
+    /// The frame became traced for this reason.
+    Traced(Reason),
+}
+
+/// A change of a shadow entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Noted {
+    /// The address space.
+    pub root: Root,
+    /// The page.
+    pub at: Linear,
+    /// What happened.
+    pub change: Change,
+    /// The entry after it; before it, if it is gone now.
+    pub leaf: Leaf,
+    /// What it is about.
+    pub about: About,
+    /// Who did it.
+    pub origin: Rc<Origin>,
+}
+
+/// The journal.
+#[derive(Debug)]
+pub struct Journal {
+    /// The pages that count.
+    pages: RangeInclusive<u32>,
+    last: BTreeMap<(Root, u32), VecDeque<Noted>>,
+    log: Option<Vec<Noted>>,
+    origin: Rc<Origin>,
+    about: About,
+}
+
+impl Journal {
+    /// An empty one for these page numbers; with a log if changes are also wanted in their order.
+    pub fn new(pages: RangeInclusive<u32>, log: bool) -> Self {
+        let log = log.then(Vec::new);
+        Self { pages, last: BTreeMap::new(), log, origin: Rc::default(), about: About::Nothing }
+    }
+
+    /// From now on changes are because of the instruction that `cpu` is at, or of something else before it.
+    pub fn set_origin(&mut self, cpu: &Cpu, world: &World, outside: bool) {
+        self.origin = Rc::new(Origin::of(cpu, world, outside));
+        self.about = About::Nothing;
+    }
+
+    /// From now on they are about this.
+    pub fn set_about(&mut self, about: About) {
+        self.about = about;
+    }
+
+    pub(super) fn note(&mut self, root: Root, at: Linear, change: Change, leaf: Leaf) {
+        if !self.pages.contains(&at.page_number()) {
+            return;
+        }
+        let about = match change {
+            Change::Filled | Change::Refilled | Change::Downgraded | Change::Synced => self.about,
+            _ => About::Nothing,
+        };
+        let noted = Noted { root, at: at.page(), change, leaf, about, origin: Rc::clone(&self.origin) };
+        let notes = self.last.entry((root, at.page_number())).or_default();
+        if notes.len() == KEPT {
+            notes.pop_front();
+        }
+        notes.push_back(noted.clone());
+        if let Some(log) = &mut self.log {
+            log.push(noted);
+        }
+    }
+
+    /// `root` is another address space from now on: what happened in the one before is no part of its story.
+    pub(super) fn begin(&mut self, root: Root) {
+        self.last.retain(|(r, _), _| *r != root);
+    }
+
+    /// The last changes of the page of `at`, the oldest first.
+    pub fn of(&self, root: Root, at: Linear) -> impl Iterator<Item = &Noted> {
+        self.last.get(&(root, at.page_number())).into_iter().flatten()
+    }
+
+    /// The changes in their order since this was last asked.
+    pub fn take_log(&mut self) -> Vec<Noted> {
+        self.log.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+}
