@@ -299,3 +299,22 @@ fn every_dependency_says_what_it_is_for() {
     }
     assert_none(wrong, "a comment above a dependency says what it is for");
 }
+
+#[test]
+fn the_book_shows_code_that_is_there() {
+    let (mut wrong, mut seen) = (Vec::new(), 0);
+    for chapter in fs::read_dir(root().join("book/src")).expect("the book").flatten() {
+        let text = fs::read_to_string(chapter.path()).expect("a chapter");
+        for include in text.split("{{#include ").skip(1).filter_map(|rest| rest.split("}}").next()) {
+            seen += 1;
+            let (file, anchor) = include.split_once(':').unwrap_or((include, ""));
+            let source = fs::read_to_string(root().join("book/src").join(file)).unwrap_or_default();
+            let has = |mark: &str| source.lines().any(|l| l.trim() == format!("// {mark}: {anchor}"));
+            if !has("ANCHOR") || !has("ANCHOR_END") {
+                wrong.push(format!("{}: {include}", chapter.path().display()));
+            }
+        }
+    }
+    assert!(seen > 0, "the scan finds includes at all");
+    assert_none(wrong, "each include of the book names an anchor of a source file");
+}

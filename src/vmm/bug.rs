@@ -23,6 +23,8 @@ pub(super) enum Bug {
     StalePointers,
     /// A write to a PAE page table is taken for one to entries of 32 bits.
     HalfEntries,
+    /// A translation for which room had to be made is not noted anew with the policy.
+    ForgetRefilling,
     /// The real TLB keeps what the shadow took away.
     StaleTlb,
     /// A write to the guest's GDT does not reach its shadow.

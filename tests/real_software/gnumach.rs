@@ -5,7 +5,7 @@ use super::pc::{Lab, Parts, in_order};
 use std::path::PathBuf;
 use std::process::Command;
 
-const MACH: &str = "gnumach-image-1.8-486:i386";
+pub(crate) const MACH: &str = "gnumach-image-1.8-486:i386";
 
 /// The kernel, unpacked.
 pub(crate) fn kernel() -> PathBuf {

@@ -4,6 +4,7 @@
 //! on standard error. `SUBRING_FULL=1` runs everything (minutes in a debug build), and then a skip is a failure.
 
 mod cdrom;
+mod compare;
 mod fetch;
 mod gnumach;
 mod grub;

@@ -254,6 +254,10 @@ impl ShadowMmu {
         self.shadow.about(About::Access(access));
         while self.shadow.map(map, root, at, mapping.frame, rights).is_err() {
             self.policy.evict(&mut self.shadow, map, Some(root));
+            // What the policy knew of this translation may have gone with the others.
+            if !bug::on(Bug::ForgetRefilling) {
+                self.policy.filling(&mut self.shadow, map, &fill);
+            }
         }
         Resolution::Filled
     }
