@@ -62,6 +62,9 @@ fn main() {
         Ok(()) => println!("the figure is {}", path.display()),
         Err(e) => eprintln!("cannot write {}: {e}", path.display()),
     }
+    let kept = series[0].2.iter().map(|p| p.1);
+    let (least, most) = (kept.clone().fold(f64::MAX, f64::min), kept.fold(0.0, f64::max));
+    assert!(most < least * 1.02, "a switch among kept shadows costs from {least} to {most} cycles");
 }
 
 /// The cost of a switch among so many, once all of them have been in use.
@@ -69,13 +72,13 @@ fn measure(spaces: u32, coherence: Coherence, shadow_frames: u32) -> Cost {
     let mut m = machine(spaces);
     vmm::trap(&mut m, &vmm::Config { coherence, shadow_frames, ..vmm::Config::default() })
         .expect("a monitor");
-    let switches = 3 * u64::from(spaces).max(200);
     advance(&mut m, u64::from(spaces) * (PER_SWITCH + 2) + 100);
     let before = figures(&m);
     let start = Instant::now();
-    advance(&mut m, switches * PER_SWITCH);
+    advance(&mut m, 3 * u64::from(spaces).max(200) * PER_SWITCH);
     let host = start.elapsed();
     let after = figures(&m);
+    let switches = after[3] - before[3];
     let each = |n: usize| (after[n] - before[n]) as f64 / switches as f64;
     Cost {
         exits: each(0),
@@ -85,11 +88,11 @@ fn measure(spaces: u32, coherence: Coherence, shadow_frames: u32) -> Cost {
     }
 }
 
-/// Exits, hidden page faults, modelled cycles so far.
-fn figures(m: &Machine) -> [u64; 3] {
+/// Exits, hidden page faults, modelled cycles, switches so far.
+fn figures(m: &Machine) -> [u64; 4] {
     let t: &Trap = m.monitor().expect("a monitor");
     let cycles = Costs::default().total(t);
-    [t.exits.total(), t.exits.of(Cause::HiddenPageFault), cycles]
+    [t.exits.total(), t.exits.of(Cause::HiddenPageFault), cycles, t.mmu.shadow.counts.switches]
 }
 
 fn advance(m: &mut Machine, instructions: u64) {

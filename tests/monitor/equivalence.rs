@@ -19,15 +19,18 @@ pub(super) fn cases(default: u32) -> u32 {
     std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(default)
 }
 
-/// A runner whose cases are the same in every run.
+/// A runner whose cases are the same in every run. `SUBRING_SHARD` gives others, so that many cases can be split over runs.
 pub(super) fn runner(default: u32) -> TestRunner {
+    let shard = std::env::var("SUBRING_SHARD").ok().and_then(|n| n.parse::<u32>().ok()).unwrap_or(0);
+    let mut seed = [7; 32];
+    seed[..4].iter_mut().zip(shard.to_le_bytes()).for_each(|(byte, n)| *byte ^= n);
     let config = Config {
         cases: cases(default),
         failure_persistence: None,
         max_shrink_iters: 3000,
         ..Config::default()
     };
-    TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]))
+    TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &seed))
 }
 
 /// Runs random guests in `cell`; each parts from the bare machine at a sensitive unprivileged instruction, or not
