@@ -48,5 +48,6 @@ impl std::fmt::Display for Printed {
 pub(crate) fn folder() -> PathBuf {
     let test = std::env::current_exe().unwrap_or_default();
     // target/debug/deps/test
-    test.ancestors().nth(3).unwrap_or(Path::new(".")).join("tmp/kernels")
+    let target = test.ancestors().nth(3).filter(|folder| folder.join("CACHEDIR.TAG").exists());
+    target.map_or_else(std::env::temp_dir, Path::to_owned).join("tmp/kernels")
 }
