@@ -1,6 +1,7 @@
 //! The host-CPU oracle: the processor this runs on judges our interpreter, one generated instruction at a time.
 //!
-//! `cargo test --test host_oracle` runs 2,000 cases of every form; `SUBRING_ORACLE_CASES` sets another number.
+//! `cargo test --test host_oracle` runs 2,000 cases of every form, and one in four of them in translated code, too;
+//! `SUBRING_ORACLE_CASES` sets another number, `SUBRING_FULL=1` translates all.
 //! Arguments choose forms whose names contain them; `--list` names all forms; `--survey` prints how the host leaves
 //! undefined flags. Seeds are fixed: the same number of cases is always the same cases. Forms are dealt out to one
 //! process per host processor, since each [`host::HostCpu`] owns fixed addresses and the signal handlers.

@@ -3,7 +3,7 @@
 //! frame they pushed is taken back.
 
 use super::case::*;
-use subring::addr::{Linear, PAGE_SIZE};
+use subring::addr::{GuestPhys, Linear, PAGE_SIZE};
 use subring::bus::Width;
 use subring::cpu::segment::attr;
 use subring::cpu::{Cpu, Cr0, Eflags, Fault as Raised, Segment, TableReg, Word, gpr};
@@ -11,6 +11,8 @@ use subring::decode::{Decoded, Rep, SegReg, decode};
 use subring::exec::Env;
 use subring::exec::fpu::image::{self, Format};
 use subring::exec::ops::bind;
+use subring::interp::{CodeEnv, Stop};
+use subring::translate::{Left, Translator, plan::Identity};
 
 /// Where the supervisor's pages lie: the descriptor tables, the task-state segment, the stack of CPL 0.
 const GDT: u32 = 0x1_2000;
@@ -25,6 +27,10 @@ const GATES: u32 = 0x8000_0000;
 /// Memory with the page rights of `case.rs`, and ports that user mode never reaches.
 struct Pages {
     bytes: Vec<u8>,
+    /// Of all code: moves on with each case.
+    generation: u32,
+    /// Code was changed, and nobody has looked since.
+    code_changed: bool,
 }
 
 impl Pages {
@@ -90,6 +96,56 @@ impl Env for Pages {
     fn invalidate_page(&mut self, _: Linear) {}
 }
 
+/// Linear addresses are physical ones, and there are no chips.
+impl CodeEnv for Pages {
+    fn fetch_address(&mut self, cpu: &Cpu, at: Linear) -> Result<GuestPhys, Raised> {
+        self.check(at.0, 1, cpu.user, false)?;
+        Ok(GuestPhys(at.0))
+    }
+
+    fn fetch_epoch(&self) -> u32 {
+        1
+    }
+
+    fn read_code(&mut self, _: &Cpu, at: GuestPhys, buf: &mut [u8]) {
+        buf.copy_from_slice(&self.bytes[at.0 as usize..at.0 as usize + buf.len()]);
+    }
+
+    fn mark_code(&mut self, _: GuestPhys, _: u32) -> bool {
+        true
+    }
+
+    fn generation(&self, _: GuestPhys) -> u32 {
+        self.generation
+    }
+
+    fn clear_code_changed(&mut self) {
+        self.code_changed = false;
+    }
+
+    fn wants_attention(&self, _: &Cpu) -> bool {
+        self.code_changed
+    }
+
+    fn take_chips_touched(&mut self) -> bool {
+        false
+    }
+
+    fn interrupt_requested(&self) -> bool {
+        false
+    }
+
+    fn check_each_access(&mut self, _: bool) {}
+
+    fn take_break_hits(&mut self) -> u32 {
+        0
+    }
+
+    fn map_epoch(&self) -> u32 {
+        1
+    }
+}
+
 /// A code or data descriptor with base 0.
 fn descriptor(limit: u32, attr: u16) -> u64 {
     let limit = if attr & attr::GRANULAR != 0 { limit >> 12 } else { limit };
@@ -102,16 +158,22 @@ fn descriptor(limit: u32, attr: u16) -> u64 {
 const FLAT_CODE: u16 = attr::GRANULAR | attr::BIG | 0xfb;
 const FLAT_DATA: u16 = attr::GRANULAR | attr::BIG | 0xf3;
 
-/// Our interpreter on the machine of `case.rs`.
+/// NOPs behind a translated instruction.
+const BEHIND: usize = 16;
+
+/// Our semantics on the machine of `case.rs`: by themselves, or in translated code.
 pub struct Ours {
     start: Cpu,
     pages: Pages,
     background: Vec<u8>,
+    translator: Option<Translator<Pages>>,
 }
 
 impl Ours {
-    fn new() -> Self {
-        let mut pages = Pages { bytes: (0..TOP).map(background).collect() };
+    /// With instructions run by themselves, or through the translator.
+    pub fn new(translated: bool) -> Self {
+        let mut pages =
+            Pages { bytes: (0..TOP).map(background).collect(), generation: 1, code_changed: false };
         pages.bytes.resize(END as usize, 0);
         let ring0 = |attr: u16| descriptor(!0, attr & !0x60);
         let gdt =
@@ -131,7 +193,44 @@ impl Ours {
             pages.put(IDT + 8 * vector + 4, &(target & 0xffff_0000 | kind).to_le_bytes());
         }
         let background = pages.bytes.clone();
-        Ours { start: start_state(), pages, background }
+        let translator = translated.then(|| {
+            let mut translator = Translator::default();
+            // Units of one instruction, dropped now and then for lack of room.
+            (translator.limits.unit, translator.limits.fragments) = (1, 1 << 16);
+            translator
+        });
+        Ours { start: start_state(), pages, background, translator }
+    }
+
+    /// How often units ran.
+    pub fn units(&self) -> u64 {
+        self.translator.as_ref().map_or(0, |t| t.runs().units)
+    }
+
+    /// Runs the instruction in translated code until it is complete or faults.
+    fn execute_translated(&mut self, cpu: &mut Cpu, case: &Case) -> Result<(), Raised> {
+        let Some(translator) = &mut self.translator else { return Ok(()) };
+        let repeats = match decode(&case.code, case.mode == Mode::Code32) {
+            Decoded::Insn(insn) => insn.rep != Rep::Once,
+            Decoded::Truncated | Decoded::TooLong => false,
+        };
+        let at = cpu.eip;
+        self.pages.put(at, &case.code);
+        self.pages.put(at + case.code.len() as u32, &[0x90; BEHIND]);
+        self.pages.generation += 1;
+        self.pages.code_changed = true;
+        let ended = loop {
+            let until = cpu.now + 1;
+            match translator.run(cpu, &mut self.pages, &mut Identity, until) {
+                Left::Stop(Stop::Budget) if repeats && cpu.eip == at => {}
+                Left::Stop(Stop::Budget) => break Ok(()),
+                Left::Stop(Stop::Fault(fault)) => break Err(fault),
+                left => unreachable!("nothing else is to be looked at: {left:?}"),
+            }
+        };
+        let range = at as usize..at as usize + case.code.len() + BEHIND;
+        self.pages.bytes[range.clone()].copy_from_slice(&self.background[range]);
+        ended
     }
 
     /// Decodes and executes the instruction until it is complete or faults.
@@ -205,7 +304,10 @@ impl Subject for Ours {
         cpu.set_eflags(Eflags::from_bits_truncate(case.eflags));
         let format = Format { wide: true, protected: true };
         image::load_state(&mut cpu.fpu, &case.fpu, format);
-        let result = self.execute(&mut cpu, case);
+        let result = match self.translator {
+            Some(_) => self.execute_translated(&mut cpu, case),
+            None => self.execute(&mut cpu, case),
+        };
         out.fpu = if case.fpu.is_empty() { Vec::new() } else { image::state(&cpu.fpu, format) };
         out.regs.copy_from_slice(&cpu.regs[..8]);
         out.eip = cpu.eip;
@@ -230,9 +332,4 @@ impl Subject for Ours {
             self.pages.bytes[range.clone()].copy_from_slice(&self.background[range]);
         }
     }
-}
-
-/// The subject under test.
-pub fn subject() -> Option<Box<dyn Subject>> {
-    Some(Box::new(Ours::new()))
 }

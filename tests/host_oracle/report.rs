@@ -6,8 +6,9 @@ use super::compare::{compare, describe, flag_names};
 use super::forms::{Form, LEFT_OUT, all};
 use super::generate::draw;
 use super::host::HostCpu;
+use super::known;
+use super::ours::Ours;
 use super::rng::Rng;
-use super::{known, ours};
 use std::collections::BTreeMap;
 use std::process::{Child, Command, ExitCode, Stdio};
 
@@ -42,34 +43,41 @@ fn wanted() -> u32 {
     std::env::var("SUBRING_ORACLE_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(2000)
 }
 
+/// Of how many cases one runs through the translator, too: all of them with `SUBRING_FULL=1`.
+fn translated_one_in() -> u32 {
+    if std::env::var_os("SUBRING_FULL").is_some_and(|v| v == "1") { 1 } else { 4 }
+}
+
+/// Who is judged.
+struct Judged {
+    /// Semantics by themselves.
+    plain: Ours,
+    /// In translated code.
+    translated: Ours,
+    /// Cases that ran there.
+    cases: u64,
+}
+
 /// Runs one form on both sides.
-fn run_form(form: &Form, host: &mut HostCpu, ours: &mut Option<Box<dyn Subject>>) -> Tally {
+fn run_form(form: &Form, host: &mut HostCpu, ours: &mut Judged) -> Tally {
+    let one_in = translated_one_in();
     let mut rng = Rng::new(seed(&form.name));
     let (mut tally, mut case) = (Tally::default(), Case::default());
     let (mut theirs, mut mine) = (Outcome::default(), Outcome::default());
     tally.cases = if form.faults { wanted().div_ceil(10) } else { wanted() };
-    for _ in 0..tally.cases {
+    for n in 0..tally.cases {
         draw(form.mode, form.size, &form.build, &mut rng, &mut case);
         host.run(&case, &mut theirs);
-        match ours {
-            Some(subject) => subject.run(&case, &mut mine),
-            None => host.run(&case, &mut mine),
-        }
         tally.faults += u32::from(theirs.fault.is_some());
-        let mut verdict = compare(&case, &theirs, &mine);
-        if !verdict.agrees && !case.fpu.is_empty() {
-            // Another process may have had the processor in between, after which AMD's have lost the x87's pointers.
-            host.run(&case, &mut theirs);
-            verdict = compare(&case, &theirs, &mine);
-        }
-        tally.ulps = tally.ulps.max(verdict.ulps);
-        if verdict.undefined != 0 {
-            *tally.undefined.entry((case.class, verdict.undefined)).or_default() += 1;
-        }
-        if !verdict.agrees {
-            tally.failures += 1;
-            if tally.failures <= SHOWN {
-                eprintln!("{}", describe(&form.name, &case, &theirs, &mine));
+        ours.plain.run(&case, &mut mine);
+        judge(form, &case, host, (&mut theirs, &mine), &mut tally);
+        if n % one_in == 0 {
+            ours.cases += 1;
+            ours.translated.run(&case, &mut mine);
+            let before = tally.failures;
+            judge(form, &case, host, (&mut theirs, &mine), &mut tally);
+            if tally.failures != before && tally.failures <= SHOWN {
+                eprintln!("    (that was in translated code)");
             }
         }
     }
@@ -78,6 +86,32 @@ fn run_form(form: &Form, host: &mut HostCpu, ours: &mut Option<Box<dyn Subject>>
         tally.failures += 1;
     }
     tally
+}
+
+/// Compares what the host made of `case` with what one of ours did.
+fn judge(
+    form: &Form,
+    case: &Case,
+    host: &mut HostCpu,
+    (theirs, mine): (&mut Outcome, &Outcome),
+    tally: &mut Tally,
+) {
+    let mut verdict = compare(case, theirs, mine);
+    if !verdict.agrees && !case.fpu.is_empty() {
+        // Another process may have had the processor in between, after which AMD's have lost the x87's pointers.
+        host.run(case, theirs);
+        verdict = compare(case, theirs, mine);
+    }
+    tally.ulps = tally.ulps.max(verdict.ulps);
+    if verdict.undefined != 0 {
+        *tally.undefined.entry((case.class, verdict.undefined)).or_default() += 1;
+    }
+    if !verdict.agrees {
+        tally.failures += 1;
+        if tally.failures <= SHOWN {
+            eprintln!("{}", describe(&form.name, case, theirs, mine));
+        }
+    }
 }
 
 /// Runs the forms of shard `k/n` and prints a line for each.
@@ -96,15 +130,12 @@ pub fn run_shard(shard: &str, filters: &[String]) -> ExitCode {
     }
     known::check(&mut host, no_sixteen.is_none());
     known::check_comparison();
-    let mut subject = ours::subject();
-    if subject.is_none() {
-        println!("SELF");
-    }
+    let mut judged = Judged { plain: Ours::new(false), translated: Ours::new(true), cases: 0 };
     let forms = all(no_sixteen.is_none());
     let chosen =
         forms.iter().filter(|f| filters.is_empty() || filters.iter().any(|x| f.name.contains(x.as_str())));
     for form in chosen.skip(k).step_by(n) {
-        let tally = run_form(form, &mut host, &mut subject);
+        let tally = run_form(form, &mut host, &mut judged);
         println!("FORM {} {} {} {}", tally.cases, tally.faults, tally.failures, form.name);
         if tally.ulps != 0 {
             println!("ULPS {}: {} at most", form.name, tally.ulps);
@@ -113,6 +144,7 @@ pub fn run_shard(shard: &str, filters: &[String]) -> ExitCode {
             println!("UNDEFINED {}: {} in {count} cases {}", form.name, flag_names(flags), class);
         }
     }
+    println!("TRANSLATED {} {}", judged.cases, judged.translated.units());
     ExitCode::SUCCESS
 }
 
@@ -125,6 +157,9 @@ struct Summary {
     failed: Vec<String>,
     undefined: Vec<String>,
     ulps: Vec<String>,
+    /// Cases that ran through the translator, too, and units that did.
+    translated: u64,
+    units: u64,
     notes: Vec<String>,
 }
 
@@ -135,13 +170,17 @@ impl Summary {
             "FORM" => self.take_form(rest),
             "UNDEFINED" => self.undefined.push(rest.into()),
             "ULPS" => self.ulps.push(rest.into()),
-            "SELF" => self
-                .notes
-                .push("the host was compared with itself: the crate has no interpreter to judge".into()),
+            "TRANSLATED" => self.take_translated(rest),
             "NO16" => self.notes.push(format!("*** 16-bit code LEFT OUT on this host: {rest} ***")),
             "SKIP" => self.notes.push(format!("*** SKIPPED: {rest}. Nothing was compared. ***")),
             _ => println!("{line}"),
         }
+    }
+
+    fn take_translated(&mut self, line: &str) {
+        let (cases, units) = line.split_once(' ').unwrap_or_default();
+        self.translated += cases.parse::<u64>().unwrap_or(0);
+        self.units += units.parse::<u64>().unwrap_or(0);
     }
 
     fn take_form(&mut self, line: &str) {
@@ -158,6 +197,9 @@ impl Summary {
     }
 
     fn print(mut self) -> ExitCode {
+        if self.units < self.translated / 2 {
+            self.failed.push(format!("of {} cases, units ran {} times only", self.translated, self.units));
+        }
         self.notes.sort();
         self.notes.dedup();
         self.failed.sort();
@@ -178,6 +220,10 @@ impl Summary {
         println!(
             "host oracle: {forms} forms, {cases} cases ({faults} faults), {} forms failed",
             self.failed.len()
+        );
+        println!(
+            "through the translator, too: {} of these cases, in {} runs of units",
+            self.translated, self.units
         );
         if self.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
