@@ -4,9 +4,11 @@
 use super::board::{self, Bare};
 use super::compare_report::{self as report, Row, Table, Verdict};
 use super::monitor::MonitorArgs;
+use super::rules::Finding;
 use super::run::Run;
 use super::session::{self, Ending, Spec, Wishes};
 use super::terminal::Console;
+use crate::addr::Linear;
 use crate::error::{Error, Result};
 use crate::lab::guest::Guest;
 use crate::lab::{lockstep, state};
@@ -39,11 +41,26 @@ pub struct Command {
     csv: bool,
 }
 
-/// What is compared with the bare machine.
-fn variants(base: vmm::Config) -> impl Iterator<Item = vmm::Config> {
-    [Strategy::Trap, Strategy::Bt].into_iter().flat_map(move |strategy| {
-        [Coherence::Trace, Coherence::Vtlb].map(|coherence| vmm::Config { strategy, coherence, ..base })
-    })
+/// What is compared with the bare machine. Without a rule: binary translation with all of them, and then without it.
+fn variants(base: vmm::Config) -> Vec<vmm::Config> {
+    let strategies = match base.without {
+        Some(_) => vec![(Strategy::Bt, None), (Strategy::Bt, base.without)],
+        None => vec![(Strategy::Trap, None), (Strategy::Bt, None)],
+    };
+    let of = |coherence| {
+        strategies.iter().map(move |&(strategy, without)| vmm::Config {
+            strategy,
+            coherence,
+            without,
+            ..base
+        })
+    };
+    let mut all: Vec<_> = [Coherence::Trace, Coherence::Vtlb].into_iter().flat_map(of).collect();
+    // With and without stand together; else the strategies do.
+    if base.without.is_none() {
+        all.sort_by_key(|config| config.strategy == Strategy::Bt);
+    }
+    all
 }
 
 /// The bare machine's run, which the others are held against.
@@ -64,7 +81,7 @@ impl Command {
         let (reference, row) = self.reference(&costs)?;
         let mut rows = vec![row];
         let mut interrupted = reference.ending == Ending::Interrupted;
-        for config in variants(self.run.monitor.monitor()).filter(|c| self.is_wanted(c)) {
+        for config in variants(self.run.monitor.monitor()).into_iter().filter(|c| self.is_wanted(c)) {
             if interrupted {
                 break;
             }
@@ -73,7 +90,8 @@ impl Command {
                 None => interrupted = true,
             }
         }
-        let table = Table { guest: self.run.name(), rows, interrupted };
+        let findings = self.findings(&rows);
+        let table = Table { guest: self.run.name(), rows, findings, interrupted };
         let text = if self.run.json {
             report::json(&table)
         } else if self.csv {
@@ -83,6 +101,22 @@ impl Command {
         };
         super::out(text.as_bytes())?;
         Ok(if interrupted { 130 } else { 0 })
+    }
+
+    /// Whether the rules are to be listed, and nothing else.
+    pub(super) fn lists_rules(&self) -> bool {
+        self.run.monitor.list_rules
+    }
+
+    /// What the missing rule broke, by coherence: each row without it comes after the one with all.
+    fn findings(&self, rows: &[Row]) -> Vec<Finding> {
+        let symbols = self.spec(None).map(|spec| spec.plan.symbols).unwrap_or_default();
+        let place = |at: Linear| match crate::load::symbol_at(&symbols, at.0) {
+            Some(name) => format!("{at} ({name})"),
+            None => at.to_string(),
+        };
+        let pairs = rows.windows(2).filter_map(|pair| Some((pair[1].without?, pair)));
+        pairs.map(|(rule, pair)| Finding::of(rule, &pair[0], &pair[1], place)).collect()
     }
 
     /// Whether `--strategy` and `--coherence` let this variant in.
@@ -100,22 +134,8 @@ impl Command {
             ));
         }
         strategy::mmu_for(Strategy::Trap, run.monitor.mmu())?;
-        let unfit = [
-            ("--gdb", run.gdb.is_some()),
-            ("--record", run.record.is_some()),
-            ("--replay", run.replay.is_some()),
-            ("--restore", run.restore.is_some()),
-            ("--trace", run.trace.is_some()),
-            ("--dump-state", run.dump_state.is_some()),
-            ("--dump-memory", !run.dump_memory.is_empty()),
-            ("--dump-screen", run.dump_screen),
-        ];
-        match unfit.iter().find(|(_, given)| *given) {
-            Some((name, _)) => Err(Error::Usage(format!(
-                "{name} is for one run, and `compare` does several: give it to `subring run`"
-            ))),
-            None => Ok(()),
-        }
+        run.monitor.check_rule()?;
+        refuse_unfit(run, "is for one run, and `compare` does several: give it to `subring run`")
     }
 
     /// What each machine is built from. Nothing is written to an image: each machine must find them as they are.
@@ -144,6 +164,7 @@ impl Command {
         let row = Row {
             strategy: Strategy::Bare,
             coherence: None,
+            without: None,
             verdict: Verdict::Reference(end.ending.sentence()),
             retired: end.retired,
             cycles: end.retired.saturating_mul(costs.instruction),
@@ -199,6 +220,7 @@ impl Command {
         Ok(Some(Row {
             strategy: config.strategy,
             coherence: Some(config.coherence),
+            without: config.without,
             verdict,
             retired,
             cycles,
@@ -212,6 +234,24 @@ impl Command {
     fn symbol_of(&self, guest: &Guest) -> Option<String> {
         let spec = self.spec(None).ok()?;
         crate::load::symbol_at(&spec.plan.symbols, guest.machine.cpu.eip)
+    }
+}
+
+/// Refuses options of `run` that mean nothing elsewhere.
+pub(super) fn refuse_unfit(run: &Run, why: &str) -> Result<()> {
+    let unfit = [
+        ("--gdb", run.gdb.is_some()),
+        ("--record", run.record.is_some()),
+        ("--replay", run.replay.is_some()),
+        ("--restore", run.restore.is_some()),
+        ("--trace", run.trace.is_some()),
+        ("--dump-state", run.dump_state.is_some()),
+        ("--dump-memory", !run.dump_memory.is_empty()),
+        ("--dump-screen", run.dump_screen),
+    ];
+    match unfit.iter().find(|(_, given)| *given) {
+        Some((name, _)) => Err(Error::Usage(format!("{name} {why}"))),
+        None => Ok(()),
     }
 }
 

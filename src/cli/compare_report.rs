@@ -2,9 +2,13 @@
 //! stand in columns of their own.
 
 use super::report::grouped;
+use super::rules::Finding;
+use crate::addr::Linear;
 use crate::lab::lockstep::Divergence;
+use crate::translate::RuleId;
 use crate::vmm::Trap;
-use crate::vmm::bt::TranslationFigures;
+use crate::vmm::audit::{Audit, Breach};
+use crate::vmm::bt::{TranslationFigures, rules};
 use crate::vmm::exit::{Cause, Exits};
 use crate::vmm::memory::MmuCounts;
 use crate::vmm::strategy::{Coherence, Strategy};
@@ -41,6 +45,7 @@ pub(super) struct Figures {
     /// Frames of shadow page tables, the most at a time.
     frames: usize,
     translation: Option<TranslationFigures>,
+    audit: Option<Audit>,
 }
 
 impl Figures {
@@ -51,6 +56,7 @@ impl Figures {
             mmu: monitor.mmu.shadow.counts.clone(),
             frames: monitor.mmu.shadow.target.frames().1,
             translation: monitor.translation.as_deref().map(TranslationFigures::of),
+            audit: monitor.audit.clone(),
         }
     }
 
@@ -70,6 +76,8 @@ impl Figures {
 pub(super) struct Row {
     pub(super) strategy: Strategy,
     pub(super) coherence: Option<Coherence>,
+    /// The rewriting rule that was not in force.
+    pub(super) without: Option<RuleId>,
     pub(super) verdict: Verdict,
     pub(super) retired: u64,
     pub(super) cycles: u64,
@@ -80,10 +88,33 @@ pub(super) struct Row {
 
 impl Row {
     fn name(&self) -> String {
-        match self.coherence {
-            Some(coherence) => format!("{} shadow/{coherence}", self.strategy),
-            None => format!("{} direct", self.strategy),
+        match (self.coherence, self.without_name()) {
+            (Some(coherence), Some(rule)) => {
+                format!("{} shadow/{coherence} without {rule}", self.strategy)
+            }
+            (Some(coherence), None) => format!("{} shadow/{coherence}", self.strategy),
+            (None, _) => format!("{} direct", self.strategy),
         }
+    }
+
+    fn without_name(&self) -> Option<&'static str> {
+        self.without.map(|id| rules::by_id(id).name)
+    }
+
+    /// What the guest got at, and where it was.
+    pub(super) fn breach(&self) -> Option<(Breach, Linear)> {
+        self.monitor.as_ref()?.audit.as_ref()?.first
+    }
+
+    /// Exits by cause and place.
+    pub(super) fn sites(&self) -> impl Iterator<Item = ((Cause, u32), u64)> + '_ {
+        self.monitor.iter().flat_map(|m| m.exits.by_site.iter().map(|(site, n)| (*site, *n)))
+    }
+
+    /// Of these, those of one.
+    pub(super) fn at_site(&self, cause: Cause, at: u32) -> u64 {
+        let exits = self.monitor.as_ref().map(|m| &m.exits);
+        exits.and_then(|exits| exits.by_site.get(&(cause, at)).copied()).unwrap_or(0)
     }
 
     fn outcome(&self) -> &'static str {
@@ -114,7 +145,7 @@ impl Row {
         if self.retired == 0 { 100.0 } else { 100.0 * n as f64 / self.retired as f64 }
     }
 
-    fn translation(&self) -> Option<&TranslationFigures> {
+    pub(super) fn translation(&self) -> Option<&TranslationFigures> {
         self.monitor.as_ref()?.translation.as_ref()
     }
 
@@ -122,11 +153,11 @@ impl Row {
         self.translation().map_or(0, TranslationFigures::all_callouts)
     }
 
-    fn exits(&self) -> u64 {
+    pub(super) fn exits(&self) -> u64 {
         self.monitor.as_ref().map_or(0, |m| m.exits.total())
     }
 
-    fn of(&self, cause: Cause) -> u64 {
+    pub(super) fn of(&self, cause: Cause) -> u64 {
         self.monitor.as_ref().map_or(0, |m| m.exits.of(cause))
     }
 
@@ -143,6 +174,8 @@ impl Row {
 pub(super) struct Table {
     pub(super) guest: String,
     pub(super) rows: Vec<Row>,
+    /// What a missing rule broke, for each row without it.
+    pub(super) findings: Vec<Finding>,
     /// Not all rows are there: a signal came.
     pub(super) interrupted: bool,
 }
@@ -203,6 +236,9 @@ pub(super) fn text(table: &Table, all_exits: bool) -> String {
     for row in &table.rows {
         about(&mut out, row, all_exits);
     }
+    for finding in &table.findings {
+        let _ = writeln!(out, "\n{}", finding.sentence());
+    }
     if table.interrupted {
         let _ = writeln!(out, "\ninterrupted: the rows above are those that were finished");
     }
@@ -228,6 +264,16 @@ fn about(out: &mut String, row: &Row, all_exits: bool) {
     }
     if let Some(t) = &figures.translation {
         translation(out, t);
+    }
+    if let Some(audit) = &figures.audit {
+        let _ = match audit.first {
+            Some((breach, at)) => writeln!(out, "  audited: the guest got at {}, near {at}", breach.name()),
+            None => writeln!(
+                out,
+                "  audited: in {} entries it got at nothing of the monitor's",
+                grouped(audit.entries)
+            ),
+        };
     }
     if all_exits {
         sites(out, figures);
@@ -313,7 +359,7 @@ pub(super) fn csv(table: &Table) -> String {
     let mut out = String::from(
         "guest,strategy,mmu,coherence,outcome,instructions,direct_percent,exits,exits_per_1000,hidden_page_faults,\
          true_page_faults,trace_hits,modelled_cycles,slowdown,host_seconds,diverged_after,diverged_at,translated_percent,callouts,units,ident_percent,\
-         chained_percent,indirect_hit_percent,expansion,units_dropped",
+         chained_percent,indirect_hit_percent,expansion,units_dropped,without_rule",
     );
     for cause in Cause::ALL {
         let _ = write!(out, ",{}", cause.name());
@@ -360,6 +406,7 @@ pub(super) fn csv(table: &Table) -> String {
             }
             None => out.push_str(",,,,,,,,"),
         }
+        let _ = write!(out, ",{}", row.without_name().unwrap_or_default());
         for cause in Cause::ALL {
             let _ = write!(out, ",{}", row.of(cause));
         }
@@ -380,7 +427,10 @@ fn quoted(field: &str) -> String {
 /// One object. It holds no host time: the same guest gives the same bytes.
 pub(super) fn json(table: &Table) -> String {
     let rows: Vec<_> = table.rows.iter().map(row_json).collect();
-    let object = json!({ "guest": table.guest, "interrupted": table.interrupted, "rows": rows });
+    let mut object = json!({ "guest": table.guest, "interrupted": table.interrupted, "rows": rows });
+    if !table.findings.is_empty() {
+        object["without_rule"] = json!(table.findings);
+    }
     format!("{object}\n")
 }
 
@@ -396,6 +446,7 @@ fn row_json(row: &Row) -> Value {
         "strategy": row.strategy,
         "mmu": if row.coherence.is_some() { "shadow" } else { "direct" },
         "coherence": row.coherence,
+        "without_rule": row.without_name(),
         "outcome": row.outcome(),
         "instructions": row.retired,
         "direct": row.monitor.as_ref().map_or(row.retired, |m| m.counts.direct),

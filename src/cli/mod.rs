@@ -15,6 +15,7 @@ pub mod keys;
 mod mmu;
 pub mod monitor;
 pub mod report;
+mod rules;
 pub mod run;
 pub mod screen;
 pub mod session;
@@ -23,6 +24,8 @@ pub mod tap;
 pub mod terminal;
 pub mod theorem;
 mod trace;
+pub mod translate;
+mod translate_report;
 
 use crate::error::Error;
 use clap::{Parser, Subcommand};
@@ -61,6 +64,8 @@ enum Command {
     Compare(Box<compare::Command>),
     /// Show guest page tables, shadow page tables and the TLB side by side, and who changed what
     Mmu(Box<mmu::Command>),
+    /// Run a guest under binary translation, and show what became of its code
+    Translate(Box<translate::Command>),
     /// Run a guest to a point and save the machine, for `run --restore`
     Snapshot(Box<snapshot::Command>),
     /// List the built-in guests
@@ -81,7 +86,15 @@ pub fn main(args: impl IntoIterator<Item = OsString>, build: &session::Build) ->
             return ExitCode::from(e.exit_code() as u8);
         }
     };
+    let lists_rules = match &cli.command {
+        Some(Command::Run(args)) => args.monitor.list_rules,
+        Some(Command::Compare(args)) => args.lists_rules(),
+        Some(Command::Snapshot(args)) => args.lists_rules(),
+        Some(Command::Translate(args)) => args.lists_rules(),
+        _ => false,
+    };
     let result = match cli.command {
+        _ if lists_rules => out(rules::list().as_bytes()).map(|()| 0),
         None => demo::run(build),
         Some(Command::Guests) => guests::run(),
         Some(Command::Theorem(args)) => args.run(),
@@ -90,6 +103,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, build: &session::Build) ->
         Some(Command::Compare(args)) => args.run(),
         Some(Command::Mmu(args)) => args.run(),
         Some(Command::Snapshot(args)) => args.run(build),
+        Some(Command::Translate(args)) => args.run(),
     };
     match result {
         Ok(status) => ExitCode::from(status),

@@ -1,7 +1,8 @@
 //! The options that put a guest under a monitor, for every command that runs one.
 
-use super::args;
+use super::{args, rules};
 use crate::error::{Error, Result};
+use crate::translate::RuleId;
 use crate::vmm;
 use crate::vmm::strategy::{self, Coherence, Mmu, Strategy};
 use clap::{Args, ValueEnum};
@@ -28,6 +29,12 @@ pub struct MonitorArgs {
     /// Scatters the guest's memory over the machine's in another way [default: 1]
     #[arg(long, value_name = "N")]
     pub frame_seed: Option<u64>,
+    /// Take one rewriting rule of bt's away (see --list-rules), to see what breaks
+    #[arg(long, value_name = "NAME", value_parser = rules::named)]
+    pub without_rule: Option<RuleId>,
+    /// List bt's rewriting rules: what becomes of which instruction in which mode, and why
+    #[arg(long)]
+    pub list_rules: bool,
 }
 
 /// `--strategy`.
@@ -89,6 +96,7 @@ impl MonitorArgs {
                 ("--machine-mem", self.machine_mem.is_some()),
                 ("--shadow-frames", self.shadow_frames.is_some()),
                 ("--frame-seed", self.frame_seed.is_some()),
+                ("--without-rule", self.without_rule.is_some()),
             ];
             return match monitors.iter().find(|(_, given)| *given) {
                 Some((name, _)) => Err(Error::Usage(format!(
@@ -97,7 +105,22 @@ impl MonitorArgs {
                 None => Ok(None),
             };
         }
+        self.check_rule()?;
         Ok(Some(self.monitor()))
+    }
+
+    /// Refuses to take a rule away from trap and emulate, which has none.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] then.
+    pub(super) fn check_rule(&self) -> Result<()> {
+        if self.without_rule.is_some() && self.strategy() == Strategy::Trap {
+            return Err(Error::Usage(
+                "--without-rule takes a rewriting rule away, and trap rewrites nothing: give --strategy bt"
+                    .into(),
+            ));
+        }
+        Ok(())
     }
 
     /// How a monitor is to be set up, whatever the strategy.
@@ -112,6 +135,7 @@ impl MonitorArgs {
             machine_memory: self.machine_mem,
             shadow_frames: self.shadow_frames.unwrap_or(default.shadow_frames),
             seed: self.frame_seed.unwrap_or(default.seed),
+            without: self.without_rule,
         }
     }
 }

@@ -38,7 +38,7 @@ const MAX_FLOPPIES: usize = 2;
 #[command(after_help = super::STATUS_HELP)]
 pub struct Run {
     /// A built-in guest's name, or a file: a flat binary, an ELF or Multiboot kernel, a disk, floppy or CD image
-    #[arg(required_unless_present_any = ["disk", "floppy", "cdrom", "bios", "restore"])]
+    #[arg(required_unless_present_any = ["disk", "floppy", "cdrom", "bios", "restore", "list_rules"])]
     pub guest: Option<PathBuf>,
 
     /// The command line of a Multiboot kernel (after its name) or of a Linux kernel

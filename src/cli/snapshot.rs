@@ -32,6 +32,11 @@ pub struct Command {
 }
 
 impl Command {
+    /// Whether the rewriting rules are to be listed, and nothing else.
+    pub(super) fn lists_rules(&self) -> bool {
+        self.run.monitor.list_rules
+    }
+
     /// The command. Gives the program's exit status.
     pub(super) fn run(&self, build: &Build) -> Result<u8> {
         let mut run = self.run.clone();

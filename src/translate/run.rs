@@ -3,7 +3,7 @@
 
 use super::backend::{Backend, Broken, Why};
 use super::plan::{Flow, Plan, Policy, Tail, Treatment};
-use super::unit::{Key, Link, Record, Runs, Unit, UnitInfo, Why as Dropped};
+use super::unit::{CODE32, Key, Link, Record, Runs, USER, Unit, UnitInfo, Why as Dropped};
 use super::{Left, Translator};
 use crate::addr::GuestPhys;
 use crate::bus::Ticks;
@@ -25,10 +25,6 @@ impl From<Fault> for Next {
         Self::Leave(Left::Stop(Stop::Fault(fault)))
     }
 }
-
-/// Mode bits that are not the policy's.
-const CODE32: u8 = 0x80;
-const USER: u8 = 0x40;
 
 impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
     /// Runs until `limit`, a fault, or a reason to come back.
@@ -206,7 +202,7 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
             Some(n) if self.is_current(n, cpu, env) => n,
             found => {
                 if let Some(n) = found {
-                    self.store.forget(n);
+                    self.store.forget(n, Dropped::Overwritten);
                     self.counts.dropped[Dropped::Overwritten as usize] += 1;
                 }
                 match self.translate(key, cpu, env, policy)? {
@@ -281,6 +277,8 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
             generation: env.generation(key.at),
             code: code[..covered].to_vec(),
             linear: cpu.linear_eip(),
+            eip: cpu.eip,
+            gone: None,
             plan,
         };
         Ok(Some(self.store.insert(unit, record)))
@@ -324,7 +322,7 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
     /// The policy has changed its mind about the instruction at `at`: what was translated from it is translated anew.
     pub fn retranslate(&mut self, at: GuestPhys) {
         for n in self.store.covering(at) {
-            self.store.forget(n);
+            self.store.forget(n, Dropped::Adapted);
             self.counts.dropped[Dropped::Adapted as usize] += 1;
         }
         self.stamp = self.stamp.wrapping_add(1);
@@ -340,6 +338,11 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
     /// Bytes of fragments.
     pub fn fragment_bytes(&self) -> usize {
         self.backend.bytes()
+    }
+
+    /// The unit with this number.
+    pub fn unit(&self, n: u32) -> Option<UnitInfo<'_>> {
+        ((n as usize) < self.store.units.len()).then(|| self.store.info(n))
     }
 
     /// All units since everything was last dropped, in the order of translation.

@@ -16,6 +16,22 @@ pub struct Key {
     pub mode: u8,
 }
 
+/// Bits of a key's mode that are not the policy's: CS.D, and whether fetches are the user's.
+pub(super) const CODE32: u8 = 0x80;
+pub(super) const USER: u8 = 0x40;
+
+impl Key {
+    /// The policy's mode.
+    pub fn policy(self) -> u8 {
+        self.mode & !(CODE32 | USER)
+    }
+
+    /// Whether it is 32-bit code.
+    pub fn code32(self) -> bool {
+        self.mode & CODE32 != 0
+    }
+}
+
 /// A way out: the unit that it led to last.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Link {
@@ -118,6 +134,9 @@ pub(super) struct Record {
     pub(super) code: Vec<u8>,
     /// Where it was translated for the first time.
     pub(super) linear: u32,
+    pub(super) eip: u32,
+    /// Why it is no longer found.
+    pub(super) gone: Option<Why>,
 }
 
 /// A unit as observers see it.
@@ -127,6 +146,8 @@ pub struct UnitInfo<'a> {
     pub number: u32,
     /// Where it was translated for the first time.
     pub linear: u32,
+    /// The same as EIP.
+    pub eip: u32,
     /// What it is found by.
     pub key: Key,
     /// How often it ran.
@@ -137,8 +158,10 @@ pub struct UnitInfo<'a> {
     pub code: &'a [u8],
     /// The units that its ways out are chained to: taken, falling through, and side exits.
     pub links: [Option<u32>; 2 + SIDE_EXITS],
-    /// It is still found: its code has not been translated again.
-    pub current: bool,
+    /// The body's last instruction, a comparison, and the Jcc after it are one operation.
+    pub fused: bool,
+    /// Why it is no longer found, if it is not.
+    pub gone: Option<Why>,
 }
 
 /// Entries of the table of linear addresses; a power of two.
@@ -195,7 +218,8 @@ impl<F, E> Store<F, E> {
     }
 
     /// The unit is no longer found.
-    pub(super) fn forget(&mut self, n: u32) {
+    pub(super) fn forget(&mut self, n: u32, why: Why) {
+        self.records[n as usize].gone = Some(why);
         let key = self.records[n as usize].key;
         if self.index.get(&key) == Some(&n) {
             self.index.remove(&key);
@@ -228,12 +252,14 @@ impl<F, E> Store<F, E> {
         UnitInfo {
             number: n,
             linear: record.linear,
+            eip: record.eip,
             key: record.key,
             runs: unit.runs,
             plan: &record.plan,
             code: &record.code,
             links: unit.links.map(|l| (l.stamp != 0).then_some(l.unit)),
-            current: self.index.get(&record.key) == Some(&n),
+            fused: unit.fused.is_some(),
+            gone: record.gone,
         }
     }
 }

@@ -12,11 +12,12 @@
 //! | `shade`, `descriptors` | real descriptors, and the traced guest tables that they shadow |
 //! | `memory` | the shadow MMU: frames, tables, and the two ways to keep them coherent |
 //! | `exit` | why the monitor was entered |
-//! | `bug`, `seal` | rules that tests can break; whether the guest broke in |
+//! | `bug`, `seal`, `audit` | rules that tests can break; whether the guest broke in |
 //! | `cost` | what exits cost, by a published table |
 //! | `trap` | trap and emulate |
 //! | `bt` | binary translation of what must not run by itself |
 
+pub mod audit;
 pub mod bt;
 mod bug;
 pub mod cost;
@@ -38,6 +39,7 @@ use crate::addr::{MachineAddr, PAGE_SHIFT};
 use crate::error::{Error, Result};
 use crate::machine::Machine;
 use crate::mem::{P2m, Ram};
+use crate::translate::RuleId;
 use descriptors::Descriptors;
 use layout::Frames;
 use memory::{FEWEST_FRAMES, FramePool, PageTables, ShadowMmu};
@@ -57,6 +59,8 @@ pub struct Config {
     pub shadow_frames: u32,
     /// Where frames are: another seed scatters them otherwise.
     pub seed: u64,
+    /// Under binary translation, the one rewriting rule that is not in force. Such a run is audited.
+    pub without: Option<RuleId>,
 }
 
 impl Default for Config {
@@ -67,6 +71,7 @@ impl Default for Config {
             machine_memory: None,
             shadow_frames: 4096,
             seed: 1,
+            without: None,
         }
     }
 }
@@ -86,7 +91,8 @@ pub fn trap(machine: &mut Machine, config: &Config) -> Result<()> {
     let mmu = ShadowMmu::new(tables, config.coherence);
     let mut monitor = Trap::new(mmu, descriptors);
     if config.strategy == Strategy::Bt {
-        monitor.translation = Some(Box::default());
+        monitor.translation = Some(Box::new(bt::Translation::without(config.without)));
+        monitor.audit = config.without.map(|_| audit::Audit::default());
     }
     machine.virtualize(Box::new(monitor), ram, p2m);
     Ok(())

@@ -29,11 +29,7 @@ pub(crate) fn broken() -> u64 {
 pub(super) fn take(ram: &Ram, tables: &PageTables, descriptors: &Descriptors) -> Option<u64> {
     #[cfg(test)]
     if WATCHED.get() {
-        let mut hash = xxhash_rust::xxh3::Xxh3::new();
-        for at in descriptors.frames().iter().copied().chain(tables.table_frames()) {
-            hash.update(ram.page(at));
-        }
-        return Some(hash.digest());
+        return Some(super::audit::digest(ram, tables, descriptors));
     }
     let _ = (ram, tables, descriptors);
     None

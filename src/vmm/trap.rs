@@ -4,6 +4,7 @@
 //!
 //! Sensitive instructions that do not fault run on the real state, and go wrong. That is not repaired here.
 
+use super::audit::{Audit, Before};
 use super::bt::{self, Translation};
 use super::bug::{self, Bug};
 use super::descriptors::Descriptors;
@@ -51,6 +52,8 @@ pub struct Trap {
     pub log: Option<Vec<Exit>>,
     /// The translator of what must not run by itself; without one it does, and goes wrong.
     pub translation: Option<Box<Translation>>,
+    /// Looks whether the guest gets at what is the monitor's, if somebody wants to know.
+    pub audit: Option<Audit>,
     pub(super) v: V,
     pub(super) real: Cpu,
     /// Runs the real processor.
@@ -74,6 +77,7 @@ impl Trap {
             counts: Counts::default(),
             log: None,
             translation: None,
+            audit: None,
             v: V::default(),
             real: Cpu::new(),
             direct: Interp::default(),
@@ -163,15 +167,31 @@ impl Trap {
         }
     }
 
+    /// The guest is about to run.
+    pub(super) fn audit_before(&mut self, world: &World) -> Option<Before> {
+        let (tables, descriptors) = (&self.mmu.shadow.target, &self.descriptors);
+        self.audit.as_mut().map(|audit| audit.before(&self.real, &world.map.ram, tables, descriptors))
+    }
+
+    /// It stopped.
+    pub(super) fn audit_after(&mut self, world: &World, before: Option<&Before>) {
+        if let (Some(audit), Some(before)) = (&mut self.audit, before) {
+            let (tables, descriptors) = (&self.mmu.shadow.target, &self.descriptors);
+            audit.after(before, &self.real, &world.map.ram, tables, descriptors);
+        }
+    }
+
     /// Runs the guest on the real processor until something stops it. `None`: it can go on.
     fn run_direct(&mut self, guest: &mut Cpu, world: &mut World, until: Ticks) -> Option<Stop> {
         self.drop_stale(world);
         let entry = Entry::of(guest);
         let sealed = seal::take(&world.map.ram, &self.mmu.shadow.target, &self.descriptors);
+        let before = self.audit_before(world);
         world.enter_machine();
         let stop = self.direct.run(&mut self.real, world, until);
         world.leave_machine();
         seal::check(sealed, &world.map.ram, &self.mmu.shadow.target, &self.descriptors);
+        self.audit_after(world, before.as_ref());
         self.v.decompose(&self.real, &self.descriptors, guest);
         self.counts.entries += 1;
         self.counts.direct += guest.now - entry.start;

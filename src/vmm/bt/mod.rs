@@ -36,7 +36,12 @@ pub struct Translation {
     pub rules: RuleSet,
     /// Callouts by rule.
     pub callouts: BTreeMap<RuleId, u64>,
+    /// Inline sequences run, by rule.
+    pub inlined: Inlined,
 }
+
+/// A number for each rule.
+pub type Inlined = [u64; rules::RULES.len()];
 
 impl Translation {
     /// With all rules but one.
@@ -72,6 +77,8 @@ pub struct TranslationFigures {
     pub singles: u64,
     /// Callouts by rule.
     pub callouts: BTreeMap<&'static str, u64>,
+    /// Inline sequences run, by rule.
+    pub inlined: BTreeMap<&'static str, u64>,
     /// Units thrown away, by cause.
     pub dropped: BTreeMap<&'static str, u64>,
     /// Units whose page was written to, and whose code was found to be the same.
@@ -85,6 +92,7 @@ impl TranslationFigures {
         let (counts, runs) = (&translator.counts, translator.runs());
         let guest: usize = translator.units().map(|unit| unit.code.len()).sum();
         let callouts = translation.callouts.iter().map(|(id, n)| (rules::by_id(*id).name, *n)).collect();
+        let inlined = rules::RULES.iter().zip(translation.inlined).filter(|(_, n)| *n > 0);
         let dropped = Why::ALL.iter().zip(counts.dropped).filter(|(_, n)| *n > 0);
         Self {
             units: counts.translated,
@@ -99,9 +107,16 @@ impl TranslationFigures {
             entries: counts.entries,
             singles: counts.singles,
             callouts,
+            inlined: inlined.map(|(rule, n)| (rule.name, n)).collect(),
             dropped: dropped.map(|(why, n)| (why.name(), n)).collect(),
             renewed: counts.renewed,
         }
+    }
+
+    /// How often the rule called `name` came into play.
+    pub fn uses(&self, name: &str) -> u64 {
+        let of = |counts: &BTreeMap<&'static str, u64>| counts.get(name).copied().unwrap_or(0);
+        of(&self.callouts) + of(&self.inlined)
     }
 
     /// Callouts, all together.
@@ -137,6 +152,7 @@ pub(super) struct Rewriting<'a> {
     guest: &'a mut Cpu,
     mode: Mode,
     rules: RuleSet,
+    inlined: &'a mut Inlined,
 }
 
 impl Rewriting<'_> {
@@ -163,7 +179,10 @@ impl Policy<World> for Rewriting<'_> {
         env: &mut World,
         insn: &Insn,
     ) -> Result<Flow, Fault> {
-        (rules::by_id(rule).sequence)(self, run, cpu, env, insn)
+        if let Some(n) = self.inlined.get_mut(usize::from(rule.0)) {
+            *n += 1;
+        }
+        (rules::by_id(rule).sequence.run)(self, run, cpu, env, insn)
     }
 }
 
@@ -194,14 +213,17 @@ impl Trap {
         until: Ticks,
     ) -> Option<Stop> {
         self.drop_stale(world);
+        let before = self.audit_before(world);
         let Some(translation) = &mut self.translation else { return None };
         let entry = super::trap::Entry::of(guest);
-        let mut policy = Rewriting { mode: self.v.mode(), rules: translation.rules, guest };
+        let inlined = &mut translation.inlined;
+        let mut policy = Rewriting { mode: self.v.mode(), rules: translation.rules, guest, inlined };
         let sealed = seal::take(&world.map.ram, &self.mmu.shadow.target, &self.descriptors);
         world.enter_machine();
         let left = translation.translator.run(&mut self.real, world, &mut policy, until);
         world.leave_machine();
         seal::check(sealed, &world.map.ram, &self.mmu.shadow.target, &self.descriptors);
+        self.audit_after(world, before.as_ref());
         self.v.decompose(&self.real, &self.descriptors, guest);
         self.counts.entries += 1;
         self.counts.translated += guest.now - entry.start;

@@ -21,7 +21,7 @@ pub struct Rule {
     pub name: &'static str,
     /// Whether it is about this instruction.
     pub applies: fn(&Insn) -> bool,
-    /// What becomes of the instruction, by [`column`].
+    /// What becomes of the instruction, by [`COLUMNS`].
     columns: &'static str,
     /// The inline sequence, where there is one.
     pub(super) sequence: Sequence,
@@ -39,12 +39,17 @@ const fn rule(
     Rule { name, applies, columns, sequence, why }
 }
 
+/// The modes of a rule's columns.
+pub const COLUMNS: [&str; 4] = ["real mode", "virtual-8086 mode", "kernel", "user"];
+/// The column of the guest's kernel.
+pub const KERNEL: u8 = 2;
+
 /// The place of `mode` in a rule's columns, and the translator's number of it.
 pub(super) fn column(mode: Mode) -> u8 {
     match mode {
         Mode::Real => 0,
         Mode::V86 => 1,
-        Mode::Kernel => 2,
+        Mode::Kernel => KERNEL,
         Mode::User => 3,
     }
 }
@@ -74,50 +79,60 @@ fn never(_: &Insn) -> bool {
     false
 }
 
-use sequences::{clts, control, flags, none, selectors, tables, time};
+use sequences::{CLTS, CONTROL, FLAGS, NONE, SELECTORS, TABLES, TIME};
 
 /// All rules. The first one that applies counts.
 #[rustfmt::skip]
 pub const RULES: &[Rule] = &[
     //   name             instructions                             r v k u  sequence    why
-    rule("CLI",           ops!(Cli),                               "iiii", flags,      "IF is virtual"),
-    rule("STI",           ops!(Sti),                               "iiii", flags,      "IF is virtual"),
-    rule("PUSHF",         ops!(Pushf),                             "iiii", flags,      "it would push the real IF and IOPL"),
-    rule("POPF",          ops!(Popf),                              "iiii", flags,      "its writes to IF and IOPL would be dropped without a fault"),
-    rule("SGDT",          ops!(Sgdt),                              "icic", tables,     "it would store the monitor's GDTR"),
-    rule("SIDT",          ops!(Sidt),                              "icic", tables,     "it would store the monitor's IDTR"),
-    rule("SLDT",          ops!(Sldt),                              "--ic", selectors,  "it would show the monitor's LDTR"),
-    rule("STR",           ops!(Str),                               "--ic", selectors,  "it would show the monitor's TR"),
-    rule("SMSW",          smsw_register,                           "icic", control,    "it would show the monitor's CR0"),
-    rule("SMSW-MEMORY",   ops!(Smsw),                              "cccc", none,       "it would store the monitor's CR0"),
-    rule("MOV-FROM-CR",   ops!(MovFromCr),                         "i-i-", control,    "control registers are virtual"),
-    rule("MOV-TO-CR",     ops!(MovToCr | Lmsw),                    "c-c-", none,       "control registers are virtual"),
-    rule("CLTS",          ops!(Clts),                              "i-i-", clts,       "CR0 is virtual"),
-    rule("MOV-FROM-SEG",  from_ring,                               "--i-", selectors,  "the RPL that it reads would be the real ring"),
-    rule("PUSH-SEG",      pushes_ring,                             "--i-", selectors,  "the RPL that it pushes would be the real ring"),
-    rule("LOAD-SEG",      ops!(MovToSeg | PopSeg | LoadFar),       "--c-", none,       "its checks would be against the real ring and the monitor's descriptors"),
-    rule("LAR",           ops!(Lar | Lsl),                         "--cc", none,       "it would ask the monitor's descriptors, at the real ring"),
-    rule("VERR",          ops!(Verr | Verw),                       "--cc", none,       "it would ask the monitor's descriptors, at the real ring"),
-    rule("FAR",           ops!(JmpFar | CallFar | JmpFarMem | CallFarMem | Retf), "--c-", none, "what it pushes and checks would be the real ring"),
-    rule("IRET",          ops!(Iret),                              "cccc", none,       "IF and IOPL are virtual, and the ring that it returns from"),
-    rule("INT",           ops!(Int | Int3 | Into | Int1),          "cccc", none,       "the IDT is the monitor's"),
-    rule("SYSENTER",      ops!(Sysenter | Sysexit),                "c-cc", none,       "the registers that it goes by are virtual"),
-    rule("HLT",           ops!(Hlt),                               "c-c-", none,       "it would stop the real processor"),
-    rule("LGDT",          ops!(Lgdt | Lidt | Lldt | Ltr),          "c-c-", none,       "the table registers are virtual"),
-    rule("INVLPG",        ops!(Invlpg),                            "c-c-", none,       "the TLB is the monitor's"),
-    rule("INVD",          ops!(Invd | Wbinvd),                     "c-c-", none,       "the caches are the machine's"),
-    rule("MOV-DR",        ops!(MovFromDr | MovToDr),               "c-c-", none,       "debug registers are virtual"),
-    rule("MSR",           ops!(Rdmsr | Wrmsr | Rdpmc),             "c-c-", none,       "model-specific registers are virtual"),
-    rule("RDTSC",         ops!(Rdtsc),                             "i-i-", time,       "whether it may be read depends on the real ring"),
-    rule("PORT-IO",       ops!(In | Out | Ins | Outs),             "cccc", none,       "ports are the monitor's"),
-    rule("X87-STATE",     x87_state,                               "--c-", none,       "the CS that it stores would show the real ring"),
-    rule("ADAPTED",       never,                                   "cccc", none,       "the access met a trace or a chip time and again"),
+    rule("CLI",           ops!(Cli),                               "iiii", FLAGS,      "IF is virtual"),
+    rule("STI",           ops!(Sti),                               "iiii", FLAGS,      "IF is virtual"),
+    rule("PUSHF",         ops!(Pushf),                             "iiii", FLAGS,      "it would push the real IF and IOPL"),
+    rule("POPF",          ops!(Popf),                              "iiii", FLAGS,      "its writes to IF and IOPL would be dropped without a fault"),
+    rule("SGDT",          ops!(Sgdt),                              "icic", TABLES,     "it would store the monitor's GDTR"),
+    rule("SIDT",          ops!(Sidt),                              "icic", TABLES,     "it would store the monitor's IDTR"),
+    rule("SLDT",          ops!(Sldt),                              "--ic", SELECTORS,  "it would show the monitor's LDTR"),
+    rule("STR",           ops!(Str),                               "--ic", SELECTORS,  "it would show the monitor's TR"),
+    rule("SMSW",          smsw_register,                           "icic", CONTROL,    "it would show the monitor's CR0"),
+    rule("SMSW-MEMORY",   ops!(Smsw),                              "cccc", NONE,       "it would store the monitor's CR0"),
+    rule("MOV-FROM-CR",   ops!(MovFromCr),                         "i-i-", CONTROL,    "control registers are virtual"),
+    rule("MOV-TO-CR",     ops!(MovToCr | Lmsw),                    "c-c-", NONE,       "control registers are virtual"),
+    rule("CLTS",          ops!(Clts),                              "i-i-", CLTS,       "CR0 is virtual"),
+    rule("MOV-FROM-SEG",  from_ring,                               "--i-", SELECTORS,  "the RPL that it reads would be the real ring"),
+    rule("PUSH-SEG",      pushes_ring,                             "--i-", SELECTORS,  "the RPL that it pushes would be the real ring"),
+    rule("LOAD-SEG",      ops!(MovToSeg | PopSeg | LoadFar),       "--c-", NONE,       "its checks would be against the real ring and the monitor's descriptors"),
+    rule("LAR",           ops!(Lar | Lsl),                         "--cc", NONE,       "it would ask the monitor's descriptors, at the real ring"),
+    rule("VERR",          ops!(Verr | Verw),                       "--cc", NONE,       "it would ask the monitor's descriptors, at the real ring"),
+    rule("FAR",           ops!(JmpFar | CallFar | JmpFarMem | CallFarMem | Retf), "--c-", NONE, "what it pushes and checks would be the real ring"),
+    rule("IRET",          ops!(Iret),                              "cccc", NONE,       "IF and IOPL are virtual, and the ring that it returns from"),
+    rule("INT",           ops!(Int | Int3 | Into | Int1),          "cccc", NONE,       "the IDT is the monitor's"),
+    rule("SYSENTER",      ops!(Sysenter | Sysexit),                "c-cc", NONE,       "the registers that it goes by are virtual"),
+    rule("HLT",           ops!(Hlt),                               "c-c-", NONE,       "it would stop the real processor"),
+    rule("LGDT",          ops!(Lgdt | Lidt | Lldt | Ltr),          "c-c-", NONE,       "the table registers are virtual"),
+    rule("INVLPG",        ops!(Invlpg),                            "c-c-", NONE,       "the TLB is the monitor's"),
+    rule("INVD",          ops!(Invd | Wbinvd),                     "c-c-", NONE,       "the caches are the machine's"),
+    rule("MOV-DR",        ops!(MovFromDr | MovToDr),               "c-c-", NONE,       "debug registers are virtual"),
+    rule("MSR",           ops!(Rdmsr | Wrmsr | Rdpmc),             "c-c-", NONE,       "model-specific registers are virtual"),
+    rule("RDTSC",         ops!(Rdtsc),                             "i-i-", TIME,       "whether it may be read depends on the real ring"),
+    rule("PORT-IO",       ops!(In | Out | Ins | Outs),             "cccc", NONE,       "ports are the monitor's"),
+    rule("X87-STATE",     x87_state,                               "--c-", NONE,       "the CS that it stores would show the real ring"),
+    rule("ADAPTED",       never,                                   "cccc", NONE,       "the access met a trace or a chip time and again"),
 ];
 
 /// The rule of accesses that were adapted.
 pub const ADAPTED: RuleId = RuleId(RULES.len() as u8 - 1);
 
 impl Rule {
+    /// What becomes of the instruction in the mode of `column`: a letter of the table above.
+    pub fn letter(&self, column: usize) -> char {
+        self.columns.as_bytes().get(column).map_or('-', |letter| char::from(*letter))
+    }
+
+    /// What its inline sequence lends the real processor, for people.
+    pub fn lends(&self) -> &'static str {
+        self.sequence.lends
+    }
+
     /// What becomes of the instruction in `mode`, a column.
     fn treatment(&self, id: RuleId, mode: u8) -> Treatment {
         match self.columns.as_bytes().get(usize::from(mode)) {
@@ -163,6 +178,36 @@ impl RuleSet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::classify::Class;
+    use crate::classify::forms::all;
+    use crate::classify::verdict;
+
+    /// Sensitive forms that the kernel column carries over, each with the reason.
+    const CARRIED_OVER: [(&str, &str); 0] = [];
+
+    #[test]
+    fn every_sensitive_form_has_a_rule_in_kernel_mode() {
+        let forms = [all(true), all(false)];
+        let mut sensitive = 0;
+        for form in forms.iter().flat_map(|forms| &forms.built) {
+            let found = verdict(&form.insn);
+            if !found.escapes() && !matches!(found.class, Class::Privileged | Class::Guarded) {
+                continue;
+            }
+            sensitive += 1;
+            let carried = RuleSet::default().treat(KERNEL, &form.insn) == Treatment::Ident;
+            let named = CARRIED_OVER.iter().any(|(name, _)| *name == form.name);
+            assert_eq!(carried, named, "{} ({}): {}", form.name, form.opcode, found.why);
+        }
+        assert!(sensitive > 200, "the forms were found: {sensitive}");
+    }
+
+    #[test]
+    fn what_is_innocuous_is_carried_over() {
+        for form in all(true).built.iter().filter(|f| verdict(&f.insn).class == Class::Innocuous) {
+            assert_eq!(RuleSet::default().treat(KERNEL, &form.insn), Treatment::Ident, "{}", form.name);
+        }
+    }
 
     #[test]
     fn names_are_unique_and_every_rule_has_four_columns() {

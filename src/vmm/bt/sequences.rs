@@ -8,17 +8,36 @@ use crate::exec::Handler;
 use crate::machine::World;
 use crate::translate::Flow;
 
-/// An inline sequence. EIP names the next instruction; `run` is the semantics.
-pub(super) type Sequence =
-    fn(&mut Rewriting<'_>, Handler<World>, &mut Cpu, &mut World, &Insn) -> Result<Flow, Fault>;
+/// Runs a sequence. EIP names the next instruction; the handler is the semantics.
+type Run = fn(&mut Rewriting<'_>, Handler<World>, &mut Cpu, &mut World, &Insn) -> Result<Flow, Fault>;
+
+/// An inline sequence.
+pub(super) struct Sequence {
+    /// Runs it.
+    pub(super) run: Run,
+    /// What it lends, for people.
+    pub(super) lends: &'static str,
+}
+
+const fn sequence(run: Run, lends: &'static str) -> Sequence {
+    Sequence { run, lends }
+}
+
+pub(super) const NONE: Sequence = sequence(none, "nothing");
+pub(super) const FLAGS: Sequence = sequence(flags, "IF, IOPL and the level");
+pub(super) const TABLES: Sequence = sequence(tables, "GDTR and IDTR");
+pub(super) const SELECTORS: Sequence = sequence(selectors, "the selectors of CS, SS, LDTR and TR");
+pub(super) const CONTROL: Sequence = sequence(control, "the control registers and the level");
+pub(super) const CLTS: Sequence = sequence(clts, "the level");
+pub(super) const TIME: Sequence = sequence(time, "the level");
 
 /// Flags that are virtual, and the mode in them.
 const HELD: Eflags = Eflags::IF.union(Eflags::IOPL).union(Eflags::VM);
 /// Of these, what an instruction without a far transfer may change.
-const FLAGS: Eflags = Eflags::IF.union(Eflags::IOPL);
+const CHANGED: Eflags = Eflags::IF.union(Eflags::IOPL);
 
 /// There is none: the rule calls out everywhere. Runs the instruction as it is.
-pub(super) fn none(
+fn none(
     _: &mut Rewriting<'_>,
     run: Handler<World>,
     cpu: &mut Cpu,
@@ -29,7 +48,7 @@ pub(super) fn none(
 }
 
 /// CLI, STI, PUSHF, POPF: lends IF, IOPL and the level.
-pub(super) fn flags(
+fn flags(
     to: &mut Rewriting<'_>,
     run: Handler<World>,
     cpu: &mut Cpu,
@@ -40,7 +59,7 @@ pub(super) fn flags(
     cpu.system_flags = (cpu.system_flags - HELD) | (to.guest.system_flags & HELD);
     cpu.cpl = to.guest.cpl;
     let result = run(cpu, world, insn);
-    to.guest.system_flags = (to.guest.system_flags - FLAGS) | (cpu.system_flags & FLAGS);
+    to.guest.system_flags = (to.guest.system_flags - CHANGED) | (cpu.system_flags & CHANGED);
     cpu.system_flags = (cpu.system_flags - HELD) | own;
     cpu.cpl = ring;
     result?;
@@ -51,7 +70,7 @@ pub(super) fn flags(
 }
 
 /// SGDT, SIDT: lends the table registers.
-pub(super) fn tables(
+fn tables(
     to: &mut Rewriting<'_>,
     run: Handler<World>,
     cpu: &mut Cpu,
@@ -66,7 +85,7 @@ pub(super) fn tables(
 }
 
 /// SLDT, STR, MOV and PUSH from CS and SS: lends the visible selectors.
-pub(super) fn selectors(
+fn selectors(
     to: &mut Rewriting<'_>,
     run: Handler<World>,
     cpu: &mut Cpu,
@@ -88,7 +107,7 @@ pub(super) fn selectors(
 }
 
 /// MOV from a control register, SMSW to a register: lends the level and the control registers. No memory is accessed.
-pub(super) fn control(
+fn control(
     to: &mut Rewriting<'_>,
     run: Handler<World>,
     cpu: &mut Cpu,
@@ -104,7 +123,7 @@ pub(super) fn control(
 }
 
 /// CLTS: TS is the same in both processors.
-pub(super) fn clts(
+fn clts(
     to: &mut Rewriting<'_>,
     run: Handler<World>,
     cpu: &mut Cpu,
@@ -120,7 +139,7 @@ pub(super) fn clts(
 }
 
 /// RDTSC: lends the level. The time is the same in both processors.
-pub(super) fn time(
+fn time(
     to: &mut Rewriting<'_>,
     run: Handler<World>,
     cpu: &mut Cpu,

@@ -1,0 +1,172 @@
+//! `subring translate`: the translation microscope. Runs a guest under binary translation and shows the units of translated
+//! code that ran most, or those at an address: what became of each guest instruction, by which rule and why.
+
+use super::board;
+use super::compare;
+use super::run::Run;
+use super::session::{self, Ending, Wishes};
+use super::terminal::Console;
+use super::translate_report::{self as report, Report, Unit};
+use crate::error::{Error, Result};
+use crate::load::Symbol;
+use crate::translate::UnitInfo;
+use crate::vmm::Trap;
+use crate::vmm::bt::{Translation, TranslationFigures};
+use crate::vmm::strategy::Strategy;
+use crate::vmm::trap::Counts;
+use clap::Args;
+use std::ops::Range;
+
+/// Instructions that the guest is given when nothing else is said.
+const DEFAULT_BUDGET: u64 = 100_000_000;
+/// Units shown when nothing else is said.
+const DEFAULT_HOT: usize = 10;
+
+/// The options of `subring translate`.
+#[derive(Args, Clone, Debug)]
+#[command(mut_arg("at", |arg| arg.long("load-at")))]
+pub struct Command {
+    #[command(flatten)]
+    run: Run,
+    /// Show the units that cover this linear address (0x100e18), this symbol's code, or an address in it (name+0x10)
+    #[arg(id = "place", long = "at", value_name = "ADDR|SYMBOL")]
+    place: Option<String>,
+    /// Show the N units that ran most often [default: 10; with --at all of them]
+    #[arg(long, value_name = "N")]
+    hot: Option<usize>,
+}
+
+impl Command {
+    /// Whether the rewriting rules are to be listed, and nothing else.
+    pub(super) fn lists_rules(&self) -> bool {
+        self.run.monitor.list_rules
+    }
+
+    /// The command. Gives the program's exit status.
+    pub(super) fn run(&self) -> Result<u8> {
+        self.check()?;
+        let spec = self.spec()?;
+        let symbols = spec.plan.symbols.clone();
+        let place = self.place.as_deref().map(|text| place(text, &symbols, &self.run.name())).transpose()?;
+        let mut pc = board::bare(spec)?;
+        let mut console = Console::open_with(session::silent())?;
+        let limited = self.run.budget.is_some() || self.run.time.is_some();
+        let wishes = Wishes {
+            budget: if limited { self.run.budget } else { Some(DEFAULT_BUDGET) },
+            time: self.run.time,
+            keys: self.run.keys.concat(),
+            record: false,
+            journal: None,
+            replay: None,
+        };
+        let end = session::drive(&mut pc, &mut console, &wishes)?;
+        let monitor = pc.machine.monitor::<Trap>();
+        let Some((translation, counts)) = monitor.and_then(|m| Some((m.translation.as_deref()?, &m.counts)))
+        else {
+            return Err(Error::Usage("this guest has no binary translator under it".into()));
+        };
+        let units = self.chosen(translation, place.as_ref());
+        if let (Some(range), true) = (&place, units.is_empty()) {
+            return Err(Error::Usage(self.nothing_at(range, end.retired, translation, counts)));
+        }
+        let shown = units.iter().map(|unit| Unit::of(unit, translation, &symbols)).collect();
+        let text = Report {
+            guest: self.run.name(),
+            ending: end.ending.sentence(),
+            instructions: end.retired,
+            translated: counts.translated,
+            figures: TranslationFigures::of(translation),
+            units: shown,
+        };
+        super::out(if self.run.json { report::json(&text) } else { report::text(&text) }.as_bytes())?;
+        Ok(if end.ending == Ending::Interrupted { 130 } else { 0 })
+    }
+
+    fn check(&self) -> Result<()> {
+        let run = &self.run;
+        if run.monitor.strategy.is_some() && run.monitor.strategy() != Strategy::Bt {
+            return Err(Error::Usage(
+                "`translate` shows what binary translation makes of a guest: give --strategy bt, or leave it out"
+                    .into(),
+            ));
+        }
+        if self.hot == Some(0) {
+            return Err(Error::Usage("--hot 0 shows nothing: give a number of units".into()));
+        }
+        crate::vmm::strategy::mmu_for(Strategy::Bt, run.monitor.mmu())?;
+        compare::refuse_unfit(
+            run,
+            "is no option of `translate`, which shows translated code: give it to `subring run`",
+        )
+    }
+
+    fn spec(&self) -> Result<session::Spec> {
+        let monitor = crate::vmm::Config { strategy: Strategy::Bt, ..self.run.monitor.monitor() };
+        let run = Run { snapshot: true, no_input: true, monitor: Default::default(), ..self.run.clone() };
+        let (spec, _) = run.spec()?;
+        Ok(session::Spec { monitor: Some(monitor), ..spec })
+    }
+
+    /// The units at `place` in the order of their addresses, or the hottest.
+    fn chosen<'a>(&self, translation: &'a Translation, place: Option<&Range<u64>>) -> Vec<UnitInfo<'a>> {
+        let mut units: Vec<_> = translation.translator.units().collect();
+        let by_heat = |unit: &UnitInfo<'_>| (std::cmp::Reverse(unit.runs), unit.number);
+        match place {
+            Some(range) => {
+                units.retain(|unit| {
+                    let start = u64::from(unit.linear);
+                    start < range.end && range.start < start + unit.code.len() as u64
+                });
+                if let Some(most) = self.hot {
+                    units.sort_by_key(by_heat);
+                    units.truncate(most);
+                }
+                units.sort_by_key(|unit| (unit.linear, unit.number));
+            }
+            None => {
+                units.sort_by_key(by_heat);
+                units.truncate(self.hot.unwrap_or(DEFAULT_HOT));
+            }
+        }
+        units
+    }
+
+    /// Why there is no unit.
+    fn nothing_at(&self, range: &Range<u64>, retired: u64, of: &Translation, counts: &Counts) -> String {
+        let mut text = format!(
+            "nothing at {:#010x} is translated: in {} instructions the guest did not come there",
+            range.start,
+            super::report::grouped(retired)
+        );
+        if counts.direct > 0 {
+            text += ", or it is user code, which runs by itself";
+        }
+        let figures = TranslationFigures::of(of);
+        if figures.dropped.contains_key("full") || figures.dropped.contains_key("map-changed") {
+            text += ", or its translation was dropped with all others";
+        }
+        text
+    }
+}
+
+/// The linear addresses that `text` means: an address, or the code of a symbol, or an address in it.
+fn place(text: &str, symbols: &[Symbol], guest: &str) -> Result<Range<u64>> {
+    if text.starts_with(|c: char| c.is_ascii_digit()) {
+        let at = super::args::address(text).map_err(|why| Error::Usage(format!("--at {text}: {why}")))?;
+        return Ok(u64::from(at)..u64::from(at) + 1);
+    }
+    let (name, offset) = match text.split_once('+') {
+        Some((name, offset)) => {
+            let offset = super::args::address(offset);
+            (name, Some(offset.map_err(|why| Error::Usage(format!("--at {text}: {why}")))?))
+        }
+        None => (text, None),
+    };
+    let Some(symbol) = symbols.iter().find(|symbol| symbol.name == name) else {
+        let has = if symbols.is_empty() { "has no symbols" } else { "has no symbol of this name" };
+        return Err(Error::Usage(format!("--at {text}: {guest} {has}; give an address like 0x100000")));
+    };
+    let start = u64::from(symbol.value) + u64::from(offset.unwrap_or(0));
+    let size = if offset.is_some() { 1 } else { u64::from(symbol.size).max(1) };
+    Ok(start..start + size)
+}

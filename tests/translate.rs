@@ -1,0 +1,190 @@
+//! The rewriting rules and the translation microscope: what breaks without each rule, on a small guest of its own
+//! (`tests/translate/rules.txt`), and listings of translated code held to golden files. `SUBRING_BLESS=1` writes
+//! those anew.
+
+#[path = "common/program.rs"]
+mod program;
+#[path = "common/scratch.rs"]
+mod scratch;
+
+use program::{ends, refused, subring, text};
+use scratch::Scratch;
+use serde_json::Value;
+use subring::vmm::bt::rules::RULES;
+
+/// A line of the table.
+struct Case {
+    rule: &'static str,
+    broken: &'static str,
+    image: Vec<u8>,
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    let digits = hex.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).expect("two digits"));
+    digits.map(|pair| u8::from_str_radix(pair, 16).expect("hexadecimal")).collect()
+}
+
+fn cases() -> Vec<Case> {
+    let lines = include_str!("translate/rules.txt").lines().filter(|l| !l.starts_with('#') && !l.is_empty());
+    lines
+        .map(|line| {
+            let mut words = line.split_whitespace();
+            let mut word = || words.next().expect("rule, property, bytes");
+            Case { rule: word(), broken: word(), image: bytes(word()) }
+        })
+        .collect()
+}
+
+fn object(args: &[&str]) -> Value {
+    let output = subring(args);
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|e| panic!("{args:?}: {e}: {}", text(&output.stderr)))
+}
+
+/// The one finding of `compare GUEST --without-rule RULE`.
+fn finding(guest: &[&str], rule: &str) -> (String, String) {
+    let args =
+        ["--json", "--mem", "4M", "--coherence", "trace", "--shadow-frames", "64", "--without-rule", rule];
+    let object = object(&[&["compare"], guest, &args].concat());
+    let found = &object["without_rule"];
+    assert_eq!(found.as_array().map(Vec::len), Some(1), "{object}");
+    let of = |key: &str| found[0][key].as_str().expect("a string").to_owned();
+    (of("broken"), of("sentence"))
+}
+
+#[test]
+fn without_each_rule_what_the_table_says_breaks() {
+    let scratch = Scratch::new("rules");
+    let cases = cases();
+    for rule in RULES {
+        assert_eq!(cases.iter().filter(|c| c.rule == rule.name).count(), 1, "{} has one line", rule.name);
+    }
+    let mut wrong = Vec::new();
+    for case in &cases {
+        let file = scratch.file(&format!("{}.bin", case.rule), &case.image);
+        let (broken, sentence) = finding(&[&file], case.rule);
+        assert!(sentence.starts_with(&format!("without {} ", case.rule)), "{sentence}");
+        if broken != case.broken {
+            wrong.push(format!("{} is {}: {sentence}", case.rule, case.broken));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_missing_rule_is_told_by_property_and_place() {
+    let (broken, sentence) = finding(&["sensitive"], "POPF");
+    assert_eq!(broken, "equivalence", "{sentence}");
+    assert!(sentence.contains("popf") && sentence.contains("eflags is"), "{sentence}");
+    let (broken, sentence) = finding(&["hello"], "X87-STATE");
+    assert_eq!(broken, "not-met", "{sentence}");
+    let out = ends(&["compare", "hello", "--without-rule", "PORT-IO", "--budget", "300K"], 0);
+    let table = text(&out.stdout);
+    assert!(
+        table.contains("bt shadow/vtlb without PORT-IO") && table.contains("port-io from 0 to "),
+        "{table}"
+    );
+    assert!(
+        table.contains("it got at nothing of the monitor's") && table.contains("of them at 0x"),
+        "{table}"
+    );
+}
+
+#[test]
+fn rules_are_listed_and_unknown_ones_refused() {
+    for command in ["run", "compare", "translate"] {
+        let list = text(&ends(&[command, "--list-rules"], 0).stdout);
+        assert!(RULES.iter().all(|rule| list.contains(rule.name) && list.contains(rule.why)), "{list}");
+    }
+    let out = ends(&["compare", "hello", "--without-rule", "POPE"], 2);
+    let said = text(&out.stderr);
+    assert!(said.contains("no rewriting rule is called POPE; there are CLI, STI, "), "{said}");
+    refused(&["compare", "hello", "--strategy", "trap", "--without-rule", "CLI"], 2, "trap rewrites nothing");
+    refused(&["run", "hello", "--strategy", "trap", "--without-rule", "CLI"], 2, "trap rewrites nothing");
+    refused(&["run", "hello", "--without-rule", "CLI"], 2, "bare machine has none");
+}
+
+#[test]
+fn a_run_without_a_rule_goes_wrong_as_compare_says() {
+    let scratch = Scratch::new("run");
+    // PUSHF; POP EAX; the status is IF, which is off in the guest and on in the real processor.
+    let file = scratch.file("pushf.bin", &bytes("9c58c1e80924012401e6f4ebfe"));
+    let run = |more: &[&str]| subring(&[&["run", &file, "--strategy", "bt"], more].concat()).status.code();
+    assert_eq!((run(&[]), run(&["--without-rule", "PUSHF"])), (Some(0), Some(1)));
+}
+
+/// Holds `text` to the golden file `name`.
+fn golden(name: &str, text: &str) {
+    let path = format!("{}/tests/translate/{name}", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("SUBRING_BLESS").is_some() {
+        std::fs::write(&path, text).unwrap();
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    for (n, (is, was)) in text.lines().zip(expected.lines()).enumerate() {
+        assert_eq!(is, was, "{name}, line {}", n + 1);
+    }
+    assert_eq!(text.lines().count(), expected.lines().count(), "{name}");
+}
+
+/// What `translate` prints, without the guest's name.
+fn listing(guest: &str, args: &[&str]) -> String {
+    let args = [&["translate", guest, "--mem", "4M", "--shadow-frames", "64"], args].concat();
+    let text = text(&ends(&args, 0).stdout);
+    text.lines().skip(2).map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn each_rule_has_its_golden_listing() {
+    let scratch = Scratch::new("listings");
+    let mut all = String::new();
+    for case in cases().iter().filter(|c| c.rule != "ADAPTED") {
+        let file = scratch.file(&format!("{}.bin", case.rule), &case.image);
+        let text = listing(&file, &["--hot", "99"]);
+        let tag = |kind: &str| text.contains(&format!("| {kind} {}", case.rule));
+        assert!(tag("inline") || tag("callout"), "{} is at work in\n{text}", case.rule);
+        all += &format!("== {}{text}", case.rule);
+    }
+    golden("listings.txt", &all);
+}
+
+#[test]
+fn typical_blocks_have_golden_listings() {
+    golden("rings.txt", &listing("rings", &["--at", "kernel_main", "--budget", "3M"]));
+    golden("smc.txt", &listing("smc", &["--hot", "6"]));
+    golden("boot.txt", &listing("boot", &["--at", "0x7c00", "--budget", "3M"]));
+}
+
+#[test]
+fn the_hottest_units_come_first_and_chains_lead_to_units() {
+    let object = object(&["translate", "rings", "--json", "--budget", "3M", "--hot", "5"]);
+    let units = object["units"].as_array().expect("units");
+    assert_eq!(units.len(), 5);
+    let runs: Vec<_> = units.iter().map(|u| u["runs"].as_u64().expect("a count")).collect();
+    assert!(runs.is_sorted_by(|a, b| a >= b) && runs[0] > 1000, "{runs:?}");
+    let ways = units.iter().flat_map(|u| u["ways_out"].as_array().expect("ways"));
+    assert!(ways.filter(|way| way["unit"].is_u64() && way["linear"].is_u64()).count() > 2);
+    for unit in units {
+        let bytes: usize = unit["lines"]
+            .as_array()
+            .expect("lines")
+            .iter()
+            .map(|l| l["bytes"].as_str().expect("hex").split(' ').count())
+            .sum();
+        assert_eq!(unit["bytes"].as_u64(), Some(bytes as u64));
+    }
+}
+
+#[test]
+fn what_cannot_be_shown_gets_a_sentence() {
+    let at = |place: &str, words: &str, status| {
+        refused(&["translate", "hello", "--budget", "100K", "--at", place], status, words);
+    };
+    at("0x00000010", "the guest did not come there", 2);
+    at("no_such_function", "hello has no symbol of this name", 2);
+    at("kernel_main+x", "give an address", 2);
+    at("0x100000000", "below 4 GiB", 2);
+    refused(&["translate", "hello", "--strategy", "trap"], 2, "give --strategy bt");
+    refused(&["translate", "hello", "--hot", "0"], 2, "shows nothing");
+    refused(&["translate", "hello", "--trace", "insn"], 2, "give it to `subring run`");
+    refused(&["translate", "boot", "--at", "main", "--budget", "1K"], 2, "boot has no symbols");
+}
