@@ -309,7 +309,14 @@ fn translation(out: &mut String, t: &TranslationFigures) {
         grouped(t.inline),
         grouped(t.singles),
     );
-    let _ = writeln!(out, "  thrown away: {}; found unchanged {}", counted(&t.dropped), grouped(t.renewed));
+    let _ = writeln!(
+        out,
+        "  thrown away: {}; found unchanged {}; accesses adapted {}, taken back {}",
+        counted(&t.dropped),
+        grouped(t.renewed),
+        grouped(t.adapted),
+        grouped(t.reverted)
+    );
 }
 
 fn sites(out: &mut String, figures: &Figures) {

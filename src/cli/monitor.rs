@@ -20,6 +20,9 @@ pub struct MonitorArgs {
     /// How shadow page tables are kept coherent with the guest's [default: trace]
     #[arg(long, value_enum)]
     pub coherence: Option<CoherenceArg>,
+    /// Under bt: translate an access that keeps meeting a trace or a chip no other way than the rest
+    #[arg(long)]
+    pub no_adapt: bool,
     /// Memory of the real machine below the monitor [default: what guest and monitor need]
     #[arg(long, value_name = "SIZE", value_parser = args::machine_memory)]
     pub machine_mem: Option<u64>,
@@ -93,6 +96,7 @@ impl MonitorArgs {
         if self.strategy() == Strategy::Bare {
             let monitors = [
                 ("--coherence", self.coherence.is_some()),
+                ("--no-adapt", self.no_adapt),
                 ("--machine-mem", self.machine_mem.is_some()),
                 ("--shadow-frames", self.shadow_frames.is_some()),
                 ("--frame-seed", self.frame_seed.is_some()),
@@ -106,6 +110,12 @@ impl MonitorArgs {
             };
         }
         self.check_rule()?;
+        if self.strategy() == Strategy::Trap && self.no_adapt {
+            return Err(Error::Usage(
+                "--no-adapt is about translated code, and trap-and-emulate translates none: give --strategy bt"
+                    .into(),
+            ));
+        }
         Ok(Some(self.monitor()))
     }
 
@@ -128,6 +138,7 @@ impl MonitorArgs {
         let default = vmm::Config::default();
         vmm::Config {
             strategy: self.strategy(),
+            adaptive: !self.no_adapt,
             coherence: match self.coherence {
                 None | Some(CoherenceArg::Trace) => Coherence::Trace,
                 Some(CoherenceArg::Vtlb) => Coherence::Vtlb,

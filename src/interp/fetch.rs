@@ -30,6 +30,8 @@ pub trait CodeEnv: Env {
     /// Forgets that decoded code has gone stale. Until then [`CodeEnv::wants_attention`] holds; what made it stale has
     /// set [`Cpu::leave`].
     fn clear_code_changed(&mut self);
+    /// Moves on each time that decoded code goes stale, also when somebody else has cleared that.
+    fn code_epoch(&self) -> u32;
     /// Whether any of code gone stale, chips touched, interrupt requested and let through by IF holds.
     fn wants_attention(&self, cpu: &Cpu) -> bool;
     /// Whether a chip was spoken to since this was last asked.
@@ -46,6 +48,16 @@ pub trait CodeEnv: Env {
     fn watches_memory(&self) -> bool {
         false
     }
+}
+
+/// Instructions that follow each other, as they were decoded.
+pub(crate) struct Run {
+    /// In order; at least one.
+    pub(crate) insns: Vec<Insn>,
+    /// Their bytes.
+    pub(crate) code: Vec<u8>,
+    /// The second page of an instruction that crosses into it; then it is the only one.
+    pub(crate) crossing: Option<Crossing>,
 }
 
 /// A page that code was fetched from: a one-entry instruction TLB.
@@ -99,21 +111,29 @@ impl<E: CodeEnv> Interp<E> {
         Ok(GuestPhys(self.pages[usize::from(cpu.user)].frame | (at & PAGE_OFFSET)))
     }
 
-    /// The decoded instructions at CS:EIP, and their bytes, if all of them lie in one page that is watched for changes;
-    /// nothing if not. Makes what a translator translates.
+    /// The decoded instructions at CS:EIP, if they are watched for changes. Makes what a translator translates.
     ///
     /// # Errors
     /// What fetching the first of them raises.
-    pub(crate) fn decoded(&mut self, cpu: &Cpu, env: &mut E) -> Result<(Vec<Insn>, Vec<u8>), Fault> {
+    pub(crate) fn decoded(&mut self, cpu: &Cpu, env: &mut E) -> Result<Option<Run>, Fault> {
         let trace = self.trace(cpu, env)?;
         let phys = self.code_address(cpu, env)?;
         let key = Key::new(phys, cpu.code32());
-        let watched = !trace.crosses() && self.cache.find(key, env.generation(phys)).is_some();
-        if !watched {
-            return Ok(Default::default());
+        if self.cache.find(key, env.generation(phys)).is_none() {
+            return Ok(None);
         }
         let insns = self.cache.insns(trace).iter().map(|bound| bound.insn).collect();
-        Ok((insns, self.cache.find_stale(key).map_or_else(Vec::new, |(_, code)| code.to_vec())))
+        let code = self.cache.find_stale(key).map_or_else(Vec::new, |(_, code)| code.to_vec());
+        Ok(Some(Run { insns, code, crossing: self.cache.crossing(trace) }))
+    }
+
+    /// Whether the page after that of CS:EIP is still the frame, in the state, that `c` says.
+    ///
+    /// # Errors
+    /// What fetching from there raises.
+    pub(crate) fn still_crosses(&mut self, cpu: &Cpu, env: &mut E, c: Crossing) -> Result<bool, Fault> {
+        let next = env.fetch_address(cpu, next_page(cpu))?.page();
+        Ok(next == c.frame && env.generation(next) == c.generation)
     }
 
     /// The trace at CS:EIP.
@@ -177,12 +197,6 @@ impl<E: CodeEnv> Interp<E> {
         }
         self.cache.renew(key, env.generation(phys));
         Some(trace)
-    }
-
-    /// Whether the page after this one is still the frame, in the state, that a crossing instruction was read from.
-    fn still_crosses(&mut self, cpu: &Cpu, env: &mut E, c: Crossing) -> Result<bool, Fault> {
-        let next = env.fetch_address(cpu, next_page(cpu))?.page();
-        Ok(next == c.frame && env.generation(next) == c.generation)
     }
 
     fn decode_trace(&mut self, cpu: &Cpu, env: &mut E, phys: GuestPhys, key: Key) -> Result<Trace, Fault> {

@@ -61,6 +61,8 @@ pub struct World {
     pub(super) careful: bool,
     break_hits: u32,
     chips_touched: bool,
+    /// An access of the guest's met something else than RAM.
+    reached_chip: bool,
     /// The interrupt request line, as it was after the board was last spoken to.
     pub(super) intr: bool,
     /// Whose memory the processor at hand sees.
@@ -108,6 +110,7 @@ impl World {
             careful: false,
             break_hits: 0,
             chips_touched: false,
+            reached_chip: false,
             intr: false,
             space: Space::Guest,
             parked: Parked::default(),
@@ -177,6 +180,11 @@ impl World {
         self.break_hits = 0;
     }
 
+    /// Whether an access of the guest's met something else than RAM since this was last asked.
+    pub fn take_reached_chip(&mut self) -> bool {
+        std::mem::take(&mut self.reached_chip)
+    }
+
     fn is_watched(&self) -> bool {
         !self.data_stops.is_empty() || self.watcher.as_ref().is_some_and(|w| w.wants.memory)
     }
@@ -233,7 +241,9 @@ impl World {
     }
 
     fn read_phys(&mut self, cpu: &Cpu, at: GuestPhys, width: Width) -> u32 {
-        match self.backing(at).read {
+        let target = self.backing(at).read;
+        self.reached_chip |= target != Target::Ram;
+        match target {
             Target::Ram => {
                 let at = self.ram_address(at).0 as usize;
                 let ram = self.map.ram.bytes();
@@ -253,7 +263,9 @@ impl World {
     }
 
     fn write_phys(&mut self, cpu: &Cpu, at: GuestPhys, width: Width, value: u32) {
-        match self.backing(at).write {
+        let target = self.backing(at).write;
+        self.reached_chip |= target != Target::Ram;
+        match target {
             Target::Ram => {
                 let bytes = value.to_le_bytes();
                 let bytes = &bytes[..width.bytes() as usize];
@@ -579,6 +591,11 @@ impl CodeEnv for World {
 
     fn clear_code_changed(&mut self) {
         self.map.ram.clear_code_changed();
+    }
+
+    #[inline(always)]
+    fn code_epoch(&self) -> u32 {
+        self.map.ram.code_epoch()
     }
 
     #[inline(always)]

@@ -23,6 +23,8 @@ pub struct Ram {
     generation: Vec<u32>,
     /// Set by a write that made decoded code stale; the run loop clears it.
     code_changed: bool,
+    /// Moves on with each change of decoded code.
+    code_epoch: u32,
     /// Per page: it was written since writes are looked for, or they are not.
     written: Vec<bool>,
 }
@@ -82,6 +84,7 @@ impl Ram {
             code: vec![0; pages],
             generation: vec![0; pages],
             code_changed: false,
+            code_epoch: 0,
             written: vec![true; pages],
         })
     }
@@ -164,6 +167,7 @@ impl Ram {
         self.code[page] = 0;
         self.generation[page] = self.generation[page].wrapping_add(1);
         self.code_changed = true;
+        self.code_epoch = self.code_epoch.wrapping_add(1);
     }
 
     /// The page at `at`, its first byte.
@@ -236,6 +240,12 @@ impl Ram {
     #[inline(always)]
     pub fn code_changed(&self) -> bool {
         self.code_changed
+    }
+
+    /// Moves on each time that decoded code goes stale, whoever was told.
+    #[inline(always)]
+    pub fn code_epoch(&self) -> u32 {
+        self.code_epoch
     }
 
     /// Clears [`Ram::code_changed`].

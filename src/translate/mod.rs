@@ -95,7 +95,8 @@ pub struct Translator<E, B: Backend<E> = Portable<E>> {
     stamp: u32,
     /// How often units ran that are no longer there.
     gone: Runs,
-    fetch_epoch: u32,
+    /// The environment's, of translations and of code, when the stamp was made.
+    epochs: (u32, u32),
     map_epoch: u32,
 }
 
@@ -109,7 +110,7 @@ impl<E: CodeEnv, B: Backend<E>> Default for Translator<E, B> {
             counts: Counts::default(),
             stamp: 1,
             gone: Runs::default(),
-            fetch_epoch: 0,
+            epochs: (0, 0),
             map_epoch: 0,
         }
     }

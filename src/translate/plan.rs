@@ -1,7 +1,7 @@
 //! From decoded instructions to a plan: where the unit ends, what becomes of each instruction, and which flags are dead.
 
 use super::flags;
-use crate::addr::GuestPhys;
+use crate::addr::Linear;
 use crate::cpu::{Cpu, Fault};
 use crate::decode::{Insn, Op, Rep};
 use crate::exec::Handler;
@@ -36,8 +36,8 @@ pub enum Flow {
 pub trait Policy<E> {
     /// The mode that translations depend on, below 64.
     fn mode(&self, cpu: &Cpu) -> u8;
-    /// What becomes of `insn`, at `at`, in this mode.
-    fn treat(&self, mode: u8, at: GuestPhys, insn: &Insn) -> Treatment;
+    /// What becomes of `insn`, at the linear address `at`, in this mode.
+    fn treat(&self, mode: u8, at: Linear, insn: &Insn) -> Treatment;
     /// Runs the sequence of `rule` for `insn`, whose semantics are `run`. EIP names the next instruction, and is put back
     /// by the caller after a fault.
     ///
@@ -142,8 +142,8 @@ impl Plan {
     pub fn new(
         insns: &[Insn],
         most: usize,
-        mut treat: impl FnMut(GuestPhys, &Insn) -> Treatment,
-        at: GuestPhys,
+        mut treat: impl FnMut(Linear, &Insn) -> Treatment,
+        at: Linear,
     ) -> Self {
         let most = most.clamp(1, 64);
         let (mut tail, mut last) = (Tail::Fall, None);
@@ -232,7 +232,7 @@ impl<E> Policy<E> for Identity {
     fn mode(&self, _: &Cpu) -> u8 {
         0
     }
-    fn treat(&self, _: u8, _: GuestPhys, _: &Insn) -> Treatment {
+    fn treat(&self, _: u8, _: Linear, _: &Insn) -> Treatment {
         Treatment::Ident
     }
     fn inline(

@@ -5,7 +5,7 @@ use super::backend::{Backend, Broken, Why};
 use super::plan::{Flow, Plan, Policy, Tail, Treatment};
 use super::unit::{CODE32, Key, Link, Record, Runs, USER, Unit, UnitInfo, Why as Dropped};
 use super::{Left, Translator};
-use crate::addr::GuestPhys;
+use crate::addr::Linear;
 use crate::bus::Ticks;
 use crate::cpu::{Cpu, Fault};
 use crate::decode::SegReg;
@@ -30,13 +30,9 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
     /// Runs until `limit`, a fault, or a reason to come back.
     pub fn run(&mut self, cpu: &mut Cpu, env: &mut E, policy: &mut impl Policy<E>, limit: Ticks) -> Left {
         cpu.deadline = limit;
-        self.restamp(env);
         self.counts.entries += 1;
         loop {
-            if env.wants_attention(cpu) {
-                // Code may have been overwritten: links say nothing any more.
-                self.stamp = self.stamp.wrapping_add(1);
-            }
+            self.restamp(env);
             if let Some(stop) = self.steps.boundary(cpu, env) {
                 return Left::Stop(stop);
             }
@@ -51,14 +47,16 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
         }
     }
 
-    /// Links count no longer if addresses may be translated otherwise now.
+    /// Links count no longer if addresses may be translated otherwise now, or code was overwritten: by the guest, or while
+    /// somebody else ran, by an emulated instruction, the delivery of an event, or a bus master.
     fn restamp(&mut self, env: &E) {
         if self.map_epoch != env.map_epoch() {
             self.map_epoch = env.map_epoch();
             self.drop_all(Dropped::MapChanged);
         }
-        if self.fetch_epoch != env.fetch_epoch() {
-            self.fetch_epoch = env.fetch_epoch();
+        let epochs = (env.fetch_epoch(), env.code_epoch());
+        if self.epochs != epochs {
+            self.epochs = epochs;
             self.stamp = self.stamp.wrapping_add(1);
         }
     }
@@ -199,7 +197,7 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
         let at = self.steps.code_address(cpu, env)?;
         let key = Key { at, mode };
         let unit = match self.store.find(key) {
-            Some(n) if self.is_current(n, cpu, env) => n,
+            Some(n) if self.is_current(n, cpu, env)? => n,
             found => {
                 if let Some(n) = found {
                     self.store.forget(n, Dropped::Overwritten);
@@ -216,11 +214,14 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
     }
 
     /// Whether the code of unit `n` is still what it was translated from.
-    fn is_current(&mut self, n: u32, cpu: &Cpu, env: &mut E) -> bool {
+    fn is_current(&mut self, n: u32, cpu: &Cpu, env: &mut E) -> Result<bool, Fault> {
         let unit = &mut self.store.records[n as usize];
         let generation = env.generation(unit.key.at);
+        if let Some(crossing) = unit.crossing {
+            return Ok(unit.generation == generation && self.steps.still_crosses(cpu, env, crossing)?);
+        }
         if unit.generation == generation {
-            return true;
+            return Ok(true);
         }
         let mut now = vec![0; unit.code.len()];
         env.read_code(cpu, unit.key.at, &mut now);
@@ -229,7 +230,7 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
             unit.generation = generation;
             self.counts.renewed += 1;
         }
-        same
+        Ok(same)
     }
 
     #[cold]
@@ -240,15 +241,12 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
         env: &mut E,
         policy: &mut impl Policy<E>,
     ) -> Result<Option<u32>, Fault> {
-        let (insns, code) = self.steps.decoded(cpu, env)?;
-        if insns.is_empty() {
-            return Ok(None);
-        }
+        let Some(run) = self.steps.decoded(cpu, env)? else { return Ok(None) };
         if self.backend.bytes() >= self.limits.fragments {
             self.drop_all(Dropped::Full);
         }
-        let treat = |at: GuestPhys, insn: &_| policy.treat(key.mode & !(CODE32 | USER), at, insn);
-        let plan = Plan::new(&insns, self.limits.unit, treat, key.at);
+        let treat = |at: Linear, insn: &_| policy.treat(key.mode & !(CODE32 | USER), at, insn);
+        let plan = Plan::new(&run.insns, self.limits.unit, treat, Linear(cpu.linear_eip()));
         let covered = usize::from(plan.body_bytes) + plan.last.map_or(0, |i| usize::from(i.len));
         self.counts.translated += 1;
         self.counts.instructions += plan.body.len() as u64 + u64::from(plan.last.is_some());
@@ -275,7 +273,8 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
         let record = Record {
             key,
             generation: env.generation(key.at),
-            code: code[..covered].to_vec(),
+            code: run.code[..covered].to_vec(),
+            crossing: run.crossing,
             linear: cpu.linear_eip(),
             eip: cpu.eip,
             gone: None,
@@ -286,13 +285,12 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
 
     /// Runs one instruction outside of units, the careful way.
     fn single(&mut self, cpu: &mut Cpu, env: &mut E, policy: &mut impl Policy<E>) -> Next {
-        let found = self.steps.peek(cpu, env).and_then(|insn| Ok((insn, self.steps.code_address(cpu, env)?)));
-        let (insn, at) = match found {
-            Ok(found) => found,
+        let insn = match self.steps.peek(cpu, env) {
+            Ok(insn) => insn,
             Err(fault) => return fault.into(),
         };
         self.counts.singles += 1;
-        match policy.treat(policy.mode(cpu), at, &insn) {
+        match policy.treat(policy.mode(cpu), Linear(cpu.linear_eip()), &insn) {
             Treatment::Ident => match self.steps.step(cpu, env) {
                 Ok(()) => {
                     self.restamp(env);
@@ -320,7 +318,7 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
     }
 
     /// The policy has changed its mind about the instruction at `at`: what was translated from it is translated anew.
-    pub fn retranslate(&mut self, at: GuestPhys) {
+    pub fn retranslate(&mut self, at: Linear) {
         for n in self.store.covering(at) {
             self.store.forget(n, Dropped::Adapted);
             self.counts.dropped[Dropped::Adapted as usize] += 1;

@@ -1,8 +1,9 @@
 //! A unit, its ways out, and the store of all units.
 
 use super::plan::{Plan, SIDE_EXITS, Tail};
-use crate::addr::GuestPhys;
+use crate::addr::{GuestPhys, Linear};
 use crate::decode::Insn;
+use crate::decode::cache::Crossing;
 use crate::exec::Handler;
 use crate::exec::ops::Fused;
 use std::collections::HashMap;
@@ -132,6 +133,8 @@ pub(super) struct Record {
     pub(super) generation: u32,
     pub(super) plan: Plan,
     pub(super) code: Vec<u8>,
+    /// The second page of its code, if its only instruction crosses into one.
+    pub(super) crossing: Option<Crossing>,
     /// Where it was translated for the first time.
     pub(super) linear: u32,
     pub(super) eip: u32,
@@ -226,12 +229,12 @@ impl<F, E> Store<F, E> {
         }
     }
 
-    /// The units that are still found and whose code holds the byte at `at`.
-    pub(super) fn covering(&self, at: GuestPhys) -> Vec<u32> {
+    /// The units that are still found and whose code holds the byte at the linear address `at`, as it was when they were
+    /// translated.
+    pub(super) fn covering(&self, at: Linear) -> Vec<u32> {
         let covers = |u: &Record| {
             let last = u.plan.last.map_or(0, |insn: Insn| u32::from(insn.len));
-            let bytes = u32::from(u.plan.body_bytes) + last;
-            (u.key.at.0..u.key.at.0 + bytes).contains(&at.0)
+            at.0.wrapping_sub(u.linear) < u32::from(u.plan.body_bytes) + last
         };
         let mut found: Vec<u32> =
             self.index.values().copied().filter(|n| covers(&self.records[*n as usize])).collect();

@@ -51,6 +51,8 @@ pub use trap::Trap;
 pub struct Config {
     /// Who runs sensitive instructions.
     pub strategy: Strategy,
+    /// Under binary translation: accesses that keep meeting traces and chips become callouts.
+    pub adaptive: bool,
     /// How the shadow is kept coherent.
     pub coherence: Coherence,
     /// Bytes of the real machine's memory; by default what guest and monitor need.
@@ -67,6 +69,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             strategy: Strategy::Trap,
+            adaptive: true,
             coherence: Coherence::Trace,
             machine_memory: None,
             shadow_frames: 4096,
@@ -91,7 +94,7 @@ pub fn trap(machine: &mut Machine, config: &Config) -> Result<()> {
     let mmu = ShadowMmu::new(tables, config.coherence);
     let mut monitor = Trap::new(mmu, descriptors);
     if config.strategy == Strategy::Bt {
-        monitor.translation = Some(Box::new(bt::Translation::without(config.without)));
+        monitor.translation = Some(Box::new(bt::Translation::new(config.without, config.adaptive)));
         monitor.audit = config.without.map(|_| audit::Audit::default());
     }
     machine.virtualize(Box::new(monitor), ram, p2m);

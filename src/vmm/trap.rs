@@ -280,6 +280,11 @@ impl Trap {
     /// Runs the instruction at CS:EIP on the virtual processor: the semantics of the bare machine on the guest's state.
     fn emulate(&mut self, guest: &mut Cpu, world: &mut World, cause: Cause) -> Option<Stop> {
         let at = place(guest);
+        if let Some(translation) = &mut self.translation
+            && !bt::is_safe(guest, self.v.mode())
+        {
+            translation.exited(Linear(at.linear), cause);
+        }
         // What is emulated sees the guest's tables as they are: fresher than it must, and so no staler than the shadow.
         world.tlb.flush(true);
         self.note_origin(guest, world, false);

@@ -119,6 +119,10 @@ impl CodeEnv for Pages {
         self.generation
     }
 
+    fn code_epoch(&self) -> u32 {
+        self.generation
+    }
+
     fn clear_code_changed(&mut self) {
         self.code_changed = false;
     }

@@ -41,16 +41,16 @@ fn run_bare(bare: &mut Machine, to: u64) -> Option<subring::machine::Outcome> {
 }
 
 /// Runs both in strides that depend on `seed`; what differs, if anything.
-fn difference(mut bare: Machine, mut bt: Machine, seed: u64) -> Result<Machine, String> {
+fn difference(bare: &mut Machine, bt: &mut Machine, seed: u64) -> Result<(), String> {
     let mut stride = seed | 1;
     while bare.cpu.now < TICKS {
         stride = stride.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let from = bare.cpu.now;
         let to = from + 1 + (stride >> 33) % LONGEST;
-        let a = run_bare(&mut bare, to);
-        let b = run_to(&mut bt, if a.is_some() { bare.cpu.now.max(to) } else { bare.cpu.now });
-        if a != b || !state::same(&bare, &bt) {
-            let d = state::differences(&bare, &bt);
+        let a = run_bare(bare, to);
+        let b = run_to(bt, if a.is_some() { bare.cpu.now.max(to) } else { bare.cpu.now });
+        if a != b || !state::same(bare, bt) {
+            let d = state::differences(bare, bt);
             return Err(format!("in ticks {from} to {}: {a:?}, {b:?}; {d:#?}", bare.cpu.now));
         }
         if a.is_some() {
@@ -60,35 +60,37 @@ fn difference(mut bare: Machine, mut bt: Machine, seed: u64) -> Result<Machine, 
     if bt.world.escapes() != 0 {
         return Err("the real processor reached a chip".into());
     }
-    Ok(bt)
+    Ok(())
 }
 
 fn random(data: &[u8]) -> Machine {
     machine::machine(&mut Bytes::new(data))
 }
 
-fn run_random(data: &[u8], coherence: Coherence, seed: u64) -> Result<Machine, String> {
-    let mut bt = random(data);
-    translate(&mut bt, coherence);
-    difference(random(data), bt, seed)
-}
-
-/// Whether the guest changes a page-table entry in use, and so sees what a virtual TLB has of it.
+/// Whether the guest changed page-table entries in use, be it by the frame of an event that was delivered into a table: what it
+/// sees of that before it flushes is left open by the architecture (SDM vol. 3, 4.10.4), and the bare machine here, which
+/// forgets everything with each tick but nothing within one, answers otherwise than the monitor.
 fn changes_live_tables(data: &[u8], seed: u64) -> bool {
-    run_random(data, Coherence::Trace, seed)
-        .is_ok_and(|m| monitor(&m).mmu.shadow.counts.changes.contains_key(&Change::Synced))
+    let mut bt = random(data);
+    translate(&mut bt, Coherence::Trace);
+    _ = difference(&mut random(data), &mut bt, seed);
+    monitor(&bt).mmu.shadow.counts.changes.contains_key(&Change::Synced)
 }
 
 fn random_guests(coherence: Coherence) {
     let (ran, translated) = (Cell::new(0u64), Cell::new(0u64));
+    let (guests, excused) = (Cell::new(0u64), Cell::new(0u64));
     let check = |seed: u64| {
         let data = seed::bytes(seed, LEN);
-        match run_random(&data, coherence, seed) {
-            Ok(bt) => {
+        let (mut bare, mut bt) = (random(&data), random(&data));
+        translate(&mut bt, coherence);
+        guests.set(guests.get() + 1);
+        match difference(&mut bare, &mut bt, seed) {
+            Ok(()) => {
                 ran.set(ran.get() + bt.cpu.now);
                 translated.set(translated.get() + monitor(&bt).counts.translated);
             }
-            Err(_) if coherence == Coherence::Vtlb && changes_live_tables(&data, seed) => {}
+            Err(_) if changes_live_tables(&data, seed) => excused.set(excused.get() + 1),
             Err(difference) => prop_assert!(false, "{difference}"),
         }
         Ok(())
@@ -96,7 +98,14 @@ fn random_guests(coherence: Coherence) {
     if let Err(failure) = runner(200).run(&any::<u64>().no_shrink(), check) {
         panic!("{failure}");
     }
-    println!("bt, {coherence}: {} of {} ticks in translated code", translated.get(), ran.get());
+    let (guests, excused) = (guests.get(), excused.get());
+    println!(
+        "bt, {coherence}: {guests} guests, {excused} of them differ where the architecture lets them; {} of {} ticks in \
+         translated code",
+        translated.get(),
+        ran.get()
+    );
+    assert!(excused * 10 <= guests, "{excused} of {guests} guests are excused");
     assert!(translated.get() * 4 > ran.get(), "most of a random kernel runs translated");
 }
 

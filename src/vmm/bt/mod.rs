@@ -6,29 +6,32 @@
 //! | file | what it is |
 //! |---|---|
 //! | `rules` | which instruction in which mode becomes what |
+//! | `adapt` | accesses that keep leaving become callouts |
 //! | `sequences` | inline sequences on the virtual state |
 
+pub mod adapt;
 pub mod rules;
 mod sequences;
 
+use super::exit::Cause;
 use super::layout;
 use super::seal;
 use super::trap::Trap;
 use super::vcpu::Mode;
-use crate::addr::GuestPhys;
+use crate::addr::Linear;
 use crate::bus::Ticks;
-use crate::cpu::{Cpu, Cr4, Eflags, Fault};
+use crate::cpu::{Cpu, Cr4, Eflags, Fault, Segment};
 use crate::decode::Insn;
 use crate::exec::Handler;
 use crate::interp::Stop;
 use crate::machine::World;
 use crate::translate::{Flow, Left, Policy, RuleId, Translator, Treatment, Why};
+use adapt::Adaptation;
 use rules::RuleSet;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// The translator, its rules, and what was counted.
-#[derive(Default)]
 pub struct Translation {
     /// Translated code.
     pub translator: Translator<World>,
@@ -38,15 +41,39 @@ pub struct Translation {
     pub callouts: BTreeMap<RuleId, u64>,
     /// Inline sequences run, by rule.
     pub inlined: Inlined,
+    /// Accesses that became callouts.
+    pub adaptation: Adaptation,
 }
 
 /// A number for each rule.
 pub type Inlined = [u64; rules::RULES.len()];
 
 impl Translation {
-    /// With all rules but one.
-    pub fn without(rule: Option<RuleId>) -> Self {
-        Self { rules: RuleSet::without(rule), ..Self::default() }
+    /// With all rules but `without`; `adaptive` or not.
+    pub fn new(without: Option<RuleId>, adaptive: bool) -> Self {
+        Self {
+            translator: Translator::default(),
+            rules: RuleSet::without(without),
+            callouts: BTreeMap::new(),
+            inlined: [0; rules::RULES.len()],
+            adaptation: Adaptation::new(adaptive && without != Some(rules::ADAPTED)),
+        }
+    }
+}
+
+impl Translation {
+    /// The carried-over instruction at `at` left translated code for `cause`.
+    pub(super) fn exited(&mut self, at: Linear, cause: Cause) {
+        if self.adaptation.exited(at.0, cause) {
+            self.translator.retranslate(at);
+        }
+    }
+
+    /// The adapted access at `at` ran; whether it met a trace or a chip.
+    fn called_out(&mut self, at: Linear, met: bool) {
+        if self.adaptation.called_out(at.0, met) {
+            self.translator.retranslate(at);
+        }
     }
 }
 
@@ -83,6 +110,10 @@ pub struct TranslationFigures {
     pub dropped: BTreeMap<&'static str, u64>,
     /// Units whose page was written to, and whose code was found to be the same.
     pub renewed: u64,
+    /// Accesses that became callouts, and those that were carried over again.
+    pub adapted: u64,
+    /// See there.
+    pub reverted: u64,
 }
 
 impl TranslationFigures {
@@ -110,6 +141,8 @@ impl TranslationFigures {
             inlined: inlined.map(|(rule, n)| (rule.name, n)).collect(),
             dropped: dropped.map(|(why, n)| (why.name(), n)).collect(),
             renewed: counts.renewed,
+            adapted: translation.adaptation.adapted,
+            reverted: translation.adaptation.reverted,
         }
     }
 
@@ -153,6 +186,7 @@ pub(super) struct Rewriting<'a> {
     mode: Mode,
     rules: RuleSet,
     inlined: &'a mut Inlined,
+    adaptation: &'a Adaptation,
 }
 
 impl Rewriting<'_> {
@@ -167,7 +201,10 @@ impl Policy<World> for Rewriting<'_> {
         rules::column(self.mode)
     }
 
-    fn treat(&self, mode: u8, _: GuestPhys, insn: &Insn) -> Treatment {
+    fn treat(&self, mode: u8, at: Linear, insn: &Insn) -> Treatment {
+        if self.adaptation.is_adapted(at.0) {
+            return Treatment::Callout(rules::ADAPTED);
+        }
         self.rules.treat(mode, insn)
     }
 
@@ -197,7 +234,10 @@ pub(super) fn is_safe(guest: &Cpu, mode: Mode) -> bool {
 /// like fault. IOPL is the guest's: no instruction at CPL 3 does anything else for it, but PUSHF shows it.
 pub(super) fn conceal(guest: &Cpu, real: &mut Cpu) {
     real.gdtr.base = layout::NOWHERE.0;
-    real.ldtr.base = layout::NOWHERE.0;
+    if guest.ldtr.usable() {
+        // Also the table at 0 that there is after a reset.
+        real.ldtr = Segment::system(layout::LDT_SELECTOR, layout::NOWHERE.0, 0xffff, 0x82);
+    }
     real.cr4 |= Cr4::UMIP;
     if !guest.v86() && guest.iopl() < 3 {
         real.system_flags |= guest.system_flags & Eflags::IOPL;
@@ -216,8 +256,13 @@ impl Trap {
         let before = self.audit_before(world);
         let Some(translation) = &mut self.translation else { return None };
         let entry = super::trap::Entry::of(guest);
-        let inlined = &mut translation.inlined;
-        let mut policy = Rewriting { mode: self.v.mode(), rules: translation.rules, guest, inlined };
+        let mut policy = Rewriting {
+            mode: self.v.mode(),
+            rules: translation.rules,
+            inlined: &mut translation.inlined,
+            adaptation: &translation.adaptation,
+            guest,
+        };
         let sealed = seal::take(&world.map.ram, &self.mmu.shadow.target, &self.descriptors);
         world.enter_machine();
         let left = translation.translator.run(&mut self.real, world, &mut policy, until);
@@ -232,7 +277,14 @@ impl Trap {
             Left::Look => None,
             Left::Callout(rule) => {
                 *self.translation.as_mut()?.callouts.entry(rule).or_default() += 1;
-                self.call_out(guest, world)
+                let at = Linear(guest.linear_eip());
+                _ = world.take_reached_chip();
+                let stop = self.call_out(guest, world);
+                if rule == rules::ADAPTED {
+                    let met = world.take_reached_chip() || world.map.traces.is_hit();
+                    self.translation.as_mut()?.called_out(at, met);
+                }
+                stop
             }
         }
     }
