@@ -1,6 +1,6 @@
 //! Whether the guest got at what is the monitor's, looked at as it runs: Popek and Goldberg's resource control (CACM 1974,
 //! section 3). Before the real processor is given to the guest and when it comes back, the registers that only the monitor
-//! may change are compared, and what the monitor's frames hold: at each of the first entries, then at one in [`SAMPLE`].
+//! may change are compared, and what the monitor's frames hold: at each of the first entries, then at one in `SAMPLE`.
 //!
 //! For runs in which something is broken on purpose: `subring compare --without-rule`.
 
