@@ -3,6 +3,7 @@
 //! EFLAGS are seen by instructions that read them, and by whoever looks at the processor: after a fault, a store into
 //! code, a unit's end. Interrupts and deadlines come at a unit's end only.
 
+use super::bug::{self, Bug};
 use crate::decode::{Insn, Op, Place};
 
 /// Whether `i` can neither fault nor end the unit early, and reaches registers and flags only.
@@ -55,7 +56,7 @@ pub(super) fn are_dead(insns: &[Insn]) -> bool {
         return false;
     }
     for i in rest {
-        if !is_pure(i) || reads(i) {
+        if !is_pure(i) || (reads(i) && !bug::on(Bug::DeadFlags)) {
             return false;
         }
         if writes_all(i) {

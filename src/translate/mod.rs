@@ -12,11 +12,13 @@
 //! | `backend` | from a plan to what runs: the seam, and `portable` |
 //! | `unit` | a unit, its ways out, and the store of all units |
 //! | `run` | running chained units |
+//! | `bug` | bugs to order, for tests |
 //!
 //! Memory has to be memory: an access must not depend on the time at which it is made, since time and EIP are brought up to
 //! date at a unit's end, or when it breaks off. A monitor's machine is such a world; there chips are never mapped.
 
 pub mod backend;
+pub(crate) mod bug;
 mod flags;
 pub mod plan;
 mod run;

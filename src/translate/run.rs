@@ -2,6 +2,7 @@
 //! looked for; within one there is nothing to look for.
 
 use super::backend::{Backend, Broken, Why};
+use super::bug::{self, Bug};
 use super::plan::{Flow, Plan, Policy, Tail, Treatment};
 use super::unit::{CODE32, Key, Link, Record, Runs, USER, Unit, UnitInfo, Why as Dropped};
 use super::{Left, Translator};
@@ -54,7 +55,8 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
             self.map_epoch = env.map_epoch();
             self.drop_all(Dropped::MapChanged);
         }
-        let epochs = (env.fetch_epoch(), env.code_epoch());
+        let code = if bug::on(Bug::DeadChain) { self.epochs.1 } else { env.code_epoch() };
+        let epochs = (env.fetch_epoch(), code);
         if self.epochs != epochs {
             self.epochs = epochs;
             self.stamp = self.stamp.wrapping_add(1);
@@ -118,7 +120,9 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
         let (run, insn) = unit.last.as_ref()?;
         let result = match unit.tail {
             // The last instruction is not of the unit.
-            Tail::Callout(_) if cpu.now >= cpu.deadline => return Some(Next::On),
+            Tail::Callout(_) if cpu.now >= cpu.deadline && !bug::on(Bug::LateCallout) => {
+                return Some(Next::On);
+            }
             Tail::Callout(rule) => return Some(Next::Leave(Left::Callout(rule))),
             Tail::Inline(rule) => {
                 cpu.now = body_end - 1;
@@ -220,7 +224,7 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
         if let Some(crossing) = unit.crossing {
             return Ok(unit.generation == generation && self.steps.still_crosses(cpu, env, crossing)?);
         }
-        if unit.generation == generation {
+        if unit.generation == generation || bug::on(Bug::StaleUnit) {
             return Ok(true);
         }
         let mut now = vec![0; unit.code.len()];

@@ -51,6 +51,10 @@ pub(super) enum Bug {
     OverBudget,
     /// Who keeps a log of exits takes time.
     CostlyLog,
+    /// STI and POPF in translated code do not look whether an interrupt waits.
+    MissWindow,
+    /// POPF in translated code leaves the virtual IF as it was.
+    KeepIf,
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod kernel;
 mod pair;
 mod printed;
 mod properties;
+mod seeded;
 mod tables;
 mod translation;
 mod walk;

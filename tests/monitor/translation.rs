@@ -15,7 +15,7 @@ use subring::vmm::strategy::{self, Coherence};
 use subring::vmm::{self, Config, Trap};
 
 /// Bytes of a random guest, the ticks that it runs, and the longest stride.
-const LEN: usize = 16_000;
+pub(super) const LEN: usize = 16_000;
 const TICKS: u64 = 1500;
 const LONGEST: u64 = 211;
 
@@ -67,10 +67,17 @@ fn random(data: &[u8]) -> Machine {
     machine::machine(&mut Bytes::new(data))
 }
 
+/// Runs a random guest in strides; the translating monitor's machine, if it ends the same.
+pub(super) fn run_random(data: &[u8], coherence: Coherence, seed: u64) -> Result<Machine, String> {
+    let mut bt = random(data);
+    translate(&mut bt, coherence);
+    difference(&mut random(data), &mut bt, seed).map(|()| bt)
+}
+
 /// Whether the guest changed page-table entries in use, be it by the frame of an event that was delivered into a table: what it
 /// sees of that before it flushes is left open by the architecture (SDM vol. 3, 4.10.4), and the bare machine here, which
 /// forgets everything with each tick but nothing within one, answers otherwise than the monitor.
-fn changes_live_tables(data: &[u8], seed: u64) -> bool {
+pub(super) fn changes_live_tables(data: &[u8], seed: u64) -> bool {
     let mut bt = random(data);
     translate(&mut bt, Coherence::Trace);
     _ = difference(&mut random(data), &mut bt, seed);

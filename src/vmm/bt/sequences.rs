@@ -3,10 +3,11 @@
 
 use super::Rewriting;
 use crate::cpu::{Cpu, Cr0, Eflags, Fault};
-use crate::decode::{Insn, SegReg};
+use crate::decode::{Insn, Op, SegReg};
 use crate::exec::Handler;
 use crate::machine::World;
 use crate::translate::Flow;
+use crate::vmm::bug::{self, Bug};
 
 /// Runs a sequence. EIP names the next instruction; the handler is the semantics.
 type Run = fn(&mut Rewriting<'_>, Handler<World>, &mut Cpu, &mut World, &Insn) -> Result<Flow, Fault>;
@@ -59,11 +60,13 @@ fn flags(
     cpu.system_flags = (cpu.system_flags - HELD) | (to.guest.system_flags & HELD);
     cpu.cpl = to.guest.cpl;
     let result = run(cpu, world, insn);
-    to.guest.system_flags = (to.guest.system_flags - CHANGED) | (cpu.system_flags & CHANGED);
+    let kept = insn.op == Op::Popf && bug::on(Bug::KeepIf);
+    let taken = if kept { CHANGED - Eflags::IF } else { CHANGED };
+    to.guest.system_flags = (to.guest.system_flags - taken) | (cpu.system_flags & taken);
     cpu.system_flags = (cpu.system_flags - HELD) | own;
     cpu.cpl = ring;
     result?;
-    let open = to.guest.system_flags.contains(Eflags::IF);
+    let open = to.guest.system_flags.contains(Eflags::IF) && !bug::on(Bug::MissWindow);
     // An interrupt may come through now; or user code may run by itself again.
     let look = open && (world.guest_interrupt_requested() || to.is_users());
     Ok(if look { Flow::Look } else { Flow::Next })
