@@ -49,6 +49,7 @@ pub mod machine;
 pub mod mem;
 pub mod mmu;
 pub mod saved;
+mod seeded;
 pub mod snapshot;
 pub mod theorem;
 pub mod translate;

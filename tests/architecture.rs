@@ -27,7 +27,7 @@ const ROWS: [&[&str]; 22] = [
     &["decode"],
     &["mem"],
     &["event"],
-    &["addr", "width", "clock", "error", "saved"],
+    &["addr", "width", "clock", "error", "saved", "seeded"],
 ];
 
 /// The files that may hold `unsafe`, each for one reason that its SAFETY comments give.

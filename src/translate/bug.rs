@@ -1,5 +1,4 @@
-//! Bugs to order in the translator, as `vmm::bug` has them for the monitor. They exist in the library's own tests only;
-//! elsewhere [`on`] is false, and costs nothing.
+//! Bugs to order in the translator, as `vmm::bug` has them for the monitor. See `crate::seeded`.
 
 /// A rule that can be broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,28 +16,4 @@ pub(crate) enum Bug {
     LateCallout,
 }
 
-#[cfg(test)]
-thread_local! {
-    static NOW: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
-}
-
-/// Whether `bug` is switched on in this thread.
-#[inline(always)]
-pub(crate) fn on(bug: Bug) -> bool {
-    #[cfg(test)]
-    return NOW.get() == Some(bug);
-    #[cfg(not(test))]
-    {
-        let _ = bug;
-        false
-    }
-}
-
-/// Runs `f` with `bug` switched on.
-#[cfg(test)]
-pub(crate) fn with<T>(bug: Option<Bug>, f: impl FnOnce() -> T) -> T {
-    NOW.set(bug);
-    let result = f();
-    NOW.set(None);
-    result
-}
+crate::seeded::switch!(pub(crate));

@@ -1,5 +1,5 @@
-//! Bugs to order: each breaks one rule of the monitor's, so that the tests can show that they would notice. They exist in
-//! the library's own tests only; elsewhere [`on`] is false, and costs nothing.
+//! Bugs to order: each breaks one rule of the monitor's, so that the tests can show that they would notice. See
+//! `crate::seeded`.
 
 /// A rule that can be broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,28 +57,4 @@ pub(super) enum Bug {
     KeepIf,
 }
 
-#[cfg(test)]
-thread_local! {
-    static NOW: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
-}
-
-/// Whether `bug` is switched on in this thread.
-#[inline(always)]
-pub(super) fn on(bug: Bug) -> bool {
-    #[cfg(test)]
-    return NOW.get() == Some(bug);
-    #[cfg(not(test))]
-    {
-        let _ = bug;
-        false
-    }
-}
-
-/// Runs `f` with `bug` switched on.
-#[cfg(test)]
-pub(super) fn with<T>(bug: Option<Bug>, f: impl FnOnce() -> T) -> T {
-    NOW.set(bug);
-    let result = f();
-    NOW.set(None);
-    result
-}
+crate::seeded::switch!(pub(super));

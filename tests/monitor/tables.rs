@@ -4,6 +4,7 @@
 
 use super::audit::audit;
 use super::equivalence::runner;
+use super::kernel::image::CHIPS;
 use super::pair::{Cell, TRACE, VTLB, run_to};
 use crate::vmm::bug::{self, Bug};
 use proptest::prelude::*;
@@ -376,22 +377,8 @@ fn tables(m: &mut Machine) {
 }
 
 fn start(m: &mut Machine) {
-    let setup: [(u16, u32); 12] = [
-        (0x20, 0x11),
-        (0x21, 0x20),
-        (0x21, 0x04),
-        (0x21, 0x01),
-        (0xa0, 0x11),
-        (0xa1, 0x28),
-        (0xa1, 0x02),
-        (0xa1, 0x01),
-        (0x21, 0xfe),
-        (0x43, 0x34),
-        (0x40, 2),
-        (0x40, 0),
-    ];
-    for (port, value) in setup {
-        m.world.board.port_write(port, Width::Byte, value, 0, &mut m.world.map);
+    for (port, value) in CHIPS {
+        m.world.board.port_write(port.into(), Width::Byte, value.into(), 0, &mut m.world.map);
     }
     m.world.settle();
     m.start_flat(CODE, 0x1357_9bdf, 0, KERNEL_STACK);

@@ -30,7 +30,7 @@ pub(super) const TABLES: Sequence = sequence(tables, "GDTR and IDTR");
 pub(super) const SELECTORS: Sequence = sequence(selectors, "the selectors of CS, SS, LDTR and TR");
 pub(super) const CONTROL: Sequence = sequence(control, "the control registers and the level");
 pub(super) const CLTS: Sequence = sequence(clts, "the level");
-pub(super) const TIME: Sequence = sequence(time, "the level");
+pub(super) const TIME: Sequence = sequence(level, "the level");
 
 /// Flags that are virtual, and the mode in them.
 const HELD: Eflags = Eflags::IF.union(Eflags::IOPL).union(Eflags::VM);
@@ -125,7 +125,21 @@ fn control(
     result.map(|()| Flow::Next)
 }
 
-/// CLTS: TS is the same in both processors.
+/// RDTSC: lends the level. The time is the same in both processors.
+fn level(
+    to: &mut Rewriting<'_>,
+    run: Handler<World>,
+    cpu: &mut Cpu,
+    world: &mut World,
+    insn: &Insn,
+) -> Result<Flow, Fault> {
+    let own = std::mem::replace(&mut cpu.cpl, to.guest.cpl);
+    let result = run(cpu, world, insn);
+    cpu.cpl = own;
+    result.map(|()| Flow::Next)
+}
+
+/// CLTS: lends the level. TS is the same in both processors.
 fn clts(
     to: &mut Rewriting<'_>,
     run: Handler<World>,
@@ -133,25 +147,7 @@ fn clts(
     world: &mut World,
     insn: &Insn,
 ) -> Result<Flow, Fault> {
-    let own = cpu.cpl;
-    cpu.cpl = to.guest.cpl;
-    let result = run(cpu, world, insn);
-    cpu.cpl = own;
+    let result = level(to, run, cpu, world, insn);
     to.guest.cr0.set(Cr0::TS, cpu.cr0.contains(Cr0::TS));
-    result.map(|()| Flow::Next)
-}
-
-/// RDTSC: lends the level. The time is the same in both processors.
-fn time(
-    to: &mut Rewriting<'_>,
-    run: Handler<World>,
-    cpu: &mut Cpu,
-    world: &mut World,
-    insn: &Insn,
-) -> Result<Flow, Fault> {
-    let own = cpu.cpl;
-    cpu.cpl = to.guest.cpl;
-    let result = run(cpu, world, insn);
-    cpu.cpl = own;
-    result.map(|()| Flow::Next)
+    result
 }

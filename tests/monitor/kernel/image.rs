@@ -66,6 +66,22 @@ pub(super) const USER_SNIPPETS: [(u32, &[u8]); 5] = [
     (USER_CODE + 0x40, &[0xe6, 0x80, 0xcd, 0x30]),
 ];
 
+/// Ports and values that set up the chips: both 8259A with vectors 20h and 28h, the timer let through, and the 8254 fast.
+pub(crate) const CHIPS: [(u8, u8); 12] = [
+    (0x20, 0x11),
+    (0x21, 0x20),
+    (0x21, 0x04),
+    (0x21, 0x01),
+    (0xa0, 0x11),
+    (0xa1, 0x28),
+    (0xa1, 0x02),
+    (0xa1, 0x01),
+    (0x21, 0xfe),
+    (0x43, 0x34),
+    (0x40, 2),
+    (0x40, 0),
+];
+
 /// The tables of the code window, by address space.
 pub(super) fn code_tables() -> [u32; 2] {
     CODE_TABLES
@@ -170,22 +186,7 @@ fn boot() -> Vec<u8> {
     c.load_segments(0x10, &[2]);
     c.put32(&[0xbc], KERNEL_STACK); // MOV ESP
     c.load_segments(USER_DATA, &[0, 3, 4, 5]);
-    // Both 8259A: vectors 20h and 28h, the timer let through; the 8254 fast.
-    let setup = [
-        (0x20, 0x11),
-        (0x21, 0x20),
-        (0x21, 0x04),
-        (0x21, 0x01),
-        (0xa0, 0x11),
-        (0xa1, 0x28),
-        (0xa1, 0x02),
-        (0xa1, 0x01),
-        (0x21, 0xfe),
-        (0x43, 0x34),
-        (0x40, 2),
-        (0x40, 0),
-    ];
-    for (port, value) in setup {
+    for (port, value) in CHIPS {
         c.put(&[0xb0, value, 0xe6, port]); // MOV AL, value; OUT port, AL
     }
     c.edi(FRAMES);

@@ -13,7 +13,7 @@
 mod code;
 mod emit;
 mod games;
-mod image;
+pub(super) mod image;
 
 pub(crate) use image::{BASE, RAM, binary, listing, machine};
 use proptest::prelude::*;
