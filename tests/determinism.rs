@@ -176,6 +176,15 @@ fn random_machines_run_alike_however_they_are_run() {
     });
 }
 
+/// An event right after another takes a tick, and the timer of this machine is due in it: cut there or not, its interrupt
+/// comes before the next instruction.
+#[test]
+fn a_chip_that_is_due_while_events_are_delivered_comes_alike() {
+    let data = seed::bytes(17_172_321_204_335_968_645, 16_000);
+    let build = || machine::machine(&mut Bytes::new(&data));
+    assert_the_same("a random machine", &build, &[1, 2, 3, 4, 50, 400], 1);
+}
+
 #[test]
 fn apic_interrupts_and_nmis_come_alike_however_they_are_run() {
     assert_the_same("an APIC timer", &apic::ticking, &[1, 1000, 1050, 30_001, 80_000], 97);

@@ -202,8 +202,13 @@ impl Machine {
         }
         let mut rested = self.cpu.activity != Activity::Running;
         loop {
+            let before = self.cpu.now;
             if let Some(outcome) = self.look_up(&limits) {
                 return outcome;
+            }
+            if self.cpu.now != before {
+                // An event right after another took a tick: chips may be due, and the run may end here.
+                continue;
             }
             if self.cpu.activity == Activity::Halted && self.pending.is_none() {
                 match self.rest(&limits, std::mem::take(&mut rested)) {
@@ -226,12 +231,12 @@ impl Machine {
 
     /// Between instructions: chips that are due, endings, interrupts.
     fn look_up(&mut self, limits: &Limits) -> Option<Outcome> {
-        if self.stops.end_run() {
-            return Some(Outcome::Reached);
-        }
         if self.world.board.next_event().is_some_and(|t| t <= self.cpu.now) {
             self.world.board.advance(self.cpu.now, &mut self.world.map);
             self.world.settle();
+        }
+        if self.stops.end_run() {
+            return Some(Outcome::Reached);
         }
         if let Some(status) = self.world.board.exit_code() {
             return Some(Outcome::Exit(status));
