@@ -186,17 +186,64 @@ impl Source for Imm {
     }
 }
 
-impl Source for Mem {
+/// A memory operand: where it is. All are read and written alike.
+pub trait Address {
+    /// Its segment.
+    fn segment(i: &Insn) -> SegReg;
+    /// Its offset.
+    fn offset(cpu: &Cpu, i: &Insn) -> u32;
+}
+
+impl Address for Mem {
     #[inline(always)]
-    fn read<W: Word, E: Env>(cpu: &Cpu, env: &mut E, i: &Insn) -> Result<W, Fault> {
-        load(cpu, env, i.seg, ea(cpu, i))
+    fn segment(i: &Insn) -> SegReg {
+        i.seg
+    }
+    #[inline(always)]
+    fn offset(cpu: &Cpu, i: &Insn) -> u32 {
+        ea(cpu, i)
     }
 }
 
-impl Target for Mem {
+/// The memory operand of a 32-bit address without an index, in the segment with this number: [`Mem`] with less to look up.
+pub struct Based<const SEG: usize>;
+
+impl<const SEG: usize> Address for Based<SEG> {
+    #[inline(always)]
+    fn segment(_: &Insn) -> SegReg {
+        SegReg::ALL[SEG]
+    }
+    #[inline(always)]
+    fn offset(cpu: &Cpu, i: &Insn) -> u32 {
+        cpu.reg(i.base).wrapping_add(i.disp)
+    }
+}
+
+/// The same with an index.
+pub struct Indexed<const SEG: usize>;
+
+impl<const SEG: usize> Address for Indexed<SEG> {
+    #[inline(always)]
+    fn segment(_: &Insn) -> SegReg {
+        SegReg::ALL[SEG]
+    }
+    #[inline(always)]
+    fn offset(cpu: &Cpu, i: &Insn) -> u32 {
+        cpu.reg(i.base).wrapping_add(cpu.reg(i.index) << (i.scale & 3)).wrapping_add(i.disp)
+    }
+}
+
+impl<A: Address> Source for A {
+    #[inline(always)]
+    fn read<W: Word, E: Env>(cpu: &Cpu, env: &mut E, i: &Insn) -> Result<W, Fault> {
+        load(cpu, env, A::segment(i), A::offset(cpu, i))
+    }
+}
+
+impl<A: Address> Target for A {
     #[inline(always)]
     fn write<W: Word, E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn, v: W) -> Result<(), Fault> {
-        store(cpu, env, i.seg, ea(cpu, i), v)
+        store(cpu, env, A::segment(i), A::offset(cpu, i), v)
     }
     #[inline(always)]
     fn update<W: Word, E: Env>(
@@ -205,29 +252,13 @@ impl Target for Mem {
         i: &Insn,
         f: impl FnOnce(&mut Cpu, W) -> W,
     ) -> Result<(), Fault> {
-        update_at(cpu, env, i.seg, ea(cpu, i), f)
+        let at = writable(cpu, A::segment(i), A::offset(cpu, i), W::BYTES)?;
+        let user = cpu.user;
+        let old = env.load_for_update(cpu, at, user)?;
+        let new = f(cpu, old);
+        env.store(cpu, at, new, user)
     }
 }
-
-#[inline(always)]
-fn update_at<W: Word, E: Env>(
-    cpu: &mut Cpu,
-    env: &mut E,
-    seg: SegReg,
-    offset: u32,
-    f: impl FnOnce(&mut Cpu, W) -> W,
-) -> Result<(), Fault> {
-    let at = writable(cpu, seg, offset, W::BYTES)?;
-    let user = cpu.user;
-    let old = env.load_for_update(cpu, at, user)?;
-    let new = f(cpu, old);
-    env.store(cpu, at, new, user)
-}
-
-/// The memory operand of a 32-bit address without an index, in the segment with this number: [`Mem`] with less to look up.
-pub struct Based<const SEG: usize>;
-/// The same with an index.
-pub struct Indexed<const SEG: usize>;
 
 /// A memory operand's form, as far as there are types for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -253,46 +284,6 @@ impl Form {
         }
     }
 }
-
-macro_rules! memory_form {
-    ($form:ident, $offset:expr) => {
-        impl<const SEG: usize> $form<SEG> {
-            #[inline(always)]
-            fn offset(cpu: &Cpu, i: &Insn) -> u32 {
-                let offset: fn(&Cpu, &Insn) -> u32 = $offset;
-                offset(cpu, i)
-            }
-        }
-
-        impl<const SEG: usize> Source for $form<SEG> {
-            #[inline(always)]
-            fn read<W: Word, E: Env>(cpu: &Cpu, env: &mut E, i: &Insn) -> Result<W, Fault> {
-                load(cpu, env, SegReg::ALL[SEG], Self::offset(cpu, i))
-            }
-        }
-
-        impl<const SEG: usize> Target for $form<SEG> {
-            #[inline(always)]
-            fn write<W: Word, E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn, v: W) -> Result<(), Fault> {
-                store(cpu, env, SegReg::ALL[SEG], Self::offset(cpu, i), v)
-            }
-            #[inline(always)]
-            fn update<W: Word, E: Env>(
-                cpu: &mut Cpu,
-                env: &mut E,
-                i: &Insn,
-                f: impl FnOnce(&mut Cpu, W) -> W,
-            ) -> Result<(), Fault> {
-                update_at(cpu, env, SegReg::ALL[SEG], Self::offset(cpu, i), f)
-            }
-        }
-    };
-}
-
-memory_form!(Based, |cpu, i| cpu.reg(i.base).wrapping_add(i.disp));
-memory_form!(Indexed, |cpu, i| {
-    cpu.reg(i.base).wrapping_add(cpu.reg(i.index) << (i.scale & 3)).wrapping_add(i.disp)
-});
 
 /// Picks the compiled form of `$f` for the width of `$i`: `by_width!(i, f, E)` names `f::<E, u8>` and so on; extra
 /// type arguments follow.

@@ -289,12 +289,11 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
 
     /// Runs one instruction outside of units, the careful way.
     fn single(&mut self, cpu: &mut Cpu, env: &mut E, policy: &mut impl Policy<E>) -> Next {
-        let insn = match self.steps.peek(cpu, env) {
-            Ok(insn) => insn,
-            Err(fault) => return fault.into(),
-        };
+        // Without an instruction there is none to rewrite. What goes before a fetch still goes before its fault.
+        let insn = self.steps.peek(cpu, env).ok();
         self.counts.singles += 1;
-        match policy.treat(policy.mode(cpu), Linear(cpu.linear_eip()), &insn) {
+        let at = Linear(cpu.linear_eip());
+        match insn.map_or(Treatment::Ident, |insn| policy.treat(policy.mode(cpu), at, &insn)) {
             Treatment::Ident => match self.steps.step(cpu, env) {
                 Ok(()) => {
                     self.restamp(env);

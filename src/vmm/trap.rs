@@ -285,40 +285,39 @@ impl Trap {
         {
             translation.exited(Linear(at.linear), cause);
         }
-        // What is emulated sees the guest's tables as they are: fresher than it must, and so no staler than the shadow.
+        let (retired, stop) = self.step(guest, world);
+        let cause = if stop.is_some() && retired == 0 { own(cause) } else { cause };
+        self.count(world, cause, at);
+        self.counts.emulated += retired;
+        if bug::on(Bug::OverBudget) || (bug::on(Bug::CostlyLog) && self.log.is_some()) {
+            guest.now += 2;
+        }
+        stop
+    }
+
+    /// One instruction on the virtual processor: how many ticks it took, and its fault if it raised one.
+    fn step(&mut self, guest: &mut Cpu, world: &mut World) -> (Ticks, Option<Stop>) {
+        let start = guest.now;
+        // It sees the guest's tables as they are: fresher than it must, and so no staler than the shadow.
         world.tlb.flush(true);
         self.note_origin(guest, world, false);
         let result = self.emulator.step(guest, world);
         self.wrote = world.map.traces.is_hit();
-        let cause = if result.is_err() && guest.now == at.now { own(cause) } else { cause };
-        self.count(world, cause, at);
-        self.counts.emulated += guest.now - at.now;
-        if bug::on(Bug::OverBudget) || (bug::on(Bug::CostlyLog) && self.log.is_some()) {
-            guest.now += 2;
-        }
-        result.err().map(Stop::Fault)
+        (guest.now - start, result.err().map(Stop::Fault))
     }
 
     /// Runs the instruction at CS:EIP on the virtual processor because translated code says so.
     pub(super) fn call_out(&mut self, guest: &mut Cpu, world: &mut World) -> Option<Stop> {
-        let start = guest.now;
-        world.tlb.flush(true);
-        self.note_origin(guest, world, false);
-        let result = self.emulator.step(guest, world);
-        self.wrote = world.map.traces.is_hit();
-        self.counts.emulated += guest.now - start;
-        result.err().map(Stop::Fault)
+        let (retired, stop) = self.step(guest, world);
+        self.counts.emulated += retired;
+        stop
     }
 
     /// Runs one instruction on the virtual processor because its state has no image.
     fn interpret(&mut self, guest: &mut Cpu, world: &mut World, why: Obstacle) -> Option<Stop> {
-        let start = guest.now;
-        world.tlb.flush(true);
-        self.note_origin(guest, world, false);
-        let result = self.emulator.step(guest, world);
-        self.wrote = world.map.traces.is_hit();
-        *self.counts.interpreted.entry(why).or_default() += guest.now - start;
-        result.err().map(Stop::Fault)
+        let (retired, stop) = self.step(guest, world);
+        *self.counts.interpreted.entry(why).or_default() += retired;
+        stop
     }
 
     /// An interrupt waits, and only a one-instruction shadow holds it off.
