@@ -219,7 +219,7 @@ impl Policy<World> for Rewriting<'_> {
         if let Some(n) = self.inlined.get_mut(usize::from(rule.0)) {
             *n += 1;
         }
-        (rules::by_id(rule).sequence.run)(self, run, cpu, env, insn)
+        rules::by_id(rule).sequence.run(self, run, cpu, env, insn)
     }
 }
 
