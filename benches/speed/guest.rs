@@ -78,6 +78,23 @@ pub(crate) fn advance(machine: &mut Machine, instructions: u64) {
     assert_eq!(black_box(outcome), Outcome::Reached, "the guest ended while it was measured");
 }
 
+/// Instructions of [`paging_on`] before `code`.
+pub(crate) const PAGING_ON: u64 = 5;
+
+/// `code` after instructions that turn paging on, with the page directory at `directory`, which is then in EAX.
+pub(crate) fn paging_on(directory: u32, code: &[u8]) -> Vec<u8> {
+    [
+        &[0xb8][..], // mov eax, directory
+        &directory.to_le_bytes(),
+        &[0x0f, 0x22, 0xd8],                   // mov cr3, eax
+        &[0x0f, 0x20, 0xc3],                   // mov ebx, cr0
+        &[0x81, 0xcb, 0x00, 0x00, 0x00, 0x80], // or ebx, CR0.PG
+        &[0x0f, 0x22, 0xc3],                   // mov cr0, ebx
+        code,
+    ]
+    .concat()
+}
+
 /// Measures one workload of the bench guest, in guest instructions a second. Each sample has a machine of its own, whose
 /// preparation does not count.
 fn workload(group: &mut BenchmarkGroup<'_, WallTime>, name: &str) {

@@ -3,7 +3,7 @@
 //! The guests are endless loops of a few instructions, given as bytes with their assembly text. Guest instructions are
 //! counted into steps here: `PAIRS * 3` instructions are `PAIRS` rounds of a loop of three.
 
-use super::guest::{advance, loaded, machine, plan, small};
+use super::guest::{PAGING_ON, advance, loaded, machine, paging_on, plan, small};
 use criterion::{Bencher, Criterion, Throughput};
 use std::hint::black_box;
 use subring::decode::{Decoded, decode};
@@ -145,17 +145,9 @@ fn paged(code: &[u8]) -> Machine {
     let entries = |first: u32| -> Vec<u8> {
         (0..4096).flat_map(|n| ((first + 4096 * n) | PRESENT_WRITABLE).to_le_bytes()).collect()
     };
-    let code = [
-        &[0xb8, 0x00, 0x30, 0x00, 0x00][..],   // mov eax, DIRECTORY
-        &[0x0f, 0x22, 0xd8],                   // mov cr3, eax
-        &[0x0f, 0x20, 0xc3],                   // mov ebx, cr0
-        &[0x81, 0xcb, 0x00, 0x00, 0x00, 0x80], // or ebx, CR0.PG
-        &[0x0f, 0x22, 0xc3],                   // mov cr0, ebx
-        code,
-    ]
-    .concat();
+    let code = paging_on(DIRECTORY, code);
     let directory = &entries(TABLES)[..16];
     let mut machine = small(CODE, &[(CODE, &code), (DIRECTORY, directory), (TABLES, &entries(0))]);
-    advance(&mut machine, 5);
+    advance(&mut machine, PAGING_ON);
     machine
 }
