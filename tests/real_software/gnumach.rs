@@ -1,7 +1,7 @@
 //! GNU Mach 1.8 (package gnumach-image-1.8-486, architecture i386), a Multiboot kernel, to where it asks for its modules.
 
 use super::fetch::{file, have};
-use super::pc::{Lab, Parts, in_order};
+use super::pc::{Lab, Monitor, Parts, in_order};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -19,17 +19,23 @@ pub(crate) fn kernel() -> PathBuf {
     kernel
 }
 
-#[test]
-fn it_asks_for_its_modules() {
-    if !have(&[MACH]) {
-        return;
-    }
+/// From its start to where it has nothing to go on with.
+pub(crate) fn to_its_modules(monitor: Monitor) -> Lab {
     let mut lab = Lab::new(Parts {
         hz: 10_000_000,
         kernel: Some(kernel()),
         cmdline: Some("console=com0".into()),
+        monitor,
         ..Parts::default()
     });
     let log = lab.until_serial("No bootstrap code loaded", 120);
     in_order(&log, &["GNU Mach 1.8"]);
+    lab
+}
+
+#[test]
+fn it_asks_for_its_modules() {
+    if have(&[MACH]) {
+        to_its_modules(None);
+    }
 }

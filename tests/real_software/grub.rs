@@ -2,13 +2,22 @@
 //! floppy and from a disk.
 
 use super::fetch::{file, have};
-use super::pc::{Lab, Parts};
+use super::pc::{Lab, Monitor, Parts};
 use super::seabios;
 use std::path::PathBuf;
 use subring::cli::session::Outcome;
 
 fn rescue() -> PathBuf {
     file("grub-rescue-pc", "usr/lib/grub-rescue/grub-rescue-floppy.img")
+}
+
+/// From a disk under SeaBIOS to the menu.
+pub(crate) fn menu(monitor: Monitor) -> Lab {
+    let bios = seabios::bios("bios.bin");
+    let mut lab = Lab::new(Parts { bios, disks: vec![rescue()], monitor, ..Parts::default() });
+    lab.until("will be executed automatically in", 120);
+    lab.until(" │*GNU/Linux   ", 10);
+    lab
 }
 
 /// From power-on to the prompt.
@@ -78,8 +87,9 @@ const SEABIOS_ROM: [&str; 3] = [
     "base_addr = 0xfffc0000, length = 0x40000, reserved RAM",
 ];
 
-fn own_bios_floppy() -> Lab {
-    let mut lab = to_prompt(Parts { floppies: vec![rescue()], ..Parts::default() });
+/// From the rescue floppy under our own BIOS, with all commands.
+pub(crate) fn own_bios_floppy(monitor: Monitor) -> Lab {
+    let mut lab = to_prompt(Parts { floppies: vec![rescue()], monitor, ..Parts::default() });
     commands(&mut lab, "fd0", &OWN_ROM);
     lab
 }
@@ -89,8 +99,8 @@ fn from_a_floppy_under_our_own_bios_twice_the_same() {
     if !have(&["grub-rescue-pc"]) {
         return;
     }
-    let mut lab = own_bios_floppy();
-    assert_eq!(own_bios_floppy().end_state(), lab.end_state(), "two runs differ");
+    let mut lab = own_bios_floppy(None);
+    assert_eq!(own_bios_floppy(None).end_state(), lab.end_state(), "two runs differ");
     lab.keys("halt<Enter>");
     // GRUB finds the tables, reads \_S5 from the DSDT's AML, and turns ACPI on and the machine off.
     assert_eq!(lab.until_stop(30), Outcome::PowerOff);
@@ -122,8 +132,13 @@ fn from_a_disk_under_the_larger_seabios() {
     if !have(&["seabios", "grub-rescue-pc"]) {
         return;
     }
-    let parts = Parts { bios: seabios::bios("bios-256k.bin"), disks: vec![rescue()], ..Parts::default() };
-    let mut lab = to_prompt(parts);
+    larger_seabios_disk(None);
+}
+
+/// From the rescue image as a disk under the larger SeaBIOS, with all commands and what only a disk has.
+pub(crate) fn larger_seabios_disk(monitor: Monitor) -> Lab {
+    let bios = seabios::bios("bios-256k.bin");
+    let mut lab = to_prompt(Parts { bios, disks: vec![rescue()], monitor, ..Parts::default() });
     commands(&mut lab, "hd0", &SEABIOS_ROM);
     // Straight from the disk's file system, which GRUB reads by INT 13h.
     command(&mut lab, "ls /boot/grub", "i386-pc/");
@@ -131,4 +146,5 @@ fn from_a_disk_under_the_larger_seabios() {
     command(&mut lab, "lsacpi -1", "OEM=SUBRNG");
     lab.keys("halt<Enter>");
     assert_eq!(lab.until_stop(30), Outcome::PowerOff);
+    lab
 }

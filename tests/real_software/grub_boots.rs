@@ -3,15 +3,15 @@
 //! protocol with the memory map of INT 15h, iPXE by its 16-bit setup code back in real mode, GNU Mach by Multiboot.
 
 use super::fetch::{cache, file, have, skipped};
-use super::pc::{Lab, Parts, in_order};
+use super::pc::{Lab, Monitor, Parts, in_order};
 use super::{grub, hard_disk, linux};
 use std::path::PathBuf;
 use subring::cli::session::Outcome;
 
 /// GRUB's prompt, with the disk.
-fn prompt(disk: PathBuf, mem: u32, hz: u64) -> Lab {
+fn prompt(disk: PathBuf, mem: u32, hz: u64, monitor: Monitor) -> Lab {
     let cdrom = Some(file("grub-rescue-pc", "usr/lib/grub-rescue/grub-rescue-cdrom.iso"));
-    let mut lab = grub::to_prompt(Parts { cdrom, disks: vec![disk], mem, hz, ..Parts::default() });
+    let mut lab = grub::to_prompt(Parts { cdrom, disks: vec![disk], mem, hz, monitor, ..Parts::default() });
     grub::command(&mut lab, "ls (hd0,msdos1)/", "vmlinuz");
     lab
 }
@@ -29,19 +29,29 @@ fn disk(name: &str, vmlinuz: PathBuf, initrd: PathBuf) -> PathBuf {
     hard_disk::disk(name, &[("vmlinuz", vmlinuz), ("initrd", initrd)])
 }
 
+/// A disk with the kernels that are none of Linux's.
+pub(crate) fn kernels(name: &str) -> PathBuf {
+    let small = file("syslinux-common", "usr/lib/syslinux/mbr/mbr.bin");
+    disk(name, small.clone(), small)
+}
+
+/// GNU Mach from such a disk, to where it asks for its modules.
+pub(crate) fn mach(image: PathBuf, monitor: Monitor) -> Lab {
+    let mut lab = prompt(image, 64 << 20, 10_000_000, monitor);
+    boot(&mut lab, &["multiboot (hd0,msdos1)/mach mach console=com0"]);
+    let log = lab.until_serial("No bootstrap code loaded", 120);
+    in_order(&log, &["GNU Mach 1.8"]);
+    lab
+}
+
 #[test]
 fn grub_boots_mach_and_ipxe_from_a_disk() {
     if !have(&hard_disk::PACKAGES) || !have(&["grub-rescue-pc"]) {
         return;
     }
-    let small = file("syslinux-common", "usr/lib/syslinux/mbr/mbr.bin");
-    let image = disk("grub-kernels.img", small.clone(), small);
-    let mut lab = prompt(image.clone(), 64 << 20, 10_000_000);
-    boot(&mut lab, &["multiboot (hd0,msdos1)/mach mach console=com0"]);
-    let log = lab.until_serial("No bootstrap code loaded", 120);
-    in_order(&log, &["GNU Mach 1.8"]);
-    println!("GNU Mach by GRUB: {:?}", lab.marks);
-    let mut lab = prompt(image, 64 << 20, 10_000_000);
+    let image = kernels("grub-kernels.img");
+    println!("GNU Mach by GRUB: {:?}", mach(image.clone(), None).marks);
+    let mut lab = prompt(image, 64 << 20, 10_000_000, None);
     boot(&mut lab, &["linux16 (hd0,msdos1)/ipxe.krn"]);
     lab.until("Open Source Network Boot Firmware", 120);
 }
@@ -56,7 +66,7 @@ fn grub_boots_linux_from_a_disk() {
     }
     let initrd = cache().join("grub-linux.initrd");
     std::fs::write(&initrd, linux::initrd()).unwrap();
-    let mut lab = prompt(disk("grub-linux.img", linux::kernel(), initrd), 128 << 20, 100_000_000);
+    let mut lab = prompt(disk("grub-linux.img", linux::kernel(), initrd), 128 << 20, 100_000_000, None);
     boot(
         &mut lab,
         &["linux (hd0,msdos1)/vmlinuz console=ttyS0,115200 cryptomgr.notests", "initrd (hd0,msdos1)/initrd"],

@@ -2,7 +2,7 @@
 //! script: the ship moves, shots fly, invaders fall, the game pauses, and Esc resets the machine.
 
 use super::fetch::{file, have};
-use super::pc::{Lab, Parts};
+use super::pc::{Lab, Monitor, Parts};
 use subring::cli::session::Outcome;
 
 /// Row of the ship's nose.
@@ -10,9 +10,9 @@ const NOSE: usize = 23;
 const LEFT: u8 = 0x4b;
 const RIGHT: u8 = 0x4d;
 
-fn start() -> Lab {
+fn start(monitor: Monitor) -> Lab {
     let kernel = Some(file("grub-invaders", "boot/invaders.exec"));
-    let mut lab = Lab::new(Parts { kernel, mem: 4 << 20, ..Parts::default() });
+    let mut lab = Lab::new(Parts { kernel, mem: 4 << 20, monitor, ..Parts::default() });
     lab.until("/ \\", 5);
     // The army appears first; then the keys count.
     lab.wait_ms(1000);
@@ -32,8 +32,8 @@ fn shots(lab: &Lab) -> usize {
 }
 
 /// Plays for some seconds and asserts on the way.
-fn play() -> Lab {
-    let mut lab = start();
+pub(crate) fn play(monitor: Monitor) -> Lab {
+    let mut lab = start(monitor);
     let (center, army) = (column(&lab), invaders(&lab));
     assert_eq!((center, army, shots(&lab)), (40, 40, 0), "{}", lab.text());
 
@@ -69,8 +69,8 @@ fn it_plays_by_script_twice_the_same() {
     if !have(&["grub-invaders"]) {
         return;
     }
-    let mut lab = play();
-    assert_eq!(play().end_state(), lab.end_state(), "two runs differ");
+    let mut lab = play(None);
+    assert_eq!(play(None).end_state(), lab.end_state(), "two runs differ");
     lab.keys("<Esc>");
     assert_eq!(lab.until_stop(5), Outcome::Reset);
 }

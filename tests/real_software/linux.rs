@@ -5,7 +5,7 @@
 use super::fetch::{cache, file, have, own, skipped};
 use super::initramfs;
 use super::linux_session::{Known, Machine, Session, compare};
-use super::pc::{Lab, Parts, in_order};
+use super::pc::{Lab, Monitor, Parts, in_order};
 use super::pinned::{Inputs, assert_count};
 use super::qemu::Qemu;
 use std::path::PathBuf;
@@ -14,9 +14,9 @@ use subring::device::mouse::MouseEvent;
 
 /// What it needs.
 pub(crate) const PACKAGES: [&str; 2] = [KERNEL, BUSYBOX];
-const KERNEL: &str = "linux-image-686:i386";
-const KERNEL_PAE: &str = "linux-image-686-pae:i386";
-const BUSYBOX: &str = "busybox-static:i386";
+pub(crate) const KERNEL: &str = "linux-image-686:i386";
+pub(crate) const KERNEL_PAE: &str = "linux-image-686-pae:i386";
+pub(crate) const BUSYBOX: &str = "busybox-static:i386";
 const CMDLINE: &str = "console=ttyS0";
 const MEM: u32 = 128 << 20;
 /// The drivers of the disk, the file system and the mouse.
@@ -44,15 +44,17 @@ fn initrd_of(package: &str) -> Vec<u8> {
     initramfs::busybox(&std::fs::read(file(BUSYBOX, "bin/busybox")).unwrap(), &modules)
 }
 
-/// An empty disk of 16 MiB.
+/// An empty disk of 16 MiB. Tests that run beside each other share it, and none may see half a file.
 fn disk(name: &str) -> PathBuf {
     let path = cache().join(name);
-    std::fs::write(&path, vec![0; 16 << 20]).unwrap();
+    let part = path.with_extension(format!("{:?}", std::thread::current().id()));
+    std::fs::write(&part, vec![0; 16 << 20]).unwrap();
+    std::fs::rename(part, &path).unwrap();
     path
 }
 
 /// To the shell, with what the kernel logged from its first line on.
-fn to_shell(package: &str, cmdline: &str) -> (Lab, String) {
+fn to_shell(package: &str, cmdline: &str, monitor: Monitor) -> (Lab, String) {
     let mut lab = Lab::new(Parts {
         mem: MEM,
         hz: 100_000_000,
@@ -60,6 +62,7 @@ fn to_shell(package: &str, cmdline: &str) -> (Lab, String) {
         cmdline: Some(cmdline.into()),
         initrd: Some(initrd_of(package)),
         disks: vec![disk(&format!("{package}-disk.img"))],
+        monitor,
         ..Parts::default()
     });
     lab.until_serial("Linux version 6.1", 100);
@@ -68,8 +71,8 @@ fn to_shell(package: &str, cmdline: &str) -> (Lab, String) {
     (lab, log)
 }
 
-fn boot(package: &str) -> Lab {
-    let (lab, log) = to_shell(package, CMDLINE);
+fn boot(package: &str, monitor: Monitor) -> Lab {
+    let (lab, log) = to_shell(package, CMDLINE, monitor);
     finds_the_board(&log);
     lab
 }
@@ -134,8 +137,8 @@ fn session() -> Session {
 }
 
 /// A run from power-on to power-off: what the shell said, and the machine.
-fn run() -> (String, Lab) {
-    let mut lab = boot(KERNEL);
+fn run(monitor: Monitor) -> (String, Lab) {
+    let mut lab = boot(KERNEL, monitor);
     let said = session().run(&mut lab);
     assert_eq!(lab.until_stop(60), Outcome::PowerOff);
     (said, lab)
@@ -160,7 +163,7 @@ fn debians_kernel_boots_to_a_shell_uses_the_machine_and_powers_off() {
     if !wanted() {
         return;
     }
-    let (said, lab) = run();
+    let (said, lab) = run(None);
     // To be looked at, or to become the golden file when a change is wanted.
     std::fs::write(cache().join("linux.txt"), &said).unwrap();
     let golden = golden();
@@ -168,10 +171,32 @@ fn debians_kernel_boots_to_a_shell_uses_the_machine_and_powers_off() {
         assert_eq!(said, golden, "line {line} of linux.txt");
     }
     assert_eq!(said.lines().count(), golden.lines().count());
-    let (said_again, again) = run();
+    let (said_again, again) = run(None);
     assert_eq!((said, &lab.marks), (said_again, &again.marks), "the second run went another way");
     println!("Linux to its shell and off: {:?}", lab.marks);
     has_pinned_count("session", KERNEL, &lab);
+}
+
+/// The session under a monitor: the golden transcript, and the pinned count.
+pub(crate) fn session_is_the_same(monitor: Monitor) {
+    let (said, lab) = run(monitor);
+    assert_eq!(said, golden());
+    println!("Linux to its shell and off, {monitor:?}: {:?}", lab.marks);
+    has_pinned_count("session", KERNEL, &lab);
+}
+
+/// The kernel of `package` as it unpacks itself, and a little of what it does then.
+pub(crate) fn begins(package: &str, ms: u64, monitor: Monitor) -> Lab {
+    let mut lab = Lab::new(Parts {
+        mem: 64 << 20,
+        hz: 100_000_000,
+        kernel: Some(kernel_of(package)),
+        cmdline: Some(CMDLINE.into()),
+        monitor,
+        ..Parts::default()
+    });
+    lab.wait_ms(ms);
+    lab
 }
 
 /// What QEMU says otherwise, and why.
@@ -249,7 +274,12 @@ fn debians_kernel_with_pae_boots_to_a_shell() {
     if !have(&[KERNEL_PAE, BUSYBOX]) {
         return;
     }
-    let mut lab = boot(KERNEL_PAE);
+    pae(None);
+}
+
+/// The kernel for PAE to its shell and off.
+pub(crate) fn pae(monitor: Monitor) -> Lab {
+    let mut lab = boot(KERNEL_PAE, monitor);
     in_order(&answer(&mut lab, "uname -a"), &["Linux (none) 6.1.0-", "-686-pae #1 ", "i686 GNU/Linux"]);
     let sizes = "cat /proc/cpuinfo | grep 'address sizes'";
     in_order(&answer(&mut lab, sizes), &["32 bits physical, 32 bits virtual"]);
@@ -258,6 +288,7 @@ fn debians_kernel_with_pae_boots_to_a_shell() {
     assert_eq!(lab.until_stop(60), Outcome::PowerOff);
     println!("Linux with PAE to its shell and off: {:?}", lab.marks);
     has_pinned_count("pae", KERNEL_PAE, &lab);
+    lab
 }
 
 /// Without local APIC its timer and the I/O APIC are out of use, too: the 8259A and the 8254 do all.
@@ -284,7 +315,7 @@ fn plainer(option: &str, logged: &[&str], interrupts: &[&str], end: Outcome) {
     if !wanted() {
         return;
     }
-    let (mut lab, log) = to_shell(KERNEL, &format!("console=ttyS0,115200 cryptomgr.notests {option}"));
+    let (mut lab, log) = to_shell(KERNEL, &format!("console=ttyS0,115200 cryptomgr.notests {option}"), None);
     in_order(&log, logged);
     answer(&mut lab, "dmesg -n 1; sh /lib/load");
     in_order(&answer(&mut lab, "cat /dev/zero | head -c 4000 | cmp - /dev/sda"), &["cmp: EOF on -"]);

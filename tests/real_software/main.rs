@@ -21,6 +21,7 @@ mod qemu;
 mod seabios;
 mod snapshot;
 mod syslinux;
+mod translated;
 
 /// Whether the long form of the tests is asked for.
 fn full() -> bool {

@@ -5,11 +5,11 @@
 //! million instructions with 5 MB of memory (with less the program finds no room), the whole pass 6,326 million.
 
 use super::fetch::{file, have, skipped};
-use super::pc::{Lab, Parts};
+use super::pc::{Lab, Monitor, Parts};
 
-fn boot(mem: u32) -> Lab {
+fn boot(monitor: Monitor) -> Lab {
     let disks = vec![file("memtest86+", "usr/lib/memtest86+/memtest86+ia32.iso")];
-    let mut lab = Lab::new(Parts { disks, mem, hz: 1_000_000, ..Parts::default() });
+    let mut lab = Lab::new(Parts { disks, mem: 5 << 20, hz: 1_000_000, monitor, ..Parts::default() });
     lab.until("Errors: 0", 60);
     lab
 }
@@ -33,18 +33,36 @@ const REST: [&str; 7] = [
     "Press any key to remove this banner",
 ];
 
+/// To where its screen says that it has begun.
+pub(crate) fn start(monitor: Monitor) -> Lab {
+    let mut lab = boot(monitor);
+    follow(&mut lab, &FIRST[..1], 600);
+    lab
+}
+
+/// Tests 0 to 3.
+pub(crate) fn first_tests(monitor: Monitor) -> Lab {
+    let mut lab = boot(monitor);
+    follow(&mut lab, &FIRST, 600);
+    lab
+}
+
+/// All tests.
+pub(crate) fn first_pass(monitor: Monitor) -> Lab {
+    let mut lab = boot(monitor);
+    follow(&mut lab, &FIRST, 6000);
+    follow(&mut lab, &REST, 20_000);
+    assert!(lab.shows("Pass:  1"), "{}", lab.text());
+    lab
+}
+
 #[test]
 fn its_first_tests_find_no_errors_twice_the_same() {
     if !have(&["memtest86+"]) {
         return;
     }
-    let run = || {
-        let mut lab = boot(5 << 20);
-        follow(&mut lab, &FIRST, 600);
-        lab
-    };
-    let lab = run();
-    assert_eq!(run().end_state(), lab.end_state(), "two runs differ");
+    let lab = first_tests(None);
+    assert_eq!(first_tests(None).end_state(), lab.end_state(), "two runs differ");
 }
 
 /// The whole first pass: minutes in a debug build.
@@ -56,9 +74,5 @@ fn its_first_pass_finds_no_errors() {
     if !have(&["memtest86+"]) {
         return;
     }
-    let mut lab = boot(5 << 20);
-    follow(&mut lab, &FIRST, 6000);
-    follow(&mut lab, &REST, 20_000);
-    assert!(lab.shows("Pass:  1"), "{}", lab.text());
-    println!("the first pass: {:?}", lab.marks);
+    println!("the first pass: {:?}", first_pass(None).marks);
 }

@@ -9,6 +9,8 @@ use subring::device::keymap::KeyEvent;
 use subring::device::mouse::MouseEvent;
 use subring::load::{self, Around, Plan};
 use subring::snapshot::recording::What;
+use subring::vmm;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 /// What a machine has.
 #[derive(Clone)]
@@ -31,7 +33,12 @@ pub(crate) struct Parts {
     pub(crate) cmdline: Option<String>,
     /// Its initial RAM disk.
     pub(crate) initrd: Option<Vec<u8>>,
+    /// What runs it; the bare machine by default.
+    pub(crate) monitor: Monitor,
 }
+
+/// A monitor between the guest and the processor, or none.
+pub(crate) type Monitor = Option<vmm::Config>;
 
 impl Default for Parts {
     fn default() -> Self {
@@ -45,6 +52,7 @@ impl Default for Parts {
             kernel: None,
             cmdline: None,
             initrd: None,
+            monitor: None,
         }
     }
 }
@@ -58,6 +66,25 @@ pub(crate) struct Lab {
     pub(crate) log: String,
     /// What was waited for, and the instruction count at which it was there: the transcript.
     pub(crate) marks: Vec<(String, u64)>,
+    /// Bytes of RAM.
+    mem: u32,
+    /// All that COM1 and port 402h got.
+    said: Xxh3,
+}
+
+/// What two runs must have in common.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct EndState {
+    /// The transcript.
+    marks: Vec<(String, u64)>,
+    /// Instructions.
+    retired: u64,
+    registers: String,
+    screen: String,
+    /// A hash of RAM.
+    memory: u64,
+    /// A hash of what was sent.
+    said: u64,
 }
 
 impl Lab {
@@ -79,20 +106,30 @@ impl Lab {
             cdrom: parts.cdrom.as_deref().map(drive),
             trace: None,
             gdb: None,
-            monitor: None,
+            monitor: parts.monitor,
             plan,
             restore: None,
         };
         let pc = build(spec).unwrap();
-        Self { pc, serial: String::new(), log: String::new(), marks: Vec::new() }
+        Self {
+            pc,
+            serial: String::new(),
+            log: String::new(),
+            marks: Vec::new(),
+            mem: parts.mem,
+            said: Xxh3::new(),
+        }
     }
 
     /// Runs for 10 ms of guest time.
     fn slice(&mut self) -> Outcome {
         let ticks = self.pc.now() + self.pc.clock().hz() / 100;
         let outcome = self.pc.run(Limits { ticks, retired: u64::MAX, at_idle: false });
-        self.serial += &String::from_utf8_lossy(&self.pc.take_serial_output());
-        self.log += &String::from_utf8_lossy(&self.pc.take_bioscon());
+        let (serial, log) = (self.pc.take_serial_output(), self.pc.take_bioscon());
+        self.said.update(&serial);
+        self.said.update(&log);
+        self.serial += &String::from_utf8_lossy(&serial);
+        self.log += &String::from_utf8_lossy(&log);
         outcome
     }
 
@@ -206,9 +243,18 @@ impl Lab {
         }
     }
 
-    /// What two runs must have in common: marks, registers, screen.
-    pub(crate) fn end_state(&self) -> (Vec<(String, u64)>, String, String) {
-        (self.marks.clone(), self.pc.registers(), self.text())
+    /// What two runs must have in common.
+    pub(crate) fn end_state(&self) -> EndState {
+        let mut memory = vec![0; self.mem as usize];
+        self.pc.read_memory(0, &mut memory);
+        EndState {
+            marks: self.marks.clone(),
+            retired: self.pc.retired(),
+            registers: self.pc.registers(),
+            screen: self.text(),
+            memory: xxh3_64(&memory),
+            said: self.said.digest(),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! SeaBIOS (package seabios): POST, its log on port 402h, and booting a disk and a floppy.
 
 use super::fetch::{file, have, own};
-use super::pc::{Lab, Parts, in_order};
+use super::pc::{Lab, Monitor, Parts, in_order};
 use std::path::PathBuf;
 use subring::cli::session::Outcome;
 
@@ -14,12 +14,10 @@ pub(crate) fn bios(name: &str) -> Option<(PathBuf, PathBuf)> {
     Some((of(name), of("vgabios-isavga.bin")))
 }
 
-fn boots_the_disk(name: &str) {
-    if !have(&["seabios"]) {
-        return;
-    }
+/// POST under SeaBIOS `name`, and what it boots.
+pub(crate) fn boots_the_disk(name: &str, monitor: Monitor) -> Lab {
     let disks = vec![own("guest-programs/boot/boot.img")];
-    let mut lab = Lab::new(Parts { bios: bios(name), disks, hz: HZ, ..Parts::default() });
+    let mut lab = Lab::new(Parts { bios: bios(name), disks, hz: HZ, monitor, ..Parts::default() });
     assert_eq!(lab.until_stop(30), Outcome::Exit(0), "{}", lab.text());
     in_order(
         &lab.log,
@@ -53,16 +51,21 @@ fn boots_the_disk(name: &str) {
     ]);
     assert!(lab.text().starts_with("SeaBIOS (version 1."), "{}", lab.text());
     assert!(lab.serial.ends_with("boot: all is well\r\n"), "{}", lab.serial);
+    lab
 }
 
 #[test]
 fn the_128k_bios_boots_the_disk() {
-    boots_the_disk("bios.bin");
+    if have(&["seabios"]) {
+        boots_the_disk("bios.bin", None);
+    }
 }
 
 #[test]
 fn the_256k_bios_boots_the_disk() {
-    boots_the_disk("bios-256k.bin");
+    if have(&["seabios"]) {
+        boots_the_disk("bios-256k.bin", None);
+    }
 }
 
 #[test]

@@ -1,0 +1,139 @@
+//! All of it under binary translation: what ring compression alone cannot run runs, and is the same to the bit. Each piece goes
+//! through the script of its own test, on the bare machine and under the translating monitor with each policy of coherence;
+//! transcript, screen, registers, memory and instruction counts at every point that the script waits for must agree.
+//!
+//! Pieces that take long run in full (`SUBRING_FULL=1`), and to an early point by default.
+
+use super::fetch::{have, skipped};
+use super::pc::{Lab, Monitor};
+use super::{gnumach, grub, grub_boots, hard_disk, invaders, linux, memtest, seabios};
+use subring::vmm::Config;
+use subring::vmm::strategy::{Coherence, Strategy};
+
+/// A translating monitor.
+fn bt(coherence: Coherence) -> Monitor {
+    Some(Config { strategy: Strategy::Bt, coherence, ..Config::default() })
+}
+
+/// Holds that `run` ends as on the bare machine under bt, with each of `policies`.
+#[track_caller]
+fn same_with(policies: &[Coherence], run: impl Fn(Monitor) -> Lab) {
+    let bare = run(None).end_state();
+    for coherence in policies {
+        assert_eq!(run(bt(*coherence)).end_state(), bare, "bare is the second one; here {coherence:?}");
+    }
+}
+
+/// The same with both; by default only that with traces.
+#[track_caller]
+fn same(run: impl Fn(Monitor) -> Lab) {
+    let both = [Coherence::Trace, Coherence::Vtlb];
+    same_with(if super::full() { &both } else { &both[..1] }, run);
+}
+
+/// Whether the long form is wanted, and the packages are there.
+fn wanted(packages: &[&str], instructions: &str) -> bool {
+    if !super::full() {
+        skipped(&format!("it takes {instructions} instructions; SUBRING_FULL=1 runs it"));
+        return false;
+    }
+    have(packages)
+}
+
+#[test]
+fn seabios_128k() {
+    if have(&["seabios"]) {
+        same_with(&[Coherence::Trace, Coherence::Vtlb], |monitor| {
+            seabios::boots_the_disk("bios.bin", monitor)
+        });
+    }
+}
+
+#[test]
+fn seabios_256k() {
+    if have(&["seabios"]) {
+        same_with(&[Coherence::Trace, Coherence::Vtlb], |monitor| {
+            seabios::boots_the_disk("bios-256k.bin", monitor)
+        });
+    }
+}
+
+#[test]
+fn grub_to_its_menu() {
+    if have(&["seabios", "grub-rescue-pc"]) {
+        same(grub::menu);
+    }
+}
+
+#[test]
+fn grub_with_its_commands() {
+    if wanted(&["seabios", "grub-rescue-pc"], "1 G") {
+        same(grub::own_bios_floppy);
+        same(grub::larger_seabios_disk);
+    }
+}
+
+#[test]
+fn mach_by_grub_from_a_disk() {
+    if wanted(&hard_disk::PACKAGES, "2 G") && have(&["grub-rescue-pc"]) {
+        let image = grub_boots::kernels("grub-kernels-translated.img");
+        same(|monitor| grub_boots::mach(image.clone(), monitor));
+    }
+}
+
+#[test]
+fn memtest() {
+    if !have(&["memtest86+"]) {
+        return;
+    }
+    if super::full() {
+        same(memtest::first_tests);
+        // 6 G instructions: once is enough.
+        same_with(&[Coherence::Trace], memtest::first_pass);
+    } else {
+        same(memtest::start);
+    }
+}
+
+#[test]
+fn invaders() {
+    if have(&["grub-invaders"]) {
+        same(invaders::play);
+    }
+}
+
+#[test]
+fn mach() {
+    if have(&[gnumach::MACH]) {
+        same(gnumach::to_its_modules);
+    }
+}
+
+#[test]
+fn linux_begins() {
+    if have(&[linux::KERNEL]) {
+        same(|monitor| linux::begins(linux::KERNEL, 400, monitor));
+    }
+}
+
+#[test]
+fn linux_to_its_shell_with_traces() {
+    if wanted(&linux::PACKAGES, "10 G") {
+        linux::session_is_the_same(bt(Coherence::Trace));
+    }
+}
+
+#[test]
+fn linux_to_its_shell_with_a_virtual_tlb() {
+    if wanted(&linux::PACKAGES, "10 G") {
+        linux::session_is_the_same(bt(Coherence::Vtlb));
+    }
+}
+
+#[test]
+fn linux_with_pae_to_its_shell() {
+    if wanted(&[linux::KERNEL_PAE, linux::BUSYBOX], "8.5 G") {
+        linux::pae(bt(Coherence::Trace));
+        linux::pae(bt(Coherence::Vtlb));
+    }
+}
