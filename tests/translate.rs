@@ -113,6 +113,48 @@ fn a_run_without_a_rule_goes_wrong_as_compare_says() {
     assert_eq!((run(&[]), run(&["--without-rule", "PUSHF"])), (Some(0), Some(1)));
 }
 
+/// A kernel at the end of a segment whose base makes it wrap, as GNU Mach is before it has page tables: its code is beyond where
+/// the monitor truncates segments, and in no way near the monitor.
+#[test]
+fn code_beyond_a_truncated_segment_is_translated() {
+    let scratch = Scratch::new("wrap");
+    // lgdt [gdtr]; jmp 8:wrapped-0x40000000; wrapped: mov ecx,20000; again: dec ecx; jnz again;
+    // mov eax,[cs:value-0x40000000]; sub eax,42; out 0xf4,al +gdt, its code segment with base 0x40000000; value: 42
+    let wrapped = "0f011523001000ea0e0010c00800b9204e00004975fd2ea1480010c083e82ae6f4ebfe170030001000909090909090900000000000000000ffff0000009bcf40ffff00000093cf002a000000";
+    let file = scratch.file("wrap.bin", &bytes(wrapped));
+    let compared = object(&["compare", &file, "--mem", "4M", "--strategy", "bt", "--json"]);
+    let rows = &compared["rows"].as_array().expect("rows")[1..];
+    assert_eq!(rows.len(), 2);
+    for row in rows {
+        assert_eq!((&row["outcome"], &row["exits"]["truncated"]), (&"same".into(), &0.into()), "{row}");
+        assert!(row["translated"].as_u64() > Some(40_000), "{row}");
+        assert_eq!(row["translation"]["callouts"]["CODE-READ"], 1, "{row}");
+    }
+}
+
+/// Nano's ptemod writes to its page tables time and again: with traces each write would be an exit.
+#[test]
+fn what_adaptation_does_stands_beside_what_it_costs_without() {
+    let compared = object(&["compare", "nano", "--no-adapt", "--coherence", "trace", "--json"]);
+    let rows = compared["rows"].as_array().expect("rows");
+    assert_eq!(rows.len(), 3, "bare, with, without");
+    let (with, without) = (&rows[1], &rows[2]);
+    assert_eq!((&with["outcome"], &without["outcome"]), (&"same".into(), &"same".into()));
+    assert_eq!((&with["adaptive"], &without["adaptive"]), (&true.into(), &false.into()));
+    let traces = |row: &Value| row["exits"]["trace-page-table"].as_u64().expect("a count");
+    assert!(traces(with) * 4 < traces(without), "{with} {without}");
+    assert!(with["modelled_cycles"].as_u64() < without["modelled_cycles"].as_u64());
+    assert!(with["translation"]["adapted"].as_u64() > Some(0) && without["translation"]["adapted"] == 0);
+    let sentence = compared["adaptation"][0].as_str().expect("a sentence");
+    assert!(sentence.contains("trace-page-table "), "{sentence}");
+
+    let table = text(&ends(&["compare", "hello", "--no-adapt", "--budget", "100K"], 0).stdout);
+    assert_eq!(table.matches("shadow/trace without adaptation").count(), 3, "{table}");
+    assert!(table.contains("retranslated  taken back"), "{table}");
+    assert!(table.contains("adaptation changes nothing"), "{table}");
+    refused(&["compare", "hello", "--strategy", "trap", "--no-adapt"], 2, "trap-and-emulate translates none");
+}
+
 /// Holds `text` to the golden file `name`.
 fn golden(name: &str, text: &str) {
     let path = format!("{}/tests/translate/{name}", env!("CARGO_MANIFEST_DIR"));

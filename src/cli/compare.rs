@@ -41,23 +41,21 @@ pub struct Command {
     csv: bool,
 }
 
-/// What is compared with the bare machine. Without a rule: binary translation with all of them, and then without it.
+/// What is compared with the bare machine. Without a rule: binary translation with all of them, and then without it; not
+/// adaptive: binary translation that is, and then one that is not.
 fn variants(base: vmm::Config) -> Vec<vmm::Config> {
-    let strategies = match base.without {
-        Some(_) => vec![(Strategy::Bt, None), (Strategy::Bt, base.without)],
-        None => vec![(Strategy::Trap, None), (Strategy::Bt, None)],
+    let with = |strategy, without, adaptive| vmm::Config { strategy, without, adaptive, ..base };
+    let strategies = match (base.without, base.adaptive) {
+        (Some(_), _) => {
+            [with(Strategy::Bt, None, base.adaptive), with(Strategy::Bt, base.without, base.adaptive)]
+        }
+        (None, false) => [with(Strategy::Bt, None, true), with(Strategy::Bt, None, false)],
+        (None, true) => [with(Strategy::Trap, None, true), with(Strategy::Bt, None, true)],
     };
-    let of = |coherence| {
-        strategies.iter().map(move |&(strategy, without)| vmm::Config {
-            strategy,
-            coherence,
-            without,
-            ..base
-        })
-    };
+    let of = |coherence| strategies.map(|config| vmm::Config { coherence, ..config });
     let mut all: Vec<_> = [Coherence::Trace, Coherence::Vtlb].into_iter().flat_map(of).collect();
     // With and without stand together; else the strategies do.
-    if base.without.is_none() {
+    if base.without.is_none() && base.adaptive {
         all.sort_by_key(|config| config.strategy == Strategy::Bt);
     }
     all
@@ -90,8 +88,8 @@ impl Command {
                 None => interrupted = true,
             }
         }
-        let findings = self.findings(&rows);
-        let table = Table { guest: self.run.name(), rows, findings, interrupted };
+        let (findings, adaptation) = (self.findings(&rows), self.adaptation(&rows));
+        let table = Table { guest: self.run.name(), rows, findings, adaptation, interrupted };
         let text = if self.run.json {
             report::json(&table)
         } else if self.csv {
@@ -119,6 +117,15 @@ impl Command {
         pairs.map(|(rule, pair)| Finding::of(rule, &pair[0], &pair[1], place)).collect()
     }
 
+    /// What adaptation does, by coherence: each row without it comes after the one with it.
+    fn adaptation(&self, rows: &[Row]) -> Vec<String> {
+        let pairs = rows.windows(2).filter(|pair| pair[0].adaptive && !pair[1].adaptive);
+        pairs
+            .filter(|pair| pair[0].strategy == Strategy::Bt)
+            .map(|p| report::adaptation(&p[0], &p[1]))
+            .collect()
+    }
+
     /// Whether `--strategy` and `--coherence` let this variant in.
     fn is_wanted(&self, config: &vmm::Config) -> bool {
         let (monitor, only) = (&self.run.monitor, self.run.monitor.monitor());
@@ -135,6 +142,7 @@ impl Command {
         }
         strategy::mmu_for(Strategy::Trap, run.monitor.mmu())?;
         run.monitor.check_rule()?;
+        run.monitor.check_adaptation()?;
         refuse_unfit(run, "is for one run, and `compare` does several: give it to `subring run`")
     }
 
@@ -165,6 +173,7 @@ impl Command {
             strategy: Strategy::Bare,
             coherence: None,
             without: None,
+            adaptive: true,
             verdict: Verdict::Reference(end.ending.sentence()),
             retired: end.retired,
             cycles: end.retired.saturating_mul(costs.instruction),
@@ -221,6 +230,7 @@ impl Command {
             strategy: config.strategy,
             coherence: Some(config.coherence),
             without: config.without,
+            adaptive: config.adaptive,
             verdict,
             retired,
             cycles,

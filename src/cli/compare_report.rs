@@ -78,6 +78,8 @@ pub(super) struct Row {
     pub(super) coherence: Option<Coherence>,
     /// The rewriting rule that was not in force.
     pub(super) without: Option<RuleId>,
+    /// Accesses that keep leaving translated code are translated otherwise.
+    pub(super) adaptive: bool,
     pub(super) verdict: Verdict,
     pub(super) retired: u64,
     pub(super) cycles: u64,
@@ -91,6 +93,9 @@ impl Row {
         match (self.coherence, self.without_name()) {
             (Some(coherence), Some(rule)) => {
                 format!("{} shadow/{coherence} without {rule}", self.strategy)
+            }
+            (Some(coherence), None) if !self.adaptive => {
+                format!("{} shadow/{coherence} without adaptation", self.strategy)
             }
             (Some(coherence), None) => format!("{} shadow/{coherence}", self.strategy),
             (None, _) => format!("{} direct", self.strategy),
@@ -176,6 +181,8 @@ pub(super) struct Table {
     pub(super) rows: Vec<Row>,
     /// What a missing rule broke, for each row without it.
     pub(super) findings: Vec<Finding>,
+    /// What adaptation does, for each row without it.
+    pub(super) adaptation: Vec<String>,
     /// Not all rows are there: a signal came.
     pub(super) interrupted: bool,
 }
@@ -222,27 +229,103 @@ pub(super) fn text(table: &Table, all_exits: bool) -> String {
     if let Some(Row { verdict: Verdict::Reference(ending), .. }) = table.rows.first() {
         let _ = writeln!(out, "{}: {ending}\n", table.guest);
     }
-    let rows: Vec<_> =
-        std::iter::once(COLUMNS.map(str::to_owned)).chain(table.rows.iter().map(cells)).collect();
-    for row in &rows {
-        let mut line = String::new();
-        for (n, cell) in row.iter().enumerate() {
-            let width = rows.iter().map(|r| r[n].len()).max().unwrap_or(0);
-            // Names to the left, numbers to the right.
-            let _ = if n < 2 { write!(line, "{cell:<width$}  ") } else { write!(line, "{cell:>width$}  ") };
-        }
-        let _ = writeln!(out, "{}", line.trim_end());
+    in_columns(&mut out, COLUMNS, table.rows.iter().map(cells), 2);
+    let translated: Vec<_> = table.rows.iter().filter_map(|row| Some((row, row.translation()?))).collect();
+    if !translated.is_empty() {
+        out.push('\n');
+        in_columns(&mut out, OF_TRANSLATION, translated.into_iter().map(translation_cells), 1);
     }
     for row in &table.rows {
         about(&mut out, row, all_exits);
     }
-    for finding in &table.findings {
-        let _ = writeln!(out, "\n{}", finding.sentence());
+    let sentences = table.findings.iter().map(Finding::sentence);
+    for sentence in sentences.chain(table.adaptation.iter().map(String::as_str)) {
+        let _ = writeln!(out, "\n{sentence}");
     }
     if table.interrupted {
         let _ = writeln!(out, "\ninterrupted: the rows above are those that were finished");
     }
     out
+}
+
+/// A table: names, of which there are `names` columns, to the left, numbers to the right.
+fn in_columns<const N: usize>(
+    out: &mut String,
+    heads: [&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+    names: usize,
+) {
+    let rows: Vec<_> = std::iter::once(heads.map(str::to_owned)).chain(rows).collect();
+    for row in &rows {
+        let mut line = String::new();
+        for (n, cell) in row.iter().enumerate() {
+            let width = rows.iter().map(|r| r[n].chars().count()).max().unwrap_or(0);
+            let _ =
+                if n < names { write!(line, "{cell:<width$}  ") } else { write!(line, "{cell:>width$}  ") };
+        }
+        let _ = writeln!(out, "{}", line.trim_end());
+    }
+}
+
+const OF_TRANSLATION: [&str; 12] = [
+    "translation",
+    "units",
+    "IDENT %",
+    "expansion",
+    "runs",
+    "chained %",
+    "indirect",
+    "hits %",
+    "inline",
+    "retranslated",
+    "taken back",
+    "thrown away",
+];
+
+fn translation_cells((row, t): (&Row, &TranslationFigures)) -> [String; 12] {
+    [
+        row.name(),
+        grouped(t.units),
+        format!("{:.1}", t.ident_share()),
+        format!("{:.1}", t.expansion),
+        grouped(t.runs),
+        format!("{:.2}", t.chained()),
+        grouped(t.indirect),
+        format!("{:.2}", t.indirect_hits()),
+        grouped(t.inline),
+        grouped(t.adapted),
+        grouped(t.reverted),
+        grouped(t.dropped.values().sum()),
+    ]
+}
+
+/// What adaptation does: a run with it beside one without.
+pub(super) fn adaptation(with: &Row, without: &Row) -> String {
+    let (adapted, reverted) = with.translation().map_or((0, 0), |t| (t.adapted, t.reverted));
+    if adapted == 0 {
+        return format!(
+            "{}: no access keeps leaving translated code, and adaptation changes nothing",
+            with.name()
+        );
+    }
+    let causes: Vec<_> = Cause::ALL
+        .iter()
+        .map(|cause| (cause.name(), with.of(*cause), without.of(*cause)))
+        .filter(|(_, with, without)| with != without)
+        .map(|(name, with, without)| format!("{name} {} and not {}", grouped(with), grouped(without)))
+        .collect();
+    format!(
+        "{}: {} accesses were translated again into callouts, and {} of them back; exits are {} and not {} ({}), \
+         modelled cycles {} and not {}",
+        with.name(),
+        grouped(adapted),
+        grouped(reverted),
+        grouped(with.exits()),
+        grouped(without.exits()),
+        if causes.is_empty() { "each cause as often".to_owned() } else { causes.join(", ") },
+        grouped(with.cycles),
+        grouped(without.cycles),
+    )
 }
 
 fn about(out: &mut String, row: &Row, all_exits: bool) {
@@ -294,28 +377,10 @@ fn translation(out: &mut String, t: &TranslationFigures) {
     let _ = writeln!(out, "  callouts: {}", counted(&t.callouts));
     let _ = writeln!(
         out,
-        "  translation: {} units, {:.1}% of their instructions IDENT, {:.1} bytes for one of the guest's; ran {} times",
-        grouped(t.units),
-        t.ident_share(),
-        t.expansion,
-        grouped(t.runs),
-    );
-    let _ = writeln!(
-        out,
-        "  chained: {:.2}% of ways out, {:.2}% of {} indirect ones; inline sequences {}, single steps {}",
-        t.chained(),
-        t.indirect_hits(),
-        grouped(t.indirect),
-        grouped(t.inline),
-        grouped(t.singles),
-    );
-    let _ = writeln!(
-        out,
-        "  thrown away: {}; found unchanged {}; accesses adapted {}, taken back {}",
+        "  thrown away: {}; found unchanged {}; single steps {}",
         counted(&t.dropped),
         grouped(t.renewed),
-        grouped(t.adapted),
-        grouped(t.reverted)
+        grouped(t.singles)
     );
 }
 
@@ -366,7 +431,7 @@ pub(super) fn csv(table: &Table) -> String {
     let mut out = String::from(
         "guest,strategy,mmu,coherence,outcome,instructions,direct_percent,exits,exits_per_1000,hidden_page_faults,\
          true_page_faults,trace_hits,modelled_cycles,slowdown,host_seconds,diverged_after,diverged_at,translated_percent,callouts,units,ident_percent,\
-         chained_percent,indirect_hit_percent,expansion,units_dropped,without_rule",
+         chained_percent,indirect_hit_percent,expansion,units_dropped,without_rule,adaptive,retranslated,taken_back",
     );
     for cause in Cause::ALL {
         let _ = write!(out, ",{}", cause.name());
@@ -414,6 +479,10 @@ pub(super) fn csv(table: &Table) -> String {
             None => out.push_str(",,,,,,,,"),
         }
         let _ = write!(out, ",{}", row.without_name().unwrap_or_default());
+        let _ = match row.translation() {
+            Some(t) => write!(out, ",{},{},{}", row.adaptive, t.adapted, t.reverted),
+            None => write!(out, ",,,"),
+        };
         for cause in Cause::ALL {
             let _ = write!(out, ",{}", row.of(cause));
         }
@@ -438,6 +507,9 @@ pub(super) fn json(table: &Table) -> String {
     if !table.findings.is_empty() {
         object["without_rule"] = json!(table.findings);
     }
+    if !table.adaptation.is_empty() {
+        object["adaptation"] = json!(table.adaptation);
+    }
     format!("{object}\n")
 }
 
@@ -454,6 +526,7 @@ fn row_json(row: &Row) -> Value {
         "mmu": if row.coherence.is_some() { "shadow" } else { "direct" },
         "coherence": row.coherence,
         "without_rule": row.without_name(),
+        "adaptive": row.translation().map(|_| row.adaptive),
         "outcome": row.outcome(),
         "instructions": row.retired,
         "direct": row.monitor.as_ref().map_or(row.retired, |m| m.counts.direct),

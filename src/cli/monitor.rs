@@ -110,13 +110,22 @@ impl MonitorArgs {
             };
         }
         self.check_rule()?;
+        self.check_adaptation()?;
+        Ok(Some(self.monitor()))
+    }
+
+    /// Refuses to switch adaptation off where nothing is translated.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] then.
+    pub(super) fn check_adaptation(&self) -> Result<()> {
         if self.strategy() == Strategy::Trap && self.no_adapt {
             return Err(Error::Usage(
                 "--no-adapt is about translated code, and trap-and-emulate translates none: give --strategy bt"
                     .into(),
             ));
         }
-        Ok(Some(self.monitor()))
+        Ok(())
     }
 
     /// Refuses to take a rule away from trap and emulate, which has none.

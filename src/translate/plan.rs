@@ -38,6 +38,11 @@ pub trait Policy<E> {
     fn mode(&self, cpu: &Cpu) -> u8;
     /// What becomes of `insn`, at the linear address `at`, in this mode.
     fn treat(&self, mode: u8, at: Linear, insn: &Insn) -> Treatment;
+    /// Whether the instruction at the linear address `at` must not be fetched. That is a #GP, as beyond a segment's end.
+    fn hides(&self, at: Linear) -> bool {
+        let _ = at;
+        false
+    }
     /// Runs the sequence of `rule` for `insn`, whose semantics are `run`. EIP names the next instruction, and is put back
     /// by the caller after a fault.
     ///

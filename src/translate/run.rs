@@ -198,6 +198,9 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
             self.counts.table_hits += 1;
             return Ok(Some(unit));
         }
+        if policy.hides(Linear(linear)) {
+            return Err(Fault::GP0);
+        }
         let at = self.steps.code_address(cpu, env)?;
         let key = Key { at, mode };
         let unit = match self.store.find(key) {
@@ -289,10 +292,13 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
 
     /// Runs one instruction outside of units, the careful way.
     fn single(&mut self, cpu: &mut Cpu, env: &mut E, policy: &mut impl Policy<E>) -> Next {
+        let at = Linear(cpu.linear_eip());
+        if policy.hides(at) {
+            return Fault::GP0.into();
+        }
         // Without an instruction there is none to rewrite. What goes before a fetch still goes before its fault.
         let insn = self.steps.peek(cpu, env).ok();
         self.counts.singles += 1;
-        let at = Linear(cpu.linear_eip());
         match insn.map_or(Treatment::Ident, |insn| policy.treat(policy.mode(cpu), at, &insn)) {
             Treatment::Ident => match self.steps.step(cpu, env) {
                 Ok(()) => {

@@ -21,7 +21,7 @@ use super::vcpu::Mode;
 use crate::addr::Linear;
 use crate::bus::Ticks;
 use crate::cpu::{Cpu, Cr4, Eflags, Fault, Segment};
-use crate::decode::Insn;
+use crate::decode::{Insn, MAX_INSN_LEN, SegReg};
 use crate::exec::Handler;
 use crate::interp::Stop;
 use crate::machine::World;
@@ -208,6 +208,11 @@ impl Policy<World> for Rewriting<'_> {
         self.rules.treat(mode, insn)
     }
 
+    fn hides(&self, at: Linear) -> bool {
+        // The guest's CS may reach into the monitor's region, also by a last byte.
+        self.mode == Mode::Kernel && at.0.saturating_add(MAX_INSN_LEN as u32 - 1) >= layout::BASE
+    }
+
     fn inline(
         &mut self,
         rule: RuleId,
@@ -244,6 +249,25 @@ pub(super) fn conceal(guest: &Cpu, real: &mut Cpu) {
     }
 }
 
+/// Gives `real` the limit of the guest's CS, for translated code; returns what CS was. Such code is not fetched through CS, so
+/// that nothing has to be truncated: a kernel at the end of a segment whose base makes it wrap runs translated, too. What
+/// reads through CS calls out (CODE-READ).
+fn widen(guest: &Cpu, mode: Mode, real: &mut Cpu) -> Segment {
+    let narrow = *real.seg(SegReg::Cs);
+    if mode == Mode::Kernel {
+        real.set_seg(SegReg::Cs, Segment { limit: guest.seg(SegReg::Cs).limit, ..narrow });
+    }
+    narrow
+}
+
+/// Takes that back, unless CS was loaded since.
+fn narrow(narrow: Segment, real: &mut Cpu) {
+    let now = *real.seg(SegReg::Cs);
+    if now == (Segment { limit: now.limit, ..narrow }) {
+        real.set_seg(SegReg::Cs, narrow);
+    }
+}
+
 impl Trap {
     /// Runs translated code until something stops it. `None`: it can go on.
     pub(super) fn run_translated(
@@ -256,6 +280,7 @@ impl Trap {
         let before = self.audit_before(world);
         let Some(translation) = &mut self.translation else { return None };
         let entry = super::trap::Entry::of(guest);
+        let cs = widen(guest, self.v.mode(), &mut self.real);
         let mut policy = Rewriting {
             mode: self.v.mode(),
             rules: translation.rules,
@@ -269,6 +294,7 @@ impl Trap {
         world.leave_machine();
         seal::check(sealed, &world.map.ram, &self.mmu.shadow.target, &self.descriptors);
         self.audit_after(world, before.as_ref());
+        narrow(cs, &mut self.real);
         self.v.decompose(&self.real, &self.descriptors, guest);
         self.counts.entries += 1;
         self.counts.translated += guest.now - entry.start;

@@ -11,7 +11,7 @@
 //! | `c` | a callout: the monitor runs it on the virtual processor, without a fault |
 
 use super::sequences::{self, Sequence};
-use crate::decode::{FpuOp, Insn, Op, Place, SegReg};
+use crate::decode::{FpuMem, FpuOp, Insn, Op, Place, SegReg};
 use crate::translate::{RuleId, Treatment};
 use crate::vmm::vcpu::Mode;
 
@@ -74,6 +74,13 @@ fn x87_state(i: &Insn) -> bool {
     i.op == Op::Fpu && matches!(i.fpu, FpuOp::Fnstenv | FpuOp::Fnsave | FpuOp::Fxsave)
 }
 
+/// Reads what CS names.
+fn reads_code(i: &Insn) -> bool {
+    let implied = matches!(i.op, Op::Movs | Op::Cmps | Op::Lods | Op::Xlat) || i.fpu_mem != FpuMem::None;
+    let reads = i.dst == Place::Mem || i.src == Place::Mem || implied;
+    i.seg == SegReg::Cs && reads && !matches!(i.op, Op::Lea | Op::Nop)
+}
+
 /// No instruction: for what a site's history decides.
 fn never(_: &Insn) -> bool {
     false
@@ -116,6 +123,7 @@ pub const RULES: &[Rule] = &[
     rule("RDTSC",         ops!(Rdtsc),                             "i-i-", TIME,       "whether it may be read depends on the real ring"),
     rule("PORT-IO",       ops!(In | Out | Ins | Outs),             "cccc", NONE,       "ports are the monitor's"),
     rule("X87-STATE",     x87_state,                               "--c-", NONE,       "the CS that it stores would show the real ring"),
+    rule("CODE-READ",     reads_code,                              "--c-", NONE,       "CS is not truncated where it limits no fetch, and reaches the monitor"),
     rule("ADAPTED",       never,                                   "cccc", NONE,       "the access met a trace or a chip time and again"),
 ];
 
