@@ -17,6 +17,9 @@ const CHUNK_SHIFT: u32 = 6;
 /// a [`P2m`] names.
 pub struct Ram {
     bytes: MmapMut,
+    /// What `bytes` maps.
+    #[cfg(feature = "native-spike")]
+    object: std::fs::File,
     /// Per page: one bit per 64-byte chunk that decoded code came from.
     code: Vec<u64>,
     /// Per page: moves on when marked bytes change.
@@ -79,14 +82,24 @@ impl Ram {
     pub fn of_pages(pages: u32) -> Result<Self> {
         let size = pages << PAGE_SHIFT;
         let pages = (size >> PAGE_SHIFT) as usize;
+        let (bytes, _object) = map(size as usize)?;
         Ok(Self {
-            bytes: map(size as usize)?,
+            bytes,
+            #[cfg(feature = "native-spike")]
+            object: _object,
             code: vec![0; pages],
             generation: vec![0; pages],
             code_changed: false,
             code_epoch: 0,
             written: vec![true; pages],
         })
+    }
+
+    /// The object that can be mapped a second time: RAM's bytes from offset 0 up. Who stores through such a mapping owes
+    /// [`Ram::touch`], or maps pages with code read-only.
+    #[cfg(feature = "native-spike")]
+    pub fn object(&self) -> &std::fs::File {
+        &self.object
     }
 
     /// Size in bytes.
@@ -263,20 +276,23 @@ fn chunks(at: MachineAddr, len: u32) -> u64 {
 
 /// Maps `size` zeroed bytes: a memfd where the host has one, so that the same frames can be mapped twice.
 #[cfg(target_os = "linux")]
-fn map(size: usize) -> Result<MmapMut> {
+fn map(size: usize) -> Result<(MmapMut, std::fs::File)> {
     let host = |source| Error::Host { action: "allocate guest memory", source };
     let fd = rustix::fs::memfd_create("subring-ram", rustix::fs::MemfdFlags::CLOEXEC)
         .map_err(|e| host(e.into()))?;
     let file = std::fs::File::from(fd);
     file.set_len(size as u64).map_err(host)?;
-    // SAFETY: the memfd is private to this process and its descriptor is dropped here, so nothing else can
-    // truncate it or write to it while it is mapped.
-    unsafe { MmapMut::map_mut(&file) }.map_err(host)
+    // SAFETY: the memfd is private to this process, and its descriptor is dropped by the caller or lent to a second
+    // mapping only, so nothing truncates it while it is mapped.
+    let bytes = unsafe { MmapMut::map_mut(&file) }.map_err(host)?;
+    Ok((bytes, file))
 }
 
 #[cfg(not(target_os = "linux"))]
-fn map(size: usize) -> Result<MmapMut> {
-    MmapMut::map_anon(size).map_err(|source| Error::Host { action: "allocate guest memory", source })
+fn map(size: usize) -> Result<(MmapMut, ())> {
+    let bytes =
+        MmapMut::map_anon(size).map_err(|source| Error::Host { action: "allocate guest memory", source })?;
+    Ok((bytes, ()))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Running chained units. Between units, as between the interpreter's traces, deadlines, interrupts and stale code are
 //! looked for; within one there is nothing to look for.
 
-use super::backend::{Backend, Broken, Why};
+use super::backend::{Backend, Broken, Chained, Whole, Why};
 use super::bug::{self, Bug};
 use super::plan::{Flow, Plan, Policy, Tail, Treatment};
 use super::unit::{CODE32, Key, Link, Record, Runs, USER, Unit, UnitInfo, Why as Dropped};
@@ -59,8 +59,14 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
         let epochs = (env.fetch_epoch(), code);
         if self.epochs != epochs {
             self.epochs = epochs;
-            self.stamp = self.stamp.wrapping_add(1);
+            self.new_stamp();
         }
+    }
+
+    /// No link counts any longer.
+    fn new_stamp(&mut self) {
+        self.stamp = self.stamp.wrapping_add(1);
+        self.backend.unlink();
     }
 
     /// Runs units until something is up.
@@ -76,7 +82,7 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
         loop {
             let place =
                 Place { base: cpu.seg(SegReg::Cs).base, limit: cpu.seg(SegReg::Cs).limit, stamp: self.stamp };
-            let ended = spin(&mut self.store.units, &self.backend, cpu, env, &mut at, place, watched);
+            let ended = spin(&mut self.store.units, &mut self.backend, cpu, env, &mut at, place, watched);
             let way = match ended {
                 Ended::Way(way) => way,
                 Ended::Tail { end, now } => match self.run_tail(at, (end, now), cpu, env, policy) {
@@ -181,6 +187,8 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
         // All units may have been dropped meanwhile. What a link says does not depend on the unit that it stands in.
         if let Some(unit) = self.store.units.get_mut(from as usize) {
             unit.links[way] = Link { linear: cpu.linear_eip(), stamp: self.stamp, unit: to };
+            let fragment = unit.fragment;
+            self.backend.link(fragment, way, self.store.units[to as usize].fragment, cpu.eip);
         }
         Ok(Some(to))
     }
@@ -287,7 +295,11 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
             gone: None,
             plan,
         };
-        Ok(Some(self.store.insert(unit, record)))
+        let fragment = unit.fragment;
+        let number = self.store.insert(unit, record);
+        let Record { eip, plan, code, .. } = &self.store.records[number as usize];
+        self.backend.complete(fragment, Whole { number, eip: *eip, plan, code, code32: key.code32() });
+        Ok(Some(number))
     }
 
     /// Runs one instruction outside of units, the careful way.
@@ -317,7 +329,7 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
         self.gone = self.runs();
         self.store.clear();
         self.backend.clear();
-        self.stamp = self.stamp.wrapping_add(1);
+        self.new_stamp();
     }
 
     /// Forgets all translations.
@@ -332,7 +344,7 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
             self.store.forget(n, Dropped::Adapted);
             self.counts.dropped[Dropped::Adapted as usize] += 1;
         }
-        self.stamp = self.stamp.wrapping_add(1);
+        self.new_stamp();
     }
 
     /// How often units ran so far.
@@ -340,6 +352,11 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
         let mut runs = self.gone;
         self.store.units.iter().for_each(|unit| runs.add(unit.tail, unit.runs));
         runs
+    }
+
+    /// What compiles and runs bodies.
+    pub fn backend(&self) -> &B {
+        &self.backend
     }
 
     /// Bytes of fragments.
@@ -389,7 +406,7 @@ enum Ended {
 #[inline(never)]
 fn spin<E: CodeEnv, B: Backend<E>>(
     units: &mut [Unit<B::Fragment, E>],
-    backend: &B,
+    backend: &mut B,
     cpu: &mut Cpu,
     env: &mut E,
     at: &mut u32,
@@ -399,6 +416,20 @@ fn spin<E: CodeEnv, B: Backend<E>>(
     let deadline = cpu.deadline;
     let mut n = *at;
     loop {
+        let mut done = 0;
+        let chained = if watched { None } else { backend.chain(units[n as usize].fragment, cpu, env) };
+        match chained {
+            None => {}
+            Some(Chained::At(unit, so_many)) => (n, done) = (unit, so_many),
+            Some(Chained::Way(from, way)) => {
+                *at = from;
+                match units[from as usize].links[way].to(place.base.wrapping_add(cpu.eip), place.stamp) {
+                    Some(next) => n = next,
+                    None => return Ended::Way(way),
+                }
+                continue;
+            }
+        }
         *at = n;
         let unit = &mut units[n as usize];
         let (start, now) = (cpu.eip, cpu.now);
@@ -407,7 +438,8 @@ fn spin<E: CodeEnv, B: Backend<E>>(
         }
         unit.runs += 1;
         let end = start.wrapping_add(u32::from(unit.bytes));
-        let way = match backend.run(unit.fragment, cpu, env, unit.precise || watched) {
+        let body = if done > 0 { backend.rest(unit.fragment, done) } else { unit.fragment };
+        let way = match backend.run(body, cpu, env, unit.precise || watched) {
             Err(Broken { count, bytes, why }) => {
                 let next = start.wrapping_add(u32::from(bytes));
                 (cpu.eip, cpu.now) = (next, now + u64::from(count));

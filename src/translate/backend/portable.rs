@@ -77,6 +77,11 @@ impl<E: Env> Backend<E> for Portable<E> {
     fn clear(&mut self) {
         self.operations.clear();
     }
+
+    fn rest(&self, body: Fragment, done: u8) -> Fragment {
+        let done = u32::from(done).min(body.len);
+        Fragment { start: body.start + done, len: body.len - done }
+    }
 }
 
 #[inline(always)]
@@ -103,8 +108,11 @@ fn run_precisely<E>(operations: &[Operation<E>], cpu: &mut Cpu, env: &mut E) -> 
         cpu.now = now + u64::from(op.count - 1);
         let result = (op.run)(cpu, env, &op.insn);
         if result.is_err() || cpu.leave.get() {
+            // An x87 instruction that waits for its error to be handled leaves EIP at itself.
+            let bytes = cpu.eip.wrapping_sub(start) as u16;
             (cpu.eip, cpu.now) = (start, now);
-            return Err(broken(op, result));
+            let broken = broken(op, result);
+            return Err(if broken.why == Why::Left { Broken { bytes, ..broken } } else { broken });
         }
     }
     (cpu.eip, cpu.now) = (start, now);
