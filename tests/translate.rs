@@ -155,6 +155,17 @@ fn what_adaptation_does_stands_beside_what_it_costs_without() {
     refused(&["compare", "hello", "--strategy", "trap", "--no-adapt"], 2, "trap-and-emulate translates none");
 }
 
+#[test]
+fn a_load_from_a_table_in_the_monitors_region_calls_out() {
+    let scratch = Scratch::new("tables");
+    // lgdt [gdtr]; mov eax,0x10; mov ds,ax; the status 0; the GDT is at FFD00000, where reads give ones: a descriptor of
+    // conforming code. The real processor would read the monitor's memory there.
+    let file = scratch.file("tables.bin", &bytes("0f011514001000b8100000008ed8b000e6f4ebfe17000000d0ff"));
+    let out = text(&ends(&["compare", &file, "--strategy", "bt", "--mem", "4M"], 0).stdout);
+    assert_eq!(out.matches("LOAD-SEG 1").count(), 2, "under both policies of coherence: {out}");
+    assert_eq!(out.matches(" same ").count(), 2, "{out}");
+}
+
 /// Holds `text` to the golden file `name`.
 fn golden(name: &str, text: &str) {
     let path = format!("{}/tests/translate/{name}", env!("CARGO_MANIFEST_DIR"));

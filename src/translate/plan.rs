@@ -30,6 +30,8 @@ pub enum Flow {
     Anew,
     /// The monitor has to look up.
     Look,
+    /// Nothing was done: the monitor runs the instruction.
+    CallOut,
 }
 
 /// Decides what becomes of instructions, and runs the inline sequences.

@@ -148,6 +148,10 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
                 return Some(fault.into());
             }
         };
+        if let (Flow::CallOut, Tail::Inline(rule)) = (flow, unit.tail) {
+            restore_eip(cpu, insn);
+            return Some(Next::Leave(Left::Callout(rule)));
+        }
         cpu.now += 1;
         match flow {
             Flow::Next if cpu.special.is_empty() && !env.wants_attention(cpu) => None,
@@ -156,7 +160,7 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
                 self.restamp(env);
                 Some(Next::On)
             }
-            Flow::Look => Some(Next::Leave(Left::Look)),
+            Flow::Look | Flow::CallOut => Some(Next::Leave(Left::Look)),
         }
     }
 

@@ -232,6 +232,21 @@ impl V {
         }
     }
 
+    /// The real processor has loaded `s` with the guest's segment by itself: both processors get what is theirs. Returns
+    /// whether there is an image; else the real one keeps the guest's, and must not run.
+    pub fn load(&mut self, s: SegReg, tables: &Descriptors, real: &mut Cpu, guest: &mut Cpu) -> bool {
+        let segment = *real.seg(s);
+        guest.set_seg(s, segment);
+        self.guest[s as usize] = segment;
+        let image = image(self.mode, s, &segment, tables);
+        match image {
+            Ok(image) => real.set_seg(s, image),
+            Err(_) => self.checked = None,
+        }
+        self.composed[s as usize] = *real.seg(s);
+        image.is_ok()
+    }
+
     /// Where the guest's last x87 instruction was: its selectors have the guest's RPL again.
     fn last_insn(&self, real: &Cpu, before: LastInsn) -> LastInsn {
         let last = real.fpu.last;

@@ -13,11 +13,12 @@ pub mod adapt;
 pub mod rules;
 mod sequences;
 
+use super::descriptors::Descriptors;
 use super::exit::Cause;
 use super::layout;
 use super::seal;
 use super::trap::Trap;
-use super::vcpu::Mode;
+use super::vcpu::{Mode, V};
 use crate::addr::Linear;
 use crate::bus::Ticks;
 use crate::cpu::{Cpu, Cr4, Eflags, Fault, Segment};
@@ -183,6 +184,9 @@ fn share(part: u64, whole: u64) -> f64 {
 /// What translated code is made by, and the virtual state that its inline sequences work on.
 pub(super) struct Rewriting<'a> {
     guest: &'a mut Cpu,
+    /// The map between the two processors, and what it goes by.
+    v: &'a mut V,
+    tables: &'a Descriptors,
     mode: Mode,
     rules: RuleSet,
     inlined: &'a mut Inlined,
@@ -221,10 +225,13 @@ impl Policy<World> for Rewriting<'_> {
         env: &mut World,
         insn: &Insn,
     ) -> Result<Flow, Fault> {
-        if let Some(n) = self.inlined.get_mut(usize::from(rule.0)) {
+        let flow = rules::by_id(rule).sequence.run(self, run, cpu, env, insn);
+        if let Some(n) = self.inlined.get_mut(usize::from(rule.0))
+            && !matches!(flow, Ok(Flow::CallOut))
+        {
             *n += 1;
         }
-        rules::by_id(rule).sequence.run(self, run, cpu, env, insn)
+        flow
     }
 }
 
@@ -287,6 +294,8 @@ impl Trap {
             inlined: &mut translation.inlined,
             adaptation: &translation.adaptation,
             guest,
+            v: &mut self.v,
+            tables: &self.descriptors,
         };
         let sealed = seal::take(&world.map.ram, &self.mmu.shadow.target, &self.descriptors);
         world.enter_machine();

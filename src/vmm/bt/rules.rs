@@ -86,7 +86,7 @@ fn never(_: &Insn) -> bool {
     false
 }
 
-use sequences::{CLTS, CONTROL, FLAGS, NONE, SELECTORS, TABLES, TIME};
+use sequences::{CLTS, CONTROL, FLAGS, NONE, SEGMENTS, SELECTORS, TABLES, TIME};
 
 /// All rules. The first one that applies counts.
 #[rustfmt::skip]
@@ -107,7 +107,7 @@ pub const RULES: &[Rule] = &[
     rule("CLTS",          ops!(Clts),                              "i-i-", CLTS,       "CR0 is virtual"),
     rule("MOV-FROM-SEG",  from_ring,                               "--i-", SELECTORS,  "the RPL that it reads would be the real ring"),
     rule("PUSH-SEG",      pushes_ring,                             "--i-", SELECTORS,  "the RPL that it pushes would be the real ring"),
-    rule("LOAD-SEG",      ops!(MovToSeg | PopSeg | LoadFar),       "--c-", NONE,       "its checks would be against the real ring and the monitor's descriptors"),
+    rule("LOAD-SEG",      ops!(MovToSeg | PopSeg | LoadFar),       "--i-", SEGMENTS,   "its checks would be against the real ring and the monitor's descriptors"),
     rule("LAR",           ops!(Lar | Lsl),                         "--cc", NONE,       "it would ask the monitor's descriptors, at the real ring"),
     rule("VERR",          ops!(Verr | Verw),                       "--cc", NONE,       "it would ask the monitor's descriptors, at the real ring"),
     rule("FAR",           ops!(JmpFar | CallFar | JmpFarMem | CallFarMem | Retf), "--c-", NONE, "what it pushes and checks would be the real ring"),

@@ -9,35 +9,54 @@ use crate::exec::Handler;
 use crate::machine::World;
 use crate::translate::Flow;
 use crate::vmm::bug::{self, Bug};
+use crate::vmm::layout;
 use std::mem::swap;
 
 /// An inline sequence.
 pub(super) struct Sequence {
     /// What it lends, for people.
     pub(super) lends: &'static str,
+    /// Whether it can be run now; else the rule calls out.
+    fits: fn(&Cpu) -> bool,
     /// Exchanges that part of the virtual and the real processor.
     exchange: fn(&mut Cpu, &mut Cpu),
     /// What else follows from the instruction.
-    after: fn(&mut Rewriting<'_>, &Cpu, &World) -> Flow,
+    after: fn(&mut Rewriting<'_>, &mut Cpu, &World, &Insn) -> Flow,
 }
 
 /// There is none: the rule calls out everywhere.
-pub(super) const NONE: Sequence = Sequence { lends: "nothing", exchange: |_, _| {}, after: go_on };
+pub(super) const NONE: Sequence =
+    Sequence { lends: "nothing", fits: always, exchange: |_, _| {}, after: go_on };
 /// For CLI, STI, PUSHF, POPF.
 pub(super) const FLAGS: Sequence =
-    Sequence { lends: "IF, IOPL and the level", exchange: flags, after: look_for_interrupts };
+    Sequence { lends: "IF, IOPL and the level", fits: always, exchange: flags, after: look_for_interrupts };
 /// For SGDT, SIDT.
-pub(super) const TABLES: Sequence = Sequence { lends: "GDTR and IDTR", exchange: tables, after: go_on };
+pub(super) const TABLES: Sequence =
+    Sequence { lends: "GDTR and IDTR", fits: always, exchange: tables, after: go_on };
 /// For SLDT, STR, MOV and PUSH from CS and SS.
-pub(super) const SELECTORS: Sequence =
-    Sequence { lends: "the selectors of CS, SS, LDTR and TR", exchange: selectors, after: go_on };
+pub(super) const SELECTORS: Sequence = Sequence {
+    lends: "the selectors of CS, SS, LDTR and TR",
+    fits: always,
+    exchange: selectors,
+    after: go_on,
+};
 /// For MOV from a control register, SMSW to a register: no memory is accessed.
 pub(super) const CONTROL: Sequence =
-    Sequence { lends: "the control registers and the level", exchange: control, after: go_on };
+    Sequence { lends: "the control registers and the level", fits: always, exchange: control, after: go_on };
 /// For CLTS: TS is the same in both processors.
-pub(super) const CLTS: Sequence = Sequence { lends: "the level", exchange: level, after: copy_ts };
+pub(super) const CLTS: Sequence =
+    Sequence { lends: "the level", fits: always, exchange: level, after: copy_ts };
+/// For loads of segment registers from descriptors: the checks are those of the guest's level, on the guest's tables in its
+/// memory, which reads as carried-over code's do. An accessed bit that is to be set meets the trace of the table.
+pub(super) const SEGMENTS: Sequence = Sequence {
+    lends: "GDTR, LDTR and the level",
+    fits: tables_are_below,
+    exchange: descriptor_tables,
+    after: keep_loaded,
+};
 /// For RDTSC: the time is the same in both processors.
-pub(super) const TIME: Sequence = Sequence { lends: "the level", exchange: level, after: go_on };
+pub(super) const TIME: Sequence =
+    Sequence { lends: "the level", fits: always, exchange: level, after: go_on };
 
 impl Sequence {
     /// Runs it for `insn`, whose semantics are `run`. EIP names the next instruction.
@@ -49,6 +68,9 @@ impl Sequence {
         world: &mut World,
         insn: &Insn,
     ) -> Result<Flow, Fault> {
+        if !(self.fits)(to.guest) {
+            return Ok(Flow::CallOut);
+        }
         let before = to.guest.system_flags;
         (self.exchange)(to.guest, cpu);
         let result = run(cpu, world, insn);
@@ -56,8 +78,33 @@ impl Sequence {
         if insn.op == Op::Popf && bug::on(Bug::KeepIf) {
             to.guest.system_flags.set(Eflags::IF, before.contains(Eflags::IF));
         }
-        result.map(|()| (self.after)(to, cpu, world))
+        result.map(|()| (self.after)(to, cpu, world, insn))
     }
+}
+
+fn always(_: &Cpu) -> bool {
+    true
+}
+
+/// Whether the guest's descriptor tables stay clear of the monitor's region: no segment keeps what the processor reads by
+/// itself below that.
+fn tables_are_below(guest: &Cpu) -> bool {
+    let below = |base: u32, limit: u32| u64::from(base) + u64::from(limit) < u64::from(layout::BASE);
+    let ldt = &guest.ldtr;
+    below(guest.gdtr.base, u32::from(guest.gdtr.limit)) && (!ldt.usable() || below(ldt.base, ldt.limit))
+}
+
+fn descriptor_tables(guest: &mut Cpu, cpu: &mut Cpu) {
+    swap(&mut guest.gdtr, &mut cpu.gdtr);
+    swap(&mut guest.ldtr, &mut cpu.ldtr);
+    level(guest, cpu);
+}
+
+/// The real processor has the guest's segment; it gets the image instead. Without one the monitor interprets.
+fn keep_loaded(to: &mut Rewriting<'_>, cpu: &mut Cpu, _: &World, insn: &Insn) -> Flow {
+    let number = if insn.op == Op::LoadFar { insn.extra } else { insn.dst_reg };
+    let s = SegReg::ALL[usize::from(number).min(5)];
+    if to.v.load(s, to.tables, cpu, to.guest) { Flow::Next } else { Flow::Look }
 }
 
 fn level(guest: &mut Cpu, cpu: &mut Cpu) {
@@ -94,17 +141,17 @@ fn control(guest: &mut Cpu, cpu: &mut Cpu) {
     level(guest, cpu);
 }
 
-fn go_on(_: &mut Rewriting<'_>, _: &Cpu, _: &World) -> Flow {
+fn go_on(_: &mut Rewriting<'_>, _: &mut Cpu, _: &World, _: &Insn) -> Flow {
     Flow::Next
 }
 
 /// An interrupt may come through now; or user code may run by itself again.
-fn look_for_interrupts(to: &mut Rewriting<'_>, _: &Cpu, world: &World) -> Flow {
+fn look_for_interrupts(to: &mut Rewriting<'_>, _: &mut Cpu, world: &World, _: &Insn) -> Flow {
     let open = to.guest.system_flags.contains(Eflags::IF) && !bug::on(Bug::MissWindow);
     if open && (world.guest_interrupt_requested() || to.is_users()) { Flow::Look } else { Flow::Next }
 }
 
-fn copy_ts(to: &mut Rewriting<'_>, cpu: &Cpu, _: &World) -> Flow {
+fn copy_ts(to: &mut Rewriting<'_>, cpu: &mut Cpu, _: &World, _: &Insn) -> Flow {
     to.guest.cr0.set(Cr0::TS, cpu.cr0.contains(Cr0::TS));
     Flow::Next
 }
