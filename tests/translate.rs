@@ -166,6 +166,25 @@ fn a_load_from_a_table_in_the_monitors_region_calls_out() {
     assert_eq!(out.matches(" same ").count(), 2, "{out}");
 }
 
+#[test]
+fn lockstep_finds_what_heals() {
+    let scratch = Scratch::new("heals");
+    // PUSHF; JMP to the next: the flags are memory's, of which the guest makes nothing. ADD ESP, 4; PUSH 0; ADD ESP, 4; status 0.
+    let file = scratch.file("heals.bin", &bytes("9ceb0083c4046a0083c40401c0b000e6f4ebfe"));
+    let rows = |more: &[&str]| {
+        let args =
+            ["compare", &file, "--json", "--mem", "4M", "--coherence", "trace", "--without-rule", "PUSHF"];
+        object(&[&args[..], more].concat())["rows"].clone()
+    };
+    let strides = rows(&[]);
+    assert_eq!(strides[2]["outcome"], "same", "{strides}");
+    let found = rows(&["--lockstep"]);
+    assert_eq!((&found[1]["outcome"], &found[2]["outcome"]), (&"same".into(), &"diverged".into()), "{found}");
+    let at = &found[2]["divergence"]["where"];
+    assert_eq!((&at["after"], &at["disassembly"]), (&0.into(), &"pushf".into()), "{at}");
+    assert!(found[1]["boundaries"].as_u64().is_some_and(|n| n > 2), "{found}");
+}
+
 /// Holds `text` to the golden file `name`.
 fn golden(name: &str, text: &str) {
     let path = format!("{}/tests/translate/{name}", env!("CARGO_MANIFEST_DIR"));

@@ -85,6 +85,8 @@ pub(super) struct Row {
     pub(super) cycles: u64,
     pub(super) slowdown: f64,
     pub(super) monitor: Option<Figures>,
+    /// Boundaries at which it was compared, if at each.
+    pub(super) boundaries: Option<u64>,
     pub(super) host: Duration,
 }
 
@@ -362,6 +364,9 @@ fn about(out: &mut String, row: &Row, all_exits: bool) {
         sites(out, figures);
         let _ = writeln!(out, "  shadow: {}", shadow(figures));
     }
+    if let Some(n) = row.boundaries {
+        let _ = writeln!(out, "  compared at {} boundaries", grouped(n));
+    }
     if let Verdict::Diverged(d, symbol) = &row.verdict {
         diverged(out, d, symbol.as_deref());
     }
@@ -537,6 +542,7 @@ fn row_json(row: &Row) -> Value {
         "exits": exits,
         "exits_total": row.exits(),
         "trace_hits": row.traces(),
+        "boundaries": row.boundaries,
         "shadow": row.monitor.as_ref().map(|m| json!({ "counts": m.mmu, "most_tables": m.frames })),
         "modelled_cycles": row.cycles,
         "slowdown": row.slowdown,

@@ -9,6 +9,7 @@ use super::Device;
 use super::cp437;
 use crate::bus::{Clock, Ticks, Width};
 use serde::{Deserialize, Serialize};
+use std::hash::{Hash, Hasher};
 
 /// First byte of the largest memory window.
 pub const WINDOW: u32 = 0xa_0000;
@@ -172,6 +173,15 @@ impl Vga {
     /// Whether a state from a file is one that the adapter can be in.
     pub fn sensible(&self) -> bool {
         self.memory.len() == CELLS && self.dac_read < 768 && self.dac_write < 768
+    }
+
+    /// Hashes all but what video memory holds, which is the same as long as [`Vga::version`] is.
+    pub fn hash_registers(&self, h: &mut impl Hasher) {
+        let Self { clock, misc, feature, seq_index, seq, gc_index, gc, crtc_index, crtc, .. } = self;
+        (clock, misc, feature, seq_index, seq, gc_index, gc, crtc_index, crtc).hash(h);
+        let Self { attr_index, attr_data, attr, dac, dac_mask, dac_read, dac_write, dac_reading, .. } = self;
+        (attr_index, attr_data, attr, dac, dac_mask, dac_read, dac_write, dac_reading).hash(h);
+        (self.latch, self.version, self.window, self.plain_odd_even).hash(h);
     }
 
     /// Moves on whenever what is shown may have changed.

@@ -35,6 +35,8 @@ pub enum Exit {
     Chips,
     /// HLT.
     Halted,
+    /// A monitor has looked up, and is to say so.
+    Boundary,
 }
 
 /// An instruction bound to its function.

@@ -56,6 +56,21 @@ impl Guest {
         self.run_until(Ticks::MAX, retired)
     }
 
+    /// Runs to the monitor's next boundary, or to `retired` instructions. `None` when it got to one of them, else how it ended
+    /// before.
+    pub fn run_to_boundary(&mut self, retired: u64) -> Option<Outcome> {
+        self.give();
+        let limits = Limits { ticks: self.next_input(), retired, at_halt: false };
+        match self.machine.run_to_boundary(limits) {
+            Outcome::Reached => None,
+            Outcome::Reset if self.reboots => {
+                self.machine.reset();
+                None
+            }
+            outcome => Some(outcome),
+        }
+    }
+
     /// Runs to this point in time, so many instructions since power-on, or a stop of the debugger's. `None` when it got to one
     /// of them, else how it ended before.
     pub fn run_until(&mut self, ticks: Ticks, retired: u64) -> Option<Outcome> {

@@ -1,5 +1,6 @@
 //! The first instruction after which two machines with one guest differ. They run side by side in growing strides and are
-//! compared in full after each; the stride in which they part is halved until one instruction is left.
+//! compared in full after each; the stride in which they part is halved until one instruction is left. What heals within a
+//! stride goes unseen: [`super::boundary`] looks more often.
 
 use super::guest::Guest;
 use super::state::{self, Difference};
@@ -14,7 +15,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 /// Instructions between two comparisons: at first, and at most.
-const FIRST_STRIDE: u64 = 1 << 14;
+const FIRST_STRIDE: u64 = 1 << 4;
 const LONGEST_STRIDE: u64 = 1 << 25;
 
 /// Where two machines part.
@@ -111,19 +112,11 @@ fn narrow(a: &mut Guest, b: &mut Guest, mut good: Mark, mut bad: u64) -> Result<
     a.run_to(good.retired + 1);
     b.run_to(good.retired + 1);
     a.machine.watch(None);
-    let differences = state::differences(&a.machine, &b.machine);
-    let mut tried = place.take();
-    if tried.is_empty() {
-        tried.push(Insn::next(&a.machine));
-    }
-    // One that faults is followed by the first of its handler, before time moves on.
-    let sensitive = |i: &Insn| why::explain(&i.bytes, i.code32, i.mode, &differences).sensitive_unprivileged;
-    let blamed = tried.iter().position(sensitive).unwrap_or(0);
-    Ok(report(good.retired, tried.swap_remove(blamed), differences))
+    Ok(report(good.retired, place, &a.machine, state::differences(&a.machine, &b.machine)))
 }
 
 /// An instruction as it was seen.
-struct Insn {
+pub(super) struct Insn {
     cs: u16,
     eip: u32,
     bytes: Vec<u8>,
@@ -165,7 +158,7 @@ impl Sink for Keep {
 }
 
 /// Watches the next instructions of `guest`.
-fn watch_one(guest: &mut Guest) -> Rc<RefCell<Vec<Insn>>> {
+pub(super) fn watch_one(guest: &mut Guest) -> Rc<RefCell<Vec<Insn>>> {
     let seen = Rc::new(RefCell::new(Vec::new()));
     let cpu = &guest.machine.cpu;
     let sink = Keep { seen: Rc::clone(&seen), mode: why::Mode::of(cpu), base: cpu.segs[1].base };
@@ -174,7 +167,21 @@ fn watch_one(guest: &mut Guest) -> Rc<RefCell<Vec<Insn>>> {
     seen
 }
 
-fn report(after: u64, insn: Insn, differences: Vec<Difference>) -> Divergence {
+/// What there is to say of the instructions that were `seen` after `after` retired ones; after which `machine` is as it is.
+pub(super) fn report(
+    after: u64,
+    seen: Rc<RefCell<Vec<Insn>>>,
+    machine: &Machine,
+    differences: Vec<Difference>,
+) -> Divergence {
+    let mut tried = seen.take();
+    if tried.is_empty() {
+        tried.push(Insn::next(machine));
+    }
+    // One that faults is followed by the first of its handler, before time moves on.
+    let sensitive = |i: &Insn| why::explain(&i.bytes, i.code32, i.mode, &differences).sensitive_unprivileged;
+    let blamed = tried.iter().position(sensitive).unwrap_or(0);
+    let insn = tried.swap_remove(blamed);
     let verdict = why::explain(&insn.bytes, insn.code32, insn.mode, &differences);
     let len = verdict.len.min(insn.bytes.len());
     Divergence {

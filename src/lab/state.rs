@@ -5,8 +5,9 @@ use crate::addr::{GuestPhys, PAGE_SIZE};
 use crate::cpu::{Cpu, gpr};
 use crate::decode::SegReg;
 use crate::machine::Machine;
+use rustc_hash::FxHasher;
 use serde::Serialize;
-use std::hash::{DefaultHasher, Hasher};
+use std::hash::Hasher;
 
 /// A piece of state that differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -24,7 +25,61 @@ const MOST_BYTES: usize = 8;
 
 /// Whether the two are the same to their guests.
 pub fn same(a: &Machine, b: &Machine) -> bool {
-    cpu_pieces(&a.cpu) == cpu_pieces(&b.cpu) && chips(a) == chips(b) && same_memory(a, b)
+    same_cpu(&a.cpu, &b.cpu) && chips(a) == chips(b) && same_memory(a, b)
+}
+
+/// Two machines that were the same: what has to be looked at to tell whether they still are.
+pub struct Followed {
+    /// Of each when their chips were compared.
+    contacts: (u64, u64),
+    video: (u64, u64),
+}
+
+impl Followed {
+    /// Follows the two, which are the same now.
+    pub fn new(a: &mut Machine, b: &mut Machine) -> Self {
+        a.take_written();
+        b.take_written();
+        Self { contacts: (a.chip_contacts(), b.chip_contacts()), video: (video(a), video(b)) }
+    }
+
+    /// Whether they are the same now; looks only at what may have changed since they were.
+    pub fn are_same(&mut self, a: &mut Machine, b: &mut Machine) -> bool {
+        let pages = [a.take_written(), b.take_written()];
+        self.chips_are_same(a, b)
+            && same_cpu(&a.cpu, &b.cpu)
+            && pages.concat().into_iter().all(|n| page(a, n) == page(b, n))
+    }
+}
+
+impl Followed {
+    fn chips_are_same(&mut self, a: &Machine, b: &Machine) -> bool {
+        let now = (a.chip_contacts(), b.chip_contacts());
+        if std::mem::replace(&mut self.contacts, now) == now {
+            return true;
+        }
+        let now = (video(a), video(b));
+        if std::mem::replace(&mut self.video, now) != now {
+            return chips(a) == chips(b);
+        }
+        registers(a) == registers(b)
+    }
+}
+
+fn video(m: &Machine) -> u64 {
+    m.world.board.video_version()
+}
+
+/// A hash of all that chips hold but for video memory.
+fn registers(m: &Machine) -> u64 {
+    let mut h = FxHasher::default();
+    m.world.board.hash_registers(&mut h);
+    h.finish()
+}
+
+fn page(m: &Machine, n: u32) -> &[u8] {
+    let map = &m.world.map;
+    map.ram.page(map.machine(GuestPhys(n * PAGE_SIZE)))
 }
 
 /// What differs, the processor first. Empty if nothing does.
@@ -51,7 +106,7 @@ pub fn cpu_differences(a: &Cpu, b: &Cpu) -> Vec<Difference> {
 /// A hash of all that [`same`] looks at.
 pub fn digest(m: &Machine) -> u64 {
     use std::hash::Hash;
-    let mut h = DefaultHasher::new();
+    let mut h = FxHasher::default();
     cpu_pieces(&m.cpu).hash(&mut h);
     chips(m).hash(&mut h);
     frames(m).for_each(|page| page.hash(&mut h));
@@ -59,7 +114,7 @@ pub fn digest(m: &Machine) -> u64 {
 }
 
 fn chips(m: &Machine) -> u64 {
-    let mut h = DefaultHasher::new();
+    let mut h = FxHasher::default();
     m.world.board.hash_state(&mut h);
     h.finish()
 }
@@ -90,6 +145,19 @@ fn memory(a: &Machine, b: &Machine) -> Vec<Difference> {
         }
     }
     found
+}
+
+/// The pieces of [`cpu_pieces`], compared without making text of them.
+fn same_cpu(a: &Cpu, b: &Cpu) -> bool {
+    let pieces = |c: &Cpu| {
+        (
+            (c.regs, c.eip, c.eflags(), c.cr0, c.cr2, c.cr3, c.cr4),
+            ([c.dr[0], c.dr[1], c.dr[2], c.dr[3], c.dr[6], c.dr[7]], c.segs, c.ldtr, c.tr, c.gdtr, c.idtr),
+            (c.cpl, c.activity, c.shadow, c.debug_pending, c.nmi_blocked, c.now, c.idle, c.pdptes),
+            (c.msrs.sysenter_cs, c.msrs.sysenter_esp, c.msrs.sysenter_eip, c.msrs.tsc_offset),
+        )
+    };
+    pieces(a) == pieces(b) && a.fpu == b.fpu
 }
 
 /// The processor's state, piece by piece, always in the same order.

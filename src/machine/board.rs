@@ -428,20 +428,22 @@ impl Board {
 
     /// Hashes the state of every chip.
     pub fn hash_state(&self, h: &mut impl Hasher) {
+        self.hash_registers(h);
+        self.vga.hash(h);
+    }
+
+    /// The same without what video memory holds; that is the same as long as [`Board::video_version`] is.
+    pub fn hash_registers(&self, h: &mut impl Hasher) {
+        self.vga.hash_registers(h);
         (&self.pic, &self.apic, &self.pit, &self.i8042, &self.cmos, &self.com, &self.ata).hash(h);
-        (
-            &self.fdc,
-            &self.dma,
-            &self.vga,
-            &self.pci,
-            &self.pm,
-            &self.ide,
-            &self.fw_cfg,
-            &self.debug,
-            &self.numeric,
-        )
+        (&self.fdc, &self.dma, &self.pci, &self.pm, &self.ide, &self.fw_cfg, &self.debug, &self.numeric)
             .hash(h);
         (self.reset_requested, self.next).hash(h);
+    }
+
+    /// Moves on whenever video memory is written to.
+    pub fn video_version(&self) -> u64 {
+        self.vga.version()
     }
 
     /// The first trouble that the host made with a disk or floppy image, once.

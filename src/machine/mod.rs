@@ -119,6 +119,8 @@ pub struct Machine {
     pending: Option<Fault>,
     /// Where a debugger stops a run.
     pub stops: Stops,
+    /// The run comes back where the monitor looks up.
+    by_boundary: bool,
     /// Who runs the guest's instructions in the place of the bare processor.
     monitor: Option<Box<dyn Monitor>>,
     /// The way back, for a debugger.
@@ -156,6 +158,7 @@ impl Machine {
             delivered: None,
             pending: None,
             stops: Stops::default(),
+            by_boundary: false,
             monitor: None,
             rewind: None,
         })
@@ -194,7 +197,7 @@ impl Machine {
     }
 
     /// Runs to the first of `limits`.
-    pub fn run(&mut self, limits: Limits) -> Outcome {
+    pub fn run(&mut self, mut limits: Limits) -> Outcome {
         self.note_run();
         if self.cpu.activity == Activity::Shutdown {
             // Only a reset ends a shutdown.
@@ -219,7 +222,17 @@ impl Machine {
             rested = false;
             let stop = match self.pending.take() {
                 Some(fault) => Stop::Fault(fault),
-                None => self.execute(self.horizon(&limits)),
+                None => {
+                    let stop = self.execute(self.horizon(&limits));
+                    if self.by_boundary {
+                        limits.ticks = limits.ticks.min(self.cpu.now);
+                        if let Stop::Fault(fault) = stop {
+                            self.pending = Some(fault);
+                            continue;
+                        }
+                    }
+                    stop
+                }
             };
             if let Stop::Fault(fault) = stop
                 && let Err(triple) = self.deliver(Event::Exception(fault))

@@ -1,7 +1,8 @@
 //! The seam between the machine and a monitor. The machine keeps the guest's processor, its world, its time and the
 //! delivery of its events; a monitor only takes over the running of its instructions, on a real processor of its own.
 
-use super::{Machine, World};
+use super::{Limits, Machine, Outcome, World};
+use crate::addr::{GuestPhys, MachineAddr, PAGE_SHIFT};
 use crate::bus::Ticks;
 use crate::cpu::Cpu;
 use crate::interp::Stop;
@@ -16,6 +17,10 @@ pub trait Monitor: Any {
     /// A maskable interrupt is about to be delivered to the guest.
     fn interrupted(&mut self, cpu: &Cpu, world: &mut World) {
         let _ = (cpu, world);
+    }
+    /// From now on it comes back at each of its boundaries, exits and ends of translation units, or no longer does.
+    fn stop_at_boundaries(&mut self, on: bool) {
+        let _ = on;
     }
     /// Somebody wants to see what is kept: brings it up to what the guest did last, as before the guest runs on.
     fn follow(&mut self, cpu: &Cpu, world: &mut World) {
@@ -46,6 +51,37 @@ impl Machine {
         if let Some(monitor) = &mut self.monitor {
             monitor.follow(&self.cpu, &mut self.world);
         }
+    }
+
+    /// Runs to the first of `limits`, or to where the monitor next looked up: an exit, or the end of a translation unit. What was
+    /// chained is passed link by link, as it would be without a stop. A fault of the guest's is found before it is delivered.
+    /// On the bare machine there are no such boundaries.
+    pub fn run_to_boundary(&mut self, limits: Limits) -> Outcome {
+        self.stop_at_boundaries(true);
+        let outcome = self.run(limits);
+        self.stop_at_boundaries(false);
+        outcome
+    }
+
+    fn stop_at_boundaries(&mut self, on: bool) {
+        if let Some(monitor) = &mut self.monitor {
+            monitor.stop_at_boundaries(on);
+            self.by_boundary = on;
+        }
+    }
+
+    /// The pages of the guest's memory that were written, by whomever, since this was last called (at first: all of them), by
+    /// number.
+    pub fn take_written(&mut self) -> Vec<u32> {
+        let pages = self.world.take_written_pages();
+        let p2m = self.world.map.p2m();
+        let guest = |page| p2m.guest(MachineAddr(page << PAGE_SHIFT)).map(GuestPhys::page_number);
+        pages.into_iter().filter_map(guest).collect()
+    }
+
+    /// Another number means that a chip may have changed.
+    pub fn chip_contacts(&self) -> u64 {
+        self.world.contacts
     }
 
     /// Whether a monitor stands between the guest and the processor.

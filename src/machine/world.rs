@@ -61,6 +61,8 @@ pub struct World {
     pub(super) careful: bool,
     break_hits: u32,
     chips_touched: bool,
+    /// Moves on with whatever may have changed a chip.
+    pub(super) contacts: u64,
     /// An access of the guest's met something else than RAM.
     reached_chip: bool,
     /// The interrupt request line, as it was after the board was last spoken to.
@@ -110,6 +112,7 @@ impl World {
             careful: false,
             break_hits: 0,
             chips_touched: false,
+            contacts: 0,
             reached_chip: false,
             intr: false,
             space: Space::Guest,
@@ -121,6 +124,7 @@ impl World {
 
     /// To be called after the board was spoken to: the interrupt line, and what is cached of the memory map.
     pub fn settle(&mut self) {
+        self.contacts += 1;
         self.intr = self.board.interrupt_requested();
         if self.map.epoch() != self.map_epoch {
             self.map_epoch = self.map.epoch();
@@ -172,6 +176,7 @@ impl World {
     /// The pages of RAM written since this was last called; from now on the next ones are looked for.
     pub(super) fn take_written_pages(&mut self) -> Vec<u32> {
         self.tlb.drop_fast();
+        self.parked.tlb.drop_fast();
         self.map.ram.take_written()
     }
 
@@ -257,7 +262,10 @@ impl World {
             Target::Rom => {
                 (0..width.bytes()).fold(0, |v, n| v | u32::from(self.map.rom_byte(at.offset(n))) << (8 * n))
             }
-            Target::Chip => self.board.mmio_read(at, width, cpu.now) & width.mask(),
+            Target::Chip => {
+                self.contacts += 1;
+                self.board.mmio_read(at, width, cpu.now) & width.mask()
+            }
             Target::Open => width.mask(),
         }
     }
@@ -278,6 +286,7 @@ impl World {
                 }
             }
             Target::Chip => {
+                self.contacts += 1;
                 if self.board.mmio_write(at, width, value & width.mask(), cpu.now) {
                     self.settle();
                     self.chips_touched = true;

@@ -171,8 +171,16 @@ impl Ram {
     /// The pages written since this was last called (at first: all of them), by number; from now on the next ones are
     /// looked for. Writes that bypass [`Ram::touch`] must be kept off the pages that [`Ram::is_written`] denies.
     pub fn take_written(&mut self) -> Vec<u32> {
-        let pages = (0u32..).zip(&mut self.written);
-        pages.filter_map(|(n, written)| std::mem::take(written).then_some(n)).collect()
+        const RUN: usize = 64;
+        let mut found = Vec::new();
+        for (run, pages) in self.written.chunks_mut(RUN).enumerate() {
+            // Mostly there is none.
+            if pages.iter().fold(false, |any, written| any | written) {
+                let pages = (run * RUN..).zip(pages);
+                found.extend(pages.filter_map(|(n, written)| std::mem::take(written).then_some(n as u32)));
+            }
+        }
+        found
     }
 
     #[cold]

@@ -91,6 +91,8 @@ pub struct Translator<E, B: Backend<E> = Portable<E>> {
     store: Store<B::Fragment, E>,
     /// Bounds.
     pub limits: Limits,
+    /// Comes back after each unit, as the policy would have it. The next one is then the one that it would have been chained to.
+    pub by_unit: bool,
     /// What was counted.
     pub counts: Counts,
     /// Links and looked-up addresses with another stamp have to be checked again.
@@ -109,6 +111,7 @@ impl<E: CodeEnv, B: Backend<E>> Default for Translator<E, B> {
             backend: B::default(),
             store: Store::default(),
             limits: Limits::default(),
+            by_unit: false,
             counts: Counts::default(),
             stamp: 1,
             gone: Runs::default(),

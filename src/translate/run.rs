@@ -42,8 +42,10 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
             } else {
                 self.single(cpu, env, policy)
             };
-            if let Next::Leave(left) = next {
-                return left;
+            match next {
+                Next::Leave(left) => return left,
+                Next::On if self.by_unit => return Left::Look,
+                Next::On => {}
             }
         }
     }
@@ -80,8 +82,9 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
         let watched = env.watches_memory();
         cpu.leave.set(false);
         loop {
-            let place =
-                Place { base: cpu.seg(SegReg::Cs).base, limit: cpu.seg(SegReg::Cs).limit, stamp: self.stamp };
+            // With a stamp that no link has yet each way out is followed here.
+            let stamp = if self.by_unit { !self.stamp } else { self.stamp };
+            let place = Place { base: cpu.seg(SegReg::Cs).base, limit: cpu.seg(SegReg::Cs).limit, stamp };
             let ended = spin(&mut self.store.units, &mut self.backend, cpu, env, &mut at, place, watched);
             let way = match ended {
                 Ended::Way(way) => way,
@@ -106,6 +109,11 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
                 Ok(None) => return Next::On,
                 Err(fault) => return fault.into(),
             };
+            if self.by_unit {
+                // To be found there, as by the link.
+                self.store.note(cpu.linear_eip(), mode, self.stamp, at);
+                return Next::On;
+            }
         }
     }
 

@@ -18,10 +18,13 @@ use crate::bus::Ticks;
 use crate::cpu::fault::pf;
 use crate::cpu::{Cpu, Eflags, Fault, Vector};
 use crate::decode::SegReg;
-use crate::interp::{CodeEnv, Interp, Stop};
+use crate::interp::{self, CodeEnv, Interp, Stop};
 use crate::machine::{Monitor, World};
 use crate::mmu::paging::Access;
 use std::collections::BTreeMap;
+
+/// How it comes back at a boundary.
+const BOUNDARY: Stop = Stop::Exit(interp::Exit::Boundary);
 
 /// What was counted of how instructions ran.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,6 +64,8 @@ pub struct Trap {
     /// Runs the virtual one, an instruction at a time.
     emulator: Interp<World>,
     map_epoch: Option<u32>,
+    /// Comes back at each exit, and at the end of each unit of translated code.
+    by_boundary: bool,
     /// RF as the real processor left it at its last fault.
     resume_left: bool,
     /// The instruction that was emulated last wrote to a traced frame, which has not been looked at yet.
@@ -83,6 +88,7 @@ impl Trap {
             direct: Interp::default(),
             emulator: Interp::default(),
             map_epoch: None,
+            by_boundary: false,
             resume_left: false,
             wrote: false,
         }
@@ -209,6 +215,9 @@ impl Trap {
         match stop {
             Stop::Budget => Some(Stop::Budget),
             Stop::Exit(_) => None,
+            // Before anything is done about the fault, which comes again: resolving it may set accessed bits, which on the bare
+            // machine nobody sees before the instruction has run.
+            Stop::Fault(_) if self.by_boundary && guest.now > entry.start => Some(BOUNDARY),
             Stop::Fault(fault) => {
                 // A hidden fault must leave RF to the instruction, whose code breakpoints are still to be ignored. A fault of
                 // the guest's own leaves it as the processor does.
@@ -404,6 +413,16 @@ impl Monitor for Trap {
             if let Some(stop) = stop {
                 return stop;
             }
+            if self.by_boundary {
+                return BOUNDARY;
+            }
+        }
+    }
+
+    fn stop_at_boundaries(&mut self, on: bool) {
+        self.by_boundary = on;
+        if let Some(translation) = &mut self.translation {
+            translation.translator.by_unit = on;
         }
     }
 

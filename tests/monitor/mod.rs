@@ -6,6 +6,7 @@ mod cuts;
 mod disciplined;
 mod equivalence;
 mod kernel;
+mod lockstep;
 mod pair;
 mod printed;
 mod properties;

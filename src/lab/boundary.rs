@@ -1,0 +1,146 @@
+//! Two machines compared at each boundary of the monitor's: every exit, and the end of every translation unit. Where
+//! [`super::lockstep`] runs in strides, and does not see what heals within one, this sees whatever is wrong at a boundary.
+//!
+//! Between two boundaries only the pages that were written and the chips that were spoken to are compared. The stretch in which
+//! they part is run again, on new machines by the same boundaries, translated anew in units that end after 1, 2, 3…
+//! instructions: the shortest that goes wrong ends in the first wrong instruction. If that one by itself is right, what came after
+//! an instruction made that one wrong (flags taken for dead); then it is the one that last gave a register its right value.
+
+use super::guest::Guest;
+use super::lockstep::{Divergence, report, watch_one};
+use super::state::{self, Followed};
+use crate::bus::Ticks;
+use crate::error::Result;
+use crate::translate;
+use crate::vmm::Trap;
+
+/// Boundaries between two looks whether to go on.
+const LOOK: u64 = 1 << 10;
+
+/// What came of it.
+pub struct Compared {
+    /// Where they part first.
+    pub divergence: Option<Divergence>,
+    /// Both ended in the same state.
+    pub same: bool,
+    /// Boundaries at which both were looked at.
+    pub boundaries: u64,
+}
+
+/// Compares the machines that `make` makes, the bare one first, at each boundary of the second one's monitor up to `limit` retired
+/// instructions. `goes_on` is asked now and then whether to.
+///
+/// # Errors
+/// When a machine cannot be made.
+pub fn compare(
+    mut make: impl FnMut() -> Result<(Guest, Guest)>,
+    limit: u64,
+    mut goes_on: impl FnMut() -> bool,
+) -> Result<Compared> {
+    let (mut a, mut b) = make()?;
+    let mut since = Followed::new(&mut a.machine, &mut b.machine);
+    let (mut boundaries, mut good) = (0, b.machine.cpu.now);
+    loop {
+        if boundaries % LOOK == 0 && !goes_on() {
+            return Ok(Compared { divergence: None, same: false, boundaries });
+        }
+        let ended = b.run_to_boundary(limit);
+        let (now, retired) = (b.machine.cpu.now, b.machine.cpu.retired());
+        if ended.is_none() && now == good && retired < limit {
+            // No instruction has retired: there may be an event under way, which the bare machine delivers in one go.
+            continue;
+        }
+        let other = if ended.is_some() { a.run_to(limit) } else { a.run_until(now, u64::MAX) };
+        boundaries += 1;
+        let same = ended == other && since.are_same(&mut a.machine, &mut b.machine);
+        if !same {
+            let divergence = Some(pin(make, good, now.max(good + 1))?);
+            return Ok(Compared { divergence, same, boundaries });
+        }
+        if ended.is_some() || retired >= limit {
+            let same = state::same(&a.machine, &b.machine);
+            return Ok(Compared { divergence: None, same, boundaries });
+        }
+        good = now;
+    }
+}
+
+/// New machines, brought to tick `good` by the monitor's boundaries; the bare machine stays there. From there on units are
+/// translated anew, `unit` instructions long at most, up to the tick `count` later.
+fn again(
+    make: &mut impl FnMut() -> Result<(Guest, Guest)>,
+    good: Ticks,
+    (count, unit): (u64, u64),
+) -> Result<(Guest, Guest)> {
+    let (mut a, mut b) = make()?;
+    while b.machine.cpu.now < good && b.run_to_boundary(u64::MAX).is_none() {}
+    if let Some(translation) = b.machine.monitor_mut::<Trap>().and_then(|t| t.translation.as_mut()) {
+        let longest = translate::Limits::default().unit as u64;
+        translation.translator.limits.unit = unit.min(longest) as usize;
+        translation.translator.forget();
+    }
+    b.run_until(good + count, u64::MAX);
+    a.run_until(good, u64::MAX);
+    Ok((a, b))
+}
+
+/// They are the same at tick `good`, and at the next boundary, `bad`, they are not.
+fn pin(mut make: impl FnMut() -> Result<(Guest, Guest)>, good: Ticks, bad: Ticks) -> Result<Divergence> {
+    let mut parts = |count, unit| -> Result<bool> {
+        let (mut a, b) = again(&mut make, good, (count, unit))?;
+        a.run_until(good + count, u64::MAX);
+        Ok(!state::same(&a.machine, &b.machine))
+    };
+    let (mut right, mut wrong) = (0, bad - good);
+    if !parts(wrong, wrong)? {
+        return whole(make, good, bad);
+    }
+    while wrong - right > 1 {
+        let middle = right + (wrong - right) / 2;
+        if parts(middle, middle)? { wrong = middle } else { right = middle }
+    }
+    let alone = parts(wrong, 1)?;
+    let (mut a, b) = again(&mut make, good, (wrong, wrong))?;
+    let blamed = if alone { wrong } else { last_writer(&mut a, &b, good, wrong) };
+    let (mut a, _) = make()?;
+    a.run_until(good + blamed - 1, u64::MAX);
+    let after = a.machine.cpu.retired();
+    let seen = watch_one(&mut a);
+    a.run_until(good + blamed, u64::MAX);
+    a.machine.watch(None);
+    a.run_until(good + wrong, u64::MAX);
+    Ok(report(after, seen, &a.machine, state::differences(&a.machine, &b.machine)))
+}
+
+/// Which of the `count` instructions from tick `good`, where `a` stands, gave its register its value last, of those registers
+/// that `b` has wrong after all of them; the first such one.
+fn last_writer(a: &mut Guest, b: &Guest, good: Ticks, count: u64) -> u64 {
+    let mut states = vec![a.machine.cpu.clone()];
+    for n in 1..=count {
+        a.run_until(good + n, u64::MAX);
+        states.push(a.machine.cpu.clone());
+    }
+    let wrong = (0..8).filter(|&r| a.machine.cpu.regs[r] != b.machine.cpu.regs[r]);
+    let writer = |r: usize| (1..=count as usize).rfind(|&n| states[n].regs[r] != states[n - 1].regs[r]);
+    wrong.filter_map(writer).min().map_or(count, |n| n as u64)
+}
+
+/// Translated anew the stretch from `good` to `bad` is right: it is not the code there that was translated wrongly.
+fn whole(mut make: impl FnMut() -> Result<(Guest, Guest)>, good: Ticks, bad: Ticks) -> Result<Divergence> {
+    let (mut a, mut b) = make()?;
+    while b.machine.cpu.now < good && b.run_to_boundary(u64::MAX).is_none() {}
+    a.run_until(good, u64::MAX);
+    let after = a.machine.cpu.retired();
+    let seen = watch_one(&mut a);
+    a.run_until(good + 1, u64::MAX);
+    a.machine.watch(None);
+    while b.machine.cpu.now < bad && b.run_to_boundary(u64::MAX).is_none() {}
+    a.run_until(bad, u64::MAX);
+    let found = report(after, seen, &a.machine, state::differences(&a.machine, &b.machine));
+    let why = format!(
+        "the {} instructions from here on went wrong together, and translated anew they do not: what ran was a stale \
+         translation, or one of other code",
+        bad - good
+    );
+    Ok(Divergence { why, sensitive_unprivileged: false, ..found })
+}
