@@ -132,6 +132,24 @@ fn code_beyond_a_truncated_segment_is_translated() {
     }
 }
 
+/// IRET there, again and again: CS is as wide afterwards as it was, and the monitor is not asked.
+#[test]
+fn a_return_beyond_a_truncated_segment_is_inline() {
+    let scratch = Scratch::new("wrapped-return");
+    // lgdt [gdtr]; jmp 8:wrapped-0x40000000; wrapped: mov ecx,20000; again: push dword 2; push byte 8;
+    // push dword next-0x40000000; iret; next: dec ecx; jnz again; mov al,0; out 0xf4,al +gdt, its code segment with base 0x40000000
+    let wrapped = "0f011527001000ea0e0010c00800b9204e000068020000006a0868200010c0cf4975f0b000e6f417002d0010000000000000000000ffff0000009bcf40ffff00000093cf00";
+    let file = scratch.file("wrap.bin", &bytes(wrapped));
+    let compared = object(&["compare", &file, "--mem", "4M", "--strategy", "bt", "--json"]);
+    let rows = &compared["rows"].as_array().expect("rows")[1..];
+    assert_eq!(rows.len(), 2);
+    for row in rows {
+        assert_eq!((&row["outcome"], &row["exits"]["truncated"]), (&"same".into(), &0.into()), "{row}");
+        assert_eq!(row["translation"]["inlined"]["IRET"], 20_000, "{row}");
+        assert_eq!(row["translation"]["callouts"]["IRET"], Value::Null, "{row}");
+    }
+}
+
 /// Nano's ptemod writes to its page tables time and again: with traces each write would be an exit.
 #[test]
 fn what_adaptation_does_stands_beside_what_it_costs_without() {

@@ -55,6 +55,12 @@ pub(super) enum Bug {
     MissWindow,
     /// POPF in translated code leaves the virtual IF as it was.
     KeepIf,
+    /// IRET in translated code leaves NMIs blocked.
+    BlockNmis,
+    /// IRET in translated code does not look at the ring that it returns to.
+    AnyRing,
+    /// The selectors that x87 notes are the real processor's once CS or SS was loaded in translated code.
+    LateSelector,
 }
 
 crate::seeded::switch!(pub(super));

@@ -68,7 +68,8 @@ impl Mode {
         matches!(self, Self::V86 | Self::User)
     }
 
-    fn selectors(self) -> bool {
+    /// Whether selectors name descriptors.
+    pub(super) fn selectors(self) -> bool {
         matches!(self, Self::Kernel | Self::User)
     }
 }
@@ -225,17 +226,27 @@ impl V {
         let before = guest.fpu.last;
         guest.fpu.clone_from(&real.fpu);
         if self.mode.selectors() {
-            guest.fpu.last = self.last_insn(real, before);
+            guest.fpu.last = last_insn(real.fpu.last, before, &real.segs);
             guest.set_cpl(if real.cpl == 1 { 0 } else { real.cpl });
         } else {
             guest.refresh();
         }
     }
 
+    /// The image of the guest's `s`, as it was composed or loaded last.
+    pub(super) fn image(&self, s: SegReg) -> Segment {
+        self.composed[s as usize]
+    }
+
     /// The real processor has loaded `s` with the guest's segment by itself: both processors get what is theirs. Returns
     /// whether there is an image; else the real one keeps the guest's, and must not run.
     pub fn load(&mut self, s: SegReg, tables: &Descriptors, real: &mut Cpu, guest: &mut Cpu) -> bool {
         let segment = *real.seg(s);
+        if self.mode.selectors() && !bug::on(Bug::LateSelector) {
+            // x87 may have noted the selector that goes: it is the guest's as long as it is known to be.
+            guest.fpu.last = last_insn(real.fpu.last, guest.fpu.last, &self.composed);
+            real.fpu.last = LastInsn { fcs: lowered(Selector(guest.fpu.last.fcs)), ..guest.fpu.last };
+        }
         guest.set_seg(s, segment);
         self.guest[s as usize] = segment;
         let image = image(self.mode, s, &segment, tables);
@@ -245,18 +256,6 @@ impl V {
         }
         self.composed[s as usize] = *real.seg(s);
         image.is_ok()
-    }
-
-    /// Where the guest's last x87 instruction was: its selectors have the guest's RPL again.
-    fn last_insn(&self, real: &Cpu, before: LastInsn) -> LastInsn {
-        let last = real.fpu.last;
-        if last == (LastInsn { fcs: lowered(Selector(before.fcs)), ..before }) {
-            return before;
-        }
-        let theirs = |selector: u16, s: SegReg| {
-            if selector == real.seg(s).selector.0 { raised(selector) } else { selector }
-        };
-        LastInsn { fcs: theirs(last.fcs, SegReg::Cs), fds: theirs(last.fds, SegReg::Ss), ..last }
     }
 
     /// The guest's segment register for one that the real processor has loaded by itself.
@@ -295,6 +294,18 @@ impl V {
         self.checked = Some(tables.version());
         Ok(mode)
     }
+}
+
+/// Where the guest's last x87 instruction was, from what the real processor, with the segment registers `segs`, noted: selectors
+/// have the guest's RPL again. It was `before` when that was last known.
+fn last_insn(last: LastInsn, before: LastInsn, segs: &[Segment; 6]) -> LastInsn {
+    if last == (LastInsn { fcs: lowered(Selector(before.fcs)), ..before }) {
+        return before;
+    }
+    let theirs = |selector: u16, s: SegReg| {
+        if selector == segs[s as usize].selector.0 { raised(selector) } else { selector }
+    };
+    LastInsn { fcs: theirs(last.fcs, SegReg::Cs), fds: theirs(last.fds, SegReg::Ss), ..last }
 }
 
 /// The image of one segment register.

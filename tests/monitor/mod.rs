@@ -10,6 +10,7 @@ mod lockstep;
 mod pair;
 mod printed;
 mod properties;
+mod returns;
 mod seeded;
 mod tables;
 mod translation;

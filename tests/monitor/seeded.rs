@@ -4,6 +4,7 @@
 use super::equivalence::cases;
 use super::kernel;
 use super::pair::{BT_TRACE, run_to};
+use super::returns;
 use super::translation;
 use crate::translate::bug as translator;
 use crate::vmm::bug::{self, Bug};
@@ -202,13 +203,14 @@ impl Seeded {
 /// Runs so many cases.
 type Check = fn(u32) -> Result<(), String>;
 
-const CHECKS: [(&str, Check); 3] = [
+const CHECKS: [(&str, Check); 4] = [
     ("sequences", |n| (0..u64::from(n)).try_for_each(|seed| alike(seed).map(drop))),
     ("kernels", kernels_alike),
     ("random machines", machines_alike),
+    ("returns", returns::alike),
 ];
 
-const SEEDED: [Seeded; 7] = [
+const SEEDED: [Seeded; 10] = [
     Seeded::Translator(translator::Bug::DeadFlags),
     Seeded::Translator(translator::Bug::StaleUnit),
     Seeded::Translator(translator::Bug::DeadChain),
@@ -216,6 +218,9 @@ const SEEDED: [Seeded; 7] = [
     Seeded::Translator(translator::Bug::LateCallout),
     Seeded::Rules(Bug::MissWindow),
     Seeded::Rules(Bug::KeepIf),
+    Seeded::Rules(Bug::BlockNmis),
+    Seeded::Rules(Bug::AnyRing),
+    Seeded::Rules(Bug::LateSelector),
 ];
 
 #[test]

@@ -256,22 +256,21 @@ pub(super) fn conceal(guest: &Cpu, real: &mut Cpu) {
     }
 }
 
-/// Gives `real` the limit of the guest's CS, for translated code; returns what CS was. Such code is not fetched through CS, so
-/// that nothing has to be truncated: a kernel at the end of a segment whose base makes it wrap runs translated, too. What
+/// Gives `real`, which has the image of the guest's CS, the guest's limit, for translated code. Such code is not fetched through
+/// CS, so that nothing has to be truncated: a kernel at the end of a segment whose base makes it wrap runs translated, too. What
 /// reads through CS calls out (CODE-READ).
-fn widen(guest: &Cpu, mode: Mode, real: &mut Cpu) -> Segment {
-    let narrow = *real.seg(SegReg::Cs);
+fn widen(guest: &Cpu, mode: Mode, real: &mut Cpu) {
     if mode == Mode::Kernel {
+        let narrow = *real.seg(SegReg::Cs);
         real.set_seg(SegReg::Cs, Segment { limit: guest.seg(SegReg::Cs).limit, ..narrow });
     }
-    narrow
 }
 
-/// Takes that back, unless CS was loaded since.
-fn narrow(narrow: Segment, real: &mut Cpu) {
+/// Takes that back: CS is the image again, unless the real processor loaded it by itself since.
+fn narrow(image: Segment, real: &mut Cpu) {
     let now = *real.seg(SegReg::Cs);
-    if now == (Segment { limit: now.limit, ..narrow }) {
-        real.set_seg(SegReg::Cs, narrow);
+    if now == (Segment { limit: now.limit, ..image }) {
+        real.set_seg(SegReg::Cs, image);
     }
 }
 
@@ -287,7 +286,7 @@ impl Trap {
         let before = self.audit_before(world);
         let Some(translation) = &mut self.translation else { return None };
         let entry = super::trap::Entry::of(guest);
-        let cs = widen(guest, self.v.mode(), &mut self.real);
+        widen(guest, self.v.mode(), &mut self.real);
         let mut policy = Rewriting {
             mode: self.v.mode(),
             rules: translation.rules,
@@ -303,7 +302,7 @@ impl Trap {
         world.leave_machine();
         seal::check(sealed, &world.map.ram, &self.mmu.shadow.target, &self.descriptors);
         self.audit_after(world, before.as_ref());
-        narrow(cs, &mut self.real);
+        narrow(self.v.image(SegReg::Cs), &mut self.real);
         self.v.decompose(&self.real, &self.descriptors, guest);
         self.counts.entries += 1;
         self.counts.translated += guest.now - entry.start;

@@ -86,7 +86,7 @@ fn never(_: &Insn) -> bool {
     false
 }
 
-use sequences::{CLTS, CONTROL, FLAGS, NONE, SEGMENTS, SELECTORS, TABLES, TIME};
+use sequences::{CLTS, CONTROL, CONTROL_TO_MEMORY, FLAGS, NONE, RETURN, SEGMENTS, SELECTORS, TABLES, TIME};
 
 /// All rules. The first one that applies counts.
 #[rustfmt::skip]
@@ -101,7 +101,7 @@ pub const RULES: &[Rule] = &[
     rule("SLDT",          ops!(Sldt),                              "--ic", SELECTORS,  "it would show the monitor's LDTR"),
     rule("STR",           ops!(Str),                               "--ic", SELECTORS,  "it would show the monitor's TR"),
     rule("SMSW",          smsw_register,                           "icic", CONTROL,    "it would show the monitor's CR0"),
-    rule("SMSW-MEMORY",   ops!(Smsw),                              "cccc", NONE,       "it would store the monitor's CR0"),
+    rule("SMSW-MEMORY",   ops!(Smsw),                              "icic", CONTROL_TO_MEMORY, "it would store the monitor's CR0"),
     rule("MOV-FROM-CR",   ops!(MovFromCr),                         "i-i-", CONTROL,    "control registers are virtual"),
     rule("MOV-TO-CR",     ops!(MovToCr | Lmsw),                    "c-c-", NONE,       "control registers are virtual"),
     rule("CLTS",          ops!(Clts),                              "i-i-", CLTS,       "CR0 is virtual"),
@@ -111,7 +111,7 @@ pub const RULES: &[Rule] = &[
     rule("LAR",           ops!(Lar | Lsl),                         "--cc", NONE,       "it would ask the monitor's descriptors, at the real ring"),
     rule("VERR",          ops!(Verr | Verw),                       "--cc", NONE,       "it would ask the monitor's descriptors, at the real ring"),
     rule("FAR",           ops!(JmpFar | CallFar | JmpFarMem | CallFarMem | Retf), "--c-", NONE, "what it pushes and checks would be the real ring"),
-    rule("IRET",          ops!(Iret),                              "cccc", NONE,       "IF and IOPL are virtual, and the ring that it returns from"),
+    rule("IRET",          ops!(Iret),                              "iiic", RETURN,     "IF and IOPL are virtual, and the ring that it returns from"),
     rule("INT",           ops!(Int | Int3 | Into | Int1),          "cccc", NONE,       "the IDT is the monitor's"),
     rule("SYSENTER",      ops!(Sysenter | Sysexit),                "c-cc", NONE,       "the registers that it goes by are virtual"),
     rule("HLT",           ops!(Hlt),                               "c-c-", NONE,       "it would stop the real processor"),

@@ -2,61 +2,76 @@
 //! one semantics of the instruction, and takes that part back. Nothing is lent that address translation depends on while
 //! memory is accessed.
 
-use super::Rewriting;
-use crate::cpu::{Cpu, Cr0, Eflags, Fault};
-use crate::decode::{Insn, Op, SegReg};
-use crate::exec::Handler;
+use super::{Rewriting, widen};
+use crate::cpu::{Cpu, Cr0, Eflags, Fault, Selector};
+use crate::decode::{Insn, Op, Place, SegReg};
+use crate::exec::frame::peek;
+use crate::exec::{Handler, ops};
 use crate::machine::World;
 use crate::translate::Flow;
 use crate::vmm::bug::{self, Bug};
 use crate::vmm::layout;
+use crate::width::Width;
 use std::mem::swap;
 
 /// An inline sequence.
 pub(super) struct Sequence {
     /// What it lends, for people.
     pub(super) lends: &'static str,
-    /// Whether it can be run now; else the rule calls out.
-    fits: fn(&Cpu) -> bool,
+    /// Whether it can be run now, by the virtual and the real processor; else the rule calls out.
+    fits: fn(&Cpu, &Cpu, &mut World, &Insn) -> Result<bool, Fault>,
     /// Exchanges that part of the virtual and the real processor.
     exchange: fn(&mut Cpu, &mut Cpu),
+    /// What is run in the place of the instruction's semantics, where these may not run with all that is lent.
+    instead: Option<Instead>,
     /// What else follows from the instruction.
     after: fn(&mut Rewriting<'_>, &mut Cpu, &World, &Insn) -> Flow,
 }
 
+type Instead = fn(&mut Cpu, &mut Cpu, &mut World, &Insn) -> Result<(), Fault>;
+
 /// There is none: the rule calls out everywhere.
 pub(super) const NONE: Sequence =
-    Sequence { lends: "nothing", fits: always, exchange: |_, _| {}, after: go_on };
+    Sequence { lends: "nothing", fits: always, exchange: |_, _| {}, instead: None, after: go_on };
 /// For CLI, STI, PUSHF, POPF.
 pub(super) const FLAGS: Sequence =
-    Sequence { lends: "IF, IOPL and the level", fits: always, exchange: flags, after: look_for_interrupts };
+    Sequence { lends: "IF, IOPL and the level", exchange: flags, after: look_for_interrupts, ..NONE };
 /// For SGDT, SIDT.
-pub(super) const TABLES: Sequence =
-    Sequence { lends: "GDTR and IDTR", fits: always, exchange: tables, after: go_on };
+pub(super) const TABLES: Sequence = Sequence { lends: "GDTR and IDTR", exchange: tables, ..NONE };
 /// For SLDT, STR, MOV and PUSH from CS and SS.
-pub(super) const SELECTORS: Sequence = Sequence {
-    lends: "the selectors of CS, SS, LDTR and TR",
-    fits: always,
-    exchange: selectors,
-    after: go_on,
-};
+pub(super) const SELECTORS: Sequence =
+    Sequence { lends: "the selectors of CS, SS, LDTR and TR", exchange: selectors, ..NONE };
 /// For MOV from a control register, SMSW to a register: no memory is accessed.
 pub(super) const CONTROL: Sequence =
-    Sequence { lends: "the control registers and the level", fits: always, exchange: control, after: go_on };
+    Sequence { lends: "the control registers and the level", exchange: control, ..NONE };
+/// For SMSW to memory: by the sequence above to a register that its address does not need, and from there to memory.
+pub(super) const CONTROL_TO_MEMORY: Sequence = Sequence {
+    lends: "the control registers and the level; a register carries",
+    instead: Some(store_control),
+    ..NONE
+};
 /// For CLTS: TS is the same in both processors.
-pub(super) const CLTS: Sequence =
-    Sequence { lends: "the level", fits: always, exchange: level, after: copy_ts };
+pub(super) const CLTS: Sequence = Sequence { lends: "the level", exchange: level, after: copy_ts, ..NONE };
 /// For loads of segment registers from descriptors: the checks are those of the guest's level, on the guest's tables in its
 /// memory, which reads as carried-over code's do. An accessed bit that is to be set meets the trace of the table.
 pub(super) const SEGMENTS: Sequence = Sequence {
     lends: "GDTR, LDTR and the level",
-    fits: tables_are_below,
+    fits: |guest, _, _, _| Ok(tables_are_below(guest)),
     exchange: descriptor_tables,
     after: keep_loaded,
+    ..NONE
+};
+/// For IRET to the same ring, on the guest's tables as above. Another ring, another task, and virtual-8086 mode from protected
+/// mode are the monitor's: what would lead there is looked at before.
+pub(super) const RETURN: Sequence = Sequence {
+    lends: "IF, IOPL, the mode and the level, GDTR and LDTR",
+    fits: stays_in_ring,
+    exchange: returning,
+    after: returned,
+    ..NONE
 };
 /// For RDTSC: the time is the same in both processors.
-pub(super) const TIME: Sequence =
-    Sequence { lends: "the level", fits: always, exchange: level, after: go_on };
+pub(super) const TIME: Sequence = Sequence { lends: "the level", exchange: level, ..NONE };
 
 impl Sequence {
     /// Runs it for `insn`, whose semantics are `run`. EIP names the next instruction.
@@ -68,12 +83,15 @@ impl Sequence {
         world: &mut World,
         insn: &Insn,
     ) -> Result<Flow, Fault> {
-        if !(self.fits)(to.guest) {
+        if !(self.fits)(to.guest, cpu, world, insn)? {
             return Ok(Flow::CallOut);
         }
         let before = to.guest.system_flags;
         (self.exchange)(to.guest, cpu);
-        let result = run(cpu, world, insn);
+        let result = match self.instead {
+            None => run(cpu, world, insn),
+            Some(instead) => instead(to.guest, cpu, world, insn),
+        };
         (self.exchange)(to.guest, cpu);
         if insn.op == Op::Popf && bug::on(Bug::KeepIf) {
             to.guest.system_flags.set(Eflags::IF, before.contains(Eflags::IF));
@@ -82,8 +100,8 @@ impl Sequence {
     }
 }
 
-fn always(_: &Cpu) -> bool {
-    true
+fn always(_: &Cpu, _: &Cpu, _: &mut World, _: &Insn) -> Result<bool, Fault> {
+    Ok(true)
 }
 
 /// Whether the guest's descriptor tables stay clear of the monitor's region: no segment keeps what the processor reads by
@@ -105,6 +123,64 @@ fn keep_loaded(to: &mut Rewriting<'_>, cpu: &mut Cpu, _: &World, insn: &Insn) ->
     let number = if insn.op == Op::LoadFar { insn.extra } else { insn.dst_reg };
     let s = SegReg::ALL[usize::from(number).min(5)];
     if to.v.load(s, to.tables, cpu, to.guest) { Flow::Next } else { Flow::Look }
+}
+
+/// Whether IRET goes on in the ring that it is in: by the mode, by NT, and by the frame, read in the order of the semantics,
+/// so that a fault is the one that they would raise.
+fn stays_in_ring(guest: &Cpu, cpu: &Cpu, world: &mut World, insn: &Insn) -> Result<bool, Fault> {
+    if !guest.selectors() {
+        return Ok(true);
+    }
+    if cpu.system_flags.contains(Eflags::NT) || !tables_are_below(guest) {
+        return Ok(false);
+    }
+    peek(cpu, world, 0, insn.width, 0)?;
+    let cs = Selector(peek(cpu, world, 1, insn.width, 0)? as u16);
+    let flags = Eflags::from_bits_truncate(peek(cpu, world, 2, insn.width, 0)?);
+    let into_v86 = insn.width == Width::Dword && flags.contains(Eflags::VM);
+    Ok((cs.rpl() == guest.cpl || bug::on(Bug::AnyRing)) && !into_v86)
+}
+
+/// In real mode also CR0.PE, by which the semantics know it; what it says of paging and protection stays.
+fn returning(guest: &mut Cpu, cpu: &mut Cpu) {
+    let (virtual_one, real_one) = (guest.cr0 & Cr0::PE, cpu.cr0 & Cr0::PE);
+    guest.cr0 = (guest.cr0 - Cr0::PE) | real_one;
+    cpu.cr0 = (cpu.cr0 - Cr0::PE) | virtual_one;
+    swap(&mut guest.gdtr, &mut cpu.gdtr);
+    swap(&mut guest.ldtr, &mut cpu.ldtr);
+    flags(guest, cpu);
+}
+
+/// CS is the guest's, as after a load, and as wide as in all translated code; NMIs come through again, also where they would
+/// have without IRET. An interrupt may, too.
+fn returned(to: &mut Rewriting<'_>, cpu: &mut Cpu, world: &World, insn: &Insn) -> Flow {
+    if !bug::on(Bug::BlockNmis) {
+        to.guest.nmi_blocked = cpu.nmi_blocked;
+    }
+    if to.mode.selectors() {
+        if !to.v.load(SegReg::Cs, to.tables, cpu, to.guest) {
+            return Flow::Look;
+        }
+        widen(to.guest, to.mode, cpu);
+    }
+    match look_for_interrupts(to, cpu, world, insn) {
+        Flow::Next => Flow::Anew,
+        flow => flow,
+    }
+}
+
+/// CR0 by way of a register that the address does not need.
+fn store_control(guest: &mut Cpu, cpu: &mut Cpu, world: &mut World, insn: &Insn) -> Result<(), Fault> {
+    let spare = (0..3).find(|n| ![insn.base, insn.index].contains(n)).unwrap_or(0);
+    let read = Insn { dst: Place::Reg, dst_reg: spare, ..*insn };
+    let write = Insn { op: Op::Mov, src: Place::Reg, src_reg: spare, ..*insn };
+    let kept = cpu.reg(spare);
+    control(guest, cpu);
+    let result = ops::bind::<World>(&read)(cpu, world, &read);
+    control(guest, cpu);
+    let result = result.and_then(|()| ops::bind::<World>(&write)(cpu, world, &write));
+    cpu.set::<u32>(spare, kept);
+    result
 }
 
 fn level(guest: &mut Cpu, cpu: &mut Cpu) {
