@@ -147,7 +147,7 @@ impl Command {
         }
         strategy::mmu_for(Strategy::Trap, run.monitor.mmu())?;
         run.monitor.check_rule()?;
-        run.monitor.check_adaptation()?;
+        run.monitor.check_translated()?;
         refuse_unfit(run, "is for one run, and `compare` does several: give it to `subring run`")
     }
 

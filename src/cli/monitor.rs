@@ -29,6 +29,9 @@ pub struct MonitorArgs {
     /// The most frames for shadow page tables [default: 4096]
     #[arg(long, value_name = "N")]
     pub shadow_frames: Option<u32>,
+    /// Under bt: memory for translated code; when it is used up, all of that is thrown away [default: 64M]
+    #[arg(long, value_name = "SIZE", value_parser = args::size)]
+    pub fragment_memory: Option<u64>,
     /// Scatters the guest's memory over the machine's in another way [default: 1]
     #[arg(long, value_name = "N")]
     pub frame_seed: Option<u64>,
@@ -99,6 +102,7 @@ impl MonitorArgs {
                 ("--no-adapt", self.no_adapt),
                 ("--machine-mem", self.machine_mem.is_some()),
                 ("--shadow-frames", self.shadow_frames.is_some()),
+                ("--fragment-memory", self.fragment_memory.is_some()),
                 ("--frame-seed", self.frame_seed.is_some()),
                 ("--without-rule", self.without_rule.is_some()),
             ];
@@ -110,22 +114,22 @@ impl MonitorArgs {
             };
         }
         self.check_rule()?;
-        self.check_adaptation()?;
+        self.check_translated()?;
         Ok(Some(self.monitor()))
     }
 
-    /// Refuses to switch adaptation off where nothing is translated.
+    /// Refuses what is about translated code where nothing is translated.
     ///
     /// # Errors
     /// [`Error::Usage`] then.
-    pub(super) fn check_adaptation(&self) -> Result<()> {
-        if self.strategy() == Strategy::Trap && self.no_adapt {
-            return Err(Error::Usage(
-                "--no-adapt is about translated code, and trap-and-emulate translates none: give --strategy bt"
-                    .into(),
-            ));
+    pub(super) fn check_translated(&self) -> Result<()> {
+        let given = [("--no-adapt", self.no_adapt), ("--fragment-memory", self.fragment_memory.is_some())];
+        match given.iter().find(|(_, given)| *given) {
+            Some((name, _)) if self.strategy() == Strategy::Trap => Err(Error::Usage(format!(
+                "{name} is about translated code, and trap-and-emulate translates none: give --strategy bt"
+            ))),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Refuses to take a rule away from trap and emulate, which has none.
@@ -154,6 +158,9 @@ impl MonitorArgs {
             },
             machine_memory: self.machine_mem,
             shadow_frames: self.shadow_frames.unwrap_or(default.shadow_frames),
+            fragment_memory: self
+                .fragment_memory
+                .map_or(default.fragment_memory, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
             seed: self.frame_seed.unwrap_or(default.seed),
             without: self.without_rule,
         }

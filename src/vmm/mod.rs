@@ -39,7 +39,7 @@ use crate::addr::{MachineAddr, PAGE_SHIFT};
 use crate::error::{Error, Result};
 use crate::machine::Machine;
 use crate::mem::{P2m, Ram};
-use crate::translate::RuleId;
+use crate::translate::{Limits, RuleId};
 use descriptors::Descriptors;
 use layout::Frames;
 use memory::{FEWEST_FRAMES, FramePool, PageTables, ShadowMmu};
@@ -61,6 +61,8 @@ pub struct Config {
     pub shadow_frames: u32,
     /// Where frames are: another seed scatters them otherwise.
     pub seed: u64,
+    /// Under binary translation: bytes of translated code, at most. When they are used up all of it is thrown away.
+    pub fragment_memory: usize,
     /// Under binary translation, the one rewriting rule that is not in force. Such a run is audited.
     pub without: Option<RuleId>,
 }
@@ -74,6 +76,7 @@ impl Default for Config {
             machine_memory: None,
             shadow_frames: 4096,
             seed: 1,
+            fragment_memory: Limits::default().fragments,
             without: None,
         }
     }
@@ -94,7 +97,9 @@ pub fn trap(machine: &mut Machine, config: &Config) -> Result<()> {
     let mmu = ShadowMmu::new(tables, config.coherence);
     let mut monitor = Trap::new(mmu, descriptors);
     if config.strategy == Strategy::Bt {
-        monitor.translation = Some(Box::new(bt::Translation::new(config.without, config.adaptive)));
+        let mut translation = bt::Translation::new(config.without, config.adaptive);
+        translation.translator.limits.fragments = config.fragment_memory;
+        monitor.translation = Some(Box::new(translation));
         monitor.audit = config.without.map(|_| audit::Audit::default());
     }
     machine.virtualize(Box::new(monitor), ram, p2m);

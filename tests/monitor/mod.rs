@@ -2,6 +2,7 @@
 //! tests, because the seeded bugs (`vmm::bug`) exist only there.
 
 mod audit;
+mod caps;
 mod cuts;
 mod disciplined;
 mod equivalence;

@@ -5,7 +5,7 @@
 use super::audit::audit;
 use super::equivalence::runner;
 use super::kernel::image::CHIPS;
-use super::pair::{Cell, TRACE, VTLB, run_to};
+use super::pair::{CELLS, Cell, TRACE, VTLB, run_to};
 use crate::vmm::bug::{self, Bug};
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Cases, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
@@ -16,6 +16,7 @@ use subring::decode::SegReg;
 use subring::lab::state;
 use subring::machine::board::BoardConfig;
 use subring::machine::{Config, Machine};
+use subring::vmm;
 use subring::vmm::strategy::Coherence;
 
 /// Ticks that a kernel runs at most, and between two audits.
@@ -56,7 +57,7 @@ const FAR_COUNT: u32 = 28;
 
 /// What a kernel does.
 #[derive(Clone, Debug)]
-enum Op {
+pub(super) enum Op {
     /// Writes a window entry of the current space, and INVLPG (or a load of CR3) for it; perhaps the page is read before, and
     /// written after.
     SetPte { page: u32, frame: u32, flags: u32, by_cr3: bool, around: (bool, bool) },
@@ -82,7 +83,7 @@ enum Op {
 }
 
 /// Lists of operations.
-fn kernels() -> impl Strategy<Value = Vec<Op>> {
+pub(super) fn kernels() -> impl Strategy<Value = Vec<Op>> {
     proptest::collection::vec(op(), 1..60)
 }
 
@@ -398,9 +399,14 @@ fn start(m: &mut Machine) {
 
 /// Runs `ops` on the bare machine and under a monitor. An error begins with the check that noticed.
 fn same(ops: &[Op], cell: Cell) -> Result<(), String> {
+    same_with(ops, cell, &cell.config(3)).map(drop)
+}
+
+/// The same, with the monitor set up in another way; its machine.
+pub(super) fn same_with(ops: &[Op], cell: Cell, config: &vmm::Config) -> Result<Machine, String> {
     let mut bare = machine(ops);
     let mut other = machine(ops);
-    cell.put(&mut other, 3);
+    cell.put_with(&mut other, config);
     let mut to = 0;
     loop {
         to += STRIDE;
@@ -414,14 +420,14 @@ fn same(ops: &[Op], cell: Cell) -> Result<(), String> {
             }
         }
         if a.is_some() || to > TICKS {
-            return Ok(());
+            return Ok(other);
         }
     }
 }
 
 #[test]
 fn page_tables_of_both_layouts_end_the_same() {
-    for cell in [TRACE, VTLB] {
+    for cell in CELLS {
         let result = runner(60).run(&kernels(), |ops| same(&ops, cell).map_err(TestCaseError::fail));
         if let Err(failure) = result {
             panic!("{cell}: {failure}");
