@@ -142,18 +142,31 @@ fn left(dir: &Scratch, json: &str) -> Left {
 
 /// A scripted session, its transcript, and the comparison with the run that nobody looked at.
 fn session(name: &str, guest: &str, symbols: Option<&str>) {
+    session_under(&[], name, guest, symbols);
+}
+
+/// Each monitor, by its options.
+const MONITORS: [&[&str]; 4] = [
+    &["--strategy", "trap"],
+    &["--strategy", "trap", "--coherence", "vtlb"],
+    &["--strategy", "bt"],
+    &["--strategy", "bt", "--coherence", "vtlb"],
+];
+
+/// The same under a monitor, by its options: the transcript is that of the bare machine, and so is what the run leaves.
+fn session_under(monitor: &[&str], name: &str, guest: &str, symbols: Option<&str>) {
     if !has_gdb() {
         return;
     }
-    let dir = Scratch::new(name);
+    let dir = Scratch::new(&format!("{name}{}", monitor.concat()));
     let options = leaving(&dir);
     let options: Vec<&str> = [guest].into_iter().chain(options.iter().map(String::as_str)).collect();
-    let debuggee = Debuggee::start(&options);
+    let debuggee = Debuggee::start(&[&options, monitor].concat());
     let text = transcript(name, symbols, debuggee.port);
     let (status, out, err) = debuggee.finish();
     assert_golden(name, &text);
     assert_eq!(status, Some(0), "{err}");
-    let watched = left(&dir, &out);
+    let mut watched = left(&dir, &out);
 
     let alone = Command::new(env!("CARGO_BIN_EXE_subring"))
         .arg("run")
@@ -161,7 +174,13 @@ fn session(name: &str, guest: &str, symbols: Option<&str>) {
         .stdin(Stdio::null())
         .output()
         .unwrap();
-    let alone = left(&dir, &String::from_utf8(alone.stdout).unwrap());
+    let mut alone = left(&dir, &String::from_utf8(alone.stdout).unwrap());
+    if !monitor.is_empty() {
+        // What an emulator's own TLB counted is another matter there.
+        for left in [&mut watched, &mut alone] {
+            left.json["stats"]["other"].as_object_mut().unwrap().retain(|name, _| !name.starts_with("TLB"));
+        }
+    }
     assert_eq!(watched.json, alone.json);
     assert_eq!(watched.state, alone.state);
     assert!(watched.memory == alone.memory, "memory differs");
@@ -175,6 +194,45 @@ fn gdb_debugs_a_kernel_by_its_symbols() {
 #[test]
 fn gdb_debugs_a_boot_sector_in_16_bit_code() {
     session("boot", "boot", None);
+}
+
+#[test]
+fn gdb_debugs_under_every_monitor_as_on_the_bare_machine() {
+    let symbols = |clean: bool| {
+        let name = if clean { "rings-clean" } else { "rings" };
+        Some(format!("guest-programs/rings/{name}.elf"))
+    };
+    session("clean", "rings-clean", symbols(true).as_deref());
+    for monitor in MONITORS {
+        session_under(monitor, "clean", "rings-clean", symbols(true).as_deref());
+        session_under(monitor, "boot", "boot", None);
+        if monitor.contains(&"bt") {
+            // It looks at its ring, and trap and emulate shows it the real one.
+            session_under(monitor, "rings", "rings", symbols(false).as_deref());
+        }
+    }
+}
+
+#[test]
+fn going_back_under_a_monitor_is_refused_with_a_sentence() {
+    let dir = Scratch::new("back");
+    for options in MONITORS {
+        let path = looping(&dir);
+        let args = [&[path.as_str()], options].concat();
+        let debuggee = Debuggee::start(&args);
+        let mut gdb = Client::connect(debuggee.port);
+        assert!(!gdb.ask("qSupported:swbreak+;hwbreak+").contains("Reverse"), "{options:?}");
+        for command in ["history", "goto 1", "last-write 0x1000"] {
+            let said = monitor(&mut gdb, command);
+            assert!(said.contains("under a monitor gdb cannot go back in time yet"), "{command}: {said}");
+        }
+        gdb.send("k");
+        assert_eq!(debuggee.finish().0, Some(130));
+        let args = [&["run", path.as_str(), "--gdb", "0", "--gdb-history", "64M"], options].concat();
+        let output = Command::new(env!("CARGO_BIN_EXE_subring")).args(args).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && said.contains("is for the bare machine"), "{said}");
+    }
 }
 
 #[test]
@@ -240,14 +298,23 @@ fn looping(dir: &Scratch) -> String {
     path
 }
 
+/// The bare machine, and each monitor.
+fn all() -> impl Iterator<Item = &'static [&'static str]> {
+    [&[][..]].into_iter().chain(MONITORS)
+}
+
 #[test]
 fn ctrl_c_stops_and_kill_ends() {
-    let dir = Scratch::new("ctrl-c");
-    let debuggee = Debuggee::start(&[&looping(&dir)]);
+    all().for_each(ctrl_c_and_kill);
+}
+
+fn ctrl_c_and_kill(options: &[&str]) {
+    let dir = Scratch::new(&format!("ctrl-c{}", options.concat()));
+    let debuggee = Debuggee::start(&[&[looping(&dir).as_str()], options].concat());
     let mut gdb = Client::connect(debuggee.port);
     let features = gdb.ask("qSupported:swbreak+;hwbreak+;vContSupported+");
     assert!(features.contains("qXfer:features:read+"), "{features}");
-    assert!(features.contains("ReverseContinue+;ReverseStep+"), "{features}");
+    assert_eq!(features.contains("ReverseContinue+;ReverseStep+"), options.is_empty(), "{features}");
     gdb.send("c");
     std::thread::sleep(Duration::from_millis(200));
     gdb.0.write_all(&[3]).unwrap();
@@ -263,8 +330,12 @@ fn ctrl_c_stops_and_kill_ends() {
 
 #[test]
 fn code_that_gdb_writes_is_what_runs() {
-    let dir = Scratch::new("write");
-    let debuggee = Debuggee::start(&[&looping(&dir)]);
+    all().for_each(written_code_runs);
+}
+
+fn written_code_runs(options: &[&str]) {
+    let dir = Scratch::new(&format!("write{}", options.concat()));
+    let debuggee = Debuggee::start(&[&[looping(&dir).as_str()], options].concat());
     let mut gdb = Client::connect(debuggee.port);
     gdb.send("c");
     std::thread::sleep(Duration::from_millis(100));
@@ -286,8 +357,12 @@ fn code_that_gdb_writes_is_what_runs() {
 
 #[test]
 fn the_run_goes_on_after_a_detach_and_another_gdb_may_come() {
-    let dir = Scratch::new("detach");
-    let debuggee = Debuggee::start(&[&looping(&dir)]);
+    all().for_each(detach_and_come_again);
+}
+
+fn detach_and_come_again(options: &[&str]) {
+    let dir = Scratch::new(&format!("detach{}", options.concat()));
+    let debuggee = Debuggee::start(&[&[looping(&dir).as_str()], options].concat());
     let mut gdb = Client::connect(debuggee.port);
     assert_eq!(gdb.ask("Z0,100000,1"), "OK");
     assert!(gdb.ask("c").starts_with("T05"));

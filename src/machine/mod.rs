@@ -182,7 +182,7 @@ impl Machine {
     /// Sets who looks on, and at what. What is run does not change.
     pub fn watch(&mut self, watcher: Option<Watcher>) {
         self.world.watcher = watcher;
-        self.world.tlb.drop_fast();
+        self.world.drop_fast();
     }
 
     /// The reset line: the processor and the chips start again, RAM and time stay.

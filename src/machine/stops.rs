@@ -186,7 +186,7 @@ impl Machine {
     /// Watches data for the debugger.
     pub fn add_data_stop(&mut self, stop: DataStop) {
         self.world.data_stops.watched.push(stop);
-        self.world.tlb.drop_fast();
+        self.world.drop_fast();
     }
 
     /// Removes a data stop; whether there was one.

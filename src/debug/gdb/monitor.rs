@@ -261,12 +261,20 @@ fn reset(m: &mut Machine) -> String {
     "reset: the processor is at its first instruction (maintenance flush register-cache shows it)\n".into()
 }
 
-const NO_HISTORY: &str = "no history is kept: --gdb-history 0 says so\n";
+/// Why there is no history.
+fn no_history(m: &Machine) -> String {
+    if m.has_monitor() {
+        "no history is kept: under a monitor gdb cannot go back in time yet\n".into()
+    } else {
+        "no history is kept: --gdb-history 0 says so\n".into()
+    }
+}
+
 /// The most bytes that `last-write` watches.
 const MOST_WATCHED: u32 = 4096;
 
 fn history(m: &Machine) -> String {
-    let Some(h) = m.history_info() else { return NO_HISTORY.into() };
+    let Some(h) = m.history_info() else { return no_history(m) };
     let begin = if h.shortened { "  (what was before is dropped)" } else { "" };
     let mut text = format!("begins at      instruction {}{begin}\n", h.begin);
     let _ = writeln!(text, "here           instruction {}, tick {}", h.now, m.cpu.now);
@@ -295,7 +303,7 @@ fn goto(m: &mut Machine, count: &str) -> String {
         return format!("`{count}` is no number of instructions\n");
     };
     if !m.go_to(count) {
-        return NO_HISTORY.into();
+        return no_history(m);
     }
     let now = m.cpu.retired();
     let outside = if now == count { "" } else { ": the history goes no further" };
@@ -309,7 +317,7 @@ fn last_write(m: &mut Machine, at: &str, len: &str) -> String {
         return format!("last-write takes a linear address, and a length of 1 to {MOST_WATCHED} bytes\n");
     };
     if !m.has_history() {
-        return NO_HISTORY.into();
+        return no_history(m);
     }
     match m.last_write(Linear(at), len) {
         Some(write) => describe_write(&write),
