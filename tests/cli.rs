@@ -710,6 +710,60 @@ fn compare_names_the_first_instruction_that_goes_wrong() {
     assert!(text.lines().count() == 3 && text.contains(",bt,shadow,vtlb,same,"), "{text}");
 }
 
+/// With these costs the table is refused in one sentence.
+#[test]
+fn a_cost_table_with_a_negative_or_missing_cost_is_refused() {
+    let dir = Scratch::new("costs");
+    let table = include_str!("../src/vmm/costs.toml");
+    let refused = |name: &str, from: &str, to: &str, words: &str| {
+        assert!(table.contains(from), "{from}");
+        let file = dir.file(name, table.replace(from, to).as_bytes());
+        refused(&["compare", "hello", "--budget", "10K", "--costs", &file], 1, words);
+    };
+    refused("negative", "\nport-io = 1300", "\nport-io = -1300", "the cost of `port-io` is negative");
+    refused("missing", "\nport-io = 1300", "\n#", "the cost of `port-io` is missing in [exits]");
+    refused("callout", "\ncallout = 214", "\n#", "the cost of `translation.callout` is missing");
+    refused("word", "\ncallout = 214", "\ncallout = \"two\"", "this is no cost table");
+    refused("unknown", "\nhalt = 1300", "\nhalt = 1300\nhelt = 1", "`helt` in [exits] is no kind of exit");
+    let free = table.replace("\nport-io = 1300", "\nport-io = 0");
+    let file = dir.file("free", free.as_bytes());
+    let out = subring(&["compare", "hello", "--budget", "100K", "--costs", &file, "--json"]);
+    assert!(out.status.success(), "nothing may cost nothing: {}", text(&out.stderr));
+}
+
+/// For ever: OUT 80h, AL; JMP back. Each OUT is an exit or a callout, and nothing on the bare machine.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_compare_prints_the_rows_that_are_finished() {
+    let dir = Scratch::new("interrupted");
+    let guest = dir.file("ports.bin", &[0xe6, 0x80, 0xeb, 0xfc]);
+    let compare = |millis: u64| {
+        let child = Command::new(env!("CARGO_BIN_EXE_subring"))
+            .args(["compare", &guest, "--mem", "4M", "--budget", "20M", "--json"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        std::thread::sleep(std::time::Duration::from_millis(millis));
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
+        let out = child.wait_with_output().expect("it ends");
+        assert_eq!(out.status.code(), Some(130), "after {millis} ms");
+        let table: serde_json::Value = serde_json::from_slice(&out.stdout).expect("one JSON object");
+        assert_eq!(table["interrupted"], true);
+        table
+    };
+    // Until the signal comes when the bare machine is through, and not all monitors are.
+    let finished = |table: &serde_json::Value| {
+        let rows = table["rows"].as_array().expect("rows");
+        (1..5).contains(&rows.len()) && rows[0]["instructions"] == 20_000_000
+    };
+    let table = (0..8).map(|n| compare(300 << n)).find(finished).expect("rows");
+    for row in &table["rows"].as_array().expect("rows")[1..] {
+        assert_eq!((&row["outcome"], &row["instructions"]), (&"same".into(), &20_000_000.into()));
+    }
+}
+
 #[test]
 fn strategies_that_mean_nothing_get_a_sentence() {
     let table: &[(&[&str], &str)] = &[
@@ -723,6 +777,12 @@ fn strategies_that_mean_nothing_get_a_sentence() {
         (&["run", "hello", "--trace", "exit"], "bare machine has none"),
         (&["run", "hello", "--strategy", "trap", "--mem", "3G", "--machine-mem", "1G"], "KiB of memory"),
         (&["compare", "hello", "--costs", "/nonexistent"], "cannot read"),
+        (&["run", "hello", "--strategy", "bt", "--mmu", "direct"], "guest-physical frames"),
+        (&["run", "hello", "--fragment-memory", "1M"], "bare machine has none"),
+        (&["run", "hello", "--strategy", "trap", "--fragment-memory", "1M"], "translates none"),
+        (&["compare", "hello", "--mem", "64M", "--machine-mem", "32M"], "KiB of memory"),
+        (&["compare", "/nonexistent"], "cannot open"),
+        (&["translate", "/nonexistent"], "cannot open"),
     ];
     for (args, sentence) in table {
         let out = subring(args);

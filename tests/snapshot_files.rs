@@ -289,6 +289,61 @@ fn built_in_guests_replay() {
     }
 }
 
+/// Each monitor, by its options.
+const MONITORS: [&[&str]; 4] = [
+    &["--strategy", "trap"],
+    &["--strategy", "trap", "--coherence", "vtlb"],
+    &["--strategy", "bt"],
+    &["--strategy", "bt", "--coherence", "vtlb"],
+];
+
+/// The guest is one that even trap and emulate runs as the bare machine does.
+#[test]
+fn a_session_under_a_monitor_replays_and_is_that_of_the_bare_machine() {
+    let dir = Scratch::new("monitors");
+    let file = dir.path("r");
+    let keys = ["--keys", "@1ms:abc"];
+    let run = |how: &str, options: &[&str]| ends(&[&["run", "rings-clean", how, &file], options].concat(), 0);
+    let bare = run("--record", &keys);
+    for options in MONITORS {
+        refused(&[&["run", "rings-clean", "--replay", &file], options].concat(), 1, "with another monitor");
+    }
+    for options in MONITORS {
+        let recorded = run("--record", &[&keys, options].concat());
+        let replayed = run("--replay", options);
+        assert_eq!(
+            (text(&replayed.stdout), text(&replayed.stderr)),
+            (text(&recorded.stdout), text(&recorded.stderr))
+        );
+        // That replays come to the same state, replaying asserts.
+        assert_eq!(
+            (text(&recorded.stdout), text(&recorded.stderr)),
+            (text(&bare.stdout), text(&bare.stderr)),
+            "{options:?}"
+        );
+    }
+}
+
+/// From the bare machine to a monitor, and from a monitor to the next.
+#[test]
+fn a_snapshot_goes_on_under_any_monitor() {
+    let dir = Scratch::new("under");
+    let file = dir.path("machine.snap");
+    let whole = ends(&["run", "rings-clean"], 0);
+    let end = end_of(&["run", "rings-clean"]);
+    let cells = [&[][..]].into_iter().chain(MONITORS);
+    for (n, (from, to)) in cells.clone().zip(cells.cycle().skip(1)).enumerate() {
+        let at = (123_457 + n * 3_000_011).to_string();
+        let cut = ["snapshot", "rings-clean", "--at-instruction", &at, "--out", &file];
+        let head = ends(&[&cut, from].concat(), 0);
+        let restored = [&["run", "--restore", &file], to].concat();
+        let tail = ends(&restored, 0);
+        let printed = [head.stdout, tail.stdout].concat();
+        assert_eq!(text(&printed), text(&whole.stdout), "{from:?} to {to:?} at {at}");
+        assert_eq!(end_of(&restored), end, "{from:?} to {to:?} at {at}");
+    }
+}
+
 #[test]
 fn a_restored_machine_is_recorded_and_replayed() {
     let dir = Scratch::new("both");

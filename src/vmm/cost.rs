@@ -33,24 +33,26 @@ struct Translation {
     translated: u64,
 }
 
-/// The file's form. Numbers are read signed, so that a negative one gets its own sentence.
+/// The file's form. Numbers are read signed and may be left out, so that a negative or missing one gets its own sentence.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Form {
-    instruction: i64,
-    interpreted: i64,
+    instruction: Option<i64>,
+    interpreted: Option<i64>,
+    #[serde(default)]
     exits: BTreeMap<String, i64>,
+    #[serde(default)]
     translation: TranslationForm,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TranslationForm {
-    instruction: i64,
-    inline: i64,
-    callout: i64,
-    miss: i64,
-    translated: i64,
+    instruction: Option<i64>,
+    inline: Option<i64>,
+    callout: Option<i64>,
+    miss: Option<i64>,
+    translated: Option<i64>,
 }
 
 impl Default for Costs {
@@ -78,7 +80,8 @@ impl Costs {
             let first = e.message().lines().next().unwrap_or_default().to_owned();
             format!("this is no cost table: {first}")
         })?;
-        let cost = |name: &str, cycles: i64| {
+        let cost = |name: &str, cycles: Option<i64>| {
+            let cycles = cycles.ok_or_else(|| format!("the cost of `{name}` is missing"))?;
             u64::try_from(cycles)
                 .map_err(|_| format!("the cost of `{name}` is negative: cycles count from 0"))
         };
@@ -92,7 +95,7 @@ impl Costs {
             let Some(&cycles) = form.exits.get(name) else {
                 return Err(format!("the cost of `{name}` is missing in [exits]"));
             };
-            exits.insert(cause, cost(name, cycles)?);
+            exits.insert(cause, cost(name, Some(cycles))?);
         }
         Ok(Self {
             instruction: cost("instruction", form.instruction)?,
@@ -152,9 +155,10 @@ mod tests {
         assert!(with("privileged = 1100", "privileged = -1").contains("`privileged` is negative"));
         assert!(with("halt = 1300", "").contains("`halt` is missing"));
         assert!(with("halt = 1300", "halt = 1300\nhelt = 1").contains("`helt`"));
-        assert!(with("miss = 40", "").contains("miss"));
+        assert!(with("miss = 40", "").contains("`translation.miss` is missing"));
         assert!(with("callout = 214", "callout = -214").contains("`translation.callout` is negative"));
-        assert!(with("interpreted = 100", "").contains("interpreted"));
+        assert!(with("interpreted = 100", "").contains("`interpreted` is missing"));
+        assert!(Costs::parse("").unwrap_err().contains("is missing"));
         assert!(with("interpreted = 100", "interpreted = \"x\"").contains("no cost table"));
         assert!(Costs::parse("[[[").is_err());
     }
