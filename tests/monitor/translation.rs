@@ -95,6 +95,8 @@ pub(super) fn is_open(data: &[u8], coherence: Coherence, seed: u64) -> bool {
     let mut bt = random(data);
     translate(&mut bt, Coherence::Trace);
     _ = difference(&mut random(data), &mut bt, seed);
+    // What was written right before they parted, by one string instruction perhaps, has not been looked at yet.
+    bt.follow();
     monitor(&bt).mmu.shadow.counts.changes.contains_key(&Change::Synced)
 }
 
@@ -138,6 +140,18 @@ fn random_guests_end_the_same_when_translated_with_traces() {
 #[test]
 fn random_guests_end_the_same_when_translated_with_a_virtual_tlb() {
     random_guests(Coherence::Vtlb);
+}
+
+/// REP STOSD over the guest's own page directory, and no flush: the monitor emulates it in one go, with the translation that was in use
+/// when it began, as a TLB may (SDM vol. 3, 4.10.4); without a TLB the next store already faults.
+#[test]
+fn a_string_store_over_the_page_directory_may_go_on_by_the_old_one() {
+    const SEED: u64 = 5_004_522_002_418_555_753;
+    let data = seed::bytes(SEED, LEN);
+    for coherence in [Coherence::Trace, Coherence::Vtlb] {
+        assert!(run_random(&data, coherence, SEED).is_err(), "{coherence}: the guest is still that one");
+        assert!(is_open(&data, coherence, SEED), "{coherence}");
+    }
 }
 
 /// Ticks that a kernel runs at most, and between two audits.
