@@ -57,6 +57,12 @@ impl From<Result<u32, Fault>> for Packed {
 }
 
 impl Packed {
+    /// The value, if it is one below `n`.
+    #[inline(always)]
+    pub fn below(self, n: u32) -> Option<u32> {
+        (self.0 < u64::from(n)).then_some(self.0 as u32)
+    }
+
     /// What was packed.
     ///
     /// # Errors

@@ -15,6 +15,9 @@ pub type Handler<E> = fn(&mut Cpu, &mut E, &Insn) -> Result<(), Fault>;
 /// `user` says whether paging treats the access as a user-mode one: `cpu.user` for an instruction's own operands,
 /// false for the processor's implicit accesses to descriptor tables and task-state segments.
 pub trait Env {
+    /// Only what is quick is tried, and any fault stands for all else: nothing was done then.
+    const TRIES: bool = false;
+
     /// Reads `W` at `at`.
     ///
     /// # Errors
@@ -33,6 +36,27 @@ pub trait Env {
     /// # Errors
     /// #PF, or #AC where alignment is checked.
     fn store<W: Word>(&mut self, cpu: &Cpu, at: Linear, value: W, user: bool) -> Result<(), Fault>;
+
+    /// [`Env::load`], if there is a quick way.
+    #[inline(always)]
+    fn quick_load<W: Word>(&mut self, cpu: &Cpu, at: Linear, user: bool) -> Option<W> {
+        let _ = (cpu, at, user);
+        None
+    }
+
+    /// [`Env::load_for_update`], if there is a quick way; then there is one for [`Env::store`], too.
+    #[inline(always)]
+    fn quick_load_for_update<W: Word>(&mut self, cpu: &Cpu, at: Linear, user: bool) -> Option<W> {
+        let _ = (cpu, at, user);
+        None
+    }
+
+    /// [`Env::store`], if there is a quick way; returns whether there was.
+    #[inline(always)]
+    fn quick_store<W: Word>(&mut self, cpu: &Cpu, at: Linear, value: W, user: bool) -> bool {
+        let _ = (cpu, at, value, user);
+        false
+    }
 
     /// Checks that `len` bytes at `at` (at most a page) can be read, or written, with no effect but on accessed
     /// and dirty bits.
@@ -87,5 +111,44 @@ pub trait Env {
     /// INT n, INT3 or INTO has gone through the gate of `vector`. Observing only.
     fn took_software_interrupt(&mut self, vector: u8) {
         let _ = vector;
+    }
+}
+
+/// The quick ways of an environment, for instructions whose only effects beside registers are reads, or one write. A
+/// function that tries an instruction here first, and runs it in `E` after a failure, has no call on its common path.
+pub struct Quick<'a, E>(pub &'a mut E);
+
+/// What [`Quick`] returns for all else than success.
+const SLOW: Fault = Fault::UD;
+
+impl<E: Env> Env for Quick<'_, E> {
+    const TRIES: bool = true;
+
+    #[inline(always)]
+    fn load<W: Word>(&mut self, cpu: &Cpu, at: Linear, user: bool) -> Result<W, Fault> {
+        self.0.quick_load(cpu, at, user).ok_or(SLOW)
+    }
+    #[inline(always)]
+    fn load_for_update<W: Word>(&mut self, cpu: &Cpu, at: Linear, user: bool) -> Result<W, Fault> {
+        self.0.quick_load_for_update(cpu, at, user).ok_or(SLOW)
+    }
+    #[inline(always)]
+    fn store<W: Word>(&mut self, cpu: &Cpu, at: Linear, value: W, user: bool) -> Result<(), Fault> {
+        if self.0.quick_store(cpu, at, value, user) { Ok(()) } else { Err(SLOW) }
+    }
+    fn probe(&mut self, _: &Cpu, _: Linear, _: u32, _: bool, _: bool) -> Result<(), Fault> {
+        Err(SLOW)
+    }
+    fn port_in(&mut self, cpu: &Cpu, port: u16, width: Width) -> u32 {
+        self.0.port_in(cpu, port, width)
+    }
+    fn port_out(&mut self, cpu: &Cpu, port: u16, width: Width, value: u32) {
+        self.0.port_out(cpu, port, width, value);
+    }
+    fn flush_tlb(&mut self, globals: bool) {
+        self.0.flush_tlb(globals);
+    }
+    fn invalidate_page(&mut self, at: Linear) {
+        self.0.invalidate_page(at);
     }
 }

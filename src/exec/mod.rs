@@ -1,6 +1,7 @@
 //! The semantics of instructions, over the seam [`env::Env`]. Interpreter, monitor and translator all call these
 //! functions: each instruction's meaning exists once.
 
+pub mod bind;
 pub mod cpuid;
 pub mod env;
 pub mod event;
@@ -13,7 +14,8 @@ pub mod segload;
 pub mod stack;
 pub mod task;
 
-pub use env::{Env, Handler};
+pub use bind::{Binder, ConditionBinder, Semantics};
+pub use env::{Env, Handler, Quick};
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -67,6 +67,9 @@ fn check_slow(cpu: &Cpu, seg: SegReg, offset: u32, len: u32, write: bool) -> Res
 pub fn load<W: Word, E: Env>(cpu: &Cpu, env: &mut E, seg: SegReg, offset: u32) -> Result<W, Fault> {
     let s = cpu.seg(seg);
     if u64::from(offset) + u64::from(W::BYTES) > s.read_end {
+        if E::TRIES {
+            return Err(Fault::GP0);
+        }
         return load_checked::<W, E>(cpu, env, seg, offset).unpack().map(W::from_u32);
     }
     env.load(cpu, Linear(s.base.wrapping_add(offset)), cpu.user)
@@ -88,6 +91,9 @@ fn load_checked<W: Word, E: Env>(cpu: &Cpu, env: &mut E, seg: SegReg, offset: u3
 pub fn store<W: Word, E: Env>(cpu: &Cpu, env: &mut E, seg: SegReg, offset: u32, v: W) -> Result<(), Fault> {
     let s = cpu.seg(seg);
     if u64::from(offset) + u64::from(W::BYTES) > s.write_end {
+        if E::TRIES {
+            return Err(Fault::GP0);
+        }
         return store_checked(cpu, env, seg, offset, v);
     }
     env.store(cpu, Linear(s.base.wrapping_add(offset)), v, cpu.user)
@@ -252,7 +258,11 @@ impl<A: Address> Target for A {
         i: &Insn,
         f: impl FnOnce(&mut Cpu, W) -> W,
     ) -> Result<(), Fault> {
-        let at = writable(cpu, A::segment(i), A::offset(cpu, i), W::BYTES)?;
+        let (seg, offset) = (A::segment(i), A::offset(cpu, i));
+        if E::TRIES && u64::from(offset) + u64::from(W::BYTES) > cpu.seg(seg).write_end {
+            return Err(Fault::GP0);
+        }
+        let at = writable(cpu, seg, offset, W::BYTES)?;
         let user = cpu.user;
         let old = env.load_for_update(cpu, at, user)?;
         let new = f(cpu, old);

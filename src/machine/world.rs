@@ -422,32 +422,46 @@ fn crosses(at: Linear, bytes: u32) -> bool {
 impl Env for World {
     #[inline(always)]
     fn load<W: Word>(&mut self, cpu: &Cpu, at: Linear, user: bool) -> Result<W, Fault> {
-        if let Some(ram) = self.tlb.fast(at, W::BYTES, Class::new(user, false))
-            && let Some(v) = W::read(self.map.ram.bytes(), ram)
-        {
-            return Ok(v);
+        match self.quick_load(cpu, at, user) {
+            Some(v) => Ok(v),
+            None => self.load_slow::<W>(cpu, at, Access { user, write: false }).unpack().map(W::from_u32),
         }
-        self.load_slow::<W>(cpu, at, Access { user, write: false }).unpack().map(W::from_u32)
     }
 
     #[inline(always)]
     fn load_for_update<W: Word>(&mut self, cpu: &Cpu, at: Linear, user: bool) -> Result<W, Fault> {
-        if let Some(ram) = self.tlb.fast(at, W::BYTES, Class::new(user, true))
-            && let Some(v) = W::read(self.map.ram.bytes(), ram)
-        {
-            return Ok(v);
+        match self.quick_load_for_update(cpu, at, user) {
+            Some(v) => Ok(v),
+            None => self.load_slow::<W>(cpu, at, Access { user, write: true }).unpack().map(W::from_u32),
         }
-        self.load_slow::<W>(cpu, at, Access { user, write: true }).unpack().map(W::from_u32)
     }
 
     #[inline(always)]
     fn store<W: Word>(&mut self, cpu: &Cpu, at: Linear, value: W, user: bool) -> Result<(), Fault> {
-        if let Some(ram) = self.tlb.fast(at, W::BYTES, Class::new(user, true))
-            && value.write(self.map.ram.bytes_unmarked_mut(), ram)
-        {
+        if self.quick_store(cpu, at, value, user) {
             return Ok(());
         }
         self.store_slow(cpu, at, value, user)
+    }
+
+    #[inline(always)]
+    fn quick_load<W: Word>(&mut self, _: &Cpu, at: Linear, user: bool) -> Option<W> {
+        let at = self.tlb.fast(at, W::BYTES, Class::new(user, false))?;
+        W::read(self.map.ram.bytes(), at)
+    }
+
+    #[inline(always)]
+    fn quick_load_for_update<W: Word>(&mut self, _: &Cpu, at: Linear, user: bool) -> Option<W> {
+        let at = self.tlb.fast(at, W::BYTES, Class::new(user, true))?;
+        W::read(self.map.ram.bytes(), at)
+    }
+
+    #[inline(always)]
+    fn quick_store<W: Word>(&mut self, _: &Cpu, at: Linear, value: W, user: bool) -> bool {
+        match self.tlb.fast(at, W::BYTES, Class::new(user, true)) {
+            Some(at) => value.write(self.map.ram.bytes_unmarked_mut(), at),
+            None => false,
+        }
     }
 
     fn probe(&mut self, cpu: &Cpu, at: Linear, len: u32, user: bool, write: bool) -> Result<(), Fault> {

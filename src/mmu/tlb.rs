@@ -9,7 +9,7 @@
 //! only in what it allows.
 
 use super::paging::{Access, Mapping};
-use crate::addr::{GuestPhys, Linear, PAGE_OFFSET, PAGE_SIZE};
+use crate::addr::{GuestPhys, Linear, PAGE_OFFSET};
 use serde::{Deserialize, Serialize};
 
 /// Entries; a power of two.
@@ -112,12 +112,9 @@ impl Tlb {
     #[inline(always)]
     pub fn fast(&self, at: Linear, bytes: u32, class: Class) -> Option<usize> {
         let e = &self.entries[slot(at.0)];
-        let offset = at.0 & PAGE_OFFSET;
-        if e.fast[class.0 & 3] == at.0 & !PAGE_OFFSET && offset <= PAGE_SIZE - bytes {
-            Some((e.frame | offset) as usize)
-        } else {
-            None
-        }
+        // The page of the last byte has the first one's tag only if it is the same page.
+        let last = at.0.wrapping_add(bytes - 1);
+        (e.fast[class.0 & 3] == last & !PAGE_OFFSET).then_some((e.frame | (at.0 & PAGE_OFFSET)) as usize)
     }
 
     /// The guest-physical address of `at`, if a cached entry allows the access.

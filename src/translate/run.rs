@@ -1,7 +1,7 @@
 //! Running chained units. Between units, as between the interpreter's traces, deadlines, interrupts and stale code are
 //! looked for; within one there is nothing to look for.
 
-use super::backend::{Backend, Broken, Chained, Whole, Why};
+use super::backend::{Backend, Broken, Chained, Ended as Ran, Whole};
 use super::bug::{self, Bug};
 use super::plan::{Flow, Plan, Policy, Tail, Treatment};
 use super::unit::{CODE32, Key, Link, Record, Runs, USER, Unit, UnitInfo, Why as Dropped};
@@ -10,7 +10,7 @@ use crate::addr::Linear;
 use crate::bus::Ticks;
 use crate::cpu::{Cpu, Fault};
 use crate::decode::SegReg;
-use crate::exec::ops::{self, branch::target_of};
+use crate::exec::ops;
 use crate::interp::{CodeEnv, Stop, restore_eip};
 
 /// What to do next.
@@ -84,8 +84,13 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
         loop {
             // With a stamp that no link has yet each way out is followed here.
             let stamp = if self.by_unit { !self.stamp } else { self.stamp };
-            let place = Place { base: cpu.seg(SegReg::Cs).base, limit: cpu.seg(SegReg::Cs).limit, stamp };
-            let ended = spin(&mut self.store.units, &mut self.backend, cpu, env, &mut at, place, watched);
+            let place =
+                Place { base: cpu.seg(SegReg::Cs).base, limit: cpu.seg(SegReg::Cs).limit, mode, stamp };
+            let ended;
+            (at, ended) = match watched {
+                false => self.spin::<false>(cpu, env, at, place),
+                true => self.spin::<true>(cpu, env, at, place),
+            };
             let way = match ended {
                 Ended::Way(way) => way,
                 Ended::Tail { end, now } => match self.run_tail(at, (end, now), cpu, env, policy) {
@@ -95,14 +100,6 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
                 Ended::Short => return self.single(cpu, env, policy),
                 Ended::LookUp => return Next::On,
                 Ended::Fault(fault) => return fault.into(),
-                Ended::BadExit(exit) => {
-                    // The Jcc faults: EIP names it, and it has not retired.
-                    let mut body = self.store.records[at as usize].plan.body.iter();
-                    let jcc = body.rfind(|step| step.side_exit == Some(exit));
-                    cpu.eip = cpu.eip.wrapping_sub(jcc.map_or(0, |s| u32::from(s.insn.len)));
-                    cpu.now -= 1;
-                    return Fault::GP0.into();
-                }
             };
             at = match self.follow(cpu, env, policy, (at, way, mode)) {
                 Ok(Some(unit)) => unit,
@@ -114,6 +111,61 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
                 self.store.note(cpu.linear_eip(), mode, self.stamp, at);
                 return Next::On;
             }
+        }
+    }
+
+    /// Runs units from `n` on as long as they are chained, or can be found by their linear addresses, and end in near
+    /// branches; returns the last one, too. `WATCHED`: somebody looks at memory accesses.
+    #[inline(never)]
+    fn spin<const WATCHED: bool>(
+        &mut self,
+        cpu: &mut Cpu,
+        env: &mut E,
+        mut n: u32,
+        place: Place,
+    ) -> (u32, Ended) {
+        let (deadline, stamp) = (cpu.deadline, place.stamp);
+        let (units, jumps) = self.store.running();
+        loop {
+            let mut done = 0;
+            if B::CHAINS && !WATCHED {
+                match self.backend.chain(&units[n as usize].fragment, cpu, env) {
+                    None => {}
+                    Some(Chained::At(unit, so_many)) => (n, done) = (unit, so_many),
+                    Some(Chained::Way(from, way)) => {
+                        match units[from as usize].links[way].to(place.base.wrapping_add(cpu.eip), stamp) {
+                            Some(next) => n = next,
+                            None => return (from, Ended::Way(way)),
+                        }
+                        continue;
+                    }
+                }
+            }
+            let unit = &mut units[n as usize];
+            if cpu.now + u64::from(unit.needs) > deadline || beyond(cpu.eip, unit.bytes, place.limit) {
+                return (n, if cpu.now >= deadline { Ended::LookUp } else { Ended::Short });
+            }
+            unit.runs += 1;
+            let precise = unit.precise || WATCHED;
+            let way = match self.backend.run(&unit.fragment, done, cpu, env, precise) {
+                Ran::Way(way) => way,
+                ran => return (n, stopped(ran, cpu, unit.bytes)),
+            };
+            if precise && env.wants_attention(cpu) {
+                return (n, Ended::LookUp);
+            }
+            let linear = place.base.wrapping_add(cpu.eip);
+            if let Some(next) = unit.links[way].to(linear, stamp) {
+                n = next;
+                continue;
+            }
+            let indirect = unit.tail == Tail::Indirect && way < 2 && cpu.now < deadline;
+            let found = if indirect { jumps.find(linear, place.mode, stamp) } else { None };
+            let Some(next) = found else { return (n, Ended::Way(way)) };
+            self.counts.indirect_misses += 1;
+            self.counts.table_hits += 1;
+            unit.links[way] = Link { linear, stamp, unit: next };
+            n = next;
         }
     }
 
@@ -199,8 +251,8 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
         // All units may have been dropped meanwhile. What a link says does not depend on the unit that it stands in.
         if let Some(unit) = self.store.units.get_mut(from as usize) {
             unit.links[way] = Link { linear: cpu.linear_eip(), stamp: self.stamp, unit: to };
-            let fragment = unit.fragment;
-            self.backend.link(fragment, way, self.store.units[to as usize].fragment, cpu.eip);
+            let fragment = unit.fragment.clone();
+            self.backend.link(&fragment, way, &self.store.units[to as usize].fragment, cpu.eip);
         }
         Ok(Some(to))
     }
@@ -279,20 +331,15 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
         self.counts.instructions += plan.body.len() as u64 + u64::from(plan.last.is_some());
         self.counts.ident += plan.body.len() as u64;
         self.counts.guest_bytes += covered as u64;
-        let fused = match (plan.tail, plan.body.last(), &plan.last) {
-            (Tail::Conditional, Some(step), Some(jcc)) => {
-                ops::bind_fused(&step.insn, jcc).map(|compare| (compare, step.insn))
-            }
-            _ => None,
-        };
+        let fragment = self.backend.emit(&plan);
         let unit = Unit {
-            fragment: self.backend.emit(&plan.body[..plan.body.len() - usize::from(fused.is_some())]),
+            fragment: fragment.clone(),
             links: Default::default(),
             runs: 0,
             bytes: plan.bytes(),
             count: plan.count(),
             needs: plan.count().max(1),
-            fused,
+            fused: self.backend.is_fused(&fragment),
             precise: plan.precise,
             tail: plan.tail,
             last: plan.last.map(|insn| (ops::bind(&insn), insn)),
@@ -307,10 +354,9 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
             gone: None,
             plan,
         };
-        let fragment = unit.fragment;
         let number = self.store.insert(unit, record);
         let Record { eip, plan, code, .. } = &self.store.records[number as usize];
-        self.backend.complete(fragment, Whole { number, eip: *eip, plan, code, code32: key.code32() });
+        self.backend.complete(&fragment, Whole { number, eip: *eip, plan, code, code32: key.code32() });
         Ok(Some(number))
     }
 
@@ -393,6 +439,9 @@ struct Place {
     /// CS, which stays as it is while units chain.
     base: u32,
     limit: u32,
+    /// The mode of all units.
+    mode: u8,
+    /// Of links that count.
     stamp: u32,
 }
 
@@ -410,123 +459,23 @@ enum Ended {
     /// Code was overwritten, or the time is over.
     LookUp,
     Fault(Fault),
-    /// A side exit leads out of the code segment. EIP names the next instruction, which does not run.
-    BadExit(u8),
 }
 
-/// Runs units as long as they are chained and end in near branches. `at` is the first, and in the end the last.
+/// A unit of so many bytes did not end through a way out.
+#[cold]
 #[inline(never)]
-fn spin<E: CodeEnv, B: Backend<E>>(
-    units: &mut [Unit<B::Fragment, E>],
-    backend: &mut B,
-    cpu: &mut Cpu,
-    env: &mut E,
-    at: &mut u32,
-    place: Place,
-    watched: bool,
-) -> Ended {
-    let deadline = cpu.deadline;
-    let mut n = *at;
-    loop {
-        let mut done = 0;
-        let chained = if watched { None } else { backend.chain(units[n as usize].fragment, cpu, env) };
-        match chained {
-            None => {}
-            Some(Chained::At(unit, so_many)) => (n, done) = (unit, so_many),
-            Some(Chained::Way(from, way)) => {
-                *at = from;
-                match units[from as usize].links[way].to(place.base.wrapping_add(cpu.eip), place.stamp) {
-                    Some(next) => n = next,
-                    None => return Ended::Way(way),
-                }
-                continue;
-            }
-        }
-        *at = n;
-        let unit = &mut units[n as usize];
-        let (start, now) = (cpu.eip, cpu.now);
-        if now + u64::from(unit.needs) > deadline || beyond(start, unit.bytes, place.limit) {
-            return if now >= deadline { Ended::LookUp } else { Ended::Short };
-        }
-        unit.runs += 1;
-        let end = start.wrapping_add(u32::from(unit.bytes));
-        let body = if done > 0 { backend.rest(unit.fragment, done) } else { unit.fragment };
-        let way = match backend.run(body, cpu, env, unit.precise || watched) {
-            Err(Broken { count, bytes, why }) => {
-                let next = start.wrapping_add(u32::from(bytes));
-                (cpu.eip, cpu.now) = (next, now + u64::from(count));
-                match why {
-                    Why::Exit(exit, by, mask) => {
-                        cpu.leave.set(false);
-                        if !jump(cpu, next.wrapping_add(by) & mask, place.limit) {
-                            return Ended::BadExit(exit);
-                        }
-                        2 + usize::from(exit)
-                    }
-                    Why::Left => return Ended::LookUp,
-                    Why::Fault(fault) => return Ended::Fault(fault),
-                }
-            }
-            Ok(()) => match (unit.tail, &unit.last) {
-                (Tail::Conditional, Some((_, jcc))) => {
-                    (cpu.eip, cpu.now) = (end, now + u64::from(unit.count));
-                    let taken = match &unit.fused {
-                        Some((compare, insn)) => {
-                            cpu.now -= 2;
-                            match compare(cpu, env, insn) {
-                                Ok(taken) => {
-                                    cpu.now += 2;
-                                    taken
-                                }
-                                Err(fault) => {
-                                    cpu.eip = end.wrapping_sub(u32::from(jcc.len) + u32::from(insn.len));
-                                    return Ended::Fault(fault);
-                                }
-                            }
-                        }
-                        None => cpu.lazy.holds(jcc.cond),
-                    };
-                    if taken && !jump(cpu, target_of(end, jcc), place.limit) {
-                        cpu.eip = end.wrapping_sub(u32::from(jcc.len));
-                        cpu.now -= 1;
-                        return Ended::Fault(Fault::GP0);
-                    }
-                    usize::from(!taken)
-                }
-                (Tail::Direct | Tail::Indirect, Some((run, insn))) => {
-                    (cpu.eip, cpu.now) = (end, now + u64::from(unit.count) - 1);
-                    if let Err(fault) = run(cpu, env, insn) {
-                        restore_eip(cpu, insn);
-                        return Ended::Fault(fault);
-                    }
-                    cpu.now += 1;
-                    usize::from(cpu.eip == end)
-                }
-                (Tail::Fall, _) | (_, None) => {
-                    (cpu.eip, cpu.now) = (end, now + u64::from(unit.count));
-                    1
-                }
-                (_, Some(_)) => return Ended::Tail { end, now },
-            },
-        };
-        if cpu.leave.get() || unit.precise && env.wants_attention(cpu) {
-            return Ended::LookUp;
-        }
-        match unit.links[way].to(place.base.wrapping_add(cpu.eip), place.stamp) {
-            Some(next) => n = next,
-            None => return Ended::Way(way),
+fn stopped(ran: Ran, cpu: &mut Cpu, bytes: u16) -> Ended {
+    match ran {
+        Ran::Way(way) => Ended::Way(way),
+        Ran::Tail => Ended::Tail { end: cpu.eip.wrapping_add(u32::from(bytes)), now: cpu.now },
+        Ran::Left => Ended::LookUp,
+        Ran::Fault(fault) => Ended::Fault(fault),
+        Ran::Broken(Broken { count, bytes, fault }) => {
+            cpu.eip = cpu.eip.wrapping_add(u32::from(bytes));
+            cpu.now += u64::from(count);
+            fault.map_or(Ended::LookUp, Ended::Fault)
         }
     }
-}
-
-/// Goes to `eip`, if CS reaches there; returns whether it does.
-#[inline(always)]
-fn jump(cpu: &mut Cpu, eip: u32, limit: u32) -> bool {
-    let reaches = eip <= limit;
-    if reaches {
-        cpu.eip = eip;
-    }
-    reaches
 }
 
 /// Whether `bytes` of code at `eip` reach beyond the code segment.

@@ -6,7 +6,6 @@ use crate::addr::{GuestPhys, Linear};
 use crate::decode::Insn;
 use crate::decode::cache::Crossing;
 use crate::exec::Handler;
-use crate::exec::ops::Fused;
 use std::collections::HashMap;
 
 /// What a unit is found by: where its code is, and in which mode it runs.
@@ -108,7 +107,7 @@ impl Runs {
 
 /// What running a unit needs, close together.
 pub(super) struct Unit<F, E> {
-    /// The compiled body.
+    /// What it was compiled to.
     pub(super) fragment: F,
     /// Ways out: at the tail, taken or falling through; then the side exits.
     pub(super) links: [Link; 2 + SIDE_EXITS],
@@ -124,8 +123,8 @@ pub(super) struct Unit<F, E> {
     /// What follows the body, and the instruction at its end, bound.
     pub(super) tail: Tail,
     pub(super) last: Option<(Handler<E>, Insn)>,
-    /// A comparison right before a Jcc at the end, as one with it; then it is not in the body.
-    pub(super) fused: Option<(Fused<E>, Insn)>,
+    /// A comparison and the Jcc at the end are one operation.
+    pub(super) fused: bool,
 }
 
 /// The rest of it.
@@ -184,12 +183,24 @@ pub(super) struct Store<F, E> {
     /// By the same numbers.
     pub(super) records: Vec<Record>,
     index: HashMap<Key, u32>,
-    jumps: Box<[Jump]>,
+    jumps: Jumps,
+}
+
+/// The units that linear addresses led to last.
+pub(super) struct Jumps(Box<[Jump]>);
+
+impl Jumps {
+    /// The unit at `linear`, if that was looked up under this stamp.
+    #[inline(always)]
+    pub(super) fn find(&self, linear: u32, mode: u8, stamp: u32) -> Option<u32> {
+        let Jump { link, mode: m } = self.0[slot(linear)];
+        (link.linear == linear && m == mode && link.stamp == stamp).then_some(link.unit)
+    }
 }
 
 impl<F, E> Default for Store<F, E> {
     fn default() -> Self {
-        let jumps = vec![Jump::default(); JUMPS].into();
+        let jumps = Jumps(vec![Jump::default(); JUMPS].into());
         Self { units: Vec::new(), records: Vec::new(), index: HashMap::new(), jumps }
     }
 }
@@ -203,14 +214,19 @@ impl<F, E> Store<F, E> {
         self.index.get(&key).copied()
     }
 
+    /// What running needs.
+    #[inline(always)]
+    pub(super) fn running(&mut self) -> (&mut [Unit<F, E>], &Jumps) {
+        (&mut self.units, &self.jumps)
+    }
+
     /// The unit at `linear`, if that was looked up under this stamp.
     pub(super) fn looked_up(&self, linear: u32, mode: u8, stamp: u32) -> Option<u32> {
-        let Jump { link, mode: m } = self.jumps[slot(linear)];
-        (link.linear == linear && m == mode && link.stamp == stamp).then_some(link.unit)
+        self.jumps.find(linear, mode, stamp)
     }
 
     pub(super) fn note(&mut self, linear: u32, mode: u8, stamp: u32, unit: u32) {
-        self.jumps[slot(linear)] = Jump { link: Link { linear, stamp, unit }, mode };
+        self.jumps.0[slot(linear)] = Jump { link: Link { linear, stamp, unit }, mode };
     }
 
     /// Adds a unit; one with the same key is no longer found.
@@ -249,7 +265,7 @@ impl<F, E> Store<F, E> {
         self.units.clear();
         self.records.clear();
         self.index.clear();
-        self.jumps.fill(Jump::default());
+        self.jumps.0.fill(Jump::default());
     }
 
     pub(super) fn info(&self, n: u32) -> UnitInfo<'_> {
@@ -263,7 +279,7 @@ impl<F, E> Store<F, E> {
             plan: &record.plan,
             code: &record.code,
             links: unit.links.map(|l| (l.stamp != 0).then_some(l.unit)),
-            fused: unit.fused.is_some(),
+            fused: unit.fused,
             gone: record.gone,
         }
     }

@@ -6,6 +6,7 @@ mod caps;
 mod cuts;
 mod disciplined;
 mod equivalence;
+mod forms;
 mod kernel;
 mod lockstep;
 mod pair;

@@ -24,10 +24,11 @@ const CODE: u32 = 0x10_0000;
 const SEQUENCES: usize = 12;
 
 /// SplitMix64.
-struct Draw(u64);
+#[derive(Clone)]
+pub(super) struct Draw(pub(super) u64);
 
 impl Draw {
-    fn below(&mut self, n: usize) -> usize {
+    pub(super) fn below(&mut self, n: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -2,12 +2,13 @@
 
 use crate::cpu::gpr::{EAX, EBX, ECX, EDX};
 use crate::cpu::{Cpu, Fault, LazyFlags, Word};
-use crate::decode::{Cond, Insn, Op, Place, SegReg};
+use crate::decode::{Insn, Op, Place, SegReg};
+use crate::exec::bind::semantics;
 use crate::exec::operand::{
     Based, DstReg, Form, Imm, Indexed, Source, SrcReg, Target, by_cond, by_forms, by_places, by_rm, by_width,
     ea, writable,
 };
-use crate::exec::{Env, Handler};
+use crate::exec::{Binder, ConditionBinder, Env, Handler};
 use crate::width::Width;
 
 /// A two-operand operation: the result, and the flags it leaves.
@@ -23,10 +24,12 @@ struct AndOp;
 struct OrOp;
 struct XorOp;
 
+#[inline(always)]
 fn wrapping_add<W: Word>(a: W, b: W, carry: bool) -> W {
     W::from_u32(a.u().wrapping_add(b.u()).wrapping_add(u32::from(carry)))
 }
 
+#[inline(always)]
 fn wrapping_sub<W: Word>(a: W, b: W, borrow: bool) -> W {
     W::from_u32(a.u().wrapping_sub(b.u()).wrapping_sub(u32::from(borrow)))
 }
@@ -110,63 +113,69 @@ pub fn bind<E: Env>(i: &Insn) -> Handler<E> {
     }
 }
 
-/// The function that executes `i`, compiled for its form of memory operand; without its flags if nothing sees them. `None`
-/// where there is none but that of [`bind`].
+semantics!(Bin, bin, binary, W: Word, D: Target, S: Source, O: Binary);
+semantics!(Compare, comparison, compare, W: Word, D: Target, S: Source, O: Binary);
+semantics!(Inc, increment, inc, W: Word, D: Target);
+semantics!(Dec, decrement, dec, W: Word, D: Target);
+semantics!(QuietInc, quiet_increment, inc_quietly, W: Word, D: Target);
+semantics!(QuietDec, quiet_decrement, dec_quietly, W: Word, D: Target);
+semantics!(Neg, negation, neg, W: Word, D: Target);
+semantics!(Not, complement, not, W: Word, D: Target);
+
+/// What `B` makes of `i`, of a type for its form of memory operand; without its flags if nothing sees them. `None` where there
+/// is no type.
 #[rustfmt::skip]
-pub fn bind_closely<E: Env>(i: &Insn, flags_dead: bool) -> Option<Handler<E>> {
+pub fn bind_closely<B: Binder>(i: &Insn, flags_dead: bool) -> Option<B::Bound> {
     Some(match (i.op, flags_dead) {
-        (Op::Add, true)  => by_forms!(i, binary, E, Quiet<AddOp>),
-        (Op::Sub, true)  => by_forms!(i, binary, E, Quiet<SubOp>),
-        (Op::And, true)  => by_forms!(i, binary, E, Quiet<AndOp>),
-        (Op::Or, true)   => by_forms!(i, binary, E, Quiet<OrOp>),
-        (Op::Xor, true)  => by_forms!(i, binary, E, Quiet<XorOp>),
-        (Op::Inc, true)  => by_rm!(i, inc_quietly, E),
-        (Op::Dec, true)  => by_rm!(i, dec_quietly, E),
-        (Op::Add, _)     => by_forms!(i, binary, E, AddOp),
-        (Op::Sub, _)     => by_forms!(i, binary, E, SubOp),
-        (Op::And, _)     => by_forms!(i, binary, E, AndOp),
-        (Op::Or, _)      => by_forms!(i, binary, E, OrOp),
-        (Op::Xor, _)     => by_forms!(i, binary, E, XorOp),
-        (Op::Cmp, _)     => by_forms!(i, compare, E, SubOp),
-        (Op::Test, _)    => by_forms!(i, compare, E, AndOp),
+        (Op::Add, true)  => by_forms!(i, bin, B, Quiet<AddOp>)(),
+        (Op::Sub, true)  => by_forms!(i, bin, B, Quiet<SubOp>)(),
+        (Op::And, true)  => by_forms!(i, bin, B, Quiet<AndOp>)(),
+        (Op::Or, true)   => by_forms!(i, bin, B, Quiet<OrOp>)(),
+        (Op::Xor, true)  => by_forms!(i, bin, B, Quiet<XorOp>)(),
+        (Op::Inc, true)  => by_rm!(i, quiet_increment, B)(),
+        (Op::Dec, true)  => by_rm!(i, quiet_decrement, B)(),
+        (Op::Add, _)     => by_forms!(i, bin, B, AddOp)(),
+        (Op::Sub, _)     => by_forms!(i, bin, B, SubOp)(),
+        (Op::And, _)     => by_forms!(i, bin, B, AndOp)(),
+        (Op::Or, _)      => by_forms!(i, bin, B, OrOp)(),
+        (Op::Xor, _)     => by_forms!(i, bin, B, XorOp)(),
+        (Op::Adc, _)     => by_places!(i, bin, B, AdcOp)(),
+        (Op::Sbb, _)     => by_places!(i, bin, B, SbbOp)(),
+        (Op::Cmp, _)     => by_forms!(i, comparison, B, SubOp)(),
+        (Op::Test, _)    => by_forms!(i, comparison, B, AndOp)(),
+        (Op::Inc, _)     => by_rm!(i, increment, B)(),
+        (Op::Dec, _)     => by_rm!(i, decrement, B)(),
+        (Op::Neg, _)     => by_rm!(i, negation, B)(),
+        (Op::Not, _)     => by_rm!(i, complement, B)(),
         _                => return None,
     })
 }
 
-/// A comparison and the condition of the Jcc that follows it, as one: whether it holds.
-pub type Fused<E> = fn(&mut Cpu, &mut E, &Insn) -> Result<bool, Fault>;
-
-/// The function that executes the CMP or TEST `i` and says whether the condition of `jcc` holds then; `None` where there is
-/// none.
-pub fn bind_fused<E: Env>(i: &Insn, jcc: &Insn) -> Option<Fused<E>> {
+/// What `B` makes of the CMP or TEST `i` and the condition of the Jcc after it; `None` where there is no type.
+pub fn bind_with_condition<B: ConditionBinder>(i: &Insn, jcc: &Insn) -> Option<B::Bound> {
     match (i.op, i.width) {
-        (Op::Cmp, Width::Dword) => fused_by_places::<E, u32, SubOp>(i, jcc),
-        (Op::Cmp, Width::Byte) => fused_by_places::<E, u8, SubOp>(i, jcc),
-        (Op::Test, Width::Dword) => fused_by_places::<E, u32, AndOp>(i, jcc),
-        (Op::Test, Width::Byte) => fused_by_places::<E, u8, AndOp>(i, jcc),
+        (Op::Cmp, Width::Dword) => compare_by_places::<B, u32, SubOp>(i, jcc),
+        (Op::Cmp, Width::Byte) => compare_by_places::<B, u8, SubOp>(i, jcc),
+        (Op::Test, Width::Dword) => compare_by_places::<B, u32, AndOp>(i, jcc),
+        (Op::Test, Width::Byte) => compare_by_places::<B, u8, AndOp>(i, jcc),
         _ => None,
     }
 }
 
-fn fused_by_places<E: Env, W: Word, O: Binary>(i: &Insn, jcc: &Insn) -> Option<Fused<E>> {
+fn compare_by_places<B: ConditionBinder, W: Word, O: Binary>(i: &Insn, jcc: &Insn) -> Option<B::Bound> {
     const DS: usize = SegReg::Ds as usize;
     Some(match (i.dst, i.src, Form::of(i)) {
-        (Place::Reg, Place::Reg, _) => by_cond!(jcc, fused, E, W, DstReg, SrcReg, O),
-        (Place::Reg, Place::Imm, _) => by_cond!(jcc, fused, E, W, DstReg, Imm, O),
-        (Place::Mem, Place::Imm, Form::BasedDs) => by_cond!(jcc, fused, E, W, Based<DS>, Imm, O),
-        (Place::Mem, Place::Imm, Form::IndexedDs) => by_cond!(jcc, fused, E, W, Indexed<DS>, Imm, O),
+        (Place::Reg, Place::Reg, _) => by_cond!(jcc, compared, B, W, DstReg, SrcReg, O)(),
+        (Place::Reg, Place::Imm, _) => by_cond!(jcc, compared, B, W, DstReg, Imm, O)(),
+        (Place::Mem, Place::Imm, Form::BasedDs) => by_cond!(jcc, compared, B, W, Based<DS>, Imm, O)(),
+        (Place::Mem, Place::Imm, Form::IndexedDs) => by_cond!(jcc, compared, B, W, Indexed<DS>, Imm, O)(),
+        (Place::Reg, Place::Mem, Form::BasedDs) => by_cond!(jcc, compared, B, W, DstReg, Based<DS>, O)(),
         _ => return None,
     })
 }
 
-// CMP, TEST  dst, src; Jcc
-fn fused<E: Env, W: Word, D: Target, S: Source, O: Binary, const C: usize>(
-    cpu: &mut Cpu,
-    env: &mut E,
-    i: &Insn,
-) -> Result<bool, Fault> {
-    compare::<E, W, D, S, O>(cpu, env, i)?;
-    Ok(cpu.lazy.holds(Cond::ALL[C]))
+fn compared<B: ConditionBinder, W: Word, D: Target, S: Source, O: Binary, const C: usize>() -> B::Bound {
+    B::bind::<Compare<W, D, S, O>, C>()
 }
 
 /// `O` without its flags.
@@ -180,16 +189,19 @@ impl<O: Binary> Binary for Quiet<O> {
 }
 
 // INC dst
+#[inline(always)]
 fn inc_quietly<E: Env, W: Word, D: Target>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     D::update(cpu, env, i, |_, a: W| wrapping_add(a, W::from_u32(1), false))
 }
 
 // DEC dst
+#[inline(always)]
 fn dec_quietly<E: Env, W: Word, D: Target>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     D::update(cpu, env, i, |_, a: W| wrapping_sub(a, W::from_u32(1), false))
 }
 
 // ADD, OR, ADC, SBB, AND, SUB, XOR  dst, src
+#[inline(always)]
 fn binary<E: Env, W: Word, D: Target, S: Source, O: Binary>(
     cpu: &mut Cpu,
     env: &mut E,
@@ -217,6 +229,7 @@ fn compare<E: Env, W: Word, D: Target, S: Source, O: Binary>(
 }
 
 // INC dst: CF stays
+#[inline(always)]
 fn inc<E: Env, W: Word, D: Target>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     D::update(cpu, env, i, |cpu, a: W| {
         let r = wrapping_add(a, W::from_u32(1), false);
@@ -226,6 +239,7 @@ fn inc<E: Env, W: Word, D: Target>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Resu
 }
 
 // DEC dst: CF stays
+#[inline(always)]
 fn dec<E: Env, W: Word, D: Target>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     D::update(cpu, env, i, |cpu, a: W| {
         let r = wrapping_sub(a, W::from_u32(1), false);
@@ -235,6 +249,7 @@ fn dec<E: Env, W: Word, D: Target>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Resu
 }
 
 // NEG dst
+#[inline(always)]
 fn neg<E: Env, W: Word, D: Target>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     D::update(cpu, env, i, |cpu, a: W| {
         let zero = W::from_u32(0);
@@ -245,6 +260,7 @@ fn neg<E: Env, W: Word, D: Target>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Resu
 }
 
 // NOT dst: no flags
+#[inline(always)]
 fn not<E: Env, W: Word, D: Target>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     D::update(cpu, env, i, |_, a: W| W::from_u32(!a.u()))
 }

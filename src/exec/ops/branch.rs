@@ -6,9 +6,10 @@
 use crate::cpu::gpr::ECX;
 use crate::cpu::{Cpu, Fault, Word};
 use crate::decode::{Cond, Insn, Op, Place, SegReg};
+use crate::exec::bind::semantics;
 use crate::exec::operand::{DstReg, Mem, Source, by_cond, by_wide, ea, load};
 use crate::exec::stack::{pop_above, push};
-use crate::exec::{Env, Handler};
+use crate::exec::{Binder, Env, Handler};
 
 /// The function that executes `i`.
 #[rustfmt::skip]
@@ -37,18 +38,33 @@ pub fn bind<E: Env>(i: &Insn) -> Handler<E> {
     }
 }
 
+semantics!(Jmp, jumping, jmp, W: Word);
+semantics!(JmpIndirect, jumping_to, jmp_indirect, W: Word, S: Source);
+semantics!(Call, calling, call, W: Word);
+semantics!(CallIndirect, calling_at, call_indirect, W: Word, S: Source);
+semantics!(Ret, returning, ret, W: Word);
+semantics!(Repeat, repeating, repeat, W: Word, U: Until);
+
+/// What `B` makes of the near branch `i`; `None` where there is no type.
+pub fn bind_closely<B: Binder>(i: &Insn) -> Option<B::Bound> {
+    Some(match (i.op, i.dst) {
+        (Op::Jmp, _) => by_wide!(i, jumping, B)(),
+        (Op::JmpInd, Place::Mem) => by_wide!(i, jumping_to, B, Mem)(),
+        (Op::JmpInd, _) => by_wide!(i, jumping_to, B, DstReg)(),
+        (Op::Call, _) => by_wide!(i, calling, B)(),
+        (Op::CallInd, Place::Mem) => by_wide!(i, calling_at, B, Mem)(),
+        (Op::CallInd, _) => by_wide!(i, calling_at, B, DstReg)(),
+        (Op::Ret, _) => by_wide!(i, returning, B)(),
+        (Op::Loop, _) => by_wide!(i, repeating, B, Always)(),
+        _ => return None,
+    })
+}
+
 /// `target` cut to the operand size, if CS reaches there.
 #[inline(always)]
 fn within_cs<W: Word>(cpu: &Cpu, target: u32) -> Result<u32, Fault> {
     let target = target & W::MASK;
     if target > cpu.seg(SegReg::Cs).limit { Err(Fault::GP0) } else { Ok(target) }
-}
-
-/// Where the relative branch `i` goes if CS reaches there; `eip` is that of the next instruction.
-#[inline(always)]
-pub fn target_of(eip: u32, i: &Insn) -> u32 {
-    let mask = if i.width == crate::bus::Width::Word { 0xffff } else { !0 };
-    eip.wrapping_add(i.imm) & mask
 }
 
 /// Where a relative branch goes.
@@ -67,26 +83,15 @@ fn jcc<E: Env, W: Word, const C: usize>(cpu: &mut Cpu, _: &mut E, i: &Insn) -> R
     Ok(())
 }
 
-/// The function that asks to leave if the condition of the Jcc `i` holds, for whoever knows where it goes.
-pub fn bind_side_exit<E: Env>(i: &Insn) -> Handler<E> {
-    by_cond!(i, side_exit, E)
-}
-
-// Jcc in the middle of translated code
-fn side_exit<E: Env, const C: usize>(cpu: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), Fault> {
-    if cpu.lazy.holds(Cond::ALL[C]) {
-        cpu.leave.set(true);
-    }
-    Ok(())
-}
-
 // JMP rel
+#[inline(always)]
 fn jmp<E: Env, W: Word>(cpu: &mut Cpu, _: &mut E, i: &Insn) -> Result<(), Fault> {
     cpu.eip = relative::<W>(cpu, i)?;
     Ok(())
 }
 
 // JMP r/m
+#[inline(always)]
 fn jmp_indirect<E: Env, W: Word, S: Source>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     let target: W = S::read(cpu, env, i)?;
     cpu.eip = within_cs::<W>(cpu, target.u())?;
@@ -94,6 +99,7 @@ fn jmp_indirect<E: Env, W: Word, S: Source>(cpu: &mut Cpu, env: &mut E, i: &Insn
 }
 
 // CALL rel
+#[inline(always)]
 fn call<E: Env, W: Word>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     let target = relative::<W>(cpu, i)?;
     push(cpu, env, W::from_u32(cpu.eip))?;
@@ -102,6 +108,7 @@ fn call<E: Env, W: Word>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fau
 }
 
 // CALL r/m
+#[inline(always)]
 fn call_indirect<E: Env, W: Word, S: Source>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     let target: W = S::read(cpu, env, i)?;
     let target = within_cs::<W>(cpu, target.u())?;
@@ -111,6 +118,7 @@ fn call_indirect<E: Env, W: Word, S: Source>(cpu: &mut Cpu, env: &mut E, i: &Ins
 }
 
 // RET imm16
+#[inline(always)]
 fn ret<E: Env, W: Word>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     let mut sp = cpu.sp();
     let target: W = pop_above(cpu, env, &mut sp)?;
@@ -147,6 +155,7 @@ impl Until for WhileNotZero {
 }
 
 // LOOP, LOOPE, LOOPNE  rel: the address size says whether CX or ECX counts
+#[inline(always)]
 fn repeat<E: Env, W: Word, U: Until>(cpu: &mut Cpu, _: &mut E, i: &Insn) -> Result<(), Fault> {
     let count = cpu.regs[ECX].wrapping_sub(1) & i.addr_mask;
     if count != 0 && U::goes_on(cpu) {

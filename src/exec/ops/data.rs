@@ -3,12 +3,13 @@
 use crate::bus::Width;
 use crate::cpu::gpr::{EAX, EBX, EDX};
 use crate::cpu::{Cpu, Eflags, Fault, LazyFlags, Word};
-use crate::decode::{Cond, Insn, Op, Place};
+use crate::decode::{Cond, Insn, Op, Place, SegReg};
+use crate::exec::bind::semantics;
 use crate::exec::operand::{
     Based, DstReg, Form, Indexed, Mem, Source, SrcReg, Target, by_cond, by_forms, by_places, by_rm, by_wide,
     by_width, ea, load,
 };
-use crate::exec::{Env, Handler};
+use crate::exec::{Binder, Env, Handler, Semantics};
 
 const AL: u8 = EAX as u8;
 const AH: u8 = 4;
@@ -38,32 +39,76 @@ pub fn bind<E: Env>(i: &Insn) -> Handler<E> {
     }
 }
 
-/// The function that executes `i`, compiled for its form of memory operand; `None` where there is none but that of [`bind`].
-pub fn bind_closely<E: Env>(i: &Insn) -> Option<Handler<E>> {
-    use crate::decode::SegReg;
+semantics!(Mov, movement, mov, W: Word, D: Target, S: Source);
+semantics!(Extend, extended, extend, W: Word, V: Word, S: Source, X: Extension);
+semantics!(Lea, address, lea, W: Word);
+semantics!(Nop, nothing, nop);
+
+semantics!(Swap, swapping, xchg, W: Word, D: Target);
+semantics!(Cwd, doubling, cwd, W: Word);
+
+struct Cmov<S, const C: usize>(std::marker::PhantomData<S>);
+
+impl<S: Source, const C: usize> Semantics for Cmov<S, C> {
+    #[inline(always)]
+    fn run<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+        cmov::<E, u32, S, C>(cpu, env, i)
+    }
+}
+
+fn moving_if<B: Binder, S: Source, const C: usize>() -> B::Bound {
+    B::bind::<Cmov<S, C>>()
+}
+
+struct Setcc<D, const C: usize>(std::marker::PhantomData<D>);
+
+impl<D: Target, const C: usize> Semantics for Setcc<D, C> {
+    #[inline(always)]
+    fn run<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+        setcc::<E, D, C>(cpu, env, i)
+    }
+}
+
+fn setting_if<B: Binder, D: Target, const C: usize>() -> B::Bound {
+    B::bind::<Setcc<D, C>>()
+}
+
+/// What `B` makes of `i`, of a type for its form of memory operand; `None` where there is none.
+pub fn bind_closely<B: Binder>(i: &Insn) -> Option<B::Bound> {
+    Some(match i.op {
+        Op::Mov => by_forms!(i, movement, B)(),
+        Op::Movzx => return extension_closely::<B, Zero>(i),
+        Op::Movsx => return extension_closely::<B, Sign>(i),
+        Op::Lea => by_wide!(i, address, B)(),
+        Op::Cwd => by_wide!(i, doubling, B)(),
+        Op::Xchg if i.dst == Place::Reg => by_width!(i, swapping, B, DstReg)(),
+        Op::Cmov if i.width == Width::Dword => match i.src {
+            Place::Mem => by_cond!(i, moving_if, B, Mem)(),
+            _ => by_cond!(i, moving_if, B, SrcReg)(),
+        },
+        Op::Setcc if i.dst == Place::Reg => by_cond!(i, setting_if, B, DstReg)(),
+        Op::Nop => nothing::<B>(),
+        _ => return None,
+    })
+}
+
+fn extension_closely<B: Binder, X: Extension>(i: &Insn) -> Option<B::Bound> {
+    match (i.width, i.src_width) {
+        (Width::Dword, Width::Byte) => widening::<B, u8, X>(i),
+        (Width::Dword, Width::Word) => widening::<B, u16, X>(i),
+        _ => None,
+    }
+}
+
+fn widening<B: Binder, V: Word, X: Extension>(i: &Insn) -> Option<B::Bound> {
     const DS: usize = SegReg::Ds as usize;
     const SS: usize = SegReg::Ss as usize;
-    Some(match (i.op, i.src, i.width, i.src_width, Form::of(i)) {
-        (Op::Mov, ..) => by_forms!(i, mov, E),
-        (Op::Movzx, Place::Mem, Width::Dword, Width::Byte, Form::BasedDs) => {
-            extend::<E, u32, u8, Based<DS>, Zero>
-        }
-        (Op::Movzx, Place::Mem, Width::Dword, Width::Byte, Form::BasedSs) => {
-            extend::<E, u32, u8, Based<SS>, Zero>
-        }
-        (Op::Movzx, Place::Mem, Width::Dword, Width::Byte, Form::IndexedDs) => {
-            extend::<E, u32, u8, Indexed<DS>, Zero>
-        }
-        (Op::Movzx, Place::Mem, Width::Dword, Width::Word, Form::BasedDs) => {
-            extend::<E, u32, u16, Based<DS>, Zero>
-        }
-        (Op::Movzx, Place::Mem, Width::Dword, Width::Word, Form::BasedSs) => {
-            extend::<E, u32, u16, Based<SS>, Zero>
-        }
-        (Op::Movzx, Place::Mem, Width::Dword, Width::Word, Form::IndexedDs) => {
-            extend::<E, u32, u16, Indexed<DS>, Zero>
-        }
-        _ => return None,
+    Some(match (i.src, Form::of(i)) {
+        (Place::Mem, Form::BasedDs) => extended::<B, u32, V, Based<DS>, X>(),
+        (Place::Mem, Form::BasedSs) => extended::<B, u32, V, Based<SS>, X>(),
+        (Place::Mem, Form::IndexedDs) => extended::<B, u32, V, Indexed<DS>, X>(),
+        (Place::Mem, _) => return None,
+        _ => extended::<B, u32, V, SrcReg, X>(),
     })
 }
 
@@ -90,6 +135,7 @@ fn bind_cmov<E: Env>(i: &Insn) -> Handler<E> {
 }
 
 // MOV dst, src
+#[inline(always)]
 fn mov<E: Env, W: Word, D: Target, S: Source>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     let v: W = S::read(cpu, env, i)?;
     D::write(cpu, env, i, v)
@@ -118,6 +164,7 @@ impl Extension for Sign {
 }
 
 // MOVZX, MOVSX  reg, src
+#[inline(always)]
 fn extend<E: Env, W: Word, V: Word, S: Source, X: Extension>(
     cpu: &mut Cpu,
     env: &mut E,
@@ -129,12 +176,14 @@ fn extend<E: Env, W: Word, V: Word, S: Source, X: Extension>(
 }
 
 // LEA reg, mem
+#[inline(always)]
 fn lea<E: Env, W: Word>(cpu: &mut Cpu, _: &mut E, i: &Insn) -> Result<(), Fault> {
     cpu.set(i.dst_reg, W::from_u32(ea(cpu, i)));
     Ok(())
 }
 
 // XCHG dst, reg
+#[inline(always)]
 fn xchg<E: Env, W: Word, D: Target>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     D::update(cpu, env, i, |cpu, old: W| {
         let new = cpu.get(i.src_reg);
@@ -151,6 +200,7 @@ fn bswap<E: Env, W: Word>(cpu: &mut Cpu, _: &mut E, i: &Insn) -> Result<(), Faul
 }
 
 // CMOVcc reg, src: the source is read either way
+#[inline(always)]
 fn cmov<E: Env, W: Word, S: Source, const C: usize>(
     cpu: &mut Cpu,
     env: &mut E,
@@ -164,6 +214,7 @@ fn cmov<E: Env, W: Word, S: Source, const C: usize>(
 }
 
 // SETcc dst
+#[inline(always)]
 fn setcc<E: Env, D: Target, const C: usize>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     let v = u8::from(cpu.lazy.holds(Cond::ALL[C]));
     D::write(cpu, env, i, v)
@@ -207,6 +258,7 @@ fn cwde<E: Env>(cpu: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), Fault> {
 }
 
 // CWD, CDQ: (E)DX := the sign of (E)AX
+#[inline(always)]
 fn cwd<E: Env, W: Word>(cpu: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), Fault> {
     let sign = ((cpu.get::<W>(EAX as u8).s() as i32) >> 31) as u32;
     cpu.set(EDX as u8, W::from_u32(sign));
@@ -221,6 +273,7 @@ fn salc<E: Env>(cpu: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), Fault> {
 }
 
 // NOP, and the hinting NOPs, whose memory operand is not accessed
+#[inline(always)]
 fn nop<E: Env>(_: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), Fault> {
     Ok(())
 }

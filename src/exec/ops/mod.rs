@@ -17,7 +17,7 @@ pub mod stack;
 pub mod string;
 pub mod system;
 
-use super::{Env, Handler};
+use super::{Binder, Env, Handler};
 use crate::cpu::{Cpu, Fault};
 use crate::decode::{Insn, Op};
 
@@ -56,16 +56,21 @@ pub fn bind<E: Env>(i: &Insn) -> Handler<E> {
     }
 }
 
-pub use alu::{Fused, bind_fused};
+pub use alu::bind_with_condition;
 
-/// The function that executes `i`, compiled as closely for its form as there is one; its flags are left alone if nothing sees
-/// them. More to choose from than [`bind`], for whoever runs `i` often.
-pub fn bind_closely<E: Env>(i: &Insn, flags_dead: bool) -> Handler<E> {
-    let close = match i.op {
-        Op::Mov | Op::Movzx => data::bind_closely(i),
-        _ => alu::bind_closely(i, flags_dead),
-    };
-    close.unwrap_or_else(|| bind(i))
+/// What `binder` makes of the semantics of `i`, compiled as closely for its form as there is a type; its flags are left alone if
+/// nothing sees them. `None` where there is nothing but the function of [`bind`].
+pub fn bind_closely<B: Binder>(i: &Insn, flags_dead: bool) -> Option<B::Bound> {
+    match i.op {
+        Op::Mov | Op::Movzx | Op::Movsx | Op::Lea | Op::Nop | Op::Cwd | Op::Xchg | Op::Cmov | Op::Setcc => {
+            data::bind_closely::<B>(i)
+        }
+        Op::Imul2 | Op::Imul3 => muldiv::bind_closely::<B>(i),
+        Op::Jmp | Op::JmpInd | Op::Call | Op::CallInd | Op::Ret | Op::Loop => branch::bind_closely::<B>(i),
+        Op::Push | Op::Pop | Op::Leave => stack::bind_closely::<B>(i),
+        Op::Shl | Op::Shr | Op::Sar => shift::bind_closely::<B>(i, flags_dead),
+        _ => alu::bind_closely::<B>(i, flags_dead),
+    }
 }
 
 /// UD2 and whatever is not built: #UD.

@@ -5,8 +5,9 @@
 use crate::cpu::gpr::{EAX, EDX};
 use crate::cpu::{Cpu, Fault, LazyFlags, Word};
 use crate::decode::{Insn, Op, Place};
+use crate::exec::bind::semantics;
 use crate::exec::operand::{Mem, Source, SrcReg, by_rm, by_wide, by_width};
-use crate::exec::{Env, Handler};
+use crate::exec::{Binder, Env, Handler};
 
 const AL: u8 = EAX as u8;
 const AX: u8 = EAX as u8;
@@ -35,6 +36,20 @@ pub fn bind<E: Env>(i: &Insn) -> Handler<E> {
         Op::Aam   => aam,
         _         => aad,
     }
+}
+
+semantics!(Imul2, multiplied, imul2, W: Word, S: Source);
+semantics!(Imul3, multiplied_by, imul3, W: Word, S: Source);
+
+/// What `B` makes of the IMUL `i` of two or three operands; `None` where there is no type.
+pub fn bind_closely<B: Binder>(i: &Insn) -> Option<B::Bound> {
+    Some(match (i.op, i.src) {
+        (Op::Imul2, Place::Mem) => by_wide!(i, multiplied, B, Mem)(),
+        (Op::Imul2, _) => by_wide!(i, multiplied, B, SrcReg)(),
+        (Op::Imul3, Place::Mem) => by_wide!(i, multiplied_by, B, Mem)(),
+        (Op::Imul3, _) => by_wide!(i, multiplied_by, B, SrcReg)(),
+        _ => return None,
+    })
 }
 
 /// The double-width accumulator: AX, DX:AX or EDX:EAX.
@@ -86,6 +101,7 @@ fn imul<E: Env, W: Word, S: Source>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Res
 }
 
 // IMUL reg, src
+#[inline(always)]
 fn imul2<E: Env, W: Word, S: Source>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     let b: W = S::read(cpu, env, i)?;
     let (product, over) = signed_product(cpu.get::<W>(i.dst_reg), b);
@@ -95,6 +111,7 @@ fn imul2<E: Env, W: Word, S: Source>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Re
 }
 
 // IMUL reg, src, imm
+#[inline(always)]
 fn imul3<E: Env, W: Word, S: Source>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     let a: W = S::read(cpu, env, i)?;
     let (product, over) = signed_product(a, W::from_u32(i.imm));

@@ -7,8 +7,9 @@
 use crate::cpu::gpr::ECX;
 use crate::cpu::{Cpu, Fault, LazyFlags, Word};
 use crate::decode::{Insn, Op, Place};
+use crate::exec::bind::semantics;
 use crate::exec::operand::{DstReg, Imm, Mem, Source, SrcReg, Target, by_wide, by_width};
-use crate::exec::{Env, Handler};
+use crate::exec::{Binder, Env, Handler};
 
 /// A shift or rotate by `n` from 1 to 31: the result and the flags.
 trait Shift {
@@ -54,6 +55,36 @@ pub fn bind<E: Env>(i: &Insn) -> Handler<E> {
             Place::Mem => by_wide!(i, double, E, Mem, ShrdOp),
             _          => by_wide!(i, double, E, DstReg, ShrdOp),
         },
+    }
+}
+
+semantics!(Shifted, shifting, shift, W: Word, D: Target, S: Source, O: Shift);
+
+/// What `B` makes of the SHL, SHR or SAR `i` of a register by an immediate; without its flags if nothing sees them. `None` where
+/// there is no type.
+#[rustfmt::skip]
+pub fn bind_closely<B: Binder>(i: &Insn, flags_dead: bool) -> Option<B::Bound> {
+    if (i.dst, i.src) != (Place::Reg, Place::Imm) {
+        return None;
+    }
+    Some(match (i.op, flags_dead) {
+        (Op::Shl, true)  => by_width!(i, shifting, B, DstReg, Imm, Quiet<ShlOp>)(),
+        (Op::Shr, true)  => by_width!(i, shifting, B, DstReg, Imm, Quiet<ShrOp>)(),
+        (Op::Sar, true)  => by_width!(i, shifting, B, DstReg, Imm, Quiet<SarOp>)(),
+        (Op::Shl, false) => by_width!(i, shifting, B, DstReg, Imm, ShlOp)(),
+        (Op::Shr, false) => by_width!(i, shifting, B, DstReg, Imm, ShrOp)(),
+        (Op::Sar, false) => by_width!(i, shifting, B, DstReg, Imm, SarOp)(),
+        _ => return None,
+    })
+}
+
+/// `O` without its flags.
+struct Quiet<O>(std::marker::PhantomData<O>);
+
+impl<O: Shift> Shift for Quiet<O> {
+    #[inline(always)]
+    fn apply<W: Word>(flags: LazyFlags, a: W, n: u32) -> (W, LazyFlags) {
+        (O::apply(flags, a, n).0, flags)
     }
 }
 
@@ -149,6 +180,7 @@ impl Shift for SarOp {
 }
 
 // ROL, ROR, RCL, RCR, SHL, SHR, SAR  dst, count
+#[inline(always)]
 fn shift<E: Env, W: Word, D: Target, S: Source, O: Shift>(
     cpu: &mut Cpu,
     env: &mut E,

@@ -3,9 +3,10 @@
 use crate::cpu::gpr::{EBP, EDI, ESP};
 use crate::cpu::{Cpu, Eflags, Fault, Word};
 use crate::decode::{Insn, Op, Place, SegReg};
+use crate::exec::bind::semantics;
 use crate::exec::operand::{DstReg, Imm, Mem, Source, Target, by_wide, load, writable};
 use crate::exec::stack::{self, pop_above, push_below};
-use crate::exec::{Env, Handler};
+use crate::exec::{Binder, Env, Handler};
 
 /// The function that executes `i`.
 #[rustfmt::skip]
@@ -29,13 +30,31 @@ pub fn bind<E: Env>(i: &Insn) -> Handler<E> {
     }
 }
 
+semantics!(Push, pushing, push, W: Word, S: Source);
+semantics!(Pop, popping, pop_reg, W: Word);
+semantics!(Leave, leaving, leave, W: Word);
+
+/// What `B` makes of `i`; `None` where there is no type.
+pub fn bind_closely<B: Binder>(i: &Insn) -> Option<B::Bound> {
+    Some(match (i.op, i.dst) {
+        (Op::Push, Place::Imm) => by_wide!(i, pushing, B, Imm)(),
+        (Op::Push, Place::Reg) => by_wide!(i, pushing, B, DstReg)(),
+        (Op::Push, Place::Mem) => by_wide!(i, pushing, B, Mem)(),
+        (Op::Pop, Place::Reg) => by_wide!(i, popping, B)(),
+        (Op::Leave, _) => by_wide!(i, leaving, B)(),
+        _ => return None,
+    })
+}
+
 // PUSH src: PUSH ESP pushes the value before
+#[inline(always)]
 fn push<E: Env, W: Word, S: Source>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     let v: W = S::read(cpu, env, i)?;
     stack::push(cpu, env, v)
 }
 
 // POP reg: POP ESP leaves what was popped
+#[inline(always)]
 fn pop_reg<E: Env, W: Word>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     let v: W = stack::pop(cpu, env)?;
     cpu.set(i.dst_reg, v);
@@ -137,6 +156,7 @@ fn enter<E: Env, W: Word>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fa
 }
 
 // LEAVE: (E)SP := (E)BP, by the stack's size; then POP (E)BP, by the operand's
+#[inline(always)]
 fn leave<E: Env, W: Word>(cpu: &mut Cpu, env: &mut E, _: &Insn) -> Result<(), Fault> {
     let mut sp = cpu.regs[EBP] & cpu.stack_mask;
     let outer: W = pop_above(cpu, env, &mut sp)?;

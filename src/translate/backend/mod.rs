@@ -1,12 +1,28 @@
-//! From a plan to what runs. A backend compiles bodies; ways out, chaining and time stay with the translator.
+//! From a plan to what runs. A backend compiles bodies and near branches; other tails, chaining and deadlines stay with the
+//! translator.
 
 #[cfg(feature = "native-spike")]
 pub mod native;
 mod portable;
 
-use super::plan::{Plan, Step};
+use super::plan::Plan;
 use crate::cpu::{Cpu, Fault};
 pub use portable::Portable;
+
+/// How a run of a fragment ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Through the way out with this number. EIP and time are up to date.
+    Way(usize),
+    /// At the end of the body, and the tail is for somebody else. EIP and time are as they were.
+    Tail,
+    /// The unit is complete, and asked to leave. EIP and time are up to date.
+    Left,
+    /// The branch at its end faulted. EIP and time are up to date.
+    Fault(Fault),
+    /// The body broke off. EIP and time are as they were.
+    Broken(Broken),
+}
 
 /// A body broke off: what of it is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,19 +31,8 @@ pub struct Broken {
     pub count: u8,
     /// Their bytes.
     pub bytes: u16,
-    /// Why.
-    pub why: Why,
-}
-
-/// Why a body broke off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
-    /// The next instruction faulted.
-    Fault(Fault),
-    /// The last one asked to leave.
-    Left,
-    /// The last one is a Jcc, and jumps: the number of its way out, and EIP is to be moved by so much, within 16 bits or 32.
-    Exit(u8, u32, u32),
+    /// The fault of the next one; `None`: the last one asked to leave.
+    pub fault: Option<Fault>,
 }
 
 /// A unit, for a backend that runs whole units.
@@ -55,32 +60,34 @@ pub enum Chained {
     At(u32, u8),
 }
 
-/// Compiles bodies and runs them.
+/// Compiles units and runs them.
 ///
 /// A backend may also run whole units and go from one to the next: the methods from [`Backend::complete`] on, none of which
 /// need do anything.
 pub trait Backend<E>: Default {
-    /// A compiled body.
-    type Fragment: Copy;
-    /// Compiles `body`, the body of a plan or a part of it.
-    fn emit(&mut self, body: &[Step]) -> Self::Fragment;
-    /// Runs a body. EIP and time stay as they are; with `precise` they are kept up to date instead. [`Cpu::leave`] is clear
-    /// before, and after a run to the end.
-    ///
-    /// # Errors
-    /// Where it broke off.
-    fn run(&self, body: Self::Fragment, cpu: &mut Cpu, env: &mut E, precise: bool) -> Result<(), Broken>;
+    /// Whether it runs chained units by itself.
+    const CHAINS: bool = false;
+    /// A compiled unit.
+    type Fragment: Clone;
+    /// Compiles `plan`: its body, and what it can of its tail.
+    fn emit(&mut self, plan: &Plan) -> Self::Fragment;
+    /// Runs a fragment but its first instructions, so many as are done; EIP and time are those of the unit's start. With `precise`
+    /// they are kept up to date within the body, and else only from its end on. [`Cpu::leave`] is clear before, and after
+    /// a way out.
+    fn run(&self, fragment: &Self::Fragment, done: u8, cpu: &mut Cpu, env: &mut E, precise: bool) -> Ended;
+    /// Whether a comparison and the Jcc at the end are one operation.
+    fn is_fused(&self, fragment: &Self::Fragment) -> bool;
     /// Bytes in use.
     fn bytes(&self) -> usize;
     /// Drops all fragments.
     fn clear(&mut self);
 
-    /// `fragment`, made last, is the body of `unit`, or all of it but a comparison that is one with the Jcc at the end.
-    fn complete(&mut self, fragment: Self::Fragment, unit: Whole<'_>) {
+    /// `fragment`, made last, is that of `unit`.
+    fn complete(&mut self, fragment: &Self::Fragment, unit: Whole<'_>) {
         let _ = (fragment, unit);
     }
     /// From now on the way out with this number leads from one unit to the other, at `eip`.
-    fn link(&mut self, from: Self::Fragment, way: usize, to: Self::Fragment, eip: u32) {
+    fn link(&mut self, from: &Self::Fragment, way: usize, to: &Self::Fragment, eip: u32) {
         let _ = (from, way, to, eip);
     }
     /// No way out leads anywhere any more.
@@ -88,10 +95,8 @@ pub trait Backend<E>: Default {
     /// Runs units from the start of this one on, at CS:EIP, until [`Cpu::deadline`] is near or something else is up. `None`:
     /// it did nothing.
     #[inline(always)]
-    fn chain(&mut self, from: Self::Fragment, cpu: &mut Cpu, env: &mut E) -> Option<Chained> {
+    fn chain(&mut self, from: &Self::Fragment, cpu: &mut Cpu, env: &mut E) -> Option<Chained> {
         let _ = (from, cpu, env);
         None
     }
-    /// `body` without its first instructions, which are done.
-    fn rest(&self, body: Self::Fragment, done: u8) -> Self::Fragment;
 }

@@ -1,120 +1,551 @@
-//! The backend for any host: a fragment is an array of operations, each bound to its function beforehand.
+//! The backend for any host: a fragment is an array of operations, each bound to its function beforehand, and each goes on with the
+//! next by itself ("direct threading"). The calls are in tail position, so that an optimizing build jumps; where they nest, a
+//! unit's length bounds their depth.
+//!
+//! A function is compiled around each form's semantics ([`bind_closely`](ops::bind_closely)); what has no form of its own is
+//! called by way of its [`Handler`].
 
-use super::{Backend, Broken, Why};
-use crate::cpu::{Cpu, Fault};
-use crate::decode::Insn;
-use crate::exec::{Env, Handler, ops};
-use crate::translate::plan::Step;
+use super::{Backend, Broken, Ended};
+use crate::cpu::{Cpu, Fault, Packed};
+use crate::decode::{Cond, Insn, Op, SegReg};
+use crate::exec::operand::by_cond;
+use crate::exec::ops::{self, bind_with_condition};
+use crate::exec::{Binder, ConditionBinder, Env, Handler, Quick, Semantics};
+use crate::translate::plan::{Plan, SIDE_EXITS, Step, Tail};
 use crate::width::Width;
+use std::marker::PhantomData;
+use std::rc::Rc;
 
-/// An operation: what of the unit is complete after it, and how to do it.
-struct Operation<E> {
-    run: Handler<E>,
-    insn: Insn,
-    /// Bytes of the unit up to its end.
-    end: u16,
-    /// Instructions of the unit up to and with it.
-    count: u8,
-    /// The number of its way out, if it is a Jcc.
-    exit: Option<u8>,
+/// Runs an operation and the `rest` after it. EIP and time are those of the fragment's start, up to its last operation.
+type Run<E> = fn(&mut Cpu, &mut E, &Operation<E>, &[Operation<E>]) -> Ran;
+
+/// What an operation is, for who runs one at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// An instruction of the body.
+    Plain,
+    /// A Jcc of the body, and perhaps the comparison before it: the number of its way out.
+    SideExit(u8),
+    /// What goes on behind the body.
+    End,
 }
 
-/// A compiled body.
-#[derive(Clone, Copy, Debug)]
-pub struct Fragment {
-    start: u32,
-    len: u32,
+/// An operation.
+struct Operation<E> {
+    run: Run<E>,
+    /// The instruction, for a Jcc the comparison before it if that is one with it.
+    insn: Insn,
+    /// Its function.
+    call: Handler<E>,
+    /// The Jcc's displacement and mask of EIP.
+    by: u32,
+    mask: u32,
+    /// Bytes of the unit up to its end.
+    end: u16,
+    /// Instructions of the unit up to its end, and of it.
+    count: u8,
+    own: u8,
+    /// The Jcc's condition, and bytes.
+    cond: Cond,
+    jcc_len: u8,
+    kind: Kind,
+}
+
+/// A compiled unit.
+pub struct Fragment<E> {
+    operations: Rc<[Operation<E>]>,
+}
+
+impl<E> Clone for Fragment<E> {
+    fn clone(&self) -> Self {
+        Self { operations: Rc::clone(&self.operations) }
+    }
 }
 
 /// The backend.
 pub struct Portable<E> {
-    operations: Vec<Operation<E>>,
+    /// How many operations all fragments have.
+    operations: usize,
+    /// A comparison and the Jcc after it become one operation.
+    fuses: bool,
+    world: PhantomData<fn(&mut E)>,
 }
 
 impl<E> Default for Portable<E> {
     fn default() -> Self {
-        Self { operations: Vec::new() }
+        Self { operations: 0, fuses: true, world: PhantomData }
     }
 }
 
-impl<E: Env> Backend<E> for Portable<E> {
-    type Fragment = Fragment;
+/// How a run ended, in two registers: a fault or one of the numbers below, and how many operations were left.
+#[derive(Clone, Copy)]
+struct Ran {
+    what: Packed,
+    rest: usize,
+}
 
-    fn emit(&mut self, body: &[Step]) -> Fragment {
-        let start = self.operations.len() as u32;
-        let (mut end, mut count) = (0, 0);
-        for step in body {
-            end += u16::from(step.insn.len);
-            count += 1;
-            let run = match step.side_exit {
-                Some(_) => ops::branch::bind_side_exit(&step.insn),
-                None => ops::bind_closely(&step.insn, step.flags_dead),
-            };
-            self.operations.push(Operation { run, insn: step.insn, end, count, exit: step.side_exit });
-        }
-        Fragment { start, len: self.operations.len() as u32 - start }
-    }
+/// Below it: a way out.
+const TAIL: u32 = 2 + SIDE_EXITS as u32;
+/// The operation asked to leave; of a fused one, its first instruction did.
+const LEFT: u32 = TAIL + 1;
+/// The unit is complete, and asked to leave.
+const COMPLETE: u32 = TAIL + 2;
+/// No operation is left to name: EIP and time are up to date.
+const PLACED: usize = usize::MAX;
 
+impl Ran {
     #[inline(always)]
-    fn run(&self, body: Fragment, cpu: &mut Cpu, env: &mut E, precise: bool) -> Result<(), Broken> {
-        let operations = &self.operations[body.start as usize..][..body.len as usize];
-        if precise {
-            return run_precisely(operations, cpu, env);
-        }
-        for op in operations {
-            let result = (op.run)(cpu, env, &op.insn);
-            if result.is_err() || cpu.leave.get() {
-                return Err(broken(op, result));
-            }
-        }
-        Ok(())
+    fn number(number: u32, rest: usize) -> Self {
+        Self { what: Ok(number).into(), rest }
     }
-
-    fn bytes(&self) -> usize {
-        self.operations.len() * size_of::<Operation<E>>()
-    }
-
-    fn clear(&mut self) {
-        self.operations.clear();
-    }
-
-    fn rest(&self, body: Fragment, done: u8) -> Fragment {
-        let done = u32::from(done).min(body.len);
-        Fragment { start: body.start + done, len: body.len - done }
+    #[inline(always)]
+    fn fault(fault: Fault, rest: usize) -> Self {
+        Self { what: Err(fault).into(), rest }
     }
 }
 
 #[inline(always)]
-fn broken<E>(op: &Operation<E>, result: Result<(), Fault>) -> Broken {
-    let (count, bytes) = (op.count, op.end);
-    match (result, op.exit) {
-        (Ok(()), None) => Broken { count, bytes, why: Why::Left },
-        (Ok(()), Some(exit)) => {
-            let mask = if op.insn.width == Width::Word { 0xffff } else { !0 };
-            Broken { count, bytes, why: Why::Exit(exit, op.insn.imm, mask) }
+fn next<E>(cpu: &mut Cpu, env: &mut E, rest: &[Operation<E>]) -> Ran {
+    match rest.split_first() {
+        Some((op, rest)) => (op.run)(cpu, env, op, rest),
+        None => Ran::number(TAIL, 0),
+    }
+}
+
+/// Around the semantics of an instruction in a body.
+struct Body<E>(PhantomData<E>);
+
+impl<E: Env> Binder for Body<E> {
+    type Bound = Run<E>;
+    fn bind<S: Semantics>() -> Run<E> {
+        body::<E, S>
+    }
+}
+
+fn body<E: Env, S: Semantics>(cpu: &mut Cpu, env: &mut E, op: &Operation<E>, rest: &[Operation<E>]) -> Ran {
+    match S::run(cpu, &mut Quick(env), &op.insn) {
+        Ok(()) => next(cpu, env, rest),
+        Err(_) => called(cpu, env, op, rest),
+    }
+}
+
+/// An instruction in a body that has no type, or whose quick way is barred.
+#[inline(never)]
+fn called<E>(cpu: &mut Cpu, env: &mut E, op: &Operation<E>, rest: &[Operation<E>]) -> Ran {
+    match call(cpu, env, op, rest) {
+        Ok(()) => next(cpu, env, rest),
+        Err(ran) => ran,
+    }
+}
+
+/// The operation's instruction, of a fused one the first.
+#[inline(always)]
+fn call<E>(cpu: &mut Cpu, env: &mut E, op: &Operation<E>, rest: &[Operation<E>]) -> Result<(), Ran> {
+    if let Err(fault) = (op.call)(cpu, env, &op.insn) {
+        return Err(Ran::fault(fault, rest.len()));
+    }
+    // Code was overwritten, even by a read: by the walk that set an accessed bit in it.
+    if cpu.leave.get() {
+        return Err(Ran::number(LEFT, rest.len()));
+    }
+    Ok(())
+}
+
+/// A Jcc in a body, with what goes before it.
+struct Side<E>(PhantomData<E>);
+
+impl<E: Env> ConditionBinder for Side<E> {
+    type Bound = Run<E>;
+    fn bind<S: Semantics, const C: usize>() -> Run<E> {
+        side::<E, S, C>
+    }
+}
+
+fn side<E: Env, S: Semantics, const C: usize>(
+    cpu: &mut Cpu,
+    env: &mut E,
+    op: &Operation<E>,
+    rest: &[Operation<E>],
+) -> Ran {
+    match S::run(cpu, &mut Quick(env), &op.insn) {
+        Ok(()) if cpu.lazy.holds(Cond::ALL[C]) => exit(cpu, op),
+        Ok(()) => next(cpu, env, rest),
+        Err(_) => slow_side(cpu, env, op, rest),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn slow_side<E>(cpu: &mut Cpu, env: &mut E, op: &Operation<E>, rest: &[Operation<E>]) -> Ran {
+    match call(cpu, env, op, rest) {
+        Ok(()) if cpu.lazy.holds(op.cond) => exit(cpu, op),
+        Ok(()) => next(cpu, env, rest),
+        Err(ran) => ran,
+    }
+}
+
+/// Through a side exit.
+#[inline(always)]
+fn exit<E>(cpu: &mut Cpu, op: &Operation<E>) -> Ran {
+    let Kind::SideExit(number) = op.kind else { return Ran::number(TAIL, 0) };
+    complete(cpu, op);
+    jump(cpu, op, 2 + u32::from(number))
+}
+
+/// A Jcc at the end, with what goes before it.
+struct AtEnd<E>(PhantomData<E>);
+
+impl<E: Env> ConditionBinder for AtEnd<E> {
+    type Bound = Run<E>;
+    fn bind<S: Semantics, const C: usize>() -> Run<E> {
+        conditional::<E, S, C>
+    }
+}
+
+fn conditional<E: Env, S: Semantics, const C: usize>(
+    cpu: &mut Cpu,
+    env: &mut E,
+    op: &Operation<E>,
+    rest: &[Operation<E>],
+) -> Ran {
+    match S::run(cpu, &mut Quick(env), &op.insn) {
+        Ok(()) => go(cpu, op, cpu.lazy.holds(Cond::ALL[C])),
+        Err(_) => slow_conditional(cpu, env, op, rest),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn slow_conditional<E>(cpu: &mut Cpu, env: &mut E, op: &Operation<E>, rest: &[Operation<E>]) -> Ran {
+    match call(cpu, env, op, rest) {
+        Ok(()) => go(cpu, op, cpu.lazy.holds(op.cond)),
+        Err(ran) => ran,
+    }
+}
+
+/// On behind the Jcc at the end.
+#[inline(always)]
+fn go<E>(cpu: &mut Cpu, op: &Operation<E>, taken: bool) -> Ran {
+    complete(cpu, op);
+    if taken { jump(cpu, op, 0) } else { Ran::number(1, 0) }
+}
+
+/// EIP and time after the operation.
+#[inline(always)]
+fn complete<E>(cpu: &mut Cpu, op: &Operation<E>) {
+    cpu.eip = cpu.eip.wrapping_add(u32::from(op.end));
+    cpu.now += u64::from(op.count);
+}
+
+/// Where the Jcc jumps to, from its end, through the way out `way`.
+#[inline(always)]
+fn jump<E>(cpu: &mut Cpu, op: &Operation<E>, way: u32) -> Ran {
+    let target = cpu.eip.wrapping_add(op.by) & op.mask;
+    if target > cpu.seg(SegReg::Cs).limit {
+        return bad_jump(cpu, op);
+    }
+    cpu.eip = target;
+    Ran::number(way, 0)
+}
+
+/// The Jcc faults, and has not retired.
+#[cold]
+#[inline(never)]
+fn bad_jump<E>(cpu: &mut Cpu, op: &Operation<E>) -> Ran {
+    cpu.eip = cpu.eip.wrapping_sub(u32::from(op.jcc_len));
+    cpu.now -= 1;
+    Ran::fault(Fault::GP0, PLACED)
+}
+
+/// No instruction.
+struct Nothing;
+
+impl Semantics for Nothing {
+    #[inline(always)]
+    fn run<E: Env>(_: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+/// What stands for [`Nothing`] when operations run one at a time.
+fn nothing<E>(_: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), Fault> {
+    Ok(())
+}
+
+fn alone<B: ConditionBinder, const C: usize>() -> B::Bound {
+    B::bind::<Nothing, C>()
+}
+
+/// The unit goes on behind its body.
+fn fall<E>(cpu: &mut Cpu, _: &mut E, op: &Operation<E>, _: &[Operation<E>]) -> Ran {
+    complete(cpu, op);
+    Ran::number(1, 0)
+}
+
+/// Around the semantics of another near branch.
+struct Near<E>(PhantomData<E>);
+
+impl<E: Env> Binder for Near<E> {
+    type Bound = Run<E>;
+    fn bind<S: Semantics>() -> Run<E> {
+        near::<E, S>
+    }
+}
+
+fn near<E: Env, S: Semantics>(cpu: &mut Cpu, env: &mut E, op: &Operation<E>, rest: &[Operation<E>]) -> Ran {
+    let start = cpu.eip;
+    let end = start.wrapping_add(u32::from(op.end));
+    cpu.eip = end;
+    match S::run(cpu, &mut Quick(env), &op.insn) {
+        Ok(()) => {
+            cpu.now += u64::from(op.count);
+            Ran::number(u32::from(cpu.eip == end), 0)
         }
-        (Err(fault), _) => {
-            Broken { count: count - 1, bytes: bytes - u16::from(op.insn.len), why: Why::Fault(fault) }
+        Err(_) => {
+            cpu.eip = start;
+            branch(cpu, env, op, rest)
         }
     }
 }
 
-/// With EIP and time as the run loop of the interpreter keeps them.
+/// Another near branch that has no type, or whose quick way is barred.
 #[inline(never)]
-fn run_precisely<E>(operations: &[Operation<E>], cpu: &mut Cpu, env: &mut E) -> Result<(), Broken> {
-    let (start, now) = (cpu.eip, cpu.now);
-    for op in operations {
-        cpu.eip = start.wrapping_add(u32::from(op.end));
-        cpu.now = now + u64::from(op.count - 1);
-        let result = (op.run)(cpu, env, &op.insn);
-        if result.is_err() || cpu.leave.get() {
-            // An x87 instruction that waits for its error to be handled leaves EIP at itself.
-            let bytes = cpu.eip.wrapping_sub(start) as u16;
-            (cpu.eip, cpu.now) = (start, now);
-            let broken = broken(op, result);
-            return Err(if broken.why == Why::Left { Broken { bytes, ..broken } } else { broken });
+fn branch<E>(cpu: &mut Cpu, env: &mut E, op: &Operation<E>, _: &[Operation<E>]) -> Ran {
+    let end = cpu.eip.wrapping_add(u32::from(op.end));
+    cpu.eip = end;
+    cpu.now += u64::from(op.count) - 1;
+    if let Err(fault) = (op.call)(cpu, env, &op.insn) {
+        cpu.eip = end.wrapping_sub(u32::from(op.insn.len));
+        return Ran::fault(fault, PLACED);
+    }
+    cpu.now += 1;
+    if cpu.leave.get() {
+        return Ran::number(COMPLETE, 0);
+    }
+    Ran::number(u32::from(cpu.eip == end), 0)
+}
+
+impl<E: Env> Operation<E> {
+    /// What `insn` in a body becomes; `before` is what of the unit goes before it: bytes and instructions.
+    fn plain((bytes, count): (u16, u8), insn: Insn, flags_dead: bool) -> Self {
+        Self {
+            run: ops::bind_closely::<Body<E>>(&insn, flags_dead).unwrap_or(called::<E>),
+            insn,
+            call: ops::bind(&insn),
+            by: 0,
+            mask: 0,
+            end: bytes + u16::from(insn.len),
+            count: count + 1,
+            own: 1,
+            cond: Cond::O,
+            jcc_len: 0,
+            kind: Kind::Plain,
         }
     }
-    (cpu.eip, cpu.now) = (start, now);
-    Ok(())
+
+    /// What `jcc` becomes; `compare` is the instruction before, if they are one.
+    fn jcc((bytes, count): (u16, u8), compare: Option<(Insn, Run<E>)>, jcc: &Insn, kind: Kind) -> Self {
+        let (insn, run) = match compare {
+            Some(both) => both,
+            None if kind == Kind::End => (*jcc, by_cond!(jcc, alone, AtEnd<E>)()),
+            None => (*jcc, by_cond!(jcc, alone, Side<E>)()),
+        };
+        let (own, own_bytes) = if compare.is_some() { (2, insn.len + jcc.len) } else { (1, jcc.len) };
+        Self {
+            run,
+            insn,
+            call: if compare.is_some() { ops::bind(&insn) } else { nothing::<E> },
+            by: jcc.imm,
+            mask: if jcc.width == Width::Word { 0xffff } else { !0 },
+            end: bytes + u16::from(own_bytes),
+            count: count + own,
+            own,
+            cond: jcc.cond,
+            jcc_len: jcc.len,
+            kind,
+        }
+    }
+
+    /// What stands at a unit's end: `own` instructions.
+    fn end((bytes, count): (u16, u8), insn: Insn, run: Run<E>, own: u8) -> Self {
+        Self {
+            run,
+            insn,
+            call: ops::bind(&insn),
+            by: 0,
+            mask: 0,
+            end: bytes + u16::from(insn.len),
+            count: count + own,
+            own,
+            cond: Cond::O,
+            jcc_len: 0,
+            kind: Kind::End,
+        }
+    }
+
+    /// What of the unit goes before it: bytes and instructions.
+    fn before(&self) -> (u16, u8) {
+        let alone = self.jcc_len > 0 && self.own == 1;
+        let first = if alone { 0 } else { self.insn.len };
+        (self.end - u16::from(self.jcc_len + first), self.count - self.own)
+    }
+
+    /// What is complete after its first instruction: all of it, unless a Jcc is one with that.
+    fn after_first(&self) -> (u16, u8) {
+        let (bytes, count) = self.before();
+        (bytes + u16::from(self.insn.len), count + 1)
+    }
+}
+
+impl<E> Portable<E> {
+    /// Operations of one instruction each.
+    #[cfg(feature = "native-spike")]
+    pub(super) fn singly() -> Self {
+        Self { fuses: false, ..Self::default() }
+    }
+}
+
+/// Operations of a unit in the making.
+struct Emitter<E> {
+    operations: Vec<Operation<E>>,
+    fuses: bool,
+    /// Bytes and instructions so far.
+    before: (u16, u8),
+}
+
+impl<E: Env> Emitter<E> {
+    fn body(&mut self, step: &Step) {
+        match step.side_exit {
+            Some(n) => self.jcc::<Side<E>>(&step.insn, Kind::SideExit(n)),
+            None => self.operations.push(Operation::plain(self.before, step.insn, step.flags_dead)),
+        }
+        self.before = (self.before.0 + u16::from(step.insn.len), self.before.1 + 1);
+    }
+
+    /// The operation of `jcc`, with the last one if they can be one.
+    fn jcc<B: ConditionBinder<Bound = Run<E>>>(&mut self, jcc: &Insn, kind: Kind) {
+        let last = self.operations.pop_if(|last| self.fuses && last.kind == Kind::Plain);
+        let both =
+            last.as_ref().and_then(|last| Some((last.insn, bind_with_condition::<B>(&last.insn, jcc)?)));
+        let op = match (both, last) {
+            (Some(compare), Some(last)) => Operation::jcc(last.before(), Some(compare), jcc, kind),
+            (_, last) => {
+                self.operations.extend(last);
+                Operation::jcc(self.before, None, jcc, kind)
+            }
+        };
+        self.operations.push(op);
+    }
+
+    fn end(&mut self, plan: &Plan) {
+        match (plan.tail, &plan.last) {
+            (Tail::Conditional, Some(jcc)) => self.jcc::<AtEnd<E>>(jcc, Kind::End),
+            (Tail::Direct | Tail::Indirect, Some(insn)) => {
+                let run = ops::bind_closely::<Near<E>>(insn, false).unwrap_or(branch::<E>);
+                self.operations.push(Operation::end(self.before, *insn, run, 1));
+            }
+            (Tail::Fall, _) | (_, None) => {
+                self.operations.push(Operation::end(self.before, Insn::bare(Op::Nop, 0), fall::<E>, 0));
+            }
+            _ => {}
+        }
+    }
+}
+
+impl<E: Env> Backend<E> for Portable<E> {
+    type Fragment = Fragment<E>;
+
+    fn emit(&mut self, plan: &Plan) -> Fragment<E> {
+        let operations = Vec::with_capacity(plan.body.len() + 1);
+        let mut emitter = Emitter { operations, fuses: self.fuses, before: (0, 0) };
+        plan.body.iter().for_each(|step| emitter.body(step));
+        emitter.end(plan);
+        self.operations += emitter.operations.len();
+        Fragment { operations: emitter.operations.into() }
+    }
+
+    #[inline(always)]
+    fn run(&self, fragment: &Fragment<E>, done: u8, cpu: &mut Cpu, env: &mut E, precise: bool) -> Ended {
+        let operations = match done {
+            0 => &fragment.operations[..],
+            _ => rest(&fragment.operations, done),
+        };
+        if precise {
+            return run_precisely(operations, cpu, env);
+        }
+        ended(operations, next(cpu, env, operations))
+    }
+
+    fn is_fused(&self, fragment: &Fragment<E>) -> bool {
+        fragment.operations.last().is_some_and(|op| op.kind == Kind::End && op.own == 2)
+    }
+
+    fn bytes(&self) -> usize {
+        self.operations * size_of::<Operation<E>>()
+    }
+
+    fn clear(&mut self) {
+        self.operations = 0;
+    }
+}
+
+/// `operations` from the one on before which so many instructions are done.
+fn rest<E>(operations: &[Operation<E>], done: u8) -> &[Operation<E>] {
+    &operations[operations.partition_point(|op| op.own > 0 && op.count <= done)..]
+}
+
+#[inline(always)]
+fn ended<E: Env>(operations: &[Operation<E>], ran: Ran) -> Ended {
+    match ran.what.below(TAIL) {
+        Some(way) => Ended::Way(way as usize),
+        None => no_way(operations, ran),
+    }
+}
+
+/// What is no way out.
+#[cold]
+#[inline(never)]
+fn no_way<E: Env>(operations: &[Operation<E>], Ran { what, rest }: Ran) -> Ended {
+    let what = what.unpack();
+    match what {
+        Ok(TAIL) => return Ended::Tail,
+        Ok(COMPLETE) => return Ended::Left,
+        Err(fault) if rest == PLACED => return Ended::Fault(fault),
+        _ => {}
+    }
+    let op = &operations[operations.len() - 1 - rest];
+    let (bytes, count) = if what.is_ok() { op.after_first() } else { op.before() };
+    Ended::Broken(Broken { count, bytes, fault: what.err() })
+}
+
+/// One at a time, with EIP and time as the run loop of the interpreter keeps them.
+#[inline(never)]
+fn run_precisely<E: Env>(operations: &[Operation<E>], cpu: &mut Cpu, env: &mut E) -> Ended {
+    let (start, now) = (cpu.eip, cpu.now);
+    for op in operations {
+        let (bytes, count) = op.before();
+        if op.kind != Kind::End || op.jcc_len > 0 {
+            cpu.eip = start.wrapping_add(u32::from(bytes) + u32::from(op.insn.len));
+            cpu.now = now + u64::from(count);
+            let result = (op.call)(cpu, env, &op.insn);
+            let after = cpu.eip.wrapping_sub(start) as u16;
+            (cpu.eip, cpu.now) = (start, now);
+            match result {
+                Err(fault) => return Ended::Broken(Broken { count, bytes, fault: Some(fault) }),
+                // An x87 instruction that waits for its error to be handled leaves EIP at itself.
+                Ok(()) if cpu.leave.get() => {
+                    return Ended::Broken(Broken { count: count + 1, bytes: after, fault: None });
+                }
+                Ok(()) => {}
+            }
+        }
+        let ran = match op.kind {
+            Kind::SideExit(_) if cpu.lazy.holds(op.cond) => exit(cpu, op),
+            Kind::End if op.jcc_len > 0 => go(cpu, op, cpu.lazy.holds(op.cond)),
+            Kind::End => (op.run)(cpu, env, op, &[]),
+            _ => continue,
+        };
+        return ended(operations, ran);
+    }
+    Ended::Tail
 }

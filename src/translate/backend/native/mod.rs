@@ -21,14 +21,14 @@ mod host;
 mod window;
 pub mod world;
 
-use super::{Backend, Broken, Chained, Portable, Whole, portable};
+use super::{Backend, Chained, Ended, Portable, Whole, portable};
 use crate::addr::{Linear, MachineAddr};
 use crate::cpu::{Cpu, Eflags, LazyFlags};
 use crate::decode::SegReg;
 use crate::error::Error;
 use crate::exec::Env;
 use crate::mem::Ram;
-use crate::translate::plan::{SIDE_EXITS, Step};
+use crate::translate::plan::{Plan, SIDE_EXITS};
 pub use emit::Addressing;
 use emit::{Exit, Site, Way};
 use host::{Code, Context, FAULT};
@@ -98,11 +98,16 @@ pub struct Counts {
     pub mapped: u64,
 }
 
-/// A body: for [`Portable`], and the number of its generated code.
-#[derive(Clone, Copy, Debug)]
-pub struct Fragment {
-    body: portable::Fragment,
+/// A unit: for [`Portable`], and the number of its generated code.
+pub struct Fragment<E> {
+    body: portable::Fragment<E>,
     number: u32,
+}
+
+impl<E> Clone for Fragment<E> {
+    fn clone(&self) -> Self {
+        Self { body: self.body.clone(), ..*self }
+    }
 }
 
 /// Generated code of a unit.
@@ -149,7 +154,8 @@ pub struct Native<E, A = ByBase> {
 impl<E, A> Default for Native<E, A> {
     fn default() -> Self {
         Self {
-            portable: Portable::default(),
+            // Generated code may leave between any two instructions.
+            portable: Portable::singly(),
             host: Host::new().ok(),
             compiled: Vec::new(),
             exits: Vec::new(),
@@ -231,16 +237,21 @@ fn unpack(packed: u32) -> LazyFlags {
 }
 
 impl<E: Env + Windowed, A: Choice> Backend<E> for Native<E, A> {
-    type Fragment = Fragment;
+    const CHAINS: bool = true;
+    type Fragment = Fragment<E>;
 
-    fn emit(&mut self, body: &[Step]) -> Fragment {
+    fn emit(&mut self, plan: &Plan) -> Fragment<E> {
         self.compiled.push(None);
-        Fragment { body: self.portable.emit(body), number: self.compiled.len() as u32 - 1 }
+        Fragment { body: self.portable.emit(plan), number: self.compiled.len() as u32 - 1 }
     }
 
     #[inline(always)]
-    fn run(&self, body: Fragment, cpu: &mut Cpu, env: &mut E, precise: bool) -> Result<(), Broken> {
-        self.portable.run(body.body, cpu, env, precise)
+    fn run(&self, fragment: &Fragment<E>, done: u8, cpu: &mut Cpu, env: &mut E, precise: bool) -> Ended {
+        self.portable.run(&fragment.body, done, cpu, env, precise)
+    }
+
+    fn is_fused(&self, fragment: &Fragment<E>) -> bool {
+        self.portable.is_fused(&fragment.body)
     }
 
     fn bytes(&self) -> usize {
@@ -260,7 +271,7 @@ impl<E: Env + Windowed, A: Choice> Backend<E> for Native<E, A> {
         }
     }
 
-    fn complete(&mut self, fragment: Fragment, unit: Whole<'_>) {
+    fn complete(&mut self, fragment: &Fragment<E>, unit: Whole<'_>) {
         let Some(host) = &mut self.host else { return };
         let entry = host.code.next();
         let first = self.exits.len() as u32;
@@ -280,7 +291,7 @@ impl<E: Env + Windowed, A: Choice> Backend<E> for Native<E, A> {
             Some(Compiled { unit: unit.number, eip: unit.eip, entry, ways: emitted.ways });
     }
 
-    fn link(&mut self, from: Fragment, way: usize, to: Fragment, eip: u32) {
+    fn link(&mut self, from: &Fragment<E>, way: usize, to: &Fragment<E>, eip: u32) {
         let Some(host) = &mut self.host else { return };
         let [from, to] = [from, to].map(|f| self.compiled.get(f.number as usize).and_then(Option::as_ref));
         if let (Some(from), Some(to)) = (from, to)
@@ -301,7 +312,7 @@ impl<E: Env + Windowed, A: Choice> Backend<E> for Native<E, A> {
     }
 
     #[inline]
-    fn chain(&mut self, from: Fragment, cpu: &mut Cpu, env: &mut E) -> Option<Chained> {
+    fn chain(&mut self, from: &Fragment<E>, cpu: &mut Cpu, env: &mut E) -> Option<Chained> {
         let compiled = self.compiled.get(from.number as usize)?.as_ref()?;
         let left = i64::try_from(cpu.deadline.saturating_sub(cpu.now)).unwrap_or(i64::MAX) - MARGIN;
         if left < 0 || compiled.eip != cpu.eip || !is_flat(cpu) {
@@ -333,9 +344,5 @@ impl<E: Env + Windowed, A: Choice> Backend<E> for Native<E, A> {
         self.counts.entries += 1;
         self.counts.retired += passed as u64;
         Some(chained)
-    }
-
-    fn rest(&self, body: Fragment, done: u8) -> Fragment {
-        Fragment { body: self.portable.rest(body.body, done), ..body }
     }
 }

@@ -84,6 +84,12 @@ impl FlatWorld {
         }
         Ok(found)
     }
+
+    /// Whether `len` bytes at `at` can be written, lie in one page, and that holds no code.
+    fn plain(&self, at: Linear, len: u32, user: bool) -> Option<()> {
+        let frame = self.at(at, user, true).ok()?.page();
+        (at.page_offset() + len <= PAGE_OFFSET + 1 && !self.ram.has_code(frame)).then_some(())
+    }
 }
 
 impl Env for FlatWorld {
@@ -128,6 +134,19 @@ impl Env for FlatWorld {
             cpu.leave.set(true);
         }
         Ok(())
+    }
+
+    fn quick_load<W: Word>(&mut self, cpu: &Cpu, at: Linear, user: bool) -> Option<W> {
+        self.load(cpu, at, user).ok()
+    }
+
+    fn quick_load_for_update<W: Word>(&mut self, cpu: &Cpu, at: Linear, user: bool) -> Option<W> {
+        self.plain(at, W::BYTES, user)?;
+        self.load(cpu, at, user).ok()
+    }
+
+    fn quick_store<W: Word>(&mut self, cpu: &Cpu, at: Linear, value: W, user: bool) -> bool {
+        self.plain(at, W::BYTES, user).is_some() && self.store(cpu, at, value, user).is_ok()
     }
 
     fn probe(

@@ -1,0 +1,51 @@
+//! Semantics as types: a backend that compiles a function of its own around an instruction's semantics is a [`Binder`], and the
+//! families pick the types for it as they pick functions for `bind`.
+
+use super::Env;
+use crate::cpu::{Cpu, Fault};
+use crate::decode::Insn;
+
+/// What an instruction of one form does. Beside registers it reads memory only, or then writes it once, so that it can be tried
+/// in [`super::Quick`].
+pub trait Semantics {
+    /// Does it, as a [`super::Handler`].
+    ///
+    /// # Errors
+    /// The fault.
+    fn run<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault>;
+}
+
+/// Compiles functions around semantics.
+pub trait Binder {
+    /// What it makes of one.
+    type Bound;
+    /// Around `S`.
+    fn bind<S: Semantics>() -> Self::Bound;
+}
+
+/// Compiles functions around semantics and the condition of the Jcc that follows.
+pub trait ConditionBinder {
+    /// What it makes of one.
+    type Bound;
+    /// Around `S` and the condition with number `C`.
+    fn bind<S: Semantics, const C: usize>() -> Self::Bound;
+}
+
+/// Declares `$Name`, the [`Semantics`] of the function `$f`, and `$bound`, which binds it: a name that the macros of
+/// [`super::operand`] can complete.
+macro_rules! semantics {
+    ($Name:ident, $bound:ident, $f:ident $(, $T:ident: $Bound:ident)*) => {
+        struct $Name<$($T),*>(std::marker::PhantomData<($($T,)*)>);
+        impl<$($T: $Bound),*> $crate::exec::bind::Semantics for $Name<$($T),*> {
+            #[inline(always)]
+            fn run<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+                $f::<E $(, $T)*>(cpu, env, i)
+            }
+        }
+        fn $bound<B: $crate::exec::bind::Binder $(, $T: $Bound)*>() -> B::Bound {
+            B::bind::<$Name<$($T),*>>()
+        }
+    };
+}
+
+pub(crate) use semantics;
