@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::translate;
 use crate::vmm::Trap;
 
-/// Boundaries between two looks whether to go on.
+/// Turns between two looks whether to go on, also where the guest gets nowhere.
 const LOOK: u64 = 1 << 10;
 
 /// What came of it.
@@ -40,8 +40,10 @@ pub fn compare(
     let (mut a, mut b) = make()?;
     let mut since = Followed::new(&mut a.machine, &mut b.machine);
     let (mut boundaries, mut good) = (0, b.machine.cpu.now);
+    let mut turns = 0u64;
     loop {
-        if boundaries % LOOK == 0 && !goes_on() {
+        turns += 1;
+        if turns % LOOK == 1 && !goes_on() {
             return Ok(Compared { divergence: None, same: false, boundaries });
         }
         let ended = b.run_to_boundary(limit);

@@ -226,7 +226,10 @@ impl Machine {
                     let stop = self.execute(self.horizon(&limits));
                     if self.by_boundary {
                         limits.ticks = limits.ticks.min(self.cpu.now);
-                        if let Stop::Fault(fault) = stop {
+                        // A trap belongs to the instruction that ran, and is delivered with it.
+                        if let Stop::Fault(fault) = stop
+                            && self.cpu.now == before
+                        {
                             self.pending = Some(fault);
                             continue;
                         }

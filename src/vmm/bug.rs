@@ -61,6 +61,12 @@ pub(super) enum Bug {
     AnyRing,
     /// The selectors that x87 notes are the real processor's once CS or SS was loaded in translated code.
     LateSelector,
+    /// A segment register that an inline sequence loaded stays the guest's in the real processor.
+    UncutSegment,
+    /// Translated code calls out for an innocuous instruction.
+    NeedlessCallout,
+    /// An access that never exited becomes a callout.
+    EagerAdaptation,
 }
 
 crate::seeded::switch!(pub(super));

@@ -15,9 +15,10 @@ use super::seal;
 use super::vcpu::{Mode, Obstacle, V};
 use crate::addr::Linear;
 use crate::bus::Ticks;
+use crate::cpu::control::{DR6_BS, DR6_BT, Dr7, Watch};
 use crate::cpu::fault::pf;
 use crate::cpu::{Cpu, Eflags, Fault, Vector};
-use crate::decode::SegReg;
+use crate::decode::{Rep, SegReg};
 use crate::interp::{self, CodeEnv, Interp, Stop};
 use crate::machine::{Monitor, World};
 use crate::mmu::paging::Access;
@@ -216,8 +217,16 @@ impl Trap {
             Stop::Budget => Some(Stop::Budget),
             Stop::Exit(_) => None,
             // Before anything is done about the fault, which comes again: resolving it may set accessed bits, which on the bare
-            // machine nobody sees before the instruction has run.
-            Stop::Fault(_) if self.by_boundary && guest.now > entry.start => Some(BOUNDARY),
+            // machine nobody sees before the instruction has run. A debug trap is of the instruction that ran, and does not come again.
+            Stop::Fault(fault)
+                if self.by_boundary && guest.now > entry.start && !is_debug_trap(guest, fault) =>
+            {
+                // RF lasts for all of a REP instruction.
+                if entry.resume && guest.eip == entry.eip && self.repeats(guest, world) {
+                    set_resume(guest, true);
+                }
+                Some(BOUNDARY)
+            }
             Stop::Fault(fault) => {
                 // A hidden fault must leave RF to the instruction, whose code breakpoints are still to be ignored. A fault of
                 // the guest's own leaves it as the processor does.
@@ -257,6 +266,11 @@ impl Trap {
         self.emulator.peek(guest, world).map_or(Cause::Truncated, |insn| Cause::of(&insn))
     }
 
+    /// Whether the guest is at an instruction that repeats.
+    fn repeats(&mut self, guest: &Cpu, world: &mut World) -> bool {
+        self.emulator.peek(guest, world).is_ok_and(|insn| insn.rep != Rep::Once)
+    }
+
     fn page_fault(&mut self, guest: &mut Cpu, world: &mut World, at: Linear, fault: Fault) -> Option<Stop> {
         if layout::is_nowhere(at) && fault.code().is_none_or(|code| code & pf::USER == 0) {
             // The descriptor tables are concealed from the guest's user code.
@@ -289,13 +303,14 @@ impl Trap {
     /// Runs the instruction at CS:EIP on the virtual processor: the semantics of the bare machine on the guest's state.
     fn emulate(&mut self, guest: &mut Cpu, world: &mut World, cause: Cause) -> Option<Stop> {
         let at = place(guest);
+        let translated = !bt::is_safe(guest, self.v.mode());
+        let (retired, stop) = self.step(guest, world);
+        let cause = if stop.is_some() && retired == 0 { own(cause) } else { cause };
         if let Some(translation) = &mut self.translation
-            && !bt::is_safe(guest, self.v.mode())
+            && translated
         {
             translation.exited(Linear(at.linear), cause);
         }
-        let (retired, stop) = self.step(guest, world);
-        let cause = if stop.is_some() && retired == 0 { own(cause) } else { cause };
         self.count(world, cause, at);
         self.counts.emulated += retired;
         if bug::on(Bug::OverBudget) || (bug::on(Bug::CostlyLog) && self.log.is_some()) {
@@ -356,6 +371,13 @@ impl Trap {
 fn set_resume(guest: &mut Cpu, on: bool) {
     guest.system_flags.set(Eflags::RF, on);
     guest.refresh();
+}
+
+/// Whether it is a trap, after an instruction, and not a code breakpoint, before one.
+fn is_debug_trap(guest: &Cpu, fault: Fault) -> bool {
+    let (dr6, dr7) = (fault.dr6(), Dr7(guest.dr[7]));
+    let data = |n: usize| dr6 & (1 << n) != 0 && dr7.watch(n) != Watch::Code;
+    dr6 & (DR6_BS | DR6_BT) != 0 || (0..4).any(data)
 }
 
 /// The guest as it was when the real processor began to run it.

@@ -23,11 +23,11 @@ impl TableMemory for Untouched<'_> {
     }
 }
 
-/// What the guest's tables say of an access; `None` if they forbid it, or would have a bit set first.
-fn allowed(m: &Machine, at: Linear, access: Access) -> Option<Mapping> {
+/// What the guest's tables say of an access; `None` if they forbid it or, if `strict`, would have a bit set first.
+pub(super) fn allowed(m: &Machine, at: Linear, access: Access, strict: bool) -> Option<Mapping> {
     let mut tables = Untouched(&m.world.map, false);
     let mapping = walk(&m.cpu, &mut tables, at, access).ok()?;
-    (!tables.1).then_some(mapping)
+    (!strict || !tables.1).then_some(mapping)
 }
 
 /// Holds the current address space of the monitor under `m` against the guest's tables. `fresh`: no entry may be stale.
@@ -58,7 +58,7 @@ fn coherent(m: &Machine, at: Linear, leaf: Leaf, frame: GuestPhys) -> Result<(),
         if (user && !leaf.user) || (write && !leaf.write) {
             continue;
         }
-        match allowed(m, at, Access { user, write }) {
+        match allowed(m, at, Access { user, write }, true) {
             Some(mapping) if m.world.map.gated(mapping.frame) == frame => {}
             Some(mapping) => return Err(format!("{at}: {} here, {frame} in the shadow", mapping.frame)),
             None => {

@@ -5,9 +5,9 @@
 use super::audit::audit;
 use super::equivalence::runner;
 use super::kernel::{self, Op};
-use super::pair::{CELLS, Cell, TRACE, VTLB, run_to};
+use super::pair::{BT_TRACE, BT_VTLB, CELLS, Cell, TRACE, VTLB, run_to};
 use super::printed::{self, Printed};
-use super::properties::{CONTROL, EFFICIENCY, HOMOMORPHISM, observed, walk};
+use super::properties::{COHERENCE, CONTROL, EFFICIENCY, HOMOMORPHISM, observed, walk};
 use crate::vmm::bug::{self, Bug};
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
@@ -175,41 +175,68 @@ fn operations_do_what_they_say() {
 /// A check on a kernel.
 type Check = fn(&[Op], Cell) -> Result<(), String>;
 
-const CHECKS: [(&str, Check); 5] = [
+const CHECKS: [(&str, Check); 6] = [
     ("equivalence, audit", |ops, cell| same(ops, cell)),
     ("homomorphism", |ops, cell| walk(ops, cell, HOMOMORPHISM).map(drop)),
     ("efficiency", |ops, cell| walk(ops, cell, EFFICIENCY).map(drop)),
     ("control", |ops, cell| walk(ops, cell, CONTROL).map(drop)),
     ("observers", |ops, cell| observed(|| kernel::machine(ops), cell, 6_000)),
+    ("coherence, audit", |ops, cell| walk(ops, cell, COHERENCE).map(drop)),
 ];
+/// Their numbers.
+const EQUIVALENT: usize = 0;
+const HOMOMORPHIC: usize = 1;
+const EFFICIENT: usize = 2;
+const CONTROLLED: usize = 3;
+const UNOBSERVED: usize = 4;
+const COHERENT: usize = 5;
 
-/// The bugs, the policy that each concerns, and the check that is there for it, by its number above.
-const BUGS: [(Bug, Cell, usize); 20] = [
-    (Bug::SkipTrace, TRACE, 0),
-    (Bug::ForgetDirty, TRACE, 0),
-    (Bug::WrongUser, TRACE, 0),
-    (Bug::WrongWrite, TRACE, 0),
-    (Bug::ForgetSync, TRACE, 0),
-    (Bug::ForgetInvlpg, VTLB, 0),
-    (Bug::ForgetCr3, VTLB, 0),
-    (Bug::StaleTlb, VTLB, 0),
-    (Bug::ForgetDescriptor, TRACE, 0),
-    (Bug::WrongFrame, TRACE, 0),
-    (Bug::PassIopl, TRACE, 1),
-    (Bug::LoseIf, TRACE, 0),
-    (Bug::ShowRpl, TRACE, 1),
-    (Bug::LoseShadow, TRACE, 1),
-    (Bug::EmulateFilled, TRACE, 2),
-    (Bug::ShortSegments, TRACE, 2),
-    (Bug::SkipTruncation, TRACE, 3),
-    (Bug::PassIf, TRACE, 3),
-    (Bug::OverBudget, TRACE, 3),
-    (Bug::CostlyLog, TRACE, 4),
+/// The bugs, the strategy and policy that each concerns, and the check that is there for it.
+#[rustfmt::skip]
+const BUGS: [(Bug, Cell, usize); 38] = [
+    (Bug::SkipTrace,        TRACE,    EQUIVALENT),
+    (Bug::ForgetDirty,      TRACE,    EQUIVALENT),
+    (Bug::WrongUser,        TRACE,    EQUIVALENT),
+    (Bug::WrongWrite,       TRACE,    EQUIVALENT),
+    (Bug::ForgetSync,       TRACE,    EQUIVALENT),
+    (Bug::ForgetInvlpg,     VTLB,     EQUIVALENT),
+    (Bug::ForgetCr3,        VTLB,     EQUIVALENT),
+    (Bug::StaleTlb,         VTLB,     EQUIVALENT),
+    (Bug::StaleTlb,         BT_TRACE, EQUIVALENT),
+    (Bug::ForgetDescriptor, TRACE,    EQUIVALENT),
+    (Bug::WrongFrame,       TRACE,    EQUIVALENT),
+    (Bug::LoseIf,           TRACE,    EQUIVALENT),
+    (Bug::PassIopl,         TRACE,    HOMOMORPHIC),
+    (Bug::ShowRpl,          TRACE,    HOMOMORPHIC),
+    (Bug::LoseShadow,       TRACE,    HOMOMORPHIC),
+    (Bug::LoseIf,           BT_TRACE, HOMOMORPHIC),
+    (Bug::LoseShadow,       BT_VTLB,  HOMOMORPHIC),
+    (Bug::UncutSegment,     BT_TRACE, HOMOMORPHIC),
+    (Bug::UncutSegment,     BT_VTLB,  HOMOMORPHIC),
+    (Bug::EmulateFilled,    TRACE,    EFFICIENT),
+    (Bug::ShortSegments,    TRACE,    EFFICIENT),
+    (Bug::EmulateFilled,    BT_VTLB,  EFFICIENT),
+    (Bug::NeedlessCallout,  BT_TRACE, EFFICIENT),
+    (Bug::EagerAdaptation,  BT_VTLB,  EFFICIENT),
+    (Bug::SkipTruncation,   TRACE,    CONTROLLED),
+    (Bug::PassIf,           TRACE,    CONTROLLED),
+    (Bug::OverBudget,       TRACE,    CONTROLLED),
+    (Bug::SkipTruncation,   BT_TRACE, CONTROLLED),
+    (Bug::PassIf,           BT_VTLB,  CONTROLLED),
+    (Bug::CostlyLog,        TRACE,    UNOBSERVED),
+    (Bug::CostlyLog,        BT_TRACE, UNOBSERVED),
+    (Bug::WrongUser,        VTLB,     COHERENT),
+    (Bug::ForgetSync,       BT_TRACE, COHERENT),
+    (Bug::WrongWrite,       BT_TRACE, COHERENT),
+    (Bug::ForgetInvlpg,     VTLB,     COHERENT),
+    (Bug::ForgetInvlpg,     BT_VTLB,  COHERENT),
+    (Bug::ForgetCr3,        BT_VTLB,  COHERENT),
+    (Bug::WrongFrame,       BT_VTLB,  COHERENT),
 ];
 
 /// Runs `check` on kernels with `bug` switched on; how many operations the kernel has that shows it.
-fn notices(bug: Bug, cell: Cell, check: Check, cases: u32) -> Option<(usize, String)> {
-    let config = Config { cases, failure_persistence: None, max_shrink_iters: 8, ..Config::default() };
+fn notices(bug: Bug, cell: Cell, check: Check, (cases, shrink): (u32, u32)) -> Option<(usize, String)> {
+    let config = Config { cases, failure_persistence: None, max_shrink_iters: shrink, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &[9; 32]));
     let result = runner.run(&kernel::kernels(), |ops| {
         bug::with(Some(bug), || check(&ops, cell)).map_err(TestCaseError::fail)
@@ -230,7 +257,7 @@ fn every_seeded_bug_is_noticed() {
         let mut by = Vec::new();
         for (n, (name, check)) in CHECKS.iter().enumerate() {
             // The check that is there for it looks long enough; the others only a little.
-            match notices(bug, cell, *check, if n == own { 400 } else { 6 }) {
+            match notices(bug, cell, *check, if n == own { (400, 8) } else { (2, 0) }) {
                 Some((ops, what)) => {
                     by.push(format!("{what} ({ops})"));
                     // By itself, and not because the two went another way.

@@ -14,6 +14,7 @@ mod printed;
 mod properties;
 mod returns;
 mod seeded;
+mod stale;
 mod tables;
 mod translation;
 mod walk;

@@ -13,6 +13,7 @@ pub mod adapt;
 pub mod rules;
 mod sequences;
 
+use super::bug::{self, Bug};
 use super::descriptors::Descriptors;
 use super::exit::Cause;
 use super::layout;
@@ -22,7 +23,7 @@ use super::vcpu::{Mode, V};
 use crate::addr::Linear;
 use crate::bus::Ticks;
 use crate::cpu::{Cpu, Cr4, Eflags, Fault, Segment};
-use crate::decode::{Insn, MAX_INSN_LEN, SegReg};
+use crate::decode::{Insn, MAX_INSN_LEN, Op, SegReg};
 use crate::exec::Handler;
 use crate::interp::Stop;
 use crate::machine::World;
@@ -206,7 +207,10 @@ impl Policy<World> for Rewriting<'_> {
     }
 
     fn treat(&self, mode: u8, at: Linear, insn: &Insn) -> Treatment {
-        if self.adaptation.is_adapted(at.0) {
+        if insn.op == Op::Inc && bug::on(Bug::NeedlessCallout) {
+            return Treatment::Callout(RuleId(0));
+        }
+        if self.adaptation.is_adapted(at.0) || (insn.op == Op::Inc && bug::on(Bug::EagerAdaptation)) {
             return Treatment::Callout(rules::ADAPTED);
         }
         self.rules.treat(mode, insn)
@@ -227,7 +231,7 @@ impl Policy<World> for Rewriting<'_> {
     ) -> Result<Flow, Fault> {
         let flow = rules::by_id(rule).sequence.run(self, run, cpu, env, insn);
         if let Some(n) = self.inlined.get_mut(usize::from(rule.0))
-            && !matches!(flow, Ok(Flow::CallOut))
+            && matches!(flow, Ok(Flow::Next | Flow::Anew | Flow::Look))
         {
             *n += 1;
         }
