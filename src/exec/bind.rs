@@ -5,8 +5,8 @@ use super::Env;
 use crate::cpu::{Cpu, Fault};
 use crate::decode::Insn;
 
-/// What an instruction of one form does. Beside registers it reads memory only, or then writes it once, so that it can be tried
-/// in [`super::Quick`].
+/// What an instruction of one form does. It commits nothing before its last access that can fail, and reaches nothing but registers
+/// and memory, so that it can be tried in [`super::Quick`] and, where that fails, be run again.
 pub trait Semantics {
     /// Does it, as a [`super::Handler`].
     ///

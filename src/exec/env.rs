@@ -120,6 +120,8 @@ pub struct Quick<'a, E>(pub &'a mut E);
 
 /// What [`Quick`] returns for all else than success.
 const SLOW: Fault = Fault::UD;
+/// Why the rest of the seam is not there.
+const TRIED: &str = "what is tried reaches memory only";
 
 impl<E: Env> Env for Quick<'_, E> {
     const TRIES: bool = true;
@@ -139,16 +141,28 @@ impl<E: Env> Env for Quick<'_, E> {
     fn probe(&mut self, _: &Cpu, _: Linear, _: u32, _: bool, _: bool) -> Result<(), Fault> {
         Err(SLOW)
     }
-    fn port_in(&mut self, cpu: &Cpu, port: u16, width: Width) -> u32 {
-        self.0.port_in(cpu, port, width)
+    fn port_in(&mut self, _: &Cpu, _: u16, _: Width) -> u32 {
+        unreachable!("{TRIED}")
     }
-    fn port_out(&mut self, cpu: &Cpu, port: u16, width: Width, value: u32) {
-        self.0.port_out(cpu, port, width, value);
+    fn port_out(&mut self, _: &Cpu, _: u16, _: Width, _: u32) {
+        unreachable!("{TRIED}")
     }
-    fn flush_tlb(&mut self, globals: bool) {
-        self.0.flush_tlb(globals);
+    fn flush_tlb(&mut self, _: bool) {
+        unreachable!("{TRIED}")
     }
-    fn invalidate_page(&mut self, at: Linear) {
-        self.0.invalidate_page(at);
+    fn invalidate_page(&mut self, _: Linear) {
+        unreachable!("{TRIED}")
+    }
+    fn load_pointers(&mut self, _: u32) -> Option<[u64; 4]> {
+        unreachable!("{TRIED}")
+    }
+    fn moved_apic(&mut self, _: &Cpu) {
+        unreachable!("{TRIED}")
+    }
+    fn numeric_error(&mut self, _: &Cpu, _: bool) -> bool {
+        unreachable!("{TRIED}")
+    }
+    fn took_software_interrupt(&mut self, _: u8) {
+        unreachable!("{TRIED}")
     }
 }

@@ -108,7 +108,7 @@ fn slot(at: u32) -> usize {
 }
 
 impl Tlb {
-    /// The RAM offset of `bytes` at `at`, if the access may go straight there.
+    /// The RAM offset of `bytes`, at least one, at `at`, if the access may go straight there.
     #[inline(always)]
     pub fn fast(&self, at: Linear, bytes: u32, class: Class) -> Option<usize> {
         let e = &self.entries[slot(at.0)];

@@ -74,13 +74,15 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
     /// Runs units until something is up.
     fn chain(&mut self, cpu: &mut Cpu, env: &mut E, policy: &mut impl Policy<E>) -> Next {
         let mode = mode_of(cpu, policy);
+        // The walk for a fetch may set an accessed bit in translated code, and asks to leave then.
+        cpu.leave.set(false);
         let mut at = match self.enter(cpu, env, policy, mode) {
+            Ok(Some(_)) if cpu.leave.get() => return Next::On,
             Ok(Some(unit)) => unit,
             Ok(None) => return self.single(cpu, env, policy),
             Err(fault) => return fault.into(),
         };
         let watched = env.watches_memory();
-        cpu.leave.set(false);
         loop {
             // With a stamp that no link has yet each way out is followed here.
             let stamp = if self.by_unit { !self.stamp } else { self.stamp };
@@ -102,8 +104,8 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
                 Ended::Fault(fault) => return fault.into(),
             };
             at = match self.follow(cpu, env, policy, (at, way, mode)) {
-                Ok(Some(unit)) => unit,
-                Ok(None) => return Next::On,
+                Ok(Some(unit)) if !cpu.leave.get() => unit,
+                Ok(_) => return Next::On,
                 Err(fault) => return fault.into(),
             };
             if self.by_unit {
@@ -141,6 +143,7 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
                     }
                 }
             }
+            debug_assert!(!cpu.leave.get(), "nothing stands between the last unit and this one");
             let unit = &mut units[n as usize];
             if cpu.now + u64::from(unit.needs) > deadline || beyond(cpu.eip, unit.bytes, place.limit) {
                 return (n, if cpu.now >= deadline { Ended::LookUp } else { Ended::Short });

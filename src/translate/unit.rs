@@ -117,7 +117,6 @@ pub(super) struct Unit<F, E> {
     pub(super) count: u8,
     /// Ticks that must be left: at least one, or a callout would be late.
     pub(super) needs: u8,
-
     /// An instruction of the body looks at EIP or the time.
     pub(super) precise: bool,
     /// What follows the body, and the instruction at its end, bound.

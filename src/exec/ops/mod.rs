@@ -58,15 +58,15 @@ pub fn bind<E: Env>(i: &Insn) -> Handler<E> {
 
 pub use alu::bind_with_condition;
 
-/// What `binder` makes of the semantics of `i`, compiled as closely for its form as there is a type; its flags are left alone if
-/// nothing sees them. `None` where there is nothing but the function of [`bind`].
+/// What `B` makes of the semantics of `i`, compiled as closely for its form as there is a type; its flags are left alone if
+/// nothing sees them. `None` where there is nothing but the function of [`bind`], and for branches, which
+/// [`branch::bind_closely`] is for.
 pub fn bind_closely<B: Binder>(i: &Insn, flags_dead: bool) -> Option<B::Bound> {
     match i.op {
         Op::Mov | Op::Movzx | Op::Movsx | Op::Lea | Op::Nop | Op::Cwd | Op::Xchg | Op::Cmov | Op::Setcc => {
             data::bind_closely::<B>(i)
         }
         Op::Imul2 | Op::Imul3 => muldiv::bind_closely::<B>(i),
-        Op::Jmp | Op::JmpInd | Op::Call | Op::CallInd | Op::Ret | Op::Loop => branch::bind_closely::<B>(i),
         Op::Push | Op::Pop | Op::Leave => stack::bind_closely::<B>(i),
         Op::Shl | Op::Shr | Op::Sar => shift::bind_closely::<B>(i, flags_dead),
         _ => alu::bind_closely::<B>(i, flags_dead),

@@ -16,10 +16,10 @@ use crate::width::Width;
 use std::marker::PhantomData;
 use std::rc::Rc;
 
-/// Runs an operation and the `rest` after it. EIP and time are those of the fragment's start, up to its last operation.
+/// Runs an operation and the `rest` after it. EIP and time are those of the unit's start, up to its last operation.
 type Run<E> = fn(&mut Cpu, &mut E, &Operation<E>, &[Operation<E>]) -> Ran;
 
-/// What an operation is, for who runs one at a time.
+/// What an operation is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     /// An instruction of the body.
@@ -187,7 +187,7 @@ fn slow_side<E>(cpu: &mut Cpu, env: &mut E, op: &Operation<E>, rest: &[Operation
 /// Through a side exit.
 #[inline(always)]
 fn exit<E>(cpu: &mut Cpu, op: &Operation<E>) -> Ran {
-    let Kind::SideExit(number) = op.kind else { return Ran::number(TAIL, 0) };
+    let Kind::SideExit(number) = op.kind else { unreachable!("no other operation has a side exit") };
     complete(cpu, op);
     jump(cpu, op, 2 + u32::from(number))
 }
@@ -441,7 +441,7 @@ impl<E: Env> Emitter<E> {
         match (plan.tail, &plan.last) {
             (Tail::Conditional, Some(jcc)) => self.jcc::<AtEnd<E>>(jcc, Kind::End),
             (Tail::Direct | Tail::Indirect, Some(insn)) => {
-                let run = ops::bind_closely::<Near<E>>(insn, false).unwrap_or(branch::<E>);
+                let run = ops::branch::bind_closely::<Near<E>>(insn).unwrap_or(branch::<E>);
                 self.operations.push(Operation::end(self.before, *insn, run, 1));
             }
             (Tail::Fall, _) | (_, None) => {
