@@ -2,7 +2,7 @@
 #include "segments.h"
 #include "cpu.h"
 
-uint64_t gdt[GDT_ENTRIES];
+__attribute__((aligned(4096))) struct gdt_page gdt_page;
 struct tss tss;
 
 uint64_t descriptor(uint32_t base, uint32_t limit, uint8_t access)
