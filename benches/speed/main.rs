@@ -9,11 +9,12 @@ mod memory;
 mod micro;
 mod monitor;
 mod system;
+mod translation;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use std::time::Duration;
 
-/// Short, since a guest's speed varies little; the whole takes about three minutes.
+/// Short, since a guest's speed varies little; the whole takes about four minutes.
 fn settings() -> Criterion {
     Criterion::default()
         .sample_size(30)
@@ -25,6 +26,6 @@ criterion_group!(
     name = benches;
     config = settings();
     targets = compute::benches, memory::benches, control::benches, system::benches, micro::benches,
-        monitor::benches
+        monitor::benches, translation::benches
 );
 criterion_main!(benches);
