@@ -3,6 +3,7 @@
 
     benches/peers.py                      builds subring, runs all workloads on all three, prints a table
     benches/peers.py --work sieve,calls   only these workloads
+    benches/peers.py --strategy bare      only the bare machine of subring, without a monitor
     benches/peers.py --install            gets Debian's packages of the peers first
 
 The seconds are CPU time of the whole emulator process. Each workload runs with n and with 2n rounds, several times; the
@@ -30,6 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 KERNEL = ROOT / "guest-programs/bench/bench.elf"
 EXPECTED = (ROOT / "guest-programs/bench/expected.txt").read_text().splitlines()
 WORKS = [line.split()[0] for line in EXPECTED]
+STRATEGIES = ["bare", "trap/trace", "trap/vtlb", "bt/trace", "bt/vtlb"]
 PACKAGES = ["bochs", "qemu-system-x86", "seabios", "gcc", "binutils"]
 SHOWN_ROUNDS = 100              # the table's seconds are for this many rounds
 MOST_ROUNDS = 8000              # twice as many still fit into the guest's 32-bit loop counts
@@ -67,14 +69,15 @@ def cpu_time(command, ended=None, stdin=subprocess.DEVNULL, status=0):
 # ---- the three emulators: each runs one workload, and gives its CPU seconds and the guest's line ----
 
 class Subring:
-    name = "subring"
-
-    def __init__(self, binary):
-        self.binary = binary
+    def __init__(self, binary, strategy="bare"):
+        self.name, self.binary = strategy, binary
+        which, _, coherence = strategy.partition("/")
+        self.monitor = ["--strategy", which] + (["--coherence", coherence] if coherence else [])
         self.retired = {}
 
     def run(self, work, rounds):
-        seconds, out = cpu_time([self.binary, "run", str(KERNEL), "--append", f"{work}={rounds}", "--json"])
+        options = ["--append", f"{work}={rounds}", "--json", *self.monitor]
+        seconds, out = cpu_time([self.binary, "run", str(KERNEL), *options])
         report = json.loads(out)
         self.retired[work, rounds] = report["retired"]
         return seconds, report["serial"]
@@ -237,37 +240,48 @@ def measure(machine, work, options):
     return (min(twice) - min(once)) / rounds, rounds
 
 
-def row(machines, work, options):
-    """Instructions of a round, and each machine's seconds for it."""
-    ours = machines[0]
-    seconds, rounds = measure(ours, work, options)
-    instructions = (ours.retired[work, 2 * rounds] - ours.retired[work, rounds]) / rounds
-    return instructions, [seconds] + [measure(m, work, options)[0] for m in machines[1:]]
+def rows(ours, peers, work, options):
+    """The cells of a workload's rows, one for each of ours: the first is the one that the others are compared with."""
+    theirs = None
+    for machine in ours:
+        seconds, rounds = measure(machine, work, options)
+        instructions = (machine.retired[work, 2 * rounds] - machine.retired[work, rounds]) / rounds
+        rate = instructions / seconds / 1e6
+        if theirs is None:
+            first = rate
+            theirs = [instructions / measure(peer, work, options)[0] / 1e6 for peer in peers]
+        yield [work, machine.name, f"{instructions * SHOWN_ROUNDS / 1e6:.0f}", shown(seconds * SHOWN_ROUNDS),
+               shown_rate(rate), *map(shown_rate, theirs), ratio(rate / first), *[ratio(rate / t) for t in theirs]]
 
 
 def line(cells, widths):
-    return "| " + " | ".join(f"{c:<{w}}" if i == 0 else f"{c:>{w}}" for i, (c, w) in enumerate(zip(cells, widths))) + " |"
+    return "| " + " | ".join(f"{c:<{w}}" if i < 2 else f"{c:>{w}}" for i, (c, w) in enumerate(zip(cells, widths))) + " |"
 
 
 def shown(seconds):
     return f"{seconds:.3f}" if seconds >= 0.1 else f"{seconds:.4f}"
 
 
-def cells_of(work, instructions, seconds):
-    """Seconds, million instructions a second, and how many times as fast as each peer we are."""
-    rates = [instructions / s / 1e6 for s in seconds]
-    return [work, f"{instructions * SHOWN_ROUNDS / 1e6:.0f}", *[shown(s * SHOWN_ROUNDS) for s in seconds],
-            *[f"{r:.0f}" for r in rates], *[f"{rates[0] / r:.2f}" for r in rates[1:]]]
+def shown_rate(rate):
+    return f"{rate:.0f}" if rate >= 10 else f"{rate:.1f}"
 
 
-def table(machines, options):
-    names = [m.name for m in machines]
-    head = ["work", "M instr", *[f"{n} s" for n in names], *[f"{n} M/s" for n in names], *[f"/ {n}" for n in names[1:]]]
-    widths = [max(len(h), 10 if i == 0 else 7) for i, h in enumerate(head)]
+def ratio(value):
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.4f}"
+
+
+def table(ours, peers, options):
+    """Million instructions a second for each way that we run the workload and for each peer, and how many times as fast we
+    are as our first way and as each peer."""
+    names = [peer.name for peer in peers]
+    head = ["work", "subring", "M instr", "s", "M/s", *[f"{n} M/s" for n in names],
+            f"/ {ours[0].name}", *[f"/ {n}" for n in names]]
+    widths = [max(len(h), 10 if i < 2 else 7) for i, h in enumerate(head)]
     print(line(head, widths))
-    print("|" + "|".join("-" * (w + 1) + ("-" if i == 0 else ":") for i, w in enumerate(widths)) + "|", flush=True)
+    print("|" + "|".join("-" * (w + 1) + ("-" if i < 2 else ":") for i, w in enumerate(widths)) + "|", flush=True)
     for work in options.work:
-        print(line(cells_of(work, *row(machines, work, options)), widths), flush=True)
+        for cells in rows(ours, peers, work, options):
+            print(line(cells, widths), flush=True)
 
 
 def peers(scratch, options):
@@ -283,6 +297,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = lambda text: text.split(",")
     parser.add_argument("--work", type=names, default=WORKS, help="workloads, separated by commas")
+    parser.add_argument("--strategy", type=names, default=STRATEGIES, help="how subring runs them: " + ", ".join(STRATEGIES))
     parser.add_argument("--peers", type=names, default=["bochs", "qemu"], help="bochs, qemu, or both")
     parser.add_argument("--runs", type=int, default=3, help="runs of each kind; the least time counts (default: 3)")
     parser.add_argument("--seconds", type=float, default=0.4, help="length of what is measured (default: 0.4)")
@@ -292,6 +307,8 @@ def arguments():
     options = parser.parse_args()
     if unknown := set(options.peers) - {"bochs", "qemu"}:
         parser.error(f"no peer {', '.join(unknown)}")
+    if unknown := set(options.strategy) - set(STRATEGIES):
+        parser.error(f"no strategy {', '.join(unknown)}: there are {', '.join(STRATEGIES)}")
     if unknown := set(options.work) - set(WORKS):
         parser.error(f"no workload {', '.join(unknown)}: there are {', '.join(WORKS)}")
     return options
@@ -306,12 +323,13 @@ def main():
         target = os.environ.get("CARGO_TARGET_DIR", ROOT / "target")
         options.binary = str(Path(target) / "release/subring")
     with tempfile.TemporaryDirectory() as scratch:
-        machines = [Subring(options.binary), *peers(scratch, options)]
-        for m in machines:
+        ours = [Subring(options.binary, strategy) for strategy in options.strategy]
+        others = list(peers(scratch, options))
+        for m in [ours[0], *others]:
             print(m.version())
         print("load average {:.2f} {:.2f} {:.2f}".format(*os.getloadavg()))
         print(f"seconds are CPU time of {SHOWN_ROUNDS} rounds, the least of {options.runs} runs\n")
-        table(machines, options)
+        table(ours, others, options)
         print("\nload average {:.2f} {:.2f} {:.2f}".format(*os.getloadavg()))
 
 
