@@ -2,6 +2,8 @@
 //! (`tests/translate/rules.txt`), and listings of translated code held to golden files. `SUBRING_BLESS=1` writes
 //! those anew.
 
+#[path = "common/guest.rs"]
+mod guest;
 #[path = "common/program.rs"]
 mod program;
 #[path = "common/scratch.rs"]
@@ -10,7 +12,13 @@ mod scratch;
 use program::{ends, refused, subring, text};
 use scratch::Scratch;
 use serde_json::Value;
-use subring::vmm::bt::rules::RULES;
+use std::collections::BTreeSet;
+use subring::cli::builtin;
+use subring::machine::{Limits, Machine, Outcome};
+use subring::translate::Why;
+use subring::vmm::bt::{Translation, rules::RULES};
+use subring::vmm::strategy::Strategy;
+use subring::vmm::{self, Trap};
 
 /// A line of the table.
 struct Case {
@@ -262,6 +270,74 @@ fn the_hottest_units_come_first_and_chains_lead_to_units() {
             .sum();
         assert_eq!(unit["bytes"].as_u64(), Some(bytes as u64));
     }
+}
+
+/// The translator under `machine`.
+fn translation(machine: &mut Machine) -> &mut Translation {
+    let monitor = machine.monitor_mut::<Trap>().expect("a monitor");
+    monitor.translation.as_deref_mut().expect("a translator")
+}
+
+/// Rings under bt, with room for so few fragments that all are dropped time and again, after a million instructions.
+fn crowded(kept: usize) -> Machine {
+    let mut machine = guest::machine(builtin::find("rings").expect("a built-in guest"));
+    let config = vmm::Config { strategy: Strategy::Bt, ..vmm::Config::default() };
+    vmm::trap(&mut machine, &config).expect("a monitor");
+    let translator = &mut translation(&mut machine).translator;
+    translator.limits.fragments = 8 << 10;
+    translator.keep_dropped(kept);
+    assert_eq!(machine.run(Limits::instructions(1_000_000)), Outcome::Reached);
+    machine
+}
+
+#[test]
+fn units_that_were_dropped_with_all_others_are_kept_under_their_numbers() {
+    let mut machine = crowded(usize::MAX);
+    let translator = &translation(&mut machine).translator;
+    assert!(translator.counts.dropped[Why::Full as usize] > 100, "{:?}", translator.counts);
+    let units: Vec<_> = translator.all_units().collect();
+    assert_eq!(units.len() as u64, translator.counts.translated);
+    assert!(units.iter().map(|u| u.number).eq(0..units.len() as u32));
+    assert_eq!(units.iter().map(|u| u.runs).sum::<u64>(), translator.runs().units);
+    for why in Why::ALL {
+        let gone = units.iter().filter(|u| u.gone == Some(why)).count();
+        assert_eq!(gone as u64, translator.counts.dropped[why as usize], "{}", why.name());
+    }
+    // A way out of a unit led to where a unit was.
+    for unit in &units {
+        for to in unit.links.iter().flatten() {
+            assert!(translator.unit(*to).is_some_and(|to| to.number < units.len() as u32), "{to}");
+        }
+    }
+
+    let mut bounded = crowded(50);
+    let translator = &translation(&mut bounded).translator;
+    let kept: Vec<_> = translator.all_units().map(|u| u.number).collect();
+    assert_eq!(kept.len(), translator.units().count() + 50);
+    assert!(kept.iter().copied().eq(translator.lost_units()..units.len() as u32));
+    assert!(translator.unit(translator.lost_units() - 1).is_none());
+    let mut forgetful = crowded(0);
+    assert_eq!(
+        translation(&mut forgetful).translator.all_units().next().map(|u| u.number),
+        kept.get(50).copied()
+    );
+}
+
+/// What a guest translated before it closed the A20 gate, which drops all translations.
+#[test]
+fn units_from_before_the_memory_map_changed_are_shown() {
+    let scratch = Scratch::new("gate");
+    // mov ecx,3; again: mov al,0; out 0x92,al; mov al,2; out 0x92,al; dec ecx; jnz again; xor eax,eax; out 0xf4,al
+    let file = scratch.file("gate.bin", &bytes("b903000000b000e692b002e6924975f531c0e6f4ebfe"));
+    let object = object(&["translate", &file, "--load-at", "0x8000", "--json", "--hot", "99"]);
+    let units = object["units"].as_array().expect("units");
+    let numbers: BTreeSet<_> = units.iter().map(|u| u["number"].as_u64().expect("a number")).collect();
+    assert!(numbers.into_iter().eq(0..object["translation"]["units"].as_u64().expect("a count")));
+    let gone = units.iter().filter(|u| u["thrown_away"] == "map-changed").count() as u64;
+    assert_eq!(object["translation"]["dropped"]["map-changed"], gone);
+    assert!(gone > 5, "{object}");
+    let first = text(&ends(&["translate", &file, "--load-at", "0x8000", "--at", "0x8000"], 0).stdout);
+    assert!(first.contains("unit 0 at 00008000") && first.contains("thrown away: map-changed"), "{first}");
 }
 
 #[test]

@@ -19,6 +19,8 @@ use std::ops::Range;
 
 /// Instructions that the guest is given when nothing else is said.
 const DEFAULT_BUDGET: u64 = 100_000_000;
+/// Dropped units that are kept to be shown.
+const KEPT: usize = 1 << 18;
 /// Units shown when nothing else is said.
 const DEFAULT_HOT: usize = 10;
 
@@ -49,6 +51,10 @@ impl Command {
         let symbols = spec.plan.symbols.clone();
         let place = self.place.as_deref().map(|text| place(text, &symbols, &self.run.name())).transpose()?;
         let mut pc = board::bare(spec)?;
+        if let Some(translation) = pc.machine.monitor_mut::<Trap>().and_then(|m| m.translation.as_deref_mut())
+        {
+            translation.translator.keep_dropped(KEPT);
+        }
         let mut console = Console::open_with(session::silent())?;
         let limited = self.run.budget.is_some() || self.run.time.is_some();
         let wishes = Wishes {
@@ -76,6 +82,7 @@ impl Command {
             instructions: end.retired,
             translated: counts.translated,
             figures: TranslationFigures::of(translation),
+            lost: translation.translator.lost_units(),
             units: shown,
         };
         super::out(if self.run.json { report::json(&text) } else { report::text(&text) }.as_bytes())?;
@@ -109,7 +116,7 @@ impl Command {
 
     /// The units at `place` in the order of their addresses, or the hottest.
     fn chosen<'a>(&self, translation: &'a Translation, place: Option<&Range<u64>>) -> Vec<UnitInfo<'a>> {
-        let mut units: Vec<_> = translation.translator.units().collect();
+        let mut units: Vec<_> = translation.translator.all_units().collect();
         let by_heat = |unit: &UnitInfo<'_>| (std::cmp::Reverse(unit.runs), unit.number);
         match place {
             Some(range) => {
@@ -141,9 +148,11 @@ impl Command {
         if counts.direct > 0 {
             text += ", or it is user code, which runs by itself";
         }
-        let figures = TranslationFigures::of(of);
-        if figures.dropped.contains_key("full") || figures.dropped.contains_key("map-changed") {
-            text += ", or its translation was dropped with all others";
+        let lost = of.translator.lost_units();
+        if lost > 0 {
+            text += ", or its translation is among the ";
+            text += &super::report::grouped(lost.into());
+            text += " dropped ones that are no longer kept";
         }
         text
     }

@@ -19,6 +19,8 @@ pub(super) struct Report {
     pub(super) instructions: u64,
     pub(super) translated: u64,
     pub(super) figures: TranslationFigures,
+    /// Units that were dropped and can no longer be shown.
+    pub(super) lost: u32,
     pub(super) units: Vec<Unit>,
 }
 
@@ -232,10 +234,14 @@ pub(super) fn text(report: &Report) -> String {
     let dropped = if dropped.is_empty() { "none".to_owned() } else { dropped.join(", ") };
     let _ = writeln!(
         out,
-        "{} units translated, {} thrown away; {} shown",
+        "{} units translated, {} thrown away; {} shown{}",
         grouped(f.units),
         dropped,
-        grouped(report.units.len() as u64)
+        grouped(report.units.len() as u64),
+        match report.lost {
+            0 => String::new(),
+            lost => format!("; the first {} are no longer kept", grouped(lost.into())),
+        }
     );
     report.units.iter().for_each(|unit| unit_text(&mut out, unit));
     out
@@ -292,6 +298,7 @@ pub(super) fn json(report: &Report) -> String {
         "instructions": report.instructions,
         "translated": report.translated,
         "translation": report.figures,
+        "lost": report.lost,
         "units": report.units,
     });
     format!("{object}\n")

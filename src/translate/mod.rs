@@ -11,6 +11,7 @@
 //! | `flags` | which flags are dead |
 //! | `backend` | from a plan to what runs: the seam, and `portable` |
 //! | `unit` | a unit, its ways out, and the store of all units |
+//! | `past` | units that are no longer there, for observers |
 //! | `run` | running chained units |
 //! | `bug` | bugs to order, for tests |
 //!
@@ -20,6 +21,7 @@
 pub mod backend;
 pub(crate) mod bug;
 mod flags;
+mod past;
 pub mod plan;
 mod run;
 mod unit;

@@ -386,9 +386,9 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
     }
 
     fn drop_all(&mut self, why: Dropped) {
-        self.counts.dropped[why as usize] += self.store.units.len() as u64;
+        self.counts.dropped[why as usize] += self.store.found() as u64;
         self.gone = self.runs();
-        self.store.clear();
+        self.store.clear(why);
         self.backend.clear();
         self.new_stamp();
     }
@@ -425,14 +425,32 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
         self.backend.bytes()
     }
 
-    /// The unit with this number.
+    /// From now on, the last `most` units that are dropped together are kept for [`Self::all_units`].
+    pub fn keep_dropped(&mut self, most: usize) {
+        self.store.past.keep(most);
+    }
+
+    /// Units that were dropped and are not kept.
+    pub fn lost_units(&self) -> u32 {
+        self.store.past.lost()
+    }
+
+    /// The unit with this number, if it is there or kept.
     pub fn unit(&self, n: u32) -> Option<UnitInfo<'_>> {
-        ((n as usize) < self.store.units.len()).then(|| self.store.info(n))
+        match n.checked_sub(self.store.past.dropped) {
+            Some(place) => ((place as usize) < self.store.units.len()).then(|| self.store.info(place)),
+            None => self.store.past.get(n),
+        }
     }
 
     /// All units since everything was last dropped, in the order of translation.
     pub fn units(&self) -> impl Iterator<Item = UnitInfo<'_>> {
         (0..self.store.units.len() as u32).map(|n| self.store.info(n))
+    }
+
+    /// The same, after those of the units dropped before that are kept.
+    pub fn all_units(&self) -> impl Iterator<Item = UnitInfo<'_>> {
+        self.store.past.iter().chain(self.units())
     }
 }
 

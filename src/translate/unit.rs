@@ -1,6 +1,7 @@
 //! A unit, its ways out, and the store of all units.
 
 use super::bug::{self, Bug};
+use super::past::{Gone, Past};
 use super::plan::{Plan, SIDE_EXITS, Tail};
 use crate::addr::{GuestPhys, Linear};
 use crate::decode::Insn;
@@ -126,6 +127,13 @@ pub(super) struct Unit<F, E> {
     pub(super) fused: bool,
 }
 
+impl<F, E> Unit<F, E> {
+    /// The numbers of the units that its ways out are chained to; `first` is the number of the first unit in the store.
+    fn numbers(&self, first: u32) -> [Option<u32>; 2 + SIDE_EXITS] {
+        self.links.map(|l| (l.stamp != 0).then_some(first + l.unit))
+    }
+}
+
 /// The rest of it.
 pub(super) struct Record {
     pub(super) key: Key,
@@ -142,10 +150,33 @@ pub(super) struct Record {
     pub(super) gone: Option<Why>,
 }
 
+impl Record {
+    pub(super) fn info(
+        &self,
+        number: u32,
+        runs: u64,
+        links: [Option<u32>; 2 + SIDE_EXITS],
+        fused: bool,
+    ) -> UnitInfo<'_> {
+        UnitInfo {
+            number,
+            linear: self.linear,
+            eip: self.eip,
+            key: self.key,
+            runs,
+            plan: &self.plan,
+            code: &self.code,
+            links,
+            fused,
+            gone: self.gone,
+        }
+    }
+}
+
 /// A unit as observers see it.
 #[derive(Clone, Debug)]
 pub struct UnitInfo<'a> {
-    /// Its place among all units, in the order of translation.
+    /// Its place among all units that there ever were, in the order of translation.
     pub number: u32,
     /// Where it was translated for the first time.
     pub linear: u32,
@@ -181,6 +212,8 @@ pub(super) struct Store<F, E> {
     pub(super) units: Vec<Unit<F, E>>,
     /// By the same numbers.
     pub(super) records: Vec<Record>,
+    /// Units that were here before these.
+    pub(super) past: Past,
     index: HashMap<Key, u32>,
     jumps: Jumps,
 }
@@ -200,7 +233,7 @@ impl Jumps {
 impl<F, E> Default for Store<F, E> {
     fn default() -> Self {
         let jumps = Jumps(vec![Jump::default(); JUMPS].into());
-        Self { units: Vec::new(), records: Vec::new(), index: HashMap::new(), jumps }
+        Self { units: Vec::new(), records: Vec::new(), past: Past::default(), index: HashMap::new(), jumps }
     }
 }
 
@@ -259,27 +292,35 @@ impl<F, E> Store<F, E> {
         found
     }
 
+    /// Units that are still found.
+    pub(super) fn found(&self) -> usize {
+        self.index.len()
+    }
+
     /// Drops all units.
-    pub(super) fn clear(&mut self) {
+    pub(super) fn clear(&mut self, why: Why) {
+        if self.past.is_kept() {
+            // Ways out count from the first unit that is here now.
+            let first = self.past.dropped;
+            let units = std::mem::take(&mut self.units);
+            for (unit, mut record) in units.into_iter().zip(self.records.drain(..)) {
+                record.gone.get_or_insert(why);
+                let links = unit.numbers(first);
+                self.past.push(Gone { record, runs: unit.runs, links, fused: unit.fused });
+            }
+        } else {
+            self.past.skip(self.units.len());
+        }
         self.units.clear();
         self.records.clear();
         self.index.clear();
         self.jumps.0.fill(Jump::default());
     }
 
+    /// The unit in this place.
     pub(super) fn info(&self, n: u32) -> UnitInfo<'_> {
         let (unit, record) = (&self.units[n as usize], &self.records[n as usize]);
-        UnitInfo {
-            number: n,
-            linear: record.linear,
-            eip: record.eip,
-            key: record.key,
-            runs: unit.runs,
-            plan: &record.plan,
-            code: &record.code,
-            links: unit.links.map(|l| (l.stamp != 0).then_some(l.unit)),
-            fused: unit.fused,
-            gone: record.gone,
-        }
+        let first = self.past.dropped;
+        record.info(first + n, unit.runs, unit.numbers(first), unit.fused)
     }
 }
