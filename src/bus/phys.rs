@@ -143,6 +143,12 @@ impl PhysMap {
         Ok(())
     }
 
+    /// Pages of C0000-FFFFF that reads find a ROM at, whether or not there is something in it.
+    pub fn rom_pages(&self) -> usize {
+        let shown = self.pam.iter().filter(|pam| !pam.contains(Pam::READ_RAM));
+        shown.count() * (PAM_BLOCK / PAGE_SIZE) as usize
+    }
+
     /// Moves the guest's RAM into `machine`, each frame to where `p2m` says. What was cached of this map is void.
     pub fn relocate(&mut self, mut machine: Ram, p2m: P2m) {
         let zero = [0; PAGE_SIZE as usize];

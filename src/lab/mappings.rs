@@ -2,7 +2,7 @@
 //! that uses one or the other. For an observer: no bit is set, no entry is made. `subring mmu` shows it.
 
 use crate::addr::{GuestPhys, Linear, PAGE_SHIFT, PAGE_SIZE};
-use crate::bus::phys::{PhysMap, Target};
+use crate::bus::phys::{Backing, PhysMap, Target};
 use crate::cpu::{Cpu, Cr0, Cr4};
 use crate::machine::Machine;
 use crate::mmu::pae;
@@ -70,8 +70,10 @@ pub enum Mark {
     ReadSoFar,
     /// User code faults: the guest's kernel may write to this page, its user code only read, and the kernel wrote last.
     KernelsForNow,
-    /// A chip, a ROM or nothing answers there: the shadow never maps it.
+    /// A chip or nothing answers there: the shadow never maps it.
     Mmio,
+    /// Writes fault because the frame is a copy of a ROM's page.
+    Rom,
     /// A reserved bit is set in the guest's entry.
     Reserved,
 }
@@ -155,7 +157,7 @@ impl<'a> View<'a> {
         let guest = guest_entry(cpu, map, at);
         let leaf =
             self.monitor.zip(self.root).and_then(|(m, root)| m.mmu.shadow.target.entry(&map.ram, root, at));
-        let shadow = leaf.map(|leaf| (leaf, map.p2m().guest(leaf.frame)));
+        let shadow = leaf.zip(self.monitor).map(|(leaf, m)| (leaf, m.mmu.guest_frame(map, leaf.frame)));
         let tlb = self.machine.world.running_tlb().cached(at);
         // With paging off the guest has a mapping for everything, which says nothing.
         let anything = shadow.is_some() || tlb.is_some() || guest.is_some_and(|g| g.size != Size::Unpaged);
@@ -192,7 +194,8 @@ impl<'a> View<'a> {
         };
         let backing = self.map().backing(g.frame);
         let Some((leaf, frame)) = page.shadow else {
-            marks.push(if backing.read == Target::Ram { Mark::Missing } else { Mark::Mmio });
+            let maps = matches!(backing.read, Target::Ram | Target::Rom);
+            marks.push(if maps { Mark::Missing } else { Mark::Mmio });
             return;
         };
         let wp = self.machine.cpu.cr0.contains(Cr0::WP);
@@ -205,11 +208,11 @@ impl<'a> View<'a> {
             marks.push(Mark::KernelsForNow);
         }
         if !leaf.write && (g.write || !wp) {
-            marks.extend(self.why_protected(&g, page.traced, backing.write));
+            marks.extend(self.why_protected(&g, page.traced, backing));
         }
     }
 
-    fn why_protected(&self, g: &GuestEntry, traced: Reason, writes_to: Target) -> Vec<Mark> {
+    fn why_protected(&self, g: &GuestEntry, traced: Reason, backing: Backing) -> Vec<Mark> {
         let mut why = Vec::new();
         if traced.contains(Reason::PAGE_TABLE) {
             why.push(Mark::PageTable);
@@ -217,7 +220,9 @@ impl<'a> View<'a> {
         if traced.contains(Reason::DESCRIPTORS) {
             why.push(Mark::Descriptors);
         }
-        if writes_to != Target::Ram {
+        if backing.read == Target::Rom {
+            why.push(Mark::Rom);
+        } else if backing.write != Target::Ram {
             why.push(Mark::Mmio);
         }
         if why.is_empty() {

@@ -27,7 +27,7 @@ pub enum Cause {
     TracePageTable,
     /// A write to a descriptor table of the guest's.
     TraceDescriptors,
-    /// An access to a chip, to a ROM, or to nothing.
+    /// An access to a chip or to nothing, or a write to a ROM.
     Mmio,
     /// An access beyond a truncated segment, which the guest's own segment allows.
     Truncated,

@@ -46,6 +46,9 @@ use memory::{FEWEST_FRAMES, FramePool, PageTables, ShadowMmu};
 use strategy::{Coherence, Strategy};
 pub use trap::Trap;
 
+/// The most frames for copies of the guest's ROM: all that there can be below 1 MiB.
+const ROM_FRAMES: usize = 64;
+
 /// How a monitor is set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -89,12 +92,13 @@ impl Default for Config {
 /// [`Error::Host`] when the memory cannot be had.
 pub fn trap(machine: &mut Machine, config: &Config) -> Result<()> {
     let (mut ram, p2m, own) = memory_for(machine, config)?;
-    let (region, pool) = own.split_at(layout::PAGES);
+    let (region, own) = own.split_at(layout::PAGES);
+    let (pool, for_rom) = own.split_at(config.shadow_frames as usize);
     let descriptors = Descriptors::new(&mut ram, Frames(region.to_vec()));
     let pool = FramePool::new(pool.to_vec());
     let tables = PageTables::new(&mut ram, pool, region)
         .map_err(|_| Error::Usage("the monitor has no frame for its own page table".into()))?;
-    let mmu = ShadowMmu::new(tables, config.coherence);
+    let mmu = ShadowMmu::new(tables, config.coherence, for_rom.to_vec());
     let mut monitor = Trap::new(mmu, descriptors);
     if config.strategy == Strategy::Bt {
         let mut translation = bt::Translation::new(config.without, config.adaptive);
@@ -116,7 +120,9 @@ fn memory_for(machine: &Machine, config: &Config) -> Result<(Ram, P2m, Vec<Machi
     }
     let guest = u64::from(machine.world.map.p2m().size() >> PAGE_SHIFT);
     let needed = guest + layout::PAGES as u64 + u64::from(config.shadow_frames);
-    let frames = config.machine_memory.map_or(needed, |bytes| bytes >> PAGE_SHIFT);
+    // Without frames for copies of its ROM a guest runs, too: what it does there is emulated.
+    let rom = machine.world.map.rom_pages().min(ROM_FRAMES);
+    let frames = config.machine_memory.map_or(needed + rom as u64, |bytes| bytes >> PAGE_SHIFT);
     if frames < needed {
         return Err(Error::Usage(format!(
             "the machine has {} KiB of memory, and this guest with its monitor needs {} KiB: give more to \
@@ -133,7 +139,7 @@ fn memory_for(machine: &Machine, config: &Config) -> Result<(Ram, P2m, Vec<Machi
     }
     let order = shuffled(frames as u32, config.seed);
     let (for_guest, own) = order.split_at(guest as usize);
-    let own = own.iter().take(layout::PAGES + config.shadow_frames as usize);
+    let own = own.iter().take(layout::PAGES + config.shadow_frames as usize + rom);
     let own = own.map(|n| MachineAddr(n << PAGE_SHIFT)).collect();
     let p2m = P2m::scattered(for_guest.to_vec(), frames as u32);
     Ok((Ram::of_pages(frames as u32)?, p2m, own))

@@ -2,7 +2,7 @@
 //!
 //! **Shadow coherence**: each shadow entry allows no more than the guest's tables allow now (with a virtual TLB: than they
 //! allow, or allowed when the guest last flushed), and maps the frame that they name. **Resource control**: no entry
-//! maps a frame that is not the guest's, none lets a traced frame be written, and the monitor's pages are its own.
+//! maps a frame that is neither the guest's nor a true copy of its ROM that it cannot write to, none lets a traced frame be written, and the monitor's pages are its own.
 
 use subring::addr::{GuestPhys, Linear};
 use subring::bus::phys::PhysMap;
@@ -38,9 +38,12 @@ pub(super) fn audit(m: &Machine, fresh: bool) -> Result<(), String> {
     let synced = mmu.is_entered(&m.cpu) && !m.world.map.traces.is_hit();
     for root in mmu.shadow.target.roots() {
         for (at, leaf) in mmu.shadow.target.leaves(&m.world.map.ram, root) {
-            let Some(frame) = m.world.map.p2m().guest(leaf.frame) else {
+            let Some(frame) = mmu.guest_frame(&m.world.map, leaf.frame) else {
                 return Err(format!("{at}: a frame of the monitor's is mapped"));
             };
+            if m.world.map.p2m().guest(leaf.frame).is_none() && (leaf.write || !is_copied(m, leaf, frame)) {
+                return Err(format!("{at}: {leaf:?} is no copy of the ROM page {frame}, or can be written"));
+            }
             if leaf.write && synced && !mmu.shadow.traced(frame).is_empty() {
                 return Err(format!("{at}: the traced frame {frame} can be written"));
             }
@@ -50,6 +53,13 @@ pub(super) fn audit(m: &Machine, fresh: bool) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Whether the frame holds what the guest's ROM has at `page`.
+fn is_copied(m: &Machine, leaf: Leaf, page: GuestPhys) -> bool {
+    let map = &m.world.map;
+    let copy = map.ram.page(leaf.frame);
+    copy.iter().zip(0..).all(|(byte, n)| *byte == map.rom_byte(page.offset(n)))
 }
 
 fn coherent(m: &Machine, at: Linear, leaf: Leaf, frame: GuestPhys) -> Result<(), String> {

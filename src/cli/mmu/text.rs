@@ -163,7 +163,8 @@ fn mark_text(mark: Mark) -> (&'static str, &'static str) {
             "the kernel's for now",
             "the kernel's until user code asks: CR0.WP is clear in the guest, and set in the machine",
         ),
-        Mark::Mmio => ("not RAM", "never mapped for this: a chip, a ROM or nothing is there"),
+        Mark::Mmio => ("not RAM", "never mapped for this: a chip or nothing is there"),
+        Mark::Rom => ("ROM", "a copy of a ROM's page: writes are emulated, and lost"),
         Mark::Reserved => ("reserved bit", "a reserved bit is set in the guest's entry: every access faults"),
     }
 }

@@ -2,11 +2,12 @@
 //! frame map, and kept coherent with the guest's tables by one of two policies.
 //!
 //! An entry allows what the guest's tables allow, and less where the monitor must see an access: writes while the
-//! guest's dirty bit is clear (so that the walk sets it), writes to traced frames, all accesses to chips and ROM.
+//! guest's dirty bit is clear (so that the walk sets it), writes to traced frames and to ROM, all accesses to chips.
 //! What it allows less than the guest shows as a hidden page fault, which the guest never learns of.
 
 mod journal;
 mod pool;
+mod rom;
 mod shadow;
 mod tables;
 mod target;
@@ -15,7 +16,7 @@ mod vtlb;
 
 use super::bug::{self, Bug};
 use super::strategy::Coherence;
-use crate::addr::{GuestPhys, Linear};
+use crate::addr::{GuestPhys, Linear, MachineAddr};
 use crate::bus::phys::{PhysMap, Target};
 use crate::cpu::{Cpu, Cr0, Cr4, Fault};
 use crate::machine::{Flushes, World};
@@ -23,6 +24,7 @@ use crate::mmu::pae;
 use crate::mmu::paging::{Access, Mapping};
 pub use journal::{About, Journal, Noted, Origin};
 pub use pool::FramePool;
+use rom::Roms;
 pub use shadow::{Change, MmuCounts, Reason, Shadow};
 pub use tables::PageTables;
 pub use target::{Exhausted, Leaf, Root, ShadowTarget, Stale};
@@ -168,7 +170,7 @@ pub enum Resolution {
     Guest(Fault),
     /// The frame is traced: the write is to be emulated.
     Traced(Reason),
-    /// A chip, a ROM, or nothing is there: the access is to be emulated.
+    /// A chip or nothing is there, or a ROM that takes no write: the access is to be emulated.
     Mmio,
 }
 
@@ -177,17 +179,18 @@ pub struct ShadowMmu {
     /// The translations and the traces.
     pub shadow: Shadow,
     policy: Box<dyn Policy>,
+    roms: Roms,
     current: Option<(Key, Root)>,
 }
 
 impl ShadowMmu {
-    /// An empty one over `target`, kept coherent as `coherence` says.
-    pub fn new(target: PageTables, coherence: Coherence) -> Self {
+    /// An empty one over `target`, kept coherent as `coherence` says, with `rom_frames` for copies of the guest's ROM.
+    pub fn new(target: PageTables, coherence: Coherence, rom_frames: Vec<MachineAddr>) -> Self {
         let policy: Box<dyn Policy> = match coherence {
             Coherence::Trace => Box::new(trace::Trace::default()),
             Coherence::Vtlb => Box::new(vtlb::Vtlb::default()),
         };
-        Self { shadow: Shadow::new(target), policy, current: None }
+        Self { shadow: Shadow::new(target), policy, roms: Roms::new(rom_frames), current: None }
     }
 
     /// The current address space.
@@ -203,6 +206,11 @@ impl ShadowMmu {
     /// What the frame of `at` is to the guest's page tables, for an observer.
     pub fn roles(&self, at: GuestPhys) -> Vec<Role> {
         self.policy.roles(at)
+    }
+
+    /// Which frame of the guest's is in `frame`: of its RAM, or of its ROM, of which that is a copy. `None`: the monitor's.
+    pub fn guest_frame(&self, map: &PhysMap, frame: MachineAddr) -> Option<GuestPhys> {
+        map.p2m().guest(frame).or_else(|| self.roms.original(frame))
     }
 
     /// Whether the current address space is the one that `cpu` is in.
@@ -240,19 +248,22 @@ impl ShadowMmu {
         };
         let map = &mut world.map;
         let backing = map.backing(mapping.frame);
-        if backing.read != Target::Ram {
-            return Resolution::Mmio;
-        }
+        let frame = match backing.read {
+            Target::Ram => Some(map.machine(mapping.frame.page())),
+            Target::Rom => self.roms.copy(map, mapping.frame),
+            Target::Chip | Target::Open => None,
+        };
+        let Some(frame) = frame else { return Resolution::Mmio };
         let fill = Fill { root, layout: key.top.layout(), at, mapping: &mapping, entries: &entries };
         self.policy.filling(&mut self.shadow, map, &fill);
         let traced = self.shadow.traced(mapping.frame);
-        let guarded = !traced.is_empty() || backing.write != Target::Ram;
+        let guarded = !traced.is_empty() || backing.read != Target::Ram || backing.write != Target::Ram;
         if access.write && guarded {
             return if traced.is_empty() { Resolution::Mmio } else { Resolution::Traced(traced) };
         }
         let rights = rights(cpu, &mapping, access, guarded);
         self.shadow.about(About::Access(access));
-        while self.shadow.map(map, root, at, mapping.frame, rights).is_err() {
+        while self.shadow.map(map, root, at, frame, rights).is_err() {
             self.policy.evict(&mut self.shadow, map, Some(root));
             // What the policy knew of this translation may have gone with the others.
             if !bug::on(Bug::ForgetRefilling) {
@@ -279,6 +290,7 @@ impl ShadowMmu {
     /// Drops all translations: what answers where has changed.
     pub fn forget(&mut self, map: &mut PhysMap) {
         self.policy.forget(&mut self.shadow, map);
+        self.roms.forget();
         self.current = None;
     }
 }

@@ -110,7 +110,7 @@ impl Shadow {
         }
     }
 
-    /// Translates the page of `at` to the guest's `frame`, which is in RAM.
+    /// Translates the page of `at` to the machine's `frame`: one of the guest's, or without the right to write the copy of a ROM's.
     ///
     /// # Errors
     /// [`Exhausted`]; nothing has changed then.
@@ -119,11 +119,11 @@ impl Shadow {
         map: &mut PhysMap,
         root: Root,
         at: Linear,
-        frame: GuestPhys,
+        frame: MachineAddr,
         (user, write): (bool, bool),
     ) -> Result<(), Exhausted> {
         let old = self.target.entry(&map.ram, root, at);
-        let mut leaf = Leaf { frame: map.machine(frame.page()), user, write };
+        let mut leaf = Leaf { frame, user, write };
         if bug::on(Bug::WrongFrame) && at.page_number() % 8 == 5 {
             leaf.frame = MachineAddr((leaf.frame.0 ^ PAGE_SIZE).min(map.ram.size() - PAGE_SIZE));
         }
@@ -131,7 +131,7 @@ impl Shadow {
         if let Some(old) = old {
             self.forget_writable(map, root, at, old);
         }
-        if write {
+        if let Some(frame) = map.p2m().guest(frame).filter(|_| write) {
             self.writable.entry(frame.page_number()).or_default().insert((root, at.page_number()));
         }
         self.note(root, at, if old.is_some() { Change::Refilled } else { Change::Filled }, leaf);
