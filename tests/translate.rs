@@ -323,6 +323,53 @@ fn units_that_were_dropped_with_all_others_are_kept_under_their_numbers() {
     );
 }
 
+/// How often each instruction of a unit of `object` ran.
+fn line_runs(unit: &Value) -> Vec<u64> {
+    let lines = unit["lines"].as_array().expect("lines").iter();
+    lines.map(|line| line["runs"].as_u64().expect("a count")).collect()
+}
+
+#[test]
+fn each_instruction_counts_the_runs_that_came_through_it() {
+    let scratch = Scratch::new("counts");
+    // mov ecx,100; again: test cl,3; jz skip; inc eax; skip: dec ecx; jnz again; xor eax,eax; out 0xf4,al
+    let file = scratch.file("counts.bin", &bytes("b964000000f6c1037401404975f731c0e6f4ebfe"));
+    let object = object(&["translate", &file, "--json", "--mem", "4M", "--hot", "99"]);
+    let units = object["units"].as_array().expect("units");
+    let at = |linear: u32| {
+        let unit = units.iter().find(|unit| unit["linear"] == linear);
+        line_runs(unit.unwrap_or_else(|| panic!("no unit at {linear:#x}: {object}")))
+    };
+    // Of 99 passes with ECX below 100, 24 have it divisible by four; so has the first one of all.
+    assert_eq!(at(0x10_0000), [1, 1, 1, 0, 0, 0]);
+    assert_eq!(at(0x10_0005), [99, 99, 75, 75, 75]);
+    assert_eq!(at(0x10_000b), [25, 25]);
+
+    // The store to a page table faults until it is a callout, and nothing behind it runs.
+    let object =
+        self::object(&["translate", "nano", "--at", "ptemod+0x28", "--coherence", "trace", "--json"]);
+    let units = object["units"].as_array().expect("units");
+    let adapted = units.iter().find(|u| u["thrown_away"] == "adapted" && u["symbol"] == "ptemod+0x28");
+    let adapted = adapted.unwrap_or_else(|| panic!("none was adapted: {object}"));
+    let runs = adapted["runs"].as_u64().expect("a count");
+    assert_eq!(line_runs(adapted), [runs, runs, runs, runs, runs, runs, 0, 0]);
+}
+
+/// All instructions that were counted, and those that ran outside of units, are all that ran.
+#[test]
+fn counted_instructions_are_those_that_ran_translated() {
+    let object = object(&["translate", "sensitive", "--json", "--budget", "3M", "--hot", "1000000"]);
+    let mut counted = object["translation"]["singles"].as_u64().expect("a count");
+    for unit in object["units"].as_array().expect("units") {
+        let lines = unit["lines"].as_array().expect("lines").iter();
+        let runs = lines.zip(line_runs(unit)).filter(|(line, _)| line["tag"] != "callout");
+        counted += runs.map(|(_, runs)| runs).sum::<u64>();
+    }
+    let translated = object["translated"].as_u64().expect("a count");
+    println!("{counted} counted, {translated} ran");
+    assert!(counted.abs_diff(translated) * 10_000 < translated, "{counted} counted, {translated} ran");
+}
+
 /// What a guest translated before it closed the A20 gate, which drops all translations.
 #[test]
 fn units_from_before_the_memory_map_changed_are_shown() {

@@ -54,6 +54,7 @@ impl Command {
         if let Some(translation) = pc.machine.monitor_mut::<Trap>().and_then(|m| m.translation.as_deref_mut())
         {
             translation.translator.keep_dropped(KEPT);
+            translation.translator.count_instructions();
         }
         let mut console = Console::open_with(session::silent())?;
         let limited = self.run.budget.is_some() || self.run.time.is_some();

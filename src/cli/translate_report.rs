@@ -44,6 +44,8 @@ struct Line {
     linear: u32,
     bytes: String,
     guest: String,
+    /// How often it ran to its end; one that the monitor runs: how often it was called.
+    runs: u64,
     tag: Tag,
     rule: Option<&'static str>,
     translation: String,
@@ -112,26 +114,27 @@ fn lines(unit: &UnitInfo<'_>) -> Vec<Line> {
         .enumerate()
         .map(|(n, step)| {
             let fused = unit.fused && n == last_of_body;
-            let line = body_line(unit, offset, step, fused);
+            let line = body_line(unit, (n, offset), step, fused);
             offset += usize::from(step.insn.len);
             line
         })
         .collect();
     if let Some(insn) = &plan.last {
         let (tag, rule, text) = tail(unit, plan.tail);
-        lines.push(Line { tag, rule, translation: text, ..line(unit, offset, insn.len) });
+        lines.push(Line { tag, rule, translation: text, ..line(unit, plan.body.len(), offset, insn.len) });
     }
     lines
 }
 
-/// The guest's side of the instruction of `len` bytes at `offset` in the unit.
-fn line(unit: &UnitInfo<'_>, offset: usize, len: u8) -> Line {
+/// The guest's side of the instruction with this number, of `len` bytes at `offset` in the unit.
+fn line(unit: &UnitInfo<'_>, number: usize, offset: usize, len: u8) -> Line {
     let bytes = unit.code.get(offset..offset + usize::from(len)).unwrap_or_default();
     let hex: Vec<_> = bytes.iter().map(|b| format!("{b:02x}")).collect();
     Line {
         linear: unit.linear.wrapping_add(offset as u32),
         bytes: hex.join(" "),
         guest: disassemble(bytes, unit.key.code32(), unit.eip.wrapping_add(offset as u32)),
+        runs: unit.counts.as_ref().and_then(|counts| counts.get(number)).copied().unwrap_or(unit.runs),
         tag: Tag::Ident,
         rule: None,
         translation: String::new(),
@@ -141,7 +144,7 @@ fn line(unit: &UnitInfo<'_>, offset: usize, len: u8) -> Line {
 }
 
 /// An instruction that is carried over.
-fn body_line(unit: &UnitInfo<'_>, offset: usize, step: &Step, fused: bool) -> Line {
+fn body_line(unit: &UnitInfo<'_>, (number, offset): (usize, usize), step: &Step, fused: bool) -> Line {
     let mut notes = Vec::new();
     let found = verdict(&step.insn);
     let faults =
@@ -163,7 +166,7 @@ fn body_line(unit: &UnitInfo<'_>, offset: usize, step: &Step, fused: bool) -> Li
         translation: notes.join("; "),
         flags_dead: step.flags_dead,
         side_exit: step.side_exit,
-        ..line(unit, offset, step.insn.len)
+        ..line(unit, number, offset, step.insn.len)
     }
 }
 
@@ -260,9 +263,14 @@ fn unit_text(out: &mut String, unit: &Unit) {
     );
     let width = |of: fn(&Line) -> &str| unit.lines.iter().map(|l| of(l).len()).max().unwrap_or(0);
     let (bytes, guest) = (width(|l| &l.bytes), width(|l| &l.guest));
+    let runs = unit.lines.iter().map(|l| grouped(l.runs).len()).max().unwrap_or(0);
     for line in &unit.lines {
         let (Line { linear, bytes: b, guest: g, .. }, tag) = (line, tag_text(line));
-        let row = format!("  {linear:08x}  {b:bytes$}  {g:guest$}  | {tag:22}{}", line.translation);
+        let row = format!(
+            "  {linear:08x}  {b:bytes$}  {g:guest$}  {:>runs$} | {tag:22}{}",
+            grouped(line.runs),
+            line.translation
+        );
         let _ = writeln!(out, "{}", row.trim_end());
     }
     let ways: Vec<_> = unit.ways_out.iter().map(way_text).collect();

@@ -12,6 +12,7 @@
 //! | `backend` | from a plan to what runs: the seam, and `portable` |
 //! | `unit` | a unit, its ways out, and the store of all units |
 //! | `past` | units that are no longer there, for observers |
+//! | `tally` | how often each instruction of a unit ran, for observers |
 //! | `run` | running chained units |
 //! | `bug` | bugs to order, for tests |
 //!
@@ -24,6 +25,7 @@ mod flags;
 mod past;
 pub mod plan;
 mod run;
+mod tally;
 mod unit;
 
 use crate::interp::{CodeEnv, Interp, Stop};

@@ -2,6 +2,7 @@
 //! translations were dropped meanwhile. Nothing is kept unless somebody asks; used by the store of units.
 
 use super::plan::SIDE_EXITS;
+use super::tally::Tally;
 use super::unit::{Record, UnitInfo};
 use std::collections::VecDeque;
 
@@ -12,11 +13,12 @@ pub(super) struct Gone {
     /// The numbers of the units that its ways out were chained to.
     pub(super) links: [Option<u32>; 2 + SIDE_EXITS],
     pub(super) fused: bool,
+    pub(super) tally: Option<Box<Tally>>,
 }
 
 impl Gone {
     fn info(&self, number: u32) -> UnitInfo<'_> {
-        self.record.info(number, self.runs, self.links, self.fused)
+        self.record.info(number, self.runs, self.links, self.fused, self.tally.as_deref())
     }
 }
 

@@ -4,6 +4,7 @@
 use super::backend::{Backend, Broken, Chained, Ended as Ran, Whole};
 use super::bug::{self, Bug};
 use super::plan::{Flow, Plan, Policy, Tail, Treatment};
+use super::tally::Tally;
 use super::unit::{CODE32, Key, Link, Record, Runs, USER, Unit, UnitInfo, Why as Dropped};
 use super::{Left, Translator};
 use crate::addr::Linear;
@@ -89,9 +90,10 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
             let place =
                 Place { base: cpu.seg(SegReg::Cs).base, limit: cpu.seg(SegReg::Cs).limit, mode, stamp };
             let ended;
-            (at, ended) = match watched {
-                false => self.spin::<false>(cpu, env, at, place),
-                true => self.spin::<true>(cpu, env, at, place),
+            (at, ended) = match (watched, self.store.tallies) {
+                (false, false) => self.spin::<false, false>(cpu, env, at, place),
+                (false, true) => self.spin::<false, true>(cpu, env, at, place),
+                (true, _) => self.spin::<true, true>(cpu, env, at, place),
             };
             let way = match ended {
                 Ended::Way(way) => way,
@@ -117,9 +119,10 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
     }
 
     /// Runs units from `n` on as long as they are chained, or can be found by their linear addresses, and end in near
-    /// branches; returns the last one, too. `WATCHED`: somebody looks at memory accesses.
+    /// branches; returns the last one, too. `WATCHED`: somebody looks at memory accesses, `TALLIED`: and
+    /// wants to know where runs break off.
     #[inline(never)]
-    fn spin<const WATCHED: bool>(
+    fn spin<const WATCHED: bool, const TALLIED: bool>(
         &mut self,
         cpu: &mut Cpu,
         env: &mut E,
@@ -152,8 +155,14 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
             let precise = unit.precise || WATCHED;
             let way = match self.backend.run(&unit.fragment, done, cpu, env, precise) {
                 Ran::Way(way) => way,
-                ran => return (n, stopped(ran, cpu, unit.bytes)),
+                ran => {
+                    unit.note_end(ran);
+                    return (n, stopped(ran, cpu, unit.bytes));
+                }
             };
+            if TALLIED && let Some(tally) = &mut unit.tally {
+                tally.left_through(way);
+            }
             if precise && env.wants_attention(cpu) {
                 return (n, Ended::LookUp);
             }
@@ -190,6 +199,7 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
         let result = match unit.tail {
             // The last instruction is not of the unit.
             Tail::Callout(_) if cpu.now >= cpu.deadline && !bug::on(Bug::LateCallout) => {
+                self.store.units[at as usize].break_off_last();
                 return Some(Next::On);
             }
             Tail::Callout(rule) => return Some(Next::Leave(Left::Callout(rule))),
@@ -208,6 +218,7 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
             Ok(flow) => flow,
             Err(fault) => {
                 restore_eip(cpu, insn);
+                self.store.units[at as usize].break_off_last();
                 return Some(fault.into());
             }
         };
@@ -343,6 +354,7 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
             count: plan.count(),
             needs: plan.count().max(1),
             fused: self.backend.is_fused(&fragment),
+            tally: self.store.tallies.then(|| Box::new(Tally::new(&plan))),
             precise: plan.precise,
             tail: plan.tail,
             last: plan.last.map(|insn| (ops::bind(&insn), insn)),
@@ -428,6 +440,11 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
     /// From now on, the last `most` units that are dropped together are kept for [`Self::all_units`].
     pub fn keep_dropped(&mut self, most: usize) {
         self.store.past.keep(most);
+    }
+
+    /// From now on, how often each instruction of a unit runs is counted for those that are translated.
+    pub fn count_instructions(&mut self) {
+        self.store.tallies = true;
     }
 
     /// Units that were dropped and are not kept.

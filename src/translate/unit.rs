@@ -1,8 +1,10 @@
 //! A unit, its ways out, and the store of all units.
 
+use super::backend::Ended;
 use super::bug::{self, Bug};
 use super::past::{Gone, Past};
 use super::plan::{Plan, SIDE_EXITS, Tail};
+use super::tally::Tally;
 use crate::addr::{GuestPhys, Linear};
 use crate::decode::Insn;
 use crate::decode::cache::Crossing;
@@ -125,9 +127,36 @@ pub(super) struct Unit<F, E> {
     pub(super) last: Option<(Handler<E>, Insn)>,
     /// A comparison and the Jcc at the end are one operation.
     pub(super) fused: bool,
+    /// Runs that broke off, if they are counted.
+    pub(super) tally: Option<Box<Tally>>,
 }
 
 impl<F, E> Unit<F, E> {
+    /// A run did not end through a way out.
+    #[inline(always)]
+    pub(super) fn note_end(&mut self, ran: Ended) {
+        match ran {
+            Ended::Broken(broken) => self.broke_off(usize::from(broken.count)),
+            // The branch at its end is its last instruction.
+            Ended::Fault(_) => self.break_off_last(),
+            Ended::Way(_) | Ended::Tail | Ended::Left => {}
+        }
+    }
+
+    /// A run ended without the instruction of the tail.
+    pub(super) fn break_off_last(&mut self) {
+        if let Some(tally) = &mut self.tally {
+            tally.broke_off_last();
+        }
+    }
+
+    #[cold]
+    fn broke_off(&mut self, after: usize) {
+        if let Some(tally) = &mut self.tally {
+            tally.broke_off(after);
+        }
+    }
+
     /// The numbers of the units that its ways out are chained to; `first` is the number of the first unit in the store.
     fn numbers(&self, first: u32) -> [Option<u32>; 2 + SIDE_EXITS] {
         self.links.map(|l| (l.stamp != 0).then_some(first + l.unit))
@@ -157,6 +186,7 @@ impl Record {
         runs: u64,
         links: [Option<u32>; 2 + SIDE_EXITS],
         fused: bool,
+        tally: Option<&Tally>,
     ) -> UnitInfo<'_> {
         UnitInfo {
             number,
@@ -168,6 +198,7 @@ impl Record {
             code: &self.code,
             links,
             fused,
+            counts: tally.map(|tally| tally.counts(runs, &self.plan)),
             gone: self.gone,
         }
     }
@@ -194,6 +225,8 @@ pub struct UnitInfo<'a> {
     pub links: [Option<u32>; 2 + SIDE_EXITS],
     /// The body's last instruction, a comparison, and the Jcc after it are one operation.
     pub fused: bool,
+    /// How often each instruction ran to its end, if that is counted. One that the monitor runs counts when it is called.
+    pub counts: Option<Vec<u64>>,
     /// Why it is no longer found, if it is not.
     pub gone: Option<Why>,
 }
@@ -212,6 +245,8 @@ pub(super) struct Store<F, E> {
     pub(super) units: Vec<Unit<F, E>>,
     /// By the same numbers.
     pub(super) records: Vec<Record>,
+    /// Whether runs that break off are counted.
+    pub(super) tallies: bool,
     /// Units that were here before these.
     pub(super) past: Past,
     index: HashMap<Key, u32>,
@@ -233,7 +268,14 @@ impl Jumps {
 impl<F, E> Default for Store<F, E> {
     fn default() -> Self {
         let jumps = Jumps(vec![Jump::default(); JUMPS].into());
-        Self { units: Vec::new(), records: Vec::new(), past: Past::default(), index: HashMap::new(), jumps }
+        Self {
+            units: Vec::new(),
+            records: Vec::new(),
+            tallies: false,
+            past: Past::default(),
+            index: HashMap::new(),
+            jumps,
+        }
     }
 }
 
@@ -306,7 +348,7 @@ impl<F, E> Store<F, E> {
             for (unit, mut record) in units.into_iter().zip(self.records.drain(..)) {
                 record.gone.get_or_insert(why);
                 let links = unit.numbers(first);
-                self.past.push(Gone { record, runs: unit.runs, links, fused: unit.fused });
+                self.past.push(Gone { record, runs: unit.runs, links, fused: unit.fused, tally: unit.tally });
             }
         } else {
             self.past.skip(self.units.len());
@@ -321,6 +363,6 @@ impl<F, E> Store<F, E> {
     pub(super) fn info(&self, n: u32) -> UnitInfo<'_> {
         let (unit, record) = (&self.units[n as usize], &self.records[n as usize]);
         let first = self.past.dropped;
-        record.info(first + n, unit.runs, unit.numbers(first), unit.fused)
+        record.info(first + n, unit.runs, unit.numbers(first), unit.fused, unit.tally.as_deref())
     }
 }
