@@ -49,10 +49,16 @@ fn writes_all(i: &Insn) -> bool {
     matches!(i.op, Add | Or | And | Sub | Xor | Cmp | Test | Neg)
 }
 
+fn is_shift_by_immediate(i: &Insn) -> bool {
+    matches!(i.op, Op::Shl | Op::Shr | Op::Sar) && i.src == Place::Imm
+}
+
 /// Whether nothing sees the flags that the first of `insns` leaves; the rest follow it in its unit.
 pub(super) fn are_dead(insns: &[Insn]) -> bool {
     let Some((first, rest)) = insns.split_first() else { return false };
-    if !is_pure(first) || !(writes_all(first) || matches!(first.op, Op::Inc | Op::Dec)) {
+    // What it may leave alone is written again, too.
+    let quiet = writes_all(first) || matches!(first.op, Op::Inc | Op::Dec) || is_shift_by_immediate(first);
+    if !is_pure(first) || !quiet {
         return false;
     }
     for i in rest {
