@@ -53,6 +53,12 @@ pub fn compare(
             continue;
         }
         let other = if ended.is_some() { a.run_to(limit) } else { a.run_until(now, u64::MAX) };
+        // A repeated comparison that faulted for the monitor's reasons has given its flags back, where the bare machine stands
+        // between two of its iterations (`Cpu::string_flags`). Once it has gone on they are the same again.
+        let within = a.machine.cpu.mid_string && !b.machine.cpu.mid_string;
+        if ended.is_none() && other.is_none() && within && retired < limit {
+            continue;
+        }
         boundaries += 1;
         let same = ended == other && since.are_same(&mut a.machine, &mut b.machine);
         if !same {
