@@ -121,20 +121,27 @@ fn a_run_without_a_rule_goes_wrong_as_compare_says() {
     assert_eq!((run(&[]), run(&["--without-rule", "PUSHF"])), (Some(0), Some(1)));
 }
 
+/// The rows of `bt` for a guest that runs beyond truncated segments, each the same as bare without an exit for that.
+fn beyond_truncation(name: &str, code: &str) -> Vec<Value> {
+    let scratch = Scratch::new(name);
+    let file = scratch.file("wrap.bin", &bytes(code));
+    let compared = object(&["compare", &file, "--mem", "4M", "--strategy", "bt", "--json"]);
+    let rows = compared["rows"].as_array().expect("rows")[1..].to_vec();
+    assert_eq!(rows.len(), 2);
+    for row in &rows {
+        assert_eq!((&row["outcome"], &row["exits"]["truncated"]), (&"same".into(), &0.into()), "{row}");
+    }
+    rows
+}
+
 /// A kernel at the end of a segment whose base makes it wrap, as GNU Mach is before it has page tables: its code is beyond where
 /// the monitor truncates segments, and in no way near the monitor.
 #[test]
 fn code_beyond_a_truncated_segment_is_translated() {
-    let scratch = Scratch::new("wrap");
     // lgdt [gdtr]; jmp 8:wrapped-0x40000000; wrapped: mov ecx,20000; again: dec ecx; jnz again;
     // mov eax,[cs:value-0x40000000]; sub eax,42; out 0xf4,al +gdt, its code segment with base 0x40000000; value: 42
     let wrapped = "0f011523001000ea0e0010c00800b9204e00004975fd2ea1480010c083e82ae6f4ebfe170030001000909090909090900000000000000000ffff0000009bcf40ffff00000093cf002a000000";
-    let file = scratch.file("wrap.bin", &bytes(wrapped));
-    let compared = object(&["compare", &file, "--mem", "4M", "--strategy", "bt", "--json"]);
-    let rows = &compared["rows"].as_array().expect("rows")[1..];
-    assert_eq!(rows.len(), 2);
-    for row in rows {
-        assert_eq!((&row["outcome"], &row["exits"]["truncated"]), (&"same".into(), &0.into()), "{row}");
+    for row in beyond_truncation("wrap", wrapped) {
         assert!(row["translated"].as_u64() > Some(40_000), "{row}");
         assert_eq!(row["translation"]["callouts"]["CODE-READ"], 1, "{row}");
     }
@@ -143,16 +150,10 @@ fn code_beyond_a_truncated_segment_is_translated() {
 /// IRET there, again and again: CS is as wide afterwards as it was, and the monitor is not asked.
 #[test]
 fn a_return_beyond_a_truncated_segment_is_inline() {
-    let scratch = Scratch::new("wrapped-return");
     // lgdt [gdtr]; jmp 8:wrapped-0x40000000; wrapped: mov ecx,20000; again: push dword 2; push byte 8;
     // push dword next-0x40000000; iret; next: dec ecx; jnz again; mov al,0; out 0xf4,al +gdt, its code segment with base 0x40000000
     let wrapped = "0f011527001000ea0e0010c00800b9204e000068020000006a0868200010c0cf4975f0b000e6f417002d0010000000000000000000ffff0000009bcf40ffff00000093cf00";
-    let file = scratch.file("wrap.bin", &bytes(wrapped));
-    let compared = object(&["compare", &file, "--mem", "4M", "--strategy", "bt", "--json"]);
-    let rows = &compared["rows"].as_array().expect("rows")[1..];
-    assert_eq!(rows.len(), 2);
-    for row in rows {
-        assert_eq!((&row["outcome"], &row["exits"]["truncated"]), (&"same".into(), &0.into()), "{row}");
+    for row in beyond_truncation("wrapped-return", wrapped) {
         assert_eq!(row["translation"]["inlined"]["IRET"], 20_000, "{row}");
         assert_eq!(row["translation"]["callouts"]["IRET"], Value::Null, "{row}");
     }

@@ -151,36 +151,55 @@ fn call<E>(cpu: &mut Cpu, env: &mut E, op: &Operation<E>, rest: &[Operation<E>])
     Ok(())
 }
 
-/// A Jcc in a body, with what goes before it.
-struct Side<E>(PhantomData<E>);
+/// A Jcc with what goes before it: at the unit's `END`, or in its body.
+struct Conditional<E, const END: bool>(PhantomData<E>);
 
-impl<E: Env> ConditionBinder for Side<E> {
+impl<E: Env, const END: bool> ConditionBinder for Conditional<E, END> {
     type Bound = Run<E>;
     fn bind<S: Semantics, const C: usize>() -> Run<E> {
-        side::<E, S, C>
+        conditional::<E, S, END, C>
     }
 }
 
-fn side<E: Env, S: Semantics, const C: usize>(
+fn conditional<E: Env, S: Semantics, const END: bool, const C: usize>(
     cpu: &mut Cpu,
     env: &mut E,
     op: &Operation<E>,
     rest: &[Operation<E>],
 ) -> Ran {
     match S::run(cpu, &mut Quick(env), &op.insn) {
-        Ok(()) if cpu.lazy.holds(Cond::ALL[C]) => exit(cpu, op),
-        Ok(()) => next(cpu, env, rest),
-        Err(_) => slow_side(cpu, env, op, rest),
+        Ok(()) => decide::<E, END>(cpu, env, op, rest, cpu.lazy.holds(Cond::ALL[C])),
+        Err(_) => slow_conditional::<E, END>(cpu, env, op, rest),
     }
 }
 
 #[cold]
 #[inline(never)]
-fn slow_side<E>(cpu: &mut Cpu, env: &mut E, op: &Operation<E>, rest: &[Operation<E>]) -> Ran {
+fn slow_conditional<E, const END: bool>(
+    cpu: &mut Cpu,
+    env: &mut E,
+    op: &Operation<E>,
+    rest: &[Operation<E>],
+) -> Ran {
     match call(cpu, env, op, rest) {
-        Ok(()) if cpu.lazy.holds(op.cond) => exit(cpu, op),
-        Ok(()) => next(cpu, env, rest),
+        Ok(()) => decide::<E, END>(cpu, env, op, rest, cpu.lazy.holds(op.cond)),
         Err(ran) => ran,
+    }
+}
+
+/// On behind a Jcc.
+#[inline(always)]
+fn decide<E, const END: bool>(
+    cpu: &mut Cpu,
+    env: &mut E,
+    op: &Operation<E>,
+    rest: &[Operation<E>],
+    taken: bool,
+) -> Ran {
+    match (END, taken) {
+        (true, _) => go(cpu, op, taken),
+        (false, true) => exit(cpu, op),
+        (false, false) => next(cpu, env, rest),
     }
 }
 
@@ -190,37 +209,6 @@ fn exit<E>(cpu: &mut Cpu, op: &Operation<E>) -> Ran {
     let Kind::SideExit(number) = op.kind else { unreachable!("no other operation has a side exit") };
     complete(cpu, op);
     jump(cpu, op, 2 + u32::from(number))
-}
-
-/// A Jcc at the end, with what goes before it.
-struct AtEnd<E>(PhantomData<E>);
-
-impl<E: Env> ConditionBinder for AtEnd<E> {
-    type Bound = Run<E>;
-    fn bind<S: Semantics, const C: usize>() -> Run<E> {
-        conditional::<E, S, C>
-    }
-}
-
-fn conditional<E: Env, S: Semantics, const C: usize>(
-    cpu: &mut Cpu,
-    env: &mut E,
-    op: &Operation<E>,
-    rest: &[Operation<E>],
-) -> Ran {
-    match S::run(cpu, &mut Quick(env), &op.insn) {
-        Ok(()) => go(cpu, op, cpu.lazy.holds(Cond::ALL[C])),
-        Err(_) => slow_conditional(cpu, env, op, rest),
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn slow_conditional<E>(cpu: &mut Cpu, env: &mut E, op: &Operation<E>, rest: &[Operation<E>]) -> Ran {
-    match call(cpu, env, op, rest) {
-        Ok(()) => go(cpu, op, cpu.lazy.holds(op.cond)),
-        Err(ran) => ran,
-    }
 }
 
 /// On behind the Jcc at the end.
@@ -347,8 +335,8 @@ impl<E: Env> Operation<E> {
     fn jcc((bytes, count): (u16, u8), compare: Option<(Insn, Run<E>)>, jcc: &Insn, kind: Kind) -> Self {
         let (insn, run) = match compare {
             Some(both) => both,
-            None if kind == Kind::End => (*jcc, by_cond!(jcc, alone, AtEnd<E>)()),
-            None => (*jcc, by_cond!(jcc, alone, Side<E>)()),
+            None if kind == Kind::End => (*jcc, by_cond!(jcc, alone, Conditional<E, true>)()),
+            None => (*jcc, by_cond!(jcc, alone, Conditional<E, false>)()),
         };
         let (own, own_bytes) = if compare.is_some() { (2, insn.len + jcc.len) } else { (1, jcc.len) };
         Self {
@@ -416,7 +404,7 @@ struct Emitter<E> {
 impl<E: Env> Emitter<E> {
     fn body(&mut self, step: &Step) {
         match step.side_exit {
-            Some(n) => self.jcc::<Side<E>>(&step.insn, Kind::SideExit(n)),
+            Some(n) => self.jcc::<Conditional<E, false>>(&step.insn, Kind::SideExit(n)),
             None => self.operations.push(Operation::plain(self.before, step.insn, step.flags_dead)),
         }
         self.before = (self.before.0 + u16::from(step.insn.len), self.before.1 + 1);
@@ -439,7 +427,7 @@ impl<E: Env> Emitter<E> {
 
     fn end(&mut self, plan: &Plan) {
         match (plan.tail, &plan.last) {
-            (Tail::Conditional, Some(jcc)) => self.jcc::<AtEnd<E>>(jcc, Kind::End),
+            (Tail::Conditional, Some(jcc)) => self.jcc::<Conditional<E, true>>(jcc, Kind::End),
             (Tail::Direct | Tail::Indirect, Some(insn)) => {
                 let run = ops::branch::bind_closely::<Near<E>>(insn).unwrap_or(branch::<E>);
                 self.operations.push(Operation::end(self.before, *insn, run, 1));
