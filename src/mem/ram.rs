@@ -1,4 +1,4 @@
-//! RAM as one mapping (a memfd where the host has them), and which of its bytes hold decoded code.
+//! RAM as one mapping, and which of its bytes hold decoded code.
 //!
 //! The decode cache marks the 64-byte chunks that it decoded from. A write that meets a marked chunk moves the
 //! page's *generation* on and clears its marks: every cached trace of that page is then stale, since it names the
@@ -282,8 +282,9 @@ fn chunks(at: MachineAddr, len: u32) -> u64 {
     (u64::MAX >> (63 - last)) & (u64::MAX << first)
 }
 
-/// Maps `size` zeroed bytes: a memfd where the host has one, so that the same frames can be mapped twice.
-#[cfg(target_os = "linux")]
+/// Maps `size` zeroed bytes of a memfd, so that the same frames can be mapped twice. There a page that was never written costs
+/// the host a frame when it is read.
+#[cfg(feature = "native-spike")]
 fn map(size: usize) -> Result<(MmapMut, std::fs::File)> {
     let host = |source| Error::Host { action: "allocate guest memory", source };
     let fd = rustix::fs::memfd_create("subring-ram", rustix::fs::MemfdFlags::CLOEXEC)
@@ -296,7 +297,8 @@ fn map(size: usize) -> Result<(MmapMut, std::fs::File)> {
     Ok((bytes, file))
 }
 
-#[cfg(not(target_os = "linux"))]
+/// Maps `size` zeroed bytes, which cost the host nothing before they are written.
+#[cfg(not(feature = "native-spike"))]
 fn map(size: usize) -> Result<(MmapMut, ())> {
     let bytes =
         MmapMut::map_anon(size).map_err(|source| Error::Host { action: "allocate guest memory", source })?;
