@@ -339,6 +339,13 @@ impl Cpu {
         self.special = special;
     }
 
+    /// Whether there is something to look at after each iteration of a repeated string instruction: anything in
+    /// [`Cpu::special`] but RF, which lasts for all of them.
+    #[inline(always)]
+    pub fn steps_iterations(&self) -> bool {
+        !(self.special - Special::RESUME).is_empty()
+    }
+
     /// Whether unaligned data accesses raise #AC now (SDM vol. 3, 6.15, interrupt 17).
     pub fn checks_alignment(&self) -> bool {
         self.user && self.cr0.contains(Cr0::AM) && self.system_flags.contains(Eflags::AC)

@@ -28,6 +28,11 @@ impl Numeric {
         self.ferr = asserted;
     }
 
+    /// FERR#.
+    pub fn ferr(&self) -> bool {
+        self.ferr
+    }
+
     /// IGNNE#: the processor may ignore the error.
     pub fn ignne(&self) -> bool {
         self.ignne

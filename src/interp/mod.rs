@@ -62,11 +62,19 @@ pub struct Interp<E> {
     map_epoch: u32,
     /// What the environment was last told about looking at each data access.
     careful: bool,
+    /// Whether the instruction that faulted last had begun with RF set.
+    resumed: bool,
 }
 
 impl<E> Default for Interp<E> {
     fn default() -> Self {
-        Self { cache: Cache::default(), pages: Default::default(), map_epoch: 0, careful: false }
+        Self {
+            cache: Cache::default(),
+            pages: Default::default(),
+            map_epoch: 0,
+            careful: false,
+            resumed: false,
+        }
     }
 }
 
@@ -87,9 +95,21 @@ impl<E: CodeEnv> Interp<E> {
         self.careful
     }
 
+    /// Whether the instruction that faulted last had begun with RF set, which the fault took away: whoever lets it run again
+    /// as if nothing had been gives RF back.
+    pub(crate) fn resumed(&self) -> bool {
+        self.resumed
+    }
+
+    /// It runs: no fault so far.
+    pub(crate) fn begin(&mut self) {
+        self.resumed = false;
+    }
+
     /// Runs until `limit`, a fault, or a reason to look up.
     pub fn run(&mut self, cpu: &mut Cpu, env: &mut E, limit: Ticks) -> Stop {
         cpu.deadline = limit;
+        self.begin();
         loop {
             if let Some(stop) = self.boundary(cpu, env) {
                 return stop;

@@ -37,6 +37,7 @@ impl<E: CodeEnv> Interp<E> {
             cpu.debug_pending &= !DR6_BS;
             cpu.shadow = old_shadow;
             cpu.refresh();
+            self.resumed = !resume.is_empty();
             return Err(fault);
         }
         cpu.now += 1;

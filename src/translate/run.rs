@@ -32,6 +32,7 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
     /// Runs until `limit`, a fault, or a reason to come back.
     pub fn run(&mut self, cpu: &mut Cpu, env: &mut E, policy: &mut impl Policy<E>, limit: Ticks) -> Left {
         cpu.deadline = limit;
+        self.steps.begin();
         self.counts.entries += 1;
         loop {
             self.restamp(env);
@@ -418,6 +419,11 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
             self.counts.dropped[Dropped::Adapted as usize] += 1;
         }
         self.new_stamp();
+    }
+
+    /// See [`Interp::resumed`].
+    pub(crate) fn resumed(&self) -> bool {
+        self.steps.resumed()
     }
 
     /// How often units ran so far.

@@ -17,15 +17,15 @@ use crate::addr::Linear;
 use crate::bus::Ticks;
 use crate::cpu::control::{DR6_BS, DR6_BT, Dr7, Watch};
 use crate::cpu::fault::pf;
-use crate::cpu::{Cpu, Eflags, Fault, Vector};
-use crate::decode::{Rep, SegReg};
+use crate::cpu::{Cpu, Cr0, Eflags, Fault, Vector};
+use crate::decode::SegReg;
 use crate::interp::{self, CodeEnv, Interp, Stop};
 use crate::machine::{Monitor, World};
 use crate::mmu::paging::Access;
 use std::collections::BTreeMap;
 
 /// How it comes back at a boundary.
-const BOUNDARY: Stop = Stop::Exit(interp::Exit::Boundary);
+pub(super) const BOUNDARY: Stop = Stop::Exit(interp::Exit::Boundary);
 
 /// What was counted of how instructions ran.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,11 +66,14 @@ pub struct Trap {
     emulator: Interp<World>,
     map_epoch: Option<u32>,
     /// Comes back at each exit, and at the end of each unit of translated code.
-    by_boundary: bool,
+    pub(super) by_boundary: bool,
     /// RF as the real processor left it at its last fault.
     resume_left: bool,
     /// The instruction that was emulated last wrote to a traced frame, which has not been looked at yet.
     wrote: bool,
+    /// EIP of a repeated string instruction whose emulation the deadline cut short. It goes on where it stopped, and is no new exit:
+    /// what cuts a run must not show.
+    cut_short: Option<u32>,
 }
 
 impl Trap {
@@ -92,6 +95,7 @@ impl Trap {
             by_boundary: false,
             resume_left: false,
             wrote: false,
+            cut_short: None,
         }
     }
 
@@ -191,7 +195,7 @@ impl Trap {
     /// Runs the guest on the real processor until something stops it. `None`: it can go on.
     fn run_direct(&mut self, guest: &mut Cpu, world: &mut World, until: Ticks) -> Option<Stop> {
         self.drop_stale(world);
-        let entry = Entry::of(guest);
+        let start = guest.now;
         let sealed = seal::take(&world.map.ram, &self.mmu.shadow.target, &self.descriptors);
         let before = self.audit_before(world);
         world.enter_machine();
@@ -201,28 +205,26 @@ impl Trap {
         self.audit_after(world, before.as_ref());
         self.v.decompose(&self.real, &self.descriptors, guest);
         self.counts.entries += 1;
-        self.counts.direct += guest.now - entry.start;
-        self.stopped(guest, world, stop, &entry)
+        self.counts.direct += guest.now - start;
+        self.stopped(guest, world, stop, (start, self.direct.resumed()))
     }
 
-    /// The real processor stopped, and its state is the guest's again. `None`: the guest can go on.
+    /// The real processor stopped, and its state is the guest's again: since `start`, with the instruction that faulted having
+    /// begun with RF or not. `None`: the guest can go on.
     pub(super) fn stopped(
         &mut self,
         guest: &mut Cpu,
         world: &mut World,
         stop: Stop,
-        entry: &Entry,
+        (start, resumed): (Ticks, bool),
     ) -> Option<Stop> {
         match stop {
             Stop::Budget => Some(Stop::Budget),
             Stop::Exit(_) => None,
             // Before anything is done about the fault, which comes again: resolving it may set accessed bits, which on the bare
             // machine nobody sees before the instruction has run. A debug trap is of the instruction that ran, and does not come again.
-            Stop::Fault(fault)
-                if self.by_boundary && guest.now > entry.start && !is_debug_trap(guest, fault) =>
-            {
-                // RF lasts for all of a REP instruction.
-                if entry.resume && guest.eip == entry.eip && self.repeats(guest, world) {
+            Stop::Fault(fault) if self.by_boundary && guest.now > start && !is_debug_trap(guest, fault) => {
+                if resumed {
                     set_resume(guest, true);
                 }
                 Some(BOUNDARY)
@@ -231,7 +233,7 @@ impl Trap {
                 // A hidden fault must leave RF to the instruction, whose code breakpoints are still to be ignored. A fault of
                 // the guest's own leaves it as the processor does.
                 let left = guest.system_flags.contains(Eflags::RF);
-                if entry.resume && guest.eip == entry.eip {
+                if resumed {
                     set_resume(guest, true);
                 }
                 self.resume_left = left;
@@ -248,7 +250,8 @@ impl Trap {
         const EMULATED: [Vector; 6] =
             [Vector::Gp, Vector::Np, Vector::Ss, Vector::Ts, Vector::Ud, Vector::Mf];
         if EMULATED.iter().any(|v| fault.is(*v)) {
-            let cause = self.cause(guest, world);
+            // An x87 exception is the guest's own, also where it comes to it by way of the board.
+            let cause = if fault.is(Vector::Mf) { Cause::Reflected } else { self.cause(guest, world) };
             return self.emulate(guest, world, cause);
         }
         self.count(world, Cause::Reflected, place(guest));
@@ -264,11 +267,6 @@ impl Trap {
     /// What the instruction that faulted is about.
     fn cause(&mut self, guest: &Cpu, world: &mut World) -> Cause {
         self.emulator.peek(guest, world).map_or(Cause::Truncated, |insn| Cause::of(&insn))
-    }
-
-    /// Whether the guest is at an instruction that repeats.
-    fn repeats(&mut self, guest: &Cpu, world: &mut World) -> bool {
-        self.emulator.peek(guest, world).is_ok_and(|insn| insn.rep != Rep::Once)
     }
 
     fn page_fault(&mut self, guest: &mut Cpu, world: &mut World, at: Linear, fault: Fault) -> Option<Stop> {
@@ -322,15 +320,18 @@ impl Trap {
     /// One instruction on the virtual processor: how many ticks it took, and its fault if it raised one.
     fn step(&mut self, guest: &mut Cpu, world: &mut World) -> (Ticks, Option<Stop>) {
         let start = guest.now;
+        let free = !guest.steps_iterations();
         // It sees the guest's tables as they are: fresher than it must, and so no staler than the shadow.
         world.tlb.flush(true);
         self.note_origin(guest, world, false);
         let result = self.emulator.step(guest, world);
         self.wrote = world.map.traces.is_hit();
+        let cut = free && guest.mid_string && !guest.leave.get() && guest.now >= guest.deadline;
+        self.cut_short = cut.then_some(guest.eip);
         (guest.now - start, result.err().map(Stop::Fault))
     }
 
-    /// Runs the instruction at CS:EIP on the virtual processor because translated code says so.
+    /// Runs the instruction at CS:EIP on the virtual processor because translated code says so, or because that began already.
     pub(super) fn call_out(&mut self, guest: &mut Cpu, world: &mut World) -> Option<Stop> {
         let (retired, stop) = self.step(guest, world);
         self.counts.emulated += retired;
@@ -341,6 +342,8 @@ impl Trap {
     fn interpret(&mut self, guest: &mut Cpu, world: &mut World, why: Obstacle) -> Option<Stop> {
         let (retired, stop) = self.step(guest, world);
         *self.counts.interpreted.entry(why).or_default() += retired;
+        // There is a reason again.
+        self.cut_short = None;
         stop
     }
 
@@ -349,7 +352,10 @@ impl Trap {
         world.interrupt_requested() && guest.system_flags.contains(Eflags::IF)
     }
 
-    fn compose(&mut self, guest: &Cpu) -> Result<(), Obstacle> {
+    fn compose(&mut self, guest: &Cpu, world: &World) -> Result<(), Obstacle> {
+        if world.board.numeric_error_waits() && guest.fpu.pending() && !guest.cr0.contains(Cr0::NE) {
+            return Err(Obstacle::X87Error);
+        }
         let Some(root) = self.mmu.shadow.target.directory() else { return Err(Obstacle::NoShadow) };
         self.v.compose(guest, &self.descriptors, root, &mut self.real)?;
         if self.translation.is_some() && self.v.mode().is_users() {
@@ -378,19 +384,6 @@ fn is_debug_trap(guest: &Cpu, fault: Fault) -> bool {
     let (dr6, dr7) = (fault.dr6(), Dr7(guest.dr[7]));
     let data = |n: usize| dr6 & (1 << n) != 0 && dr7.watch(n) != Watch::Code;
     dr6 & (DR6_BS | DR6_BT) != 0 || (0..4).any(data)
-}
-
-/// The guest as it was when the real processor began to run it.
-pub(super) struct Entry {
-    pub(super) start: Ticks,
-    eip: u32,
-    resume: bool,
-}
-
-impl Entry {
-    pub(super) fn of(guest: &Cpu) -> Self {
-        Self { start: guest.now, eip: guest.eip, resume: guest.system_flags.contains(Eflags::RF) }
-    }
 }
 
 /// Where the guest is.
@@ -424,10 +417,13 @@ impl Monitor for Trap {
                 return stop;
             }
             self.sync(guest, world);
-            let stop = if Self::window_opens(guest, world) {
+            let cut_short = self.cut_short.take();
+            let stop = if guest.mid_string && cut_short == Some(guest.eip) {
+                self.call_out(guest, world)
+            } else if Self::window_opens(guest, world) {
                 self.emulate(guest, world, Cause::InterruptWindow)
             } else {
-                match self.compose(guest) {
+                match self.compose(guest, world) {
                     Ok(()) => self.run_image(guest, world, until),
                     Err(why) => self.interpret(guest, world, why),
                 }

@@ -86,7 +86,8 @@ pub enum Obstacle {
     MonitorsRegion,
     /// Guest ring 1 or 2.
     MiddleRing,
-    /// An x87 exception waits while CR0.NE is clear: FERR# is a matter of the board.
+    /// The x87 drives FERR#, which what takes the exception back has to release: a matter of the board. (Before that an exception that
+    /// waits is the processor's own affair.)
     X87Error,
     /// There is no shadow page table to run on.
     NoShadow,
@@ -280,9 +281,6 @@ impl V {
     /// Finds the image of each segment register. What was found holds until a segment register or a table changes.
     fn check(&mut self, guest: &Cpu, tables: &Descriptors) -> Result<Mode, Obstacle> {
         let mode = Mode::of(guest).ok_or(Obstacle::MiddleRing)?;
-        if guest.fpu.pending() && !guest.cr0.contains(Cr0::NE) {
-            return Err(Obstacle::X87Error);
-        }
         let same = self.checked == Some(tables.version()) && self.mode == mode && self.guest == guest.segs;
         if same {
             return Ok(mode);

@@ -26,7 +26,7 @@ use subring::bus::phys::Target;
 use subring::classify::Class;
 use subring::classify::verdict::verdict;
 use subring::cpu::{Cpu, Eflags};
-use subring::decode::{Decoded, decode, disassemble};
+use subring::decode::{Decoded, MAX_INSN_LEN, SegReg, decode, disassemble};
 use subring::event::{Event, Sink};
 use subring::lab::state;
 use subring::machine::{Limits, Machine, Outcome, Wants, Watcher};
@@ -200,6 +200,10 @@ pub(super) struct Walk {
     grain: Grain,
     coherent: Coherent,
     tally: Tally,
+    /// Rewritten instructions beyond those that the bare machine has come to.
+    ahead: u64,
+    /// EIP of a repeated instruction whose emulation the end of the step before cut short.
+    repeating: Option<u32>,
 }
 
 impl Walk {
@@ -220,7 +224,8 @@ impl Walk {
         }
         seal::watch(looks.control);
         let coherent = Coherent::new(cell.coherence == Coherence::Trace);
-        Self { bare, other, seen, looks, grain, coherent, tally: Tally::default() }
+        let tally = Tally::default();
+        Self { bare, other, seen, looks, grain, coherent, tally, ahead: 0, repeating: None }
     }
 
     /// Walks `ticks`, or to where the two part or end.
@@ -270,18 +275,24 @@ impl Walk {
             }
         }
         let log = self.take_log();
+        if self.bare.cpu.mid_string && !self.other.cpu.mid_string && !self.looks.control {
+            // In the midst of a repeated instruction a hidden fault gives the flags of a comparison back; the bare machine does not
+            // fault there. It is no boundary of the guest's.
+            return Ok(true);
+        }
         if self.looks.control {
             let bound = if self.grain == Grain::Tick { to } else { end };
             self.control(bound, steps).map_err(|e| format!("control: {e} ({})", self.place()))?;
             // Control is kept of whatever the guest does, that which it does on the bare machine or another thing.
             return Ok(b.is_none_or(|outcome| outcome == Outcome::Reset));
         }
-        if a != b || !alike(&self.bare.cpu, &self.other.cpu) {
-            let may = self.seen.borrow().insns.iter().any(|(_, bytes, code32)| sensitive(bytes, *code32));
-            if !self.looks.homomorphism || may && !self.looks.strict {
-                self.tally.parted += 1;
-                return Ok(false);
-            }
+        let sensitive = self.seen.borrow().insns.iter().any(|(_, bytes, code32)| sensitive(bytes, *code32));
+        let may = sensitive && !self.looks.strict;
+        let differs = a != b || !alike(&self.bare.cpu, &self.other.cpu);
+        // What went wrong may lie in memory alone, and show later.
+        if (differs && (may || !self.looks.homomorphism)) || (may && !state::same(&self.bare, &self.other)) {
+            self.tally.parted += 1;
+            return Ok(false);
         }
         let did = Counted::of(monitor(&self.other)).since(&before);
         self.look(&log, &did, self.bare.cpu.now - from)?;
@@ -333,10 +344,8 @@ impl Walk {
         let mut image = Cpu::new();
         let s = &self.bare.cpu;
         if let Err(why) = v.compose(s, &t.descriptors, root, &mut image) {
-            // An x87 error that goes by way of the board is a new state of the processor's; a segment register that the inline
-            // sequence loaded may hold what the real one cannot. All else lasts.
-            let loaded = matches!(why, Obstacle::MonitorsRegion | Obstacle::Unloadable) && did.inlined > 0;
-            if why == Obstacle::X87Error || loaded {
+            // A segment register that the inline sequence loaded may hold what the real one cannot. All else lasts.
+            if matches!(why, Obstacle::MonitorsRegion | Obstacle::Unloadable) && did.inlined > 0 {
                 return Ok(());
             }
             return Err(format!("the state after the instruction has no image: {}", why.sentence()));
@@ -379,9 +388,11 @@ impl Walk {
         }
         // Rewritten ones, each of which called out, or ran its sequence.
         let ruled = did.callouts.iter().filter(|(id, _)| **id != rules::ADAPTED && !of_innocuous(**id));
-        let rewritten = ruled.map(|(_, n)| n).sum::<u64>() + did.inlined;
+        let rewritten = ruled.map(|(_, n)| n).sum::<u64>() + did.inlined + self.ahead;
         let others = seen.insns.iter().filter(|(_, bytes, code32)| !innocuous(bytes, *code32)).count() as u64;
-        if rewritten > others {
+        // The last one may have found a fault, which comes with the next step.
+        self.ahead = rewritten.saturating_sub(others);
+        if self.ahead > 1 {
             return Err(format!("{rewritten} instructions were rewritten, and {others} are not innocuous"));
         }
         let Some((eip, bytes, code32)) = seen.insns.last() else { return Ok(()) };
@@ -399,7 +410,10 @@ impl Walk {
             self.tally.adapted += adapted;
         }
         let called = did.callouts.keys().any(|id| *id == rules::ADAPTED || of_innocuous(*id));
-        if did.emulated != 0 && innocuous(bytes, *code32) && !log.iter().any(emulates) && !called {
+        let asked_for = log.iter().any(emulates) || called || self.repeating == Some(*eip);
+        let cut_short = did.emulated != 0 && self.other.cpu.mid_string && self.other.cpu.eip == *eip;
+        self.repeating = cut_short.then_some(*eip);
+        if did.emulated != 0 && innocuous(bytes, *code32) && !asked_for {
             return Err("an innocuous instruction was emulated for no reason".into());
         }
         let all = did.direct + did.emulated + did.interpreted;
@@ -508,14 +522,28 @@ fn reason(exit: &Exit, seen: &Seen, m: &Machine) -> bool {
         // How often is looked at elsewhere.
         Cause::HiddenPageFault | Cause::ExternalInterrupt | Cause::InterruptWindow => true,
         Cause::TruePageFault => faulted(true),
-        Cause::Reflected => faulted(false),
+        // An x87 exception may go by way of the board.
+        Cause::Reflected => faulted(false) || m.world.board.numeric_error_waits(),
         Cause::TracePageTable | Cause::TraceDescriptors => seen.accesses.iter().any(|a| a.3),
         Cause::Mmio => {
-            let code = m.world.peek_address(&m.cpu, subring::addr::Linear(m.cpu.linear_eip()));
-            let fetched = code.is_none_or(|at| !ram(at, false));
-            fetched || seen.accesses.iter().any(|a| !ram(a.1, a.3))
+            let look_up = |at: u32| m.world.peek_address(&m.cpu, subring::addr::Linear(at));
+            let fetched = look_up(m.cpu.linear_eip()).is_none_or(|at| !ram(at, false));
+            // The last byte of an access may lie elsewhere.
+            let last = |at: u32, width: u32| look_up(at.wrapping_add(width - 1));
+            fetched
+                || seen.accesses.iter().any(|&(at, phys, width, write)| {
+                    !ram(phys, write) || last(at, width).is_some_and(|at| !ram(at, write))
+                })
         }
-        Cause::Truncated => seen.accesses.iter().any(|a| a.0.saturating_add(a.2 - 1) >= layout::BASE),
+        Cause::Truncated => {
+            // An access, or code: where its segment is truncated.
+            let end = layout::BASE.saturating_sub(m.cpu.seg(SegReg::Cs).base);
+            // ENTER probes the stack where it ends up; no access shows that.
+            let stack = m.cpu.seg(SegReg::Ss).base.wrapping_add(m.cpu.sp());
+            exit.eip.saturating_add(MAX_INSN_LEN as u32) > end
+                || stack.saturating_add(3) >= layout::BASE
+                || seen.accesses.iter().any(|a| a.0.saturating_add(a.2 - 1) >= layout::BASE)
+        }
         Cause::Privileged | Cause::PortIo | Cause::Halt | Cause::SoftwareInterrupt | Cause::SegmentReload => {
             false
         }

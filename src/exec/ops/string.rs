@@ -3,7 +3,7 @@
 //! A repeated string instruction can be interrupted between iterations: each iteration commits registers and
 //! memory, and until the count is used up EIP names the instruction itself. One call does as many iterations as
 //! there are ticks before the deadline (each is one tick), but at least one; with anything pending in
-//! [`Cpu::special`], single-stepping above all, exactly one. An iteration that asks to leave ([`Cpu::leave`]) is the
+//! [`Cpu::special`] but RF, single-stepping above all, exactly one. An iteration that asks to leave ([`Cpu::leave`]) is the
 //! last of its call too: it spoke to a chip, which may want an interrupt now, or it overwrote code, perhaps its own.
 
 use super::io::check_port;
@@ -65,7 +65,7 @@ fn repeated<E: Env, W: Word, O: Step>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> R
     if cpu.regs[ECX] & i.addr_mask == 0 {
         return Ok(());
     }
-    let one = O::PORTS || !cpu.special.is_empty();
+    let one = O::PORTS || cpu.steps_iterations();
     let budget = if one { 1 } else { cpu.deadline.saturating_sub(cpu.now).max(1) };
     let mut done = 0;
     if !cpu.mid_string {

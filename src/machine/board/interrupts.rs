@@ -36,6 +36,11 @@ impl Board {
         self.numeric.ignne()
     }
 
+    /// Whether the processor drives FERR#.
+    pub fn numeric_error_waits(&self) -> bool {
+        self.numeric.ferr()
+    }
+
     /// Whether the processor is asked to take an interrupt.
     #[inline(always)]
     pub fn interrupt_requested(&self) -> bool {

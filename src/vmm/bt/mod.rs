@@ -18,7 +18,7 @@ use super::descriptors::Descriptors;
 use super::exit::Cause;
 use super::layout;
 use super::seal;
-use super::trap::Trap;
+use super::trap::{BOUNDARY, Trap};
 use super::vcpu::{Mode, V};
 use crate::addr::Linear;
 use crate::bus::Ticks;
@@ -289,7 +289,7 @@ impl Trap {
         self.drop_stale(world);
         let before = self.audit_before(world);
         let Some(translation) = &mut self.translation else { return None };
-        let entry = super::trap::Entry::of(guest);
+        let start = guest.now;
         widen(guest, self.v.mode(), &mut self.real);
         let mut policy = Rewriting {
             mode: self.v.mode(),
@@ -309,10 +309,15 @@ impl Trap {
         narrow(self.v.image(SegReg::Cs), &mut self.real);
         self.v.decompose(&self.real, &self.descriptors, guest);
         self.counts.entries += 1;
-        self.counts.translated += guest.now - entry.start;
+        self.counts.translated += guest.now - start;
         match left {
-            Left::Stop(stop) => self.stopped(guest, world, stop, &entry),
+            Left::Stop(stop) => {
+                let resumed = self.translation.as_ref()?.translator.resumed();
+                self.stopped(guest, world, stop, (start, resumed))
+            }
             Left::Look => None,
+            // It may fault, and what ran before it is to be seen first.
+            Left::Callout(_) if self.by_boundary && guest.now > start => Some(BOUNDARY),
             Left::Callout(rule) => {
                 *self.translation.as_mut()?.callouts.entry(rule).or_default() += 1;
                 let at = Linear(guest.linear_eip());

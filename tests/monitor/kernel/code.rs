@@ -57,10 +57,21 @@ impl Code {
         let behind = self.here().to_le_bytes();
         self.bytes[operand..operand + 4].copy_from_slice(&behind);
     }
+    /// IRET within a ring.
+    pub(super) fn iret(&mut self, selector: u16, to: u32, flags: u32) {
+        for value in [flags, selector.into(), to] {
+            self.put32(&[0x68], value); // PUSH imm32
+        }
+        self.put(&[0xcf]);
+    }
     /// IRET to user code at `to` with these flags beside IF; its INT 30h, or a fault, comes back behind.
     pub(super) fn in_user_mode(&mut self, to: u32, flags: u32) {
+        self.in_user_code(USER_CODE_SELECTOR, to, flags);
+    }
+    /// The same with another code segment.
+    pub(super) fn in_user_code(&mut self, selector: u16, to: u32, flags: u32) {
         self.guarded(|c| {
-            for value in [USER_DATA.into(), USER_STACK, 0x202 | flags, USER_CODE_SELECTOR.into(), to] {
+            for value in [USER_DATA.into(), USER_STACK, 0x202 | flags, selector.into(), to] {
                 c.put32(&[0x68], value); // PUSH imm32
             }
             c.put(&[0xfb, 0xcf]); // STI; IRET

@@ -3,22 +3,29 @@
 use super::Op;
 use super::code::Code;
 use super::games;
-use super::image::{
-    COUNTS, DIRECTORIES, FRAMES, USER_SNIPPETS, WINDOW, WINDOW_TABLES, code_tables, paging_cr0,
-};
+use super::image::{COUNTS, FRAMES, USER_SNIPPETS, WINDOW, paging_cr0};
+use super::tables::{TOP_DIRECTORY, Tables};
 
 /// What is known of the kernel's state where the next operation goes.
 pub(super) struct Now {
     /// The address space.
-    pub(super) space: usize,
+    space: usize,
     /// CR0.WP.
-    pub(super) wp: bool,
+    wp: bool,
+    /// CR4.PAE.
+    pae: bool,
+}
+
+impl Now {
+    pub(super) fn tables(&self) -> Tables {
+        Tables::new(self.space, self.pae)
+    }
 }
 
 /// Assembles a kernel that will lie at `at`. Gives where each operation's instructions start, too.
 pub(super) fn assemble(ops: &[Op], at: u32) -> (Vec<u8>, Vec<u32>) {
     let mut c = Code::new(at);
-    let mut now = Now { space: 0, wp: true };
+    let mut now = Now { space: 0, wp: true, pae: false };
     let mut starts = Vec::new();
     for op in ops {
         starts.push(c.here());
@@ -37,9 +44,15 @@ fn emit(c: &mut Code, op: &Op, now: &mut Now) {
             }
             // Present, R/W, U/S, accessed, dirty and a bit that is the system's.
             let entry = (FRAMES + frame * 4096) | (flags & 0x267);
-            c.store(WINDOW_TABLES[now.space] + page * 4, entry);
+            let t = now.tables();
+            if t.pae {
+                // What lies beyond the physical address is reserved, bit 63 too.
+                let high = [1 << 31, 1 << 4].get((flags >> 28) as usize).copied().unwrap_or(0);
+                c.store(t.window + page * 8 + 4, high);
+            }
+            c.store(t.window + page * t.size(), entry);
             if by_cr3 {
-                c.load_cr3(DIRECTORIES[now.space]);
+                c.load_cr3(t.cr3);
             } else {
                 c.put32(&[0x0f, 0x01, 0x3d], WINDOW + page * 4096); // INVLPG
             }
@@ -59,13 +72,23 @@ fn emit(c: &mut Code, op: &Op, now: &mut Now) {
         Op::String { kind, from, to, count } => string(c, kind, from, to, count),
         Op::Switch => {
             now.space ^= 1;
-            c.load_cr3(DIRECTORIES[now.space]);
+            c.load_cr3(now.tables().cr3);
         }
         Op::SetPde { kind } => {
-            let entry = [WINDOW_TABLES[now.space] | 7, 0, FRAMES | 0x87][usize::from(kind)];
-            c.store(DIRECTORIES[now.space] + (WINDOW >> 22) * 4, entry);
-            c.load_cr3(DIRECTORIES[now.space]);
+            let t = now.tables();
+            let entry = [t.window | 7, 0, FRAMES | 0x87][usize::from(kind)];
+            c.store(t.pde(WINDOW), entry);
+            c.load_cr3(t.cr3);
         }
+        Op::Pae => {
+            now.pae = !now.pae;
+            c.load_cr0(paging_cr0(now.wp) & !(1 << 31));
+            // MOV EAX, CR4; XOR EAX, CR4.PAE; MOV CR4, EAX
+            c.put(&[0x0f, 0x20, 0xe0, 0x83, 0xf0, 0x20, 0x0f, 0x22, 0xe0]);
+            c.load_cr3(now.tables().cr3);
+            c.load_cr0(paging_cr0(now.wp));
+        }
+        Op::Pointer { kind, load } => pointer(c, now.tables(), kind, load),
         Op::ToggleWp => {
             now.wp = !now.wp;
             c.load_cr0(paging_cr0(now.wp));
@@ -88,9 +111,31 @@ fn emit(c: &mut Code, op: &Op, now: &mut Now) {
             }
         }
         Op::Remap { page, frame, flags } => {
-            games::remap(c, code_tables()[now.space], page, frame, flags);
+            games::remap(c, now.tables(), page, frame, flags);
         }
+        Op::RemapNext { page, frame, flags } => {
+            games::remap_next(c, now.tables(), page, frame, flags);
+        }
+        Op::Rewrite { kind, other, times } => games::rewrite(c, now.tables(), [kind, other], times),
+        Op::Fill { count } => games::fill(c, now.tables(), count),
         _ => games::emit(c, op),
+    }
+}
+
+/// The directory pointer of the last GiB is written, and perhaps loaded: until then it means nothing (SDM vol. 3, 4.4.1).
+fn pointer(c: &mut Code, t: Tables, kind: u8, load: bool) {
+    if !t.pae {
+        return;
+    }
+    // Nothing, its directory, and a reserved bit, with which CR3 cannot be loaded.
+    let entry = [0, TOP_DIRECTORY | 1, TOP_DIRECTORY | 3][usize::from(kind)];
+    c.store(t.last_pointer(), entry);
+    if kind == 2 {
+        c.guarded(|c| c.load_cr3(t.cr3));
+        c.store(t.last_pointer(), 0);
+    }
+    if load {
+        c.load_cr3(t.cr3);
     }
 }
 

@@ -3,9 +3,11 @@
 use super::Op;
 use super::code::Code;
 use super::image::{
-    CODE_FRAMES, CODE_WINDOW, COUNTS, CROSSING, GAME, GAME_SELECTOR, LDT, LDT_SELECTOR, REAL_CODE, REMAPPER,
-    ROUTINE, SMALL_STACK, USER_DATA, USER_ROUTINE, V86_IP, V86_SEGMENT, WINDOW, descriptor,
+    BASED, CODE_FRAMES, CODE_WINDOW, COUNTS, CROSSING, FAR_POINTER, GAME, GAME_SELECTOR, LDT, LDT_SELECTOR,
+    NEXT_REMAPPER, REAL_CODE, REMAPPER, ROUTINE, SMALL_STACK, USER_DATA, USER_RETURNS, USER_ROUTINE,
+    USER_SNIPPETS, V86_IP, V86_SEGMENT, WINDOW, descriptor,
 };
+use super::tables::Tables;
 
 /// FS and GS by their numbers, and all data segment registers but SS.
 const FS: u8 = 4;
@@ -82,8 +84,9 @@ pub(super) fn emit(c: &mut Code, op: &Op) {
         Op::Run { page, crossing, user } => run(c, page, crossing, user),
         Op::Patch { page, crossing, through_window, n } => {
             let base = if through_window { CODE_WINDOW } else { CODE_FRAMES };
-            // The operand of the routine's ADD EAX, imm32; the part of it that lies in its first page.
-            let operand = base + page * 4096 + if crossing { CROSSING } else { ROUTINE } + 1;
+            // The operand of the routine's ADD EAX, imm32; the half of it that lies in its first page, or in the second.
+            let second = if n & 0x1_0000 != 0 { 2 } else { 0 };
+            let operand = base + page * 4096 + if crossing { CROSSING + second } else { ROUTINE } + 1;
             c.guarded(|c| {
                 if crossing {
                     c.put32(&[0x66, 0xc7, 0x05], operand); // MOV WORD [operand], n
@@ -93,6 +96,13 @@ pub(super) fn emit(c: &mut Code, op: &Op) {
                 }
             });
             run(c, page, crossing, false);
+        }
+        Op::Based { offset, cut, kind, user, far } => based(c, (offset, cut), kind, user, far),
+        Op::Break { page, kind, write, way, resume } => breaks(c, page, kind, (write, way, resume)),
+        Op::Timer(count) => {
+            for (port, value) in [(0x43, 0x34), (0x40, count), (0x40, 0)] {
+                c.put(&[0xb0, value, 0xe6, port]); // MOV AL, value; OUT port, AL
+            }
         }
         Op::Sensitive(n) => sensitive(c, n),
         _ => unreachable!("{op:?} is emitted elsewhere"),
@@ -110,30 +120,117 @@ fn run(c: &mut Code, page: u32, crossing: bool, user: bool) {
     if user {
         return c.in_user_mode(at + USER_ROUTINE, 0);
     }
-    let to = at + if crossing { CROSSING } else { ROUTINE };
+    call(c, at + if crossing { CROSSING } else { ROUTINE });
+}
+
+/// CALL, guarded.
+fn call(c: &mut Code, to: u32) {
     c.guarded(|c| {
         let behind = c.here() + 5;
-        c.put32(&[0xe8], to.wrapping_sub(behind)); // CALL
+        c.put32(&[0xe8], to.wrapping_sub(behind));
     });
 }
 
 /// Code in `page` of the code window maps that page to another frame, and goes on there. If it is to be no page at all, the
 /// kernel does it.
-pub(super) fn remap(c: &mut Code, table: u32, page: u32, frame: u32, flags: u32) {
+pub(super) fn remap(c: &mut Code, t: Tables, page: u32, frame: u32, flags: u32) {
     let at = CODE_WINDOW + page * 4096;
-    c.put32(&[0xbe], table + page * 4); // MOV ESI, the entry's address
     // Accessed already: whether the fetch of the flush itself sets that bit is left open.
     let accessed = if flags & 1 != 0 { 0x20 } else { 0 };
-    c.put32(&[0xba], (CODE_FRAMES + frame * 4096) | flags | accessed); // MOV EDX, entry
-    c.edi(at);
+    remapping(c, t, page, (CODE_FRAMES + frame * 4096) | flags | accessed);
     if flags & 1 == 0 {
         // Not by code in that page: the flush is to be fetched whether the page is still there or not.
         c.put(&[0x89, 0x16, 0x0f, 0x01, 0x3f]); // MOV [ESI], EDX; INVLPG [EDI]
         return run(c, page, false, false);
     }
+    call(c, at + REMAPPER);
+}
+
+/// Code at the end of `page` of the code window maps the next page to another frame; its next instruction ends there.
+pub(super) fn remap_next(c: &mut Code, t: Tables, page: u32, frame: u32, flags: u32) {
+    remapping(c, t, page + 1, (CODE_FRAMES + frame * 4096) | flags);
+    call(c, CODE_WINDOW + page * 4096 + NEXT_REMAPPER);
+}
+
+/// What the routines that map a page of the code window expect: ESI is the entry's address, EDX the new one, EDI the page.
+fn remapping(c: &mut Code, t: Tables, page: u32, entry: u32) {
+    c.put32(&[0xbe], t.code + page * t.size()); // MOV ESI
+    c.put32(&[0xba], entry); // MOV EDX
+    c.edi(CODE_WINDOW + page * 4096);
+}
+
+/// One instruction writes to one place again and again, then to another, then to the first again: enough for a translator to change
+/// its mind about it. What it changes there no translation is made from.
+pub(super) fn rewrite(c: &mut Code, t: Tables, kinds: [u8; 2], times: u32) {
+    // A bit that is the system's in entries of both levels; a descriptor; no memory; plain memory; past where segments are truncated.
+    let of =
+        |kind: u8| [t.window, t.pde(WINDOW), GAME, 0xa_0000, COUNTS + 0x80, 0xffff_f000][usize::from(kind)];
+    c.edi(of(kinds[0]));
+    c.put32(&[0xbe], of(kinds[1])); // MOV ESI
     c.guarded(|c| {
-        let behind = c.here() + 5;
-        c.put32(&[0xe8], (at + REMAPPER).wrapping_sub(behind)); // CALL
+        c.put(&[0x6a, 3, 0x5a]); // PUSH 3; POP EDX
+        let outer = c.here();
+        c.put32(&[0xb9], times); // MOV ECX
+        let inner = c.here();
+        c.put32(&[0x81, 0x37], 0x200); // XOR DWORD [EDI], 200h
+        let behind = c.here() + 2;
+        c.put(&[0xe2, inner.wrapping_sub(behind) as u8, 0x87, 0xf7, 0x4a]); // LOOP inner; XCHG ESI, EDI; DEC EDX
+        let behind = c.here() + 2;
+        c.put(&[0x75, outer.wrapping_sub(behind) as u8]); // JNZ outer
+    });
+    c.load_cr3(t.cr3);
+}
+
+/// Entries of the window's table that nothing is mapped by are written by a repeated store, and stay absent.
+pub(super) fn fill(c: &mut Code, t: Tables, count: u32) {
+    c.edi(t.window + 0x400);
+    c.put32(&[0xb9], count); // MOV ECX
+    c.put(&[0x24, 0xfe, 0xfc, 0xf3, 0xab]); // AND AL, FEh; CLD; REP STOSD
+}
+
+/// An access to `page` from behind an IRET, with a breakpoint on.
+fn breaks(c: &mut Code, page: u32, kind: u8, (write, way, resume): (bool, u8, bool)) {
+    // One snippet for both: in ring 0, too, it ends with INT 30h.
+    let (to, at) = (USER_SNIPPETS[usize::from(write)].0, WINDOW + page * 4096);
+    c.put32(&[0xb8], if kind == 0 { to } else { at }); // MOV EAX
+    c.put(&[0x0f, 0x23, 0xc0]); // MOV DR0, EAX
+    // G0, and for data four bytes.
+    let length = if kind == 0 { 0 } else { 3 << 18 };
+    c.put32(&[0xb8], 2 | u32::from(kind) << 16 | length); // MOV EAX
+    c.put(&[0x0f, 0x23, 0xf8]); // MOV DR7, EAX
+    c.edi(at);
+    let flags = if resume { 0x1_0000 } else { 0 };
+    match way {
+        // IF off, so that nothing comes in between.
+        0 => c.guarded(|c| c.iret(8, to, 2 | flags)),
+        1 => c.in_user_mode(to, flags),
+        _ => c.in_user_mode(USER_RETURNS[usize::from(write)], 0),
+    }
+    c.put(&[0x31, 0xc0, 0x0f, 0x23, 0xf8]); // XOR EAX, EAX; MOV DR7, EAX
+}
+
+/// Work in a code segment of its own: its base lies `offset` below the routine, and it ends `cut` bytes into that.
+fn based(c: &mut Code, (offset, cut): (u32, u8), kind: u8, user: bool, far: bool) {
+    // Readable; not; conforming; not accessed yet; not present; data; 16-bit.
+    let (attr, flags) =
+        [(0x9b, 4), (0x99, 4), (0x9f, 4), (0x9a, 4), (0x1b, 4), (0x93, 4), (0x9b, 0)][usize::from(kind)];
+    let attr = if user { attr | 0x60 } else { attr };
+    // As 16-bit code the far jump would be another, and LOOP goes to where 16 bits reach.
+    let (far, offset) = if flags == 0 { (false, offset & 0x3fff) } else { (far, offset) };
+    // A base above the routine: the offset wraps around, and the limit is counted in pages.
+    let (limit, pages) = if offset > 0xf_ffff { (0xf_ffff, 8) } else { (offset + u32::from(cut), 0) };
+    let base = BASED[usize::from(far)].wrapping_sub(offset);
+    put_descriptor(c, GAME, descriptor(base, limit, attr, flags | pages));
+    c.edi(offset);
+    if user {
+        return c.in_user_code(GAME_SELECTOR, offset, 0);
+    }
+    c.guarded(|c| {
+        // The far pointer behind: EBX knows its offset.
+        c.put32(&[0x89, 0x1d], FAR_POINTER); // MOV [FAR_POINTER], EBX
+        c.store(FAR_POINTER + 4, 8);
+        c.put32(&[0xea], offset); // JMP GAME:offset
+        c.put(&(GAME_SELECTOR & !3).to_le_bytes());
     });
 }
 

@@ -3,6 +3,7 @@
 
 use super::code::Code;
 use super::emit::assemble;
+use super::tables::{TOP_DIRECTORY, Tables};
 use super::{CODE_PAGES, FRAME_COUNT, Op};
 use std::path::Path;
 use subring::decode::{Decoded, MAX_INSN_LEN, decode, disassemble};
@@ -27,14 +28,12 @@ pub(super) const V86_IP: u32 = 0x600;
 pub(super) const LDT: u32 = 0x9800;
 const KERNEL_STACK: u32 = 0xc000;
 pub(super) const USER_STACK: u32 = 0xe000;
-/// Two address spaces: each a directory, a table for the window and one for the code window.
-pub(super) const DIRECTORIES: [u32; 2] = [0x1_0000, 0x1_3000];
-pub(super) const WINDOW_TABLES: [u32; 2] = [0x1_2000, 0x1_4000];
-const CODE_TABLES: [u32; 2] = [0x1_5000, 0x1_6000];
-const IDENTITY_TABLE: u32 = 0x1_1000;
 /// The frames of the code window.
 pub(super) const CODE_FRAMES: u32 = 0x1_8000;
-const CODE: u32 = 0x2_0000;
+/// Routines for code segments with a base: one ends with INT 30h, the other with a jump to what [`FAR_POINTER`] holds.
+pub(super) const BASED: [u32; 2] = [0x1_d000, 0x1_d020];
+pub(super) const FAR_POINTER: u32 = 0x8060;
+const CODE: u32 = 0x3_0000;
 /// The frames that the window's pages are mapped to: the first of 4 MiB that the window may be mapped to at once.
 pub(super) const FRAMES: u32 = 0x40_0000;
 /// The linear region whose mappings the kernel edits.
@@ -43,11 +42,12 @@ pub(super) const WINDOW: u32 = 0x40_0000;
 pub(super) const CODE_WINDOW: u32 = 0xc0_0000;
 
 /// Offsets in a frame with code: a routine; one that user code runs; one that maps its own page elsewhere; one whose only
-/// instruction goes on in the next page.
+/// instruction goes on in the next page; and right before it, one that maps that next page elsewhere.
 pub(super) const ROUTINE: u32 = 0x10;
 pub(super) const USER_ROUTINE: u32 = 0x20;
 pub(super) const REMAPPER: u32 = 0x40;
 pub(super) const CROSSING: u32 = 0xffd;
+pub(super) const NEXT_REMAPPER: u32 = CROSSING - 5;
 
 pub(super) const USER_CODE_SELECTOR: u16 = 0x1b;
 pub(super) const USER_DATA: u16 = 0x23;
@@ -66,6 +66,9 @@ pub(super) const USER_SNIPPETS: [(u32, &[u8]); 5] = [
     (USER_CODE + 0x40, &[0xe6, 0x80, 0xcd, 0x30]),
 ];
 
+/// Where user code does an IRET to each of the first two, with RF.
+pub(super) const USER_RETURNS: [u32; 2] = [USER_CODE + 0x50, USER_CODE + 0x70];
+
 /// Ports and values that set up the chips: both 8259A with vectors 20h and 28h, the timer let through, and the 8254 fast.
 pub(crate) const CHIPS: [(u8, u8); 12] = [
     (0x20, 0x11),
@@ -82,11 +85,6 @@ pub(crate) const CHIPS: [(u8, u8); 12] = [
     (0x40, 0),
 ];
 
-/// The tables of the code window, by address space.
-pub(super) fn code_tables() -> [u32; 2] {
-    CODE_TABLES
-}
-
 /// CR0 with paging on.
 pub(super) fn paging_cr0(wp: bool) -> u32 {
     0x8000_0011 | if wp { 1 << 16 } else { 0 }
@@ -101,6 +99,15 @@ pub(super) fn descriptor(base: u32, limit: u32, attr: u64, flags: u64) -> u64 {
         | (limit >> 16 & 0xf) << 48
         | flags << 52
         | (base >> 24) << 56
+}
+
+/// Work in a code segment, the same in 32-bit and 16-bit code: ADD EAX, CS:[EDI]; PUSH 3; POP ECX; ADD EAX, 90901234h; LOOP to that.
+/// (As 16-bit code ADD AX, CS:[BX], and two NOPs.)
+const BASED_WORK: &[u8] = &[0x2e, 0x03, 0x07, 0x6a, 3, 0x59, 0x05, 0x34, 0x12, 0x90, 0x90, 0xe2, 0xf9];
+
+/// JMP FAR [FAR_POINTER].
+fn far_jump() -> Vec<u8> {
+    [&[0xff, 0x2d][..], &FAR_POINTER.to_le_bytes()].concat()
 }
 
 /// The binary on its way: bytes from [`BASE`] on.
@@ -119,10 +126,6 @@ impl Image {
         let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
         self.put(at, &bytes);
     }
-    fn put_entries(&mut self, at: u32, entries: &[u32]) {
-        let bytes: Vec<u8> = entries.iter().flat_map(|w| w.to_le_bytes()).collect();
-        self.put(at, &bytes);
-    }
 }
 
 /// The flat binary that does `ops`, to be loaded and started at [`BASE`].
@@ -134,6 +137,11 @@ pub(crate) fn binary(ops: &[Op]) -> Vec<u8> {
     for (at, code) in USER_SNIPPETS {
         image.put(at, code);
     }
+    for (at, (to, _)) in USER_RETURNS.into_iter().zip(USER_SNIPPETS) {
+        let mut c = Code::new(at);
+        c.iret(USER_CODE_SELECTOR, to, 0x1_0202);
+        image.put(at, &c.bytes);
+    }
     image.put(REAL_CODE, &real());
     // In virtual-8086 mode: INC WORD [8050h]; PUSH DS; POP ES; INT 30h.
     let v86 = [0xff, 0x06, 0x50, 0x80, 0x1e, 0x07, 0xcd, 0x30];
@@ -141,6 +149,9 @@ pub(crate) fn binary(ops: &[Op]) -> Vec<u8> {
     page_tables(&mut image);
     for n in 0..CODE_PAGES {
         image.put(CODE_FRAMES + n * 4096, &code_frame(n));
+    }
+    for (at, end) in BASED.into_iter().zip([vec![0xcd, 0x30], far_jump()]) {
+        image.put(at, &[BASED_WORK, &end].concat());
     }
     image.put(CODE, &assemble(ops, CODE).0);
     image.0
@@ -201,7 +212,7 @@ fn boot() -> Vec<u8> {
     let behind = c.here() + 2;
     c.put(&[0x75, again.wrapping_sub(behind) as u8]); // JNZ
     c.put(&[0xb8, 0x10, 0, 0, 0, 0x0f, 0x22, 0xe0]); // MOV EAX, CR4.PSE; MOV CR4, EAX
-    c.load_cr3(DIRECTORIES[0]);
+    c.load_cr3(Tables::new(0, false).cr3);
     c.load_cr0(paging_cr0(true));
     c.put32(&[0xb8], 0x1357_9bdf); // MOV EAX
     let behind = c.here() + 5;
@@ -293,17 +304,20 @@ fn real() -> Vec<u8> {
     c.bytes
 }
 
-/// Both address spaces: the first 2 MiB of memory as they are, the window empty, the code window as its frames lie.
+/// Both address spaces, in both formats: the first 2 MiB of memory as they are, the window empty, the code window as its frames lie.
 fn page_tables(image: &mut Image) {
-    let identity: Vec<u32> = (0..512u32).map(|n| n << 12 | 7).collect();
-    image.put_entries(IDENTITY_TABLE, &identity);
-    let code: Vec<u32> = (0..CODE_PAGES).map(|n| (CODE_FRAMES + n * 4096) | 7).collect();
-    for n in 0..2 {
-        let entry = |at: u32| DIRECTORIES[n] + (at >> 22) * 4;
-        image.put_entries(DIRECTORIES[n], &[IDENTITY_TABLE | 7]);
-        image.put_entries(entry(WINDOW), &[WINDOW_TABLES[n] | 7]);
-        image.put_entries(entry(CODE_WINDOW), &[CODE_TABLES[n] | 7]);
-        image.put_entries(CODE_TABLES[n], &code);
+    for t in [Tables::new(0, false), Tables::new(1, false), Tables::new(0, true), Tables::new(1, true)] {
+        let mut put = |at: u32, entry: u32| image.put(at, &entry.to_le_bytes());
+        (0..512u32).for_each(|n| put(t.identity + t.size() * n, n << 12 | 7));
+        (0..CODE_PAGES).for_each(|n| put(t.code + t.size() * n, (CODE_FRAMES + n * 4096) | 7));
+        put(t.pde(0), t.identity | 7);
+        put(t.pde(WINDOW), t.window | 7);
+        put(t.pde(CODE_WINDOW), t.code | 7);
+        if t.pae {
+            put(t.cr3, t.directory | 1);
+            // The last 8 MiB, which are there when an operation sets the pointer to them: 2 MiB of memory, again and again.
+            (508..512).for_each(|n| put(TOP_DIRECTORY + 8 * n, FRAMES | 0x87));
+        }
     }
 }
 
@@ -319,6 +333,7 @@ fn code_frame(n: u32) -> Vec<u8> {
     put(USER_ROUTINE, &[add(0x1000 + n), vec![0xcd, 0x30]].concat());
     // MOV [ESI], EDX; INVLPG [EDI]; ADD EAX, k; RET
     put(REMAPPER, &[vec![0x89, 0x16, 0x0f, 0x01, 0x3f], add(0x1_0000 + n), vec![0xc3]].concat());
+    put(NEXT_REMAPPER, &[0x89, 0x16, 0x0f, 0x01, 0x3f]); // MOV [ESI], EDX; INVLPG [EDI]
     put(CROSSING, &[0x05, 0x77, 0x66]);
     frame
 }

@@ -6,6 +6,7 @@
 //! | file | what it is |
 //! |---|---|
 //! | `code` | instructions on their way to memory |
+//! | `tables` | where page tables lie, with PAE and without |
 //! | `emit` | operations about memory, paging, ports and interrupts, as instructions |
 //! | `games` | operations about segments, modes, and code that changes |
 //! | `image` | the flat binary around them: tables, handlers, user code, the way there |
@@ -14,6 +15,7 @@ mod code;
 mod emit;
 mod games;
 pub(super) mod image;
+mod tables;
 
 pub(crate) use image::{BASE, RAM, binary, listing, machine};
 use proptest::prelude::*;
@@ -36,6 +38,10 @@ pub(crate) enum Op {
     ToggleWp,
     /// Paging off, and on again.
     PagingOff,
+    /// Paging off, and on again with the other format of tables.
+    Pae,
+    /// With PAE: the last directory pointer is written, perhaps with a reserved bit, and perhaps loaded by way of CR3.
+    Pointer { kind: u8, load: bool },
     /// CLI or STI.
     Interrupts(bool),
     /// OUT to the POST port, IN from the keyboard controller's status.
@@ -62,10 +68,24 @@ pub(crate) enum Op {
     SelfModify { n: u32, times: u32 },
     /// Code in the code window runs: a routine within a page, or one that crosses into the next.
     Run { page: u32, crossing: bool, user: bool },
-    /// The same routine is written first: through the frame's own address, or through the code window.
+    /// The same routine is written first, one that crosses in either page: through the frame's own address, or through the code window.
     Patch { page: u32, crossing: bool, through_window: bool, n: u32 },
     /// A page of the code window is mapped to another frame, by code in that page.
     Remap { page: u32, frame: u32, flags: u32 },
+    /// The next page is mapped to another frame, right before an instruction that crosses into it.
+    RemapNext { page: u32, frame: u32, flags: u32 },
+    /// Code in a segment with a base and a limit, which may cut it short; it comes back by an interrupt or a far jump.
+    Based { offset: u32, cut: u8, kind: u8, user: bool, far: bool },
+    /// One instruction keeps writing to page tables, descriptors, no memory or plain memory; then to another of these.
+    Rewrite { kind: u8, other: u8, times: u32 },
+    /// A repeated store to absent entries of a page table.
+    Fill { count: u32 },
+    /// Reads or writes a window page from behind an IRET, as the kernel, as user code, or as user code that did the IRET itself (way 0
+    /// to 2), with a breakpoint at the instruction (kind 0) or at what it writes (1) or accesses (3); with RF set a code
+    /// breakpoint does not count.
+    Break { page: u32, kind: u8, write: bool, way: u8, resume: bool },
+    /// The timer ticks at another rate.
+    Timer(u8),
     /// An access to the last pages of linear space, where a monitor may live.
     TouchTop { offset: u32, write: bool, user: bool },
     /// A sensitive unprivileged instruction, where its result shows.
@@ -107,6 +127,8 @@ fn memory() -> impl Strategy<Value = Op> {
             .prop_map(|(kind, from, to, count)| Op::String { kind: kind % 8, from, to, count }),
         1 => Just(Op::Switch),
         1 => any::<u8>().prop_map(|kind| Op::SetPde { kind: kind % 3 }),
+        1 => (any::<u8>(), any::<bool>()).prop_map(|(kind, load)| Op::Pointer { kind: kind % 3, load }),
+        1 => (1..300u32).prop_map(|count| Op::Fill { count }),
         1 => Just(Op::ToggleWp),
         1 => (0..0x40_0000u32, 0..3u8, any::<bool>(), any::<bool>()).prop_map(|(offset, n, write, user)| {
             // One in three where the monitor's own pages are.
@@ -123,6 +145,11 @@ fn system() -> impl Strategy<Value = Op> {
         1 => Just(Op::Int),
         1 => any::<u8>().prop_map(Op::UserMisdeed),
         1 => Just(Op::PagingOff),
+        2 => Just(Op::Pae),
+        1 => (2..40u8).prop_map(Op::Timer),
+        2 => (0..PAGES, 0..3usize, any::<bool>(), 0..3u8, any::<bool>()).prop_map(
+            |(page, kind, write, way, resume)| Op::Break { page, kind: [0, 1, 3][kind], write, way, resume }
+        ),
         1 => Just(Op::Real),
         1 => Just(Op::V86),
     ]
@@ -152,5 +179,16 @@ fn code() -> impl Strategy<Value = Op> {
             // Mostly a page that all may use; else what user code or writes or nobody may.
             Op::Remap { page, frame, flags: *[1, 3, 5, 0].get(n as usize).unwrap_or(&7) }
         }),
+        2 => (page(), page(), 0..16u32).prop_map(|(page, frame, n)| {
+            Op::RemapNext { page, frame, flags: *[1, 3, 0, 0x27].get(n as usize).unwrap_or(&7) }
+        }),
+        1 => (0..6u8, 0..6u8, 1..120u32).prop_map(|(kind, other, times)| Op::Rewrite { kind, other, times }),
+        2 => based(),
     ]
+}
+
+fn based() -> impl Strategy<Value = Op> {
+    let offset = prop_oneof![1 => Just(0), 4 => 0..0x4000u32, 1 => Just(0xffff_f000)];
+    (offset, 0..50u8, 0..7u8, any::<bool>(), any::<bool>())
+        .prop_map(|(offset, cut, kind, user, far)| Op::Based { offset, cut, kind, user, far })
 }
