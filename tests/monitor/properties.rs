@@ -17,6 +17,7 @@ use subring::machine::board::BoardConfig;
 use subring::machine::{CodeStop, Config, Limits, Machine, Outcome, Wants, Watcher};
 use subring::vmm::Trap;
 use subring::vmm::memory::Journal;
+use subring::vmm::strategy::Coherence;
 
 const NOTHING: Looks =
     Looks { homomorphism: false, efficiency: false, control: false, coherence: false, strict: false };
@@ -81,24 +82,34 @@ fn hold_kernels(looks: Looks, enough: impl Fn(Cell, &Tally) -> bool) {
     }
 }
 
-/// The same for random machines, in `cells`.
-fn hold_machines(cells: &[Cell], looks: Looks, enough: impl Fn(Cell, &Tally) -> bool) {
-    for &cell in cells {
-        let mut sum = Tally::default();
-        for n in 0..u64::from(cases(60)) {
+/// The same for random machines. With a virtual TLB one that does not flush as it must may see other things: it wrote to page
+/// tables in use, as the traces show (SDM vol. 3, 4.10.4).
+fn hold_machines(looks: Looks, enough: impl Fn(Cell, &Tally) -> bool) {
+    let cases = u64::from(cases(60));
+    for cell in CELLS {
+        let (mut sum, mut excused) = (Tally::default(), 0);
+        for n in 0..cases {
             let data = seed::bytes(n ^ 0x5eed, LEN);
             let grain = Grain::nth(cell, n);
-            let walk = Walk::new(|| machine::machine(&mut Bytes::new(&data)), cell, grain, 0, looks);
-            let tally = walk.run(RANDOM_TICKS);
-            sum.add(&tally.unwrap_or_else(|e| panic!("machine {n} ({cell}, {grain:?}): {e}")));
+            let walk = |cell: Cell| {
+                Walk::new(|| machine::machine(&mut Bytes::new(&data)), cell, grain, 0, looks)
+                    .run(RANDOM_TICKS)
+            };
+            let traced = || walk(Cell { coherence: Coherence::Trace, ..cell });
+            match walk(cell) {
+                Ok(tally) => sum.add(&tally),
+                Err(_) if cell.coherence == Coherence::Vtlb && traced().is_ok_and(|t| t.live_writes > 0) => {
+                    excused += 1;
+                }
+                Err(e) => panic!("machine {n} ({cell}, {grain:?}): {e}"),
+            }
         }
         print("random machines", cell, &sum);
+        println!("    {excused} of {cases} did not flush as they must");
+        assert!(excused * 10 <= cases, "{cell}: {excused} of {cases} machines are excused");
         assert!(enough(cell, &sum), "{cell}: {sum:?}");
     }
 }
-
-/// With a virtual TLB a guest that does not flush as it must may see other things: random machines are no such guests.
-const WITH_TRACES: [Cell; 2] = [TRACE, BT_TRACE];
 
 #[test]
 fn v_of_a_step_is_the_step_of_v() {
@@ -108,19 +119,19 @@ fn v_of_a_step_is_the_step_of_v() {
             && (t.translated > 1000) == (cell.strategy == BT_TRACE.strategy)
     };
     hold_kernels(HOMOMORPHISM, enough);
-    hold_machines(&WITH_TRACES, HOMOMORPHISM, enough);
+    hold_machines(HOMOMORPHISM, enough);
 }
 
 #[test]
 fn innocuous_instructions_run_by_themselves() {
     hold_kernels(EFFICIENCY, |_, t| t.direct > t.emulated && t.innocuous.len() > 2);
-    hold_machines(&WITH_TRACES, EFFICIENCY, |_, t| t.direct > t.emulated && t.innocuous.len() > 2);
+    hold_machines(EFFICIENCY, |_, t| t.direct > t.emulated && t.innocuous.len() > 2);
 }
 
 #[test]
 fn the_monitor_keeps_control() {
     hold_kernels(CONTROL, |_, t| t.direct > 1000);
-    hold_machines(&CELLS, CONTROL, |_, t| t.direct > 1000);
+    hold_machines(CONTROL, |_, t| t.direct > 1000);
 }
 
 #[test]

@@ -32,6 +32,7 @@ use subring::lab::state;
 use subring::machine::{Limits, Machine, Outcome, Wants, Watcher};
 use subring::translate::RuleId;
 use subring::vmm::exit::{Cause, Exit};
+use subring::vmm::memory::Change;
 use subring::vmm::strategy::{Coherence, Strategy};
 use subring::vmm::vcpu::{Obstacle, V};
 use subring::vmm::{Trap, layout};
@@ -108,6 +109,8 @@ pub(super) struct Tally {
     pub(super) adapted: u64,
     /// Shadow entries that were held against the guest's tables.
     pub(super) entries: u64,
+    /// Page tables in use that the guest wrote to, as the traces saw it.
+    pub(super) live_writes: u64,
 }
 
 impl Tally {
@@ -121,6 +124,7 @@ impl Tally {
         self.translated += other.translated;
         self.adapted += other.adapted;
         self.entries += other.entries;
+        self.live_writes += other.live_writes;
         for (cause, n) in &other.innocuous {
             *self.innocuous.entry(*cause).or_default() += n;
         }
@@ -238,6 +242,9 @@ impl Walk {
         let t = monitor(&self.other);
         let Counted { direct, emulated, interpreted, .. } = Counted::of(t);
         self.tally.translated = t.counts.translated;
+        let counts = &t.mmu.shadow.counts;
+        let synced = counts.changes.get(&Change::Synced).copied().unwrap_or(0);
+        self.tally.live_writes = synced + counts.traces_released;
         (self.tally.direct, self.tally.emulated, self.tally.interpreted) = (direct, emulated, interpreted);
         Ok(std::mem::take(&mut self.tally))
     }
