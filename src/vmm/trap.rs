@@ -71,9 +71,15 @@ pub struct Trap {
     resume_left: bool,
     /// The instruction that was emulated last wrote to a traced frame, which has not been looked at yet.
     wrote: bool,
-    /// EIP of a repeated string instruction whose emulation the deadline cut short. It goes on where it stopped, and is no new exit:
-    /// what cuts a run must not show.
-    cut_short: Option<u32>,
+    cut_short: Option<CutShort>,
+}
+
+/// A repeated string instruction whose emulation the deadline cut short. It goes on where it stopped, and is no new exit or callout:
+/// what cuts a run must not show.
+struct CutShort {
+    eip: u32,
+    /// If it is an access that was adapted: where it is, and whether it met anything so far.
+    adapted: Option<(Linear, bool)>,
 }
 
 impl Trap {
@@ -319,16 +325,44 @@ impl Trap {
 
     /// One instruction on the virtual processor: how many ticks it took, and its fault if it raised one.
     fn step(&mut self, guest: &mut Cpu, world: &mut World) -> (Ticks, Option<Stop>) {
-        let start = guest.now;
+        let (start, eip) = (guest.now, guest.eip);
+        // Anything else ends it after each iteration by itself.
         let free = !guest.steps_iterations();
         // It sees the guest's tables as they are: fresher than it must, and so no staler than the shadow.
         world.tlb.flush(true);
         self.note_origin(guest, world, false);
         let result = self.emulator.step(guest, world);
         self.wrote = world.map.traces.is_hit();
-        let cut = free && guest.mid_string && !guest.leave.get() && guest.now >= guest.deadline;
-        self.cut_short = cut.then_some(guest.eip);
+        let stands = guest.mid_string && guest.eip == eip;
+        let cut = free && stands && !guest.leave.get() && guest.now >= guest.deadline;
+        self.cut_short = cut.then_some(CutShort { eip, adapted: None });
         (guest.now - start, result.err().map(Stop::Fault))
+    }
+
+    /// Goes on with what was cut short.
+    fn go_on(&mut self, guest: &mut Cpu, world: &mut World, cut: &CutShort) -> Option<Stop> {
+        _ = world.take_reached_chip();
+        let stop = self.call_out(guest, world);
+        if let Some((at, met)) = cut.adapted {
+            self.adapted_ran(world, at, met);
+        }
+        stop
+    }
+
+    /// The adapted access at `at` ran, or a part of it, before which it had met something or not.
+    pub(super) fn adapted_ran(&mut self, world: &mut World, at: Linear, met: bool) {
+        let met = world.take_reached_chip() || world.map.traces.is_hit() || met;
+        match &mut self.cut_short {
+            Some(cut) => cut.adapted = Some((at, met)),
+            None => self.judge(at, met),
+        }
+    }
+
+    /// The adapted access at `at` ran; whether it met anything.
+    fn judge(&mut self, at: Linear, met: bool) {
+        if let Some(translation) = &mut self.translation {
+            translation.called_out(at, met);
+        }
     }
 
     /// Runs the instruction at CS:EIP on the virtual processor because translated code says so, or because that began already.
@@ -353,7 +387,7 @@ impl Trap {
     }
 
     fn compose(&mut self, guest: &Cpu, world: &World) -> Result<(), Obstacle> {
-        if world.board.numeric_error_waits() && guest.fpu.pending() && !guest.cr0.contains(Cr0::NE) {
+        if world.board.numeric_error_waits() && !guest.cr0.contains(Cr0::NE) {
             return Err(Obstacle::X87Error);
         }
         let Some(root) = self.mmu.shadow.target.directory() else { return Err(Obstacle::NoShadow) };
@@ -417,9 +451,15 @@ impl Monitor for Trap {
                 return stop;
             }
             self.sync(guest, world);
-            let cut_short = self.cut_short.take();
-            let stop = if guest.mid_string && cut_short == Some(guest.eip) {
-                self.call_out(guest, world)
+            let (going, gone) = match self.cut_short.take() {
+                Some(cut) if guest.mid_string && cut.eip == guest.eip => (Some(cut), None),
+                cut => (None, cut),
+            };
+            if let Some((at, met)) = gone.and_then(|cut| cut.adapted) {
+                self.judge(at, met);
+            }
+            let stop = if let Some(cut) = going {
+                self.go_on(guest, world, &cut)
             } else if Self::window_opens(guest, world) {
                 self.emulate(guest, world, Cause::InterruptWindow)
             } else {
@@ -455,5 +495,6 @@ impl Monitor for Trap {
 
     fn forget(&mut self, _: &mut World) {
         self.map_epoch = None;
+        self.cut_short = None;
     }
 }

@@ -194,6 +194,15 @@ fn operations_do_what_they_say() {
     let data = |kind, write| Op::Break { page: 2, kind, write, way: 1, resume: false };
     let breaks = [mapped, data(1, false), data(1, true), data(3, false)];
     assert_eq!((counted(&breaks, FAULTS), counted(&breaks, INTS)), (2, 1), "data breakpoints");
+    // FLDCW unmasked, an error, WAIT, FNCLEX, twice: without the FNCLEX there is no second edge of FERR#.
+    const NUMERIC: u32 = 0x8018;
+    assert_eq!(counted(&[Op::Numeric(vec![0, 2, 3, 4, 2, 3])], NUMERIC), 2);
+    assert_eq!(counted(&[Op::Numeric(vec![0, 2, 3, 2, 3])], NUMERIC), 1);
+    assert_eq!(
+        counted(&[Op::Numeric(vec![0, 2, 3, 1, 0, 3])], NUMERIC),
+        2,
+        "FLDCW takes it back, and brings it again"
+    );
     let based = |offset, cut, user, far| Op::Based { offset, cut, kind: 0, user, far };
     assert_eq!(counted(&[based(0x1234, 49, false, true), based(0xffff_f000, 0, false, true)], FAULTS), 0);
     assert_eq!(counted(&[based(0x1234, 49, true, false), based(0, 49, false, false)], INTS), 2);

@@ -26,7 +26,7 @@ use subring::bus::phys::Target;
 use subring::classify::Class;
 use subring::classify::verdict::verdict;
 use subring::cpu::{Cpu, Eflags};
-use subring::decode::{Decoded, MAX_INSN_LEN, SegReg, decode, disassemble};
+use subring::decode::{Decoded, Insn, MAX_INSN_LEN, Op, SegReg, decode, disassemble};
 use subring::event::{Event, Sink};
 use subring::lab::state;
 use subring::machine::{Limits, Machine, Outcome, Wants, Watcher};
@@ -109,7 +109,7 @@ pub(super) struct Tally {
     pub(super) adapted: u64,
     /// Shadow entries that were held against the guest's tables.
     pub(super) entries: u64,
-    /// Page tables in use that the guest wrote to, as the traces saw it.
+    /// Translations in use whose page-table entries the guest wrote to, as the traces saw it.
     pub(super) live_writes: u64,
 }
 
@@ -201,11 +201,13 @@ pub(super) struct Walk {
     other: Machine,
     seen: Rc<RefCell<Seen>>,
     looks: Looks,
+    /// The two may part at a sensitive instruction.
+    may_part: bool,
     grain: Grain,
     coherent: Coherent,
     tally: Tally,
-    /// Rewritten instructions beyond those that the bare machine has come to.
-    ahead: u64,
+    /// EIP of a rewritten instruction that found a fault, to which the bare machine has not come yet.
+    ahead: Option<u32>,
     /// EIP of a repeated instruction whose emulation the end of the step before cut short.
     repeating: Option<u32>,
 }
@@ -228,8 +230,9 @@ impl Walk {
         }
         seal::watch(looks.control);
         let coherent = Coherent::new(cell.coherence == Coherence::Trace);
+        let may_part = cell.parts_at_sensitive() && !looks.strict;
         let tally = Tally::default();
-        Self { bare, other, seen, looks, grain, coherent, tally, ahead: 0, repeating: None }
+        Self { bare, other, seen, looks, may_part, grain, coherent, tally, ahead: None, repeating: None }
     }
 
     /// Walks `ticks`, or to where the two part or end.
@@ -243,8 +246,7 @@ impl Walk {
         let Counted { direct, emulated, interpreted, .. } = Counted::of(t);
         self.tally.translated = t.counts.translated;
         let counts = &t.mmu.shadow.counts;
-        let synced = counts.changes.get(&Change::Synced).copied().unwrap_or(0);
-        self.tally.live_writes = synced + counts.traces_released;
+        self.tally.live_writes = counts.changes.get(&Change::Synced).copied().unwrap_or(0);
         (self.tally.direct, self.tally.emulated, self.tally.interpreted) = (direct, emulated, interpreted);
         Ok(std::mem::take(&mut self.tally))
     }
@@ -282,9 +284,9 @@ impl Walk {
             }
         }
         let log = self.take_log();
-        if self.bare.cpu.mid_string && !self.other.cpu.mid_string && !self.looks.control {
-            // In the midst of a repeated instruction a hidden fault gives the flags of a comparison back; the bare machine does not
-            // fault there. It is no boundary of the guest's.
+        if self.bare.cpu.mid_string && !self.other.cpu.mid_string && !self.looks.control && self.compares() {
+            // In the midst of a repeated comparison a hidden fault gives the flags back; the bare machine does not fault there. It is
+            // no boundary of the guest's.
             return Ok(true);
         }
         if self.looks.control {
@@ -294,16 +296,26 @@ impl Walk {
             return Ok(b.is_none_or(|outcome| outcome == Outcome::Reset));
         }
         let sensitive = self.seen.borrow().insns.iter().any(|(_, bytes, code32)| sensitive(bytes, *code32));
-        let may = sensitive && !self.looks.strict;
+        let may = sensitive && self.may_part;
         let differs = a != b || !alike(&self.bare.cpu, &self.other.cpu);
         // What went wrong may lie in memory alone, and show later.
-        if (differs && (may || !self.looks.homomorphism)) || (may && !state::same(&self.bare, &self.other)) {
+        if (differs && may) || (may && !state::same(&self.bare, &self.other)) {
             self.tally.parted += 1;
             return Ok(false);
+        }
+        if differs && !self.looks.homomorphism {
+            return Err(format!("equivalence: the guest went another way ({})", self.place()));
         }
         let did = Counted::of(monitor(&self.other)).since(&before);
         self.look(&log, &did, self.bare.cpu.now - from)?;
         Ok(a.is_none_or(|outcome| outcome == Outcome::Reset))
+    }
+
+    /// Whether the bare machine ran a comparison of strings last.
+    fn compares(&self) -> bool {
+        let seen = self.seen.borrow();
+        let last = seen.insns.last().map(|(_, bytes, code32)| decode(bytes, *code32));
+        matches!(last, Some(Decoded::Insn(insn)) if matches!(insn.op, Op::Cmps | Op::Scas))
     }
 
     fn take_log(&mut self) -> Vec<Exit> {
@@ -384,7 +396,8 @@ impl Walk {
                 continue;
             }
             *self.tally.innocuous.entry(exit.cause).or_default() += 1;
-            if !reason(exit, &seen, &self.other) {
+            let Decoded::Insn(insn) = decode(bytes, *code32) else { continue };
+            if !reason(exit, &insn, &seen, &self.other) {
                 let text = disassemble(bytes, *code32, exit.eip);
                 return Err(format!("{text} is innocuous, and exited by {}", exit.cause.name()));
             }
@@ -395,12 +408,23 @@ impl Walk {
         }
         // Rewritten ones, each of which called out, or ran its sequence.
         let ruled = did.callouts.iter().filter(|(id, _)| **id != rules::ADAPTED && !of_innocuous(**id));
-        let rewritten = ruled.map(|(_, n)| n).sum::<u64>() + did.inlined + self.ahead;
+        let due = self.ahead.take();
+        if let Some(at) = due
+            && !seen.faults.iter().any(|fault| fault.0 == at)
+        {
+            return Err(format!("the instruction at {at:08x} was rewritten for nothing"));
+        }
+        let rewritten = ruled.map(|(_, n)| n).sum::<u64>() + did.inlined + u64::from(due.is_some());
         let others = seen.insns.iter().filter(|(_, bytes, code32)| !innocuous(bytes, *code32)).count() as u64;
-        // The last one may have found a fault, which comes with the next step.
-        self.ahead = rewritten.saturating_sub(others);
-        if self.ahead > 1 {
-            return Err(format!("{rewritten} instructions were rewritten, and {others} are not innocuous"));
+        match rewritten.saturating_sub(others) {
+            0 => {}
+            // It found a fault, which comes with the next step.
+            1 if self.grain != Grain::Tick => self.ahead = Some(self.other.cpu.eip),
+            _ => {
+                return Err(format!(
+                    "{rewritten} instructions were rewritten, and {others} are not innocuous"
+                ));
+            }
         }
         let Some((eip, bytes, code32)) = seen.insns.last() else { return Ok(()) };
         let emulates =
@@ -519,7 +543,7 @@ fn innocuous(bytes: &[u8], code32: bool) -> bool {
 }
 
 /// Whether there is a reason for this exit of an innocuous instruction: the guest's bare machine shows it.
-fn reason(exit: &Exit, seen: &Seen, m: &Machine) -> bool {
+fn reason(exit: &Exit, insn: &Insn, seen: &Seen, m: &Machine) -> bool {
     let ram = |at: GuestPhys, write: bool| {
         let backing = m.world.map.backing(at);
         if write { backing.write == Target::Ram } else { backing.read == Target::Ram }
@@ -529,8 +553,11 @@ fn reason(exit: &Exit, seen: &Seen, m: &Machine) -> bool {
         // How often is looked at elsewhere.
         Cause::HiddenPageFault | Cause::ExternalInterrupt | Cause::InterruptWindow => true,
         Cause::TruePageFault => faulted(true),
-        // An x87 exception may go by way of the board.
-        Cause::Reflected => faulted(false) || m.world.board.numeric_error_waits(),
+        // An x87 exception may go by way of the board; integer instructions are none that report it.
+        Cause::Reflected => {
+            let reports = (Op::Emms as u16..=Op::Fpu as u16).contains(&(insn.op as u16));
+            faulted(false) || (reports && m.world.board.numeric_error_waits())
+        }
         Cause::TracePageTable | Cause::TraceDescriptors => seen.accesses.iter().any(|a| a.3),
         Cause::Mmio => {
             let look_up = |at: u32| m.world.peek_address(&m.cpu, subring::addr::Linear(at));
@@ -548,7 +575,7 @@ fn reason(exit: &Exit, seen: &Seen, m: &Machine) -> bool {
             // ENTER probes the stack where it ends up; no access shows that.
             let stack = m.cpu.seg(SegReg::Ss).base.wrapping_add(m.cpu.sp());
             exit.eip.saturating_add(MAX_INSN_LEN as u32) > end
-                || stack.saturating_add(3) >= layout::BASE
+                || (insn.op == Op::Enter && stack.saturating_add(3) >= layout::BASE)
                 || seen.accesses.iter().any(|a| a.0.saturating_add(a.2 - 1) >= layout::BASE)
         }
         Cause::Privileged | Cause::PortIo | Cause::Halt | Cause::SoftwareInterrupt | Cause::SegmentReload => {

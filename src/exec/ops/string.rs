@@ -309,6 +309,16 @@ mod tests {
     }
 
     #[test]
+    fn rf_alone_does_not_cut_a_rep() {
+        for (flags, left) in [(Eflags::RF, 0), (Eflags::RF | Eflags::TF, 15)] {
+            let (mut cpu, mut world) = copying(16);
+            cpu.set_eflags(flags);
+            assert_eq!(step(&mut cpu, &mut world, REP_MOVSB), Ok(()));
+            assert_eq!((cpu.regs[ECX], cpu.now), (left, 16 - u64::from(left)), "{flags:?}");
+        }
+    }
+
+    #[test]
     fn a_single_stepped_rep_traps_after_each_iteration() {
         let (mut cpu, mut world) = copying(2);
         cpu.set_eflags(Eflags::TF);

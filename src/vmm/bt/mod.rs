@@ -72,7 +72,7 @@ impl Translation {
     }
 
     /// The adapted access at `at` ran; whether it met a trace or a chip.
-    fn called_out(&mut self, at: Linear, met: bool) {
+    pub(super) fn called_out(&mut self, at: Linear, met: bool) {
         if self.adaptation.called_out(at.0, met) {
             self.translator.retranslate(at);
         }
@@ -303,6 +303,7 @@ impl Trap {
         let sealed = seal::take(&world.map.ram, &self.mmu.shadow.target, &self.descriptors);
         world.enter_machine();
         let left = translation.translator.run(&mut self.real, world, &mut policy, until);
+        let resumed = translation.translator.resumed();
         world.leave_machine();
         seal::check(sealed, &world.map.ram, &self.mmu.shadow.target, &self.descriptors);
         self.audit_after(world, before.as_ref());
@@ -311,10 +312,7 @@ impl Trap {
         self.counts.entries += 1;
         self.counts.translated += guest.now - start;
         match left {
-            Left::Stop(stop) => {
-                let resumed = self.translation.as_ref()?.translator.resumed();
-                self.stopped(guest, world, stop, (start, resumed))
-            }
+            Left::Stop(stop) => self.stopped(guest, world, stop, (start, resumed)),
             Left::Look => None,
             // It may fault, and what ran before it is to be seen first.
             Left::Callout(_) if self.by_boundary && guest.now > start => Some(BOUNDARY),
@@ -324,8 +322,7 @@ impl Trap {
                 _ = world.take_reached_chip();
                 let stop = self.call_out(guest, world);
                 if rule == rules::ADAPTED {
-                    let met = world.take_reached_chip() || world.map.traces.is_hit();
-                    self.translation.as_mut()?.called_out(at, met);
+                    self.adapted_ran(world, at, false);
                 }
                 stop
             }

@@ -4,8 +4,8 @@ use super::Op;
 use super::code::Code;
 use super::image::{
     BASED, CODE_FRAMES, CODE_WINDOW, COUNTS, CROSSING, FAR_POINTER, GAME, GAME_SELECTOR, LDT, LDT_SELECTOR,
-    NEXT_REMAPPER, REAL_CODE, REMAPPER, ROUTINE, SMALL_STACK, USER_DATA, USER_RETURNS, USER_ROUTINE,
-    USER_SNIPPETS, V86_IP, V86_SEGMENT, WINDOW, descriptor,
+    NEXT_REMAPPER, NUMERIC_CONTROLS, REAL_CODE, REMAPPER, ROUTINE, SMALL_STACK, USER_DATA, USER_RETURNS,
+    USER_ROUTINE, USER_SNIPPETS, V86_IP, V86_SEGMENT, WINDOW, descriptor,
 };
 use super::tables::Tables;
 
@@ -98,6 +98,7 @@ pub(super) fn emit(c: &mut Code, op: &Op) {
             run(c, page, crossing, false);
         }
         Op::Based { offset, cut, kind, user, far } => based(c, (offset, cut), kind, user, far),
+        Op::Numeric(ref steps) => numeric(c, steps),
         Op::Break { page, kind, write, way, resume } => breaks(c, page, kind, (write, way, resume)),
         Op::Timer(count) => {
             for (port, value) in [(0x43, 0x34), (0x40, count), (0x40, 0)] {
@@ -188,6 +189,33 @@ pub(super) fn fill(c: &mut Code, t: Tables, count: u32) {
     c.put(&[0x24, 0xfe, 0xfc, 0xf3, 0xab]); // AND AL, FEh; CLD; REP STOSD
 }
 
+/// x87 instructions while its interrupt can come: errors go by way of the board.
+fn numeric(c: &mut Code, steps: &[u8]) {
+    let mask = |c: &mut Code, first: u8, second: u8| {
+        c.put(&[0xb0, first, 0xe6, 0x21, 0xb0, second, 0xe6, 0xa1]); // MOV AL; OUT 21h, AL; MOV AL; OUT A1h, AL
+    };
+    mask(c, 0xfa, 0xdf);
+    c.put(&[0xdb, 0xe3, 0xfb]); // FNINIT; STI
+    c.guarded(|c| {
+        for step in steps {
+            match step {
+                0 => c.put32(&[0xd9, 0x2d], NUMERIC_CONTROLS),     // FLDCW
+                1 => c.put32(&[0xd9, 0x2d], NUMERIC_CONTROLS + 2), // FLDCW
+                2 => c.put(&[0xd9, 0xe8, 0xd9, 0xee, 0xde, 0xf9]), // FLD1; FLDZ; FDIVP
+                3 => c.put(&[0x9b]),                               // WAIT
+                4 => c.put(&[0xdb, 0xe2]),                         // FNCLEX
+                5 => c.put(&[0x0f, 0x77]),                         // EMMS
+                _ => {
+                    c.put(&[0xdf, 0xe0]); // FNSTSW AX
+                    c.put32(&[0x01, 0x05], COUNTS + 0x74); // ADD [at], EAX
+                }
+            }
+        }
+    });
+    c.put(&[0xdb, 0xe3, 0xfa]); // FNINIT; CLI
+    mask(c, 0xfe, 0xff);
+}
+
 /// An access to `page` from behind an IRET, with a breakpoint on.
 fn breaks(c: &mut Code, page: u32, kind: u8, (write, way, resume): (bool, u8, bool)) {
     // One snippet for both: in ring 0, too, it ends with INT 30h.
@@ -204,7 +232,7 @@ fn breaks(c: &mut Code, page: u32, kind: u8, (write, way, resume): (bool, u8, bo
         // IF off, so that nothing comes in between.
         0 => c.guarded(|c| c.iret(8, to, 2 | flags)),
         1 => c.in_user_mode(to, flags),
-        _ => c.in_user_mode(USER_RETURNS[usize::from(write)], 0),
+        _ => c.in_user_mode(USER_RETURNS[usize::from(write)][usize::from(resume)], 0),
     }
     c.put(&[0x31, 0xc0, 0x0f, 0x23, 0xf8]); // XOR EAX, EAX; MOV DR7, EAX
 }

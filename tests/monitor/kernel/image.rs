@@ -33,6 +33,7 @@ pub(super) const CODE_FRAMES: u32 = 0x1_8000;
 /// Routines for code segments with a base: one ends with INT 30h, the other with a jump to what [`FAR_POINTER`] holds.
 pub(super) const BASED: [u32; 2] = [0x1_d000, 0x1_d020];
 pub(super) const FAR_POINTER: u32 = 0x8060;
+pub(super) const NUMERIC_CONTROLS: u32 = 0x8070;
 const CODE: u32 = 0x3_0000;
 /// The frames that the window's pages are mapped to: the first of 4 MiB that the window may be mapped to at once.
 pub(super) const FRAMES: u32 = 0x40_0000;
@@ -66,8 +67,9 @@ pub(super) const USER_SNIPPETS: [(u32, &[u8]); 5] = [
     (USER_CODE + 0x40, &[0xe6, 0x80, 0xcd, 0x30]),
 ];
 
-/// Where user code does an IRET to each of the first two, with RF.
-pub(super) const USER_RETURNS: [u32; 2] = [USER_CODE + 0x50, USER_CODE + 0x70];
+/// Where user code does an IRET to each of the first two, without RF and with it.
+pub(super) const USER_RETURNS: [[u32; 2]; 2] =
+    [[USER_CODE + 0x50, USER_CODE + 0x70], [USER_CODE + 0x90, USER_CODE + 0xb0]];
 
 /// Ports and values that set up the chips: both 8259A with vectors 20h and 28h, the timer let through, and the 8254 fast.
 pub(crate) const CHIPS: [(u8, u8); 12] = [
@@ -137,10 +139,12 @@ pub(crate) fn binary(ops: &[Op]) -> Vec<u8> {
     for (at, code) in USER_SNIPPETS {
         image.put(at, code);
     }
-    for (at, (to, _)) in USER_RETURNS.into_iter().zip(USER_SNIPPETS) {
-        let mut c = Code::new(at);
-        c.iret(USER_CODE_SELECTOR, to, 0x1_0202);
-        image.put(at, &c.bytes);
+    for (returns, (to, _)) in USER_RETURNS.into_iter().zip(USER_SNIPPETS) {
+        for (at, flags) in returns.into_iter().zip([0x202, 0x1_0202]) {
+            let mut c = Code::new(at);
+            c.iret(USER_CODE_SELECTOR, to, flags);
+            image.put(at, &c.bytes);
+        }
     }
     image.put(REAL_CODE, &real());
     // In virtual-8086 mode: INC WORD [8050h]; PUSH DS; POP ES; INT 30h.
@@ -244,6 +248,7 @@ fn descriptor_tables(image: &mut Image) {
     image.put_words(GDT, &gdt);
     let mut idt = vec![gate(HANDLERS, 0x8e); 32];
     idt.resize(0x30, gate(HANDLERS + 0x40, 0x8e));
+    idt[0x2d] = gate(HANDLERS + 0xc0, 0x8e);
     idt.push(gate(HANDLERS + 0x80, 0xee));
     image.put_words(IDT, &idt);
     let register = |base: u32, limit: u16| [&limit.to_le_bytes()[..], &base.to_le_bytes()].concat();
@@ -266,6 +271,12 @@ fn handlers(image: &mut Image) {
     let tick = [inc(COUNTS + 8), vec![0x50, 0xb0, 0x20, 0xe6, 0x20, 0x58, 0xcf]].concat();
     image.put(HANDLERS + 0x40, &tick);
     image.put(HANDLERS + 0x80, &[inc(COUNTS + 12), back].concat());
+    // IRQ 13, the x87's: IGNNE#, acknowledge to both, return.
+    let numeric =
+        [inc(COUNTS + 0x18), vec![0x50, 0xe6, 0xf0, 0xb0, 0x20, 0xe6, 0xa0, 0xe6, 0x20, 0x58, 0xcf]];
+    image.put(HANDLERS + 0xc0, &numeric.concat());
+    // Control words: zero divide unmasked, everything masked.
+    image.put(NUMERIC_CONTROLS, &[0x7b, 0x03, 0x7f, 0x03]);
 }
 
 /// To real mode, some work there, and back to EBX.

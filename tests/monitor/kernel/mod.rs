@@ -84,6 +84,8 @@ pub(crate) enum Op {
     /// to 2), with a breakpoint at the instruction (kind 0) or at what it writes (1) or accesses (3); with RF set a code
     /// breakpoint does not count.
     Break { page: u32, kind: u8, write: bool, way: u8, resume: bool },
+    /// x87 instructions: errors are unmasked, masked, made, waited for and cleared.
+    Numeric(Vec<u8>),
     /// The timer ticks at another rate.
     Timer(u8),
     /// An access to the last pages of linear space, where a monitor may live.
@@ -147,6 +149,7 @@ fn system() -> impl Strategy<Value = Op> {
         1 => Just(Op::PagingOff),
         2 => Just(Op::Pae),
         1 => (2..40u8).prop_map(Op::Timer),
+        2 => proptest::collection::vec(0..7u8, 1..12).prop_map(Op::Numeric),
         2 => (0..PAGES, 0..3usize, any::<bool>(), 0..3u8, any::<bool>()).prop_map(
             |(page, kind, write, way, resume)| Op::Break { page, kind: [0, 1, 3][kind], write, way, resume }
         ),

@@ -79,7 +79,7 @@ fn ffree<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     Ok(())
 }
 
-/// After an instruction that may have taken back what was pending: FERR# falls.
+/// After an instruction that may have taken back what was pending, or masked it: FERR# falls with ES.
 fn settle<E: Env>(cpu: &Cpu, env: &mut E, was_pending: bool) {
     if was_pending && !cpu.fpu.pending() && !cpu.cr0.contains(Cr0::NE) {
         env.numeric_error(cpu, false);
@@ -109,7 +109,9 @@ fn fldcw<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     if begin(cpu, env, i)? {
         let mut bytes = [0; 2];
         read(cpu, env, i, &mut bytes)?;
+        let pending = cpu.fpu.pending();
         cpu.fpu.set_control(u16::from_le_bytes(bytes));
+        settle(cpu, env, pending);
     }
     Ok(())
 }
@@ -155,7 +157,9 @@ fn fldenv<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     let (format, mut bytes) = (format(cpu, i), [0; 28]);
     let bytes = &mut bytes[..format.environment()];
     read(cpu, env, i, bytes)?;
+    let pending = cpu.fpu.pending();
     image::load_environment(&mut cpu.fpu, bytes, format);
+    settle(cpu, env, pending);
     Ok(())
 }
 
@@ -178,7 +182,9 @@ fn frstor<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     let (format, mut bytes) = (format(cpu, i), [0; 108]);
     let bytes = &mut bytes[..format.state()];
     read(cpu, env, i, bytes)?;
+    let pending = cpu.fpu.pending();
     image::load_state(&mut cpu.fpu, bytes, format);
+    settle(cpu, env, pending);
     Ok(())
 }
 

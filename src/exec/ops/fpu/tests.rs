@@ -86,6 +86,19 @@ fn without_ne_it_stands_still_until_the_error_is_cleared() {
     assert!(!world.ferr);
 }
 
+/// IGNNE# lets FLDCW by, which masks what is pending.
+#[test]
+fn ferr_falls_when_the_error_is_masked() {
+    let (mut cpu, mut world) = pending(flat(0));
+    run(&mut cpu, &mut world, &[WAIT]);
+    assert!(world.ferr);
+    world.ignne = true;
+    cpu.regs[6] = 0x5000;
+    world.put(0x5000, &0x37fu16.to_le_bytes());
+    run(&mut cpu, &mut world, &[&[0xd9, 0x2e]]); // FLDCW [ESI]
+    assert!(!world.ferr && !cpu.fpu.pending());
+}
+
 #[test]
 fn a_memory_fault_leaves_the_x87_as_it_was() {
     let (mut cpu, mut world) = ready(flat(3));
