@@ -660,17 +660,18 @@ fn a_snapshot_goes_on_under_another_strategy() {
 
 #[test]
 fn a_recording_under_a_monitor_replays() {
-    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("monitored.recording");
-    let file = file.to_str().expect("a name");
-    let args = ["run", "rings-clean", "--json", "--budget", "2M", "--strategy", "trap"];
-    let made = subring(&[&args[..], &["--record", file]].concat());
-    assert!(made.status.code() == Some(124), "{made:?}");
-    let args = ["run", "rings-clean", "--json", "--strategy", "trap", "--replay", file];
-    let again = subring(&args);
-    assert_eq!(made.stdout, again.stdout, "{again:?}");
-    let bare = subring(&["run", "rings-clean", "--json", "--replay", file]);
-    let text = String::from_utf8_lossy(&bare.stderr);
-    assert!(!bare.status.success() && text.contains("--strategy"), "{text}");
+    for strategy in ["trap", "bt"] {
+        let file = format!("{}/{strategy}.recording", env!("CARGO_TARGET_TMPDIR"));
+        let args = ["run", "rings-clean", "--json", "--budget", "2M", "--strategy", strategy];
+        let made = subring(&[&args[..], &["--record", &file]].concat());
+        assert!(made.status.code() == Some(124), "{made:?}");
+        let args = ["run", "rings-clean", "--json", "--strategy", strategy, "--replay", &file];
+        let again = subring(&args);
+        assert_eq!(made.stdout, again.stdout, "{again:?}");
+        let bare = subring(&["run", "rings-clean", "--json", "--replay", &file]);
+        let text = String::from_utf8_lossy(&bare.stderr);
+        assert!(!bare.status.success() && text.contains("--strategy"), "{text}");
+    }
 }
 
 #[test]

@@ -96,13 +96,13 @@ pub fn memory(text: &str) -> Result<u32, String> {
     bytes.map(|b| b as u32).ok_or_else(|| "give a multiple of 4 KiB from 64K to 3G".into())
 }
 
-/// The memory of a whole machine: a multiple of 4 KiB up to 4 GiB.
+/// The memory of a whole machine: a multiple of 4 KiB below 4 GiB.
 ///
 /// # Errors
 /// A sentence.
 pub fn machine_memory(text: &str) -> Result<u64, String> {
-    let bytes = bytes(text)?.filter(|b| (4096..=4 << 30).contains(b) && b % 4096 == 0);
-    bytes.ok_or_else(|| "give a multiple of 4 KiB up to 4G".into())
+    let bytes = bytes(text)?.filter(|b| (4096..4 << 30).contains(b) && b % 4096 == 0);
+    bytes.ok_or_else(|| "give a multiple of 4 KiB below 4G".into())
 }
 
 /// A size in bytes, 0 included: `512M`, `2G` (powers of 1024).

@@ -5,7 +5,7 @@ use super::board::{self, Bare};
 use super::compare_report::{self as report, Row, Table, Verdict};
 use super::monitor::MonitorArgs;
 use super::rules::Finding;
-use super::run::Run;
+use super::run::{Display, Run};
 use super::session::{self, Ending, Spec, Wishes};
 use super::terminal::Console;
 use crate::addr::Linear;
@@ -37,8 +37,8 @@ pub struct Command {
     /// Print all exits by cause, and where most of them come from
     #[arg(long)]
     exits: bool,
-    /// Compare at each exit and at the end of each translation unit, not only in growing strides: so is found what goes wrong and
-    /// heals. Costs about 3 microseconds each; where two part, some runs more
+    /// Compare after each instruction under trap, at each exit and at the end of each translation unit under bt, not only in growing
+    /// strides: so is found what goes wrong and heals. Costs about 3 microseconds each; where two part, some runs more
     #[arg(long)]
     lockstep: bool,
     /// Print the table as CSV
@@ -282,6 +282,8 @@ pub(super) fn refuse_unfit(run: &Run, why: &str) -> Result<()> {
         ("--dump-state", run.dump_state.is_some()),
         ("--dump-memory", !run.dump_memory.is_empty()),
         ("--dump-screen", run.dump_screen),
+        ("--display", run.display != Display::None),
+        ("--stats", run.stats),
     ];
     match unfit.iter().find(|(_, given)| *given) {
         Some((name, _)) => Err(Error::Usage(format!("{name} {why}"))),

@@ -106,9 +106,11 @@ impl MonitorArgs {
                 ("--frame-seed", self.frame_seed.is_some()),
                 ("--without-rule", self.without_rule.is_some()),
             ];
+            const TRANSLATORS: [&str; 3] = ["--no-adapt", "--fragment-memory", "--without-rule"];
             return match monitors.iter().find(|(_, given)| *given) {
                 Some((name, _)) => Err(Error::Usage(format!(
-                    "{name} is a matter of the monitor's, and the bare machine has none: give --strategy trap or bt"
+                    "{name} is a matter of the monitor's, and the bare machine has none: give --strategy {}",
+                    if TRANSLATORS.contains(name) { "bt" } else { "trap or bt" }
                 ))),
                 None => Ok(None),
             };

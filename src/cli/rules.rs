@@ -116,9 +116,7 @@ impl Finding {
                         grouped(with.retired)
                     ),
                 ),
-                _ if without.exits() > with.exits() => {
-                    (Broken::Efficiency, efficiency(with, without, uses, place))
-                }
+                _ if without.exits() > with.exits() => (Broken::Efficiency, efficiency(with, without, place)),
                 _ => (
                     Broken::Nothing,
                     format!(
@@ -141,7 +139,7 @@ impl Finding {
 }
 
 /// The exits that grew, and where most of the new ones are.
-fn efficiency(with: &Row, without: &Row, uses: u64, place: impl Fn(Linear) -> String) -> String {
+fn efficiency(with: &Row, without: &Row, place: impl Fn(Linear) -> String) -> String {
     let mut grown: Vec<_> = Cause::ALL
         .iter()
         .map(|cause| (*cause, with.of(*cause), without.of(*cause)))
@@ -164,9 +162,7 @@ fn efficiency(with: &Row, without: &Row, uses: u64, place: impl Fn(Linear) -> St
     let most =
         site.map_or(String::new(), |(n, at)| format!("; {} of them at {}", grouped(n), place(Linear(at))));
     format!(
-        "the guest does the same, but what needed no exit {} times faults now and is emulated, and exits grow: \
-         {}{most}",
-        grouped(uses),
+        "the guest does the same, but what needed no exit faults now and is emulated, and exits grow: {}{most}",
         causes.join(", ")
     )
 }

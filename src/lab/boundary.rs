@@ -1,4 +1,5 @@
-//! Two machines compared at each boundary of the monitor's: every exit, and the end of every translation unit. Where
+//! Two machines compared at each boundary of the monitor's: every exit, and the end of every translation unit, or without
+//! translation every instruction, where nothing else tells what went wrong by itself. Where
 //! [`super::lockstep`] runs in strides, and does not see what heals within one, this sees whatever is wrong at a boundary.
 //!
 //! Between two boundaries only the pages that were written and the chips that were spoken to are compared. The stretch in which

@@ -18,7 +18,8 @@ pub trait Monitor: Any {
     fn interrupted(&mut self, cpu: &Cpu, world: &mut World) {
         let _ = (cpu, world);
     }
-    /// From now on it comes back at each of its boundaries, exits and ends of translation units, or no longer does.
+    /// From now on it comes back at each of its boundaries, or no longer does: exits, and ends of translation units or of instructions
+    /// that run by themselves.
     fn stop_at_boundaries(&mut self, on: bool) {
         let _ = on;
     }

@@ -7,10 +7,14 @@ use super::exit::Cause;
 use crate::error::{Error, Result};
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::Path;
 
 /// The default table's text.
 pub const DEFAULT: &str = include_str!("costs.toml");
+
+/// Bytes that a table's file has at most.
+const LONGEST: u64 = 1 << 20;
 
 /// What each event costs, in cycles.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +71,18 @@ impl Costs {
     /// # Errors
     /// [`Error::File`] when it cannot be read, [`Error::Image`] when it is not such a table.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|e| Error::file("read", path, e))?;
+        let read = |path: &Path| {
+            let mut text = String::new();
+            std::fs::File::open(path)?.take(LONGEST).read_to_string(&mut text)?;
+            Ok(text)
+        };
+        let text = read(path).map_err(|e| Error::file("read", path, e))?;
+        if text.len() as u64 == LONGEST {
+            return Err(Error::image(
+                path,
+                format!("this is no cost table: it is longer than {LONGEST} bytes"),
+            ));
+        }
         Self::parse(&text).map_err(|reason| Error::image(path, reason))
     }
 
@@ -78,7 +93,8 @@ impl Costs {
     pub fn parse(text: &str) -> std::result::Result<Self, String> {
         let form: Form = toml::from_str(text).map_err(|e| {
             let first = e.message().lines().next().unwrap_or_default().to_owned();
-            format!("this is no cost table: {first}")
+            let line = e.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+            format!("this is no cost table: line {line}: {first}")
         })?;
         let cost = |name: &str, cycles: Option<i64>| {
             let cycles = cycles.ok_or_else(|| format!("the cost of `{name}` is missing"))?;

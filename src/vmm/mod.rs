@@ -131,9 +131,9 @@ fn memory_for(machine: &Machine, config: &Config) -> Result<(Ram, P2m, Vec<Machi
             needed * 4
         )));
     }
-    if frames > 1 << 20 {
+    if frames >= 1 << 20 {
         return Err(Error::Usage(format!(
-            "a machine of {} KiB cannot be built: the processor addresses 4 GiB",
+            "a machine of {} KiB cannot be built: it has to be smaller than 4 GiB; give less to --mem or --shadow-frames",
             frames * 4
         )));
     }

@@ -16,6 +16,7 @@ use subring::lab::guest::Guest;
 use subring::lab::{lockstep, state};
 use subring::machine::Outcome;
 use subring::vmm;
+use subring::vmm::audit::Breach;
 use subring::vmm::memory::FEWEST_FRAMES;
 use subring::vmm::strategy::Coherence;
 
@@ -226,6 +227,31 @@ fn a_hidden_fault_keeps_rf() {
     for (cell, way) in CELLS.into_iter().flat_map(|cell| [0, 1, 2].map(|way| (cell, way))) {
         let broken = Op::Break { page: 2, kind: 0, write: false, way, resume: true };
         assert_eq!(same(&[mapped.clone(), broken], cell), Ok(()), "{cell}, way {way}");
+    }
+}
+
+/// The audit that `compare --without-rule` goes by finds what is broken on purpose, and nothing else.
+#[test]
+fn the_audit_finds_what_the_guest_gets_at() {
+    let audited = |bug: Option<Bug>, cell: Cell| {
+        let found = Counter::new(None);
+        _ = runner(60).run(&kernel::kernels(), |ops| {
+            let first = bug::with(bug, || {
+                let mut m = kernel::machine(&ops);
+                cell.put(&mut m, SEED);
+                m.monitor_mut::<vmm::Trap>().expect("a monitor").audit = Some(vmm::audit::Audit::default());
+                run_to(&mut m, 20_000);
+                m.monitor::<vmm::Trap>().expect("a monitor").audit.as_ref().and_then(|audit| audit.first)
+            });
+            found.set(found.get().or(first.map(|(breach, _)| breach)));
+            Ok(())
+        });
+        found.get()
+    };
+    for cell in [TRACE, BT_TRACE] {
+        assert_eq!(audited(None, cell), None, "{cell}");
+        assert_eq!(audited(Some(Bug::SkipTruncation), cell), Some(Breach::Frames), "{cell}");
+        assert!(matches!(audited(Some(Bug::PassIopl), cell), Some(Breach::Register(_))), "{cell}");
     }
 }
 

@@ -69,7 +69,7 @@ fn print(what: &str, cell: Cell, tally: &Tally) {
 fn hold_kernels(looks: Looks, enough: impl Fn(Cell, &Tally) -> bool) {
     for cell in CELLS {
         let sum = RefCell::new(Tally::default());
-        let result = runner(24).run(&kernel::kernels(), |ops| {
+        let result = runner(24).run(&kernel::kernels_for(cell.parts_at_sensitive()), |ops| {
             let tally = walk(&ops, cell, looks).map_err(proptest::test_runner::TestCaseError::fail)?;
             sum.borrow_mut().add(&tally);
             Ok(())

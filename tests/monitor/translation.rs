@@ -190,12 +190,23 @@ fn a_frame_pushed_over_the_page_directory_leaves_the_next_frame_open() {
     }
 }
 
+/// ENTER pushes over itself, and then meets where the real segment is truncated: what the monitor emulates then is still that ENTER,
+/// since the real one had found its faults before it wrote.
+#[test]
+fn enter_over_itself_is_emulated_as_it_was() {
+    const SEED: u64 = 17_397_173_817_345_001_699;
+    let data = seed::bytes(SEED, LEN);
+    for coherence in [Coherence::Trace, Coherence::Vtlb] {
+        assert!(run_random(&data, coherence, SEED).is_ok(), "{coherence}");
+    }
+}
+
 /// Ticks that a kernel runs at most, and between two audits.
 const KERNEL_TICKS: u64 = 60_000;
 const STRIDE: u64 = 331;
 
 fn kernels(coherence: Coherence) {
-    let result = runner(40).run(&kernel::kernels(), |ops| {
+    let result = runner(40).run(&kernel::any_kernels(), |ops| {
         let (mut bare, mut bt) = (kernel::machine(&ops), kernel::machine(&ops));
         translate(&mut bt, coherence);
         let mut to = 0;
@@ -217,6 +228,17 @@ fn kernels(coherence: Coherence) {
     if let Err(failure) = result {
         panic!("{failure}");
     }
+}
+
+/// Traces, then plain memory for longer than the policy's patience, then traces again, by one instruction.
+#[test]
+fn an_access_is_adapted_and_taken_back_and_adapted_again() {
+    let mut bt = kernel::machine(&[kernel::Op::Rewrite { kind: 1, other: 4, times: 110 }]);
+    translate(&mut bt, Coherence::Trace);
+    assert!(run_to(&mut bt, KERNEL_TICKS).is_some(), "it halts");
+    let translation = monitor(&bt).translation.as_ref().expect("it translates");
+    let adaptation = &translation.adaptation;
+    assert_eq!((adaptation.adapted, adaptation.reverted), (2, 1));
 }
 
 #[test]

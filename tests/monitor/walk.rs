@@ -299,7 +299,7 @@ impl Walk {
         let may = sensitive && self.may_part;
         let differs = a != b || !alike(&self.bare.cpu, &self.other.cpu);
         // What went wrong may lie in memory alone, and show later.
-        if (differs && may) || (may && !state::same(&self.bare, &self.other)) {
+        if may && (differs || !state::same(&self.bare, &self.other)) {
             self.tally.parted += 1;
             return Ok(false);
         }

@@ -105,6 +105,11 @@ pub(crate) fn kernels() -> impl Strategy<Value = Vec<Op>> {
     proptest::collection::vec(op(), 1..60)
 }
 
+/// Those that end the same: of all kinds, unless what is sensitive and does not trap goes wrong.
+pub(crate) fn kernels_for(parts_at_sensitive: bool) -> BoxedStrategy<Vec<Op>> {
+    if parts_at_sensitive { kernels().boxed() } else { any_kernels().boxed() }
+}
+
 /// Lists of operations of all kinds.
 pub(crate) fn any_kernels() -> impl Strategy<Value = Vec<Op>> {
     let sensitive = any::<u8>().prop_map(Op::Sensitive);
