@@ -13,6 +13,14 @@ pub(super) enum Bug {
     WrongUser,
     /// The guest's read-only pages are writable.
     WrongWrite,
+    /// CR0.WP tells no address spaces apart.
+    IgnoreWp,
+    /// All small pages of a large one are mapped to its first frame.
+    WrongSplit,
+    /// Where a chip answers, or nobody, reads go to a frame.
+    MapChips,
+    /// A flush of all translations leaves global ones in the virtual TLB.
+    KeepGlobals,
     /// A write to a traced page table changes nothing in the shadow.
     ForgetSync,
     /// INVLPG changes nothing in the virtual TLB.

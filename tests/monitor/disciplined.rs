@@ -276,12 +276,17 @@ const COHERENT: usize = 5;
 
 /// The bugs, the strategy and policy that each concerns, and the check that is there for it.
 #[rustfmt::skip]
-const BUGS: [(Bug, Cell, usize); 38] = [
+const BUGS: [(Bug, Cell, usize); 43] = [
     (Bug::SkipTrace,        TRACE,    EQUIVALENT),
     (Bug::ForgetDirty,      TRACE,    EQUIVALENT),
     (Bug::WrongUser,        TRACE,    EQUIVALENT),
     (Bug::WrongWrite,       TRACE,    EQUIVALENT),
     (Bug::ForgetSync,       TRACE,    EQUIVALENT),
+    (Bug::IgnoreWp,         TRACE,    EQUIVALENT),
+    (Bug::WrongSplit,       TRACE,    EQUIVALENT),
+    (Bug::MapChips,         TRACE,    EQUIVALENT),
+    (Bug::KeepGlobals,      VTLB,     EQUIVALENT),
+    (Bug::KeepGlobals,      BT_VTLB,  EQUIVALENT),
     (Bug::ForgetInvlpg,     VTLB,     EQUIVALENT),
     (Bug::ForgetCr3,        VTLB,     EQUIVALENT),
     (Bug::StaleTlb,         VTLB,     EQUIVALENT),

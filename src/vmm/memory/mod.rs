@@ -105,7 +105,11 @@ impl Key {
             Top::Directory(GuestPhys(cpu.cr3).page())
         };
         let two = matches!(top, Top::Directory(_));
-        Self { top, pse: two && cpu.cr4.contains(Cr4::PSE), wp: paging && cpu.cr0.contains(Cr0::WP) }
+        Self {
+            top,
+            pse: two && cpu.cr4.contains(Cr4::PSE),
+            wp: paging && cpu.cr0.contains(Cr0::WP) && !bug::on(Bug::IgnoreWp),
+        }
     }
 
     /// Whether a TLB may keep global pages from one to the other: nothing but a load of CR3 lies between.
@@ -249,7 +253,11 @@ impl ShadowMmu {
         let map = &mut world.map;
         let backing = map.backing(mapping.frame);
         let frame = match backing.read {
+            Target::Ram if mapping.large && bug::on(Bug::WrongSplit) => {
+                Some(map.machine(GuestPhys(mapping.frame.0 & !0x1f_ffff)))
+            }
             Target::Ram => Some(map.machine(mapping.frame.page())),
+            Target::Chip | Target::Open if bug::on(Bug::MapChips) => Some(map.machine(GuestPhys(0))),
             Target::Rom => self.roms.copy(map, mapping.frame),
             Target::Chip | Target::Open => None,
         };

@@ -76,9 +76,9 @@ impl Policy for Vtlb {
         if bug::on(Bug::ForgetCr3) {
             return;
         }
-        if flushes.globals {
+        if flushes.globals && !bug::on(Bug::KeepGlobals) {
             self.drop_all(shadow, map, Change::Flushed);
-        } else if flushes.all {
+        } else if flushes.all || flushes.globals {
             self.drop_pages(shadow, map, Change::Flushed, |_, kind| !kind.global);
         }
         if bug::on(Bug::ForgetInvlpg) {

@@ -3,7 +3,7 @@
 use super::Op;
 use super::code::Code;
 use super::games;
-use super::image::{COUNTS, FRAMES, USER_SNIPPETS, WINDOW, paging_cr0};
+use super::image::{CODE_WINDOW, COUNTS, FRAMES, GLOBAL_PAGE, USER_SNIPPETS, WINDOW, paging_cr0};
 use super::tables::{TOP_DIRECTORY, Tables};
 
 /// What is known of the kernel's state where the next operation goes.
@@ -89,6 +89,29 @@ fn emit(c: &mut Code, op: &Op, now: &mut Now) {
             c.load_cr0(paging_cr0(now.wp));
         }
         Op::Pointer { kind, load } => pointer(c, now.tables(), kind, load),
+        Op::Global { frame, flags, by_pge, write, user } => {
+            let at = CODE_WINDOW + GLOBAL_PAGE * 4096;
+            for t in Tables::all() {
+                // Global, accessed and dirty.
+                c.store(t.code + GLOBAL_PAGE * t.size(), (FRAMES + frame * 4096) | 0x160 | (flags & 7));
+            }
+            if by_pge {
+                c.toggle_pge();
+                c.toggle_pge();
+            } else {
+                c.put32(&[0x0f, 0x01, 0x3d], at); // INVLPG
+            }
+            let touch = |c: &mut Code| {
+                c.edi(at + 0x10);
+                let (code, bytes) = USER_SNIPPETS[usize::from(write)];
+                if user { c.in_user_mode(code, 0) } else { c.guarded(|c| c.put(&bytes[..2])) }
+            };
+            touch(c);
+            now.space ^= 1;
+            c.load_cr3(now.tables().cr3);
+            touch(c);
+        }
+        Op::TogglePge => c.toggle_pge(),
         Op::ToggleWp => {
             now.wp = !now.wp;
             c.load_cr0(paging_cr0(now.wp));

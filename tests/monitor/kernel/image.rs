@@ -42,6 +42,9 @@ pub(super) const WINDOW: u32 = 0x40_0000;
 /// The one whose pages hold code.
 pub(super) const CODE_WINDOW: u32 = 0xc0_0000;
 
+/// A page behind those with code, which is global.
+pub(super) const GLOBAL_PAGE: u32 = 7;
+
 /// Offsets in a frame with code: a routine; one that user code runs; one that maps its own page elsewhere; one whose only
 /// instruction goes on in the next page; and right before it, one that maps that next page elsewhere.
 pub(super) const ROUTINE: u32 = 0x10;
@@ -317,13 +320,14 @@ fn real() -> Vec<u8> {
 
 /// Both address spaces, in both formats: the first 2 MiB of memory as they are, the window empty, the code window as its frames lie.
 fn page_tables(image: &mut Image) {
-    for t in [Tables::new(0, false), Tables::new(1, false), Tables::new(0, true), Tables::new(1, true)] {
+    for t in Tables::all() {
         let mut put = |at: u32, entry: u32| image.put(at, &entry.to_le_bytes());
         (0..512u32).for_each(|n| put(t.identity + t.size() * n, n << 12 | 7));
         (0..CODE_PAGES).for_each(|n| put(t.code + t.size() * n, (CODE_FRAMES + n * 4096) | 7));
         put(t.pde(0), t.identity | 7);
         put(t.pde(WINDOW), t.window | 7);
-        put(t.pde(CODE_WINDOW), t.code | 7);
+        // Accessed already: a global page of the other address space may need no walk in this one.
+        put(t.pde(CODE_WINDOW), t.code | 0x27);
         if t.pae {
             put(t.cr3, t.directory | 1);
             // The last 8 MiB, which are there when an operation sets the pointer to them: 2 MiB of memory, again and again.

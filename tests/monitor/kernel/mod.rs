@@ -34,6 +34,11 @@ pub(crate) enum Op {
     Switch,
     /// The window's directory entry: its table, nothing, or a 4 MiB page; then a load of CR3.
     SetPde { kind: u8 },
+    /// A global page of both address spaces, in both formats, is mapped to a frame and flushed, by INVLPG or by CR4.PGE, off and on; it
+    /// is accessed here and in the other address space.
+    Global { frame: u32, flags: u32, by_pge: bool, write: bool, user: bool },
+    /// CR4.PGE the other way.
+    TogglePge,
     /// CR0.WP the other way.
     ToggleWp,
     /// Paging off, and on again.
@@ -137,6 +142,10 @@ fn memory() -> impl Strategy<Value = Op> {
         1 => (any::<u8>(), any::<bool>()).prop_map(|(kind, load)| Op::Pointer { kind: kind % 3, load }),
         1 => (1..300u32).prop_map(|count| Op::Fill { count }),
         1 => Just(Op::ToggleWp),
+        1 => Just(Op::TogglePge),
+        2 => (0..FRAME_COUNT, any::<u32>(), any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
+            |(frame, flags, by_pge, write, user)| Op::Global { frame, flags, by_pge, write, user }
+        ),
         1 => (0..0x40_0000u32, 0..3u8, any::<bool>(), any::<bool>()).prop_map(|(offset, n, write, user)| {
             // One in three where the monitor's own pages are.
             let offset = if n == 0 { offset % 0x2_2000 } else { offset } & !3;

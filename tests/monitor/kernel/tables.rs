@@ -18,6 +18,11 @@ pub(super) struct Tables {
 pub(super) const TOP_DIRECTORY: u32 = 0x2_7000;
 
 impl Tables {
+    /// All four.
+    pub(super) fn all() -> [Self; 4] {
+        [Self::new(0, false), Self::new(1, false), Self::new(0, true), Self::new(1, true)]
+    }
+
     pub(super) fn new(space: usize, pae: bool) -> Self {
         let at = |plain: [u32; 2], pae_ones: [u32; 2]| if pae { pae_ones[space] } else { plain[space] };
         let directory = at([0x1_0000, 0x1_3000], [0x2_0000, 0x2_1000]);
