@@ -25,7 +25,7 @@ use crate::mmu::paging::Access;
 use std::collections::BTreeMap;
 
 /// How it comes back at a boundary.
-pub(super) const BOUNDARY: Stop = Stop::Exit(interp::Exit::Boundary);
+const BOUNDARY: Stop = Stop::Exit(interp::Exit::Boundary);
 
 /// What was counted of how instructions ran.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,7 +66,9 @@ pub struct Trap {
     emulator: Interp<World>,
     map_epoch: Option<u32>,
     /// Comes back at each exit, and at the end of each unit of translated code.
-    pub(super) by_boundary: bool,
+    by_boundary: bool,
+    /// The guest's time when it last came back at one.
+    looked_up: Ticks,
     /// RF as the real processor left it at its last fault.
     resume_left: bool,
     /// The instruction that was emulated last wrote to a traced frame, which has not been looked at yet.
@@ -99,6 +101,7 @@ impl Trap {
             emulator: Interp::default(),
             map_epoch: None,
             by_boundary: false,
+            looked_up: 0,
             resume_left: false,
             wrote: false,
             cut_short: None,
@@ -212,28 +215,28 @@ impl Trap {
         self.v.decompose(&self.real, &self.descriptors, guest);
         self.counts.entries += 1;
         self.counts.direct += guest.now - start;
-        self.stopped(guest, world, stop, (start, self.direct.resumed()))
+        self.stopped(guest, world, stop, self.direct.resumed())
     }
 
-    /// The real processor stopped, and its state is the guest's again: since `start`, with the instruction that faulted having
-    /// begun with RF or not. `None`: the guest can go on.
+    /// The real processor stopped, and its state is the guest's again; an instruction that faulted had begun with RF or not. `None`: the
+    /// guest can go on.
     pub(super) fn stopped(
         &mut self,
         guest: &mut Cpu,
         world: &mut World,
         stop: Stop,
-        (start, resumed): (Ticks, bool),
+        resumed: bool,
     ) -> Option<Stop> {
         match stop {
             Stop::Budget => Some(Stop::Budget),
             Stop::Exit(_) => None,
             // Before anything is done about the fault, which comes again: resolving it may set accessed bits, which on the bare
             // machine nobody sees before the instruction has run. A debug trap is of the instruction that ran, and does not come again.
-            Stop::Fault(fault) if self.by_boundary && guest.now > start && !is_debug_trap(guest, fault) => {
+            Stop::Fault(fault) if self.owes_boundary(guest) && !is_debug_trap(guest, fault) => {
                 if resumed {
                     set_resume(guest, true);
                 }
-                Some(BOUNDARY)
+                Some(self.look_up(guest))
             }
             Stop::Fault(fault) => {
                 // A hidden fault must leave RF to the instruction, whose code breakpoints are still to be ignored. A fault of
@@ -246,6 +249,17 @@ impl Trap {
                 self.fault(guest, world, fault)
             }
         }
+    }
+
+    /// Whether something ran, or an event was delivered, that is to be seen before more is done.
+    pub(super) fn owes_boundary(&self, guest: &Cpu) -> bool {
+        self.by_boundary && guest.now != self.looked_up
+    }
+
+    /// Comes back at a boundary.
+    pub(super) fn look_up(&mut self, guest: &Cpu) -> Stop {
+        self.looked_up = guest.now;
+        BOUNDARY
     }
 
     /// A fault of the real processor.
@@ -475,7 +489,7 @@ impl Monitor for Trap {
                 return stop;
             }
             if self.by_boundary {
-                return BOUNDARY;
+                return self.look_up(guest);
             }
         }
     }

@@ -18,7 +18,7 @@ use super::descriptors::Descriptors;
 use super::exit::Cause;
 use super::layout;
 use super::seal;
-use super::trap::{BOUNDARY, Trap};
+use super::trap::Trap;
 use super::vcpu::{Mode, V};
 use crate::addr::Linear;
 use crate::bus::Ticks;
@@ -312,10 +312,10 @@ impl Trap {
         self.counts.entries += 1;
         self.counts.translated += guest.now - start;
         match left {
-            Left::Stop(stop) => self.stopped(guest, world, stop, (start, resumed)),
+            Left::Stop(stop) => self.stopped(guest, world, stop, resumed),
             Left::Look => None,
             // It may fault, and what ran before it is to be seen first.
-            Left::Callout(_) if self.by_boundary && guest.now > start => Some(BOUNDARY),
+            Left::Callout(_) if self.owes_boundary(guest) => Some(self.look_up(guest)),
             Left::Callout(rule) => {
                 *self.translation.as_mut()?.callouts.entry(rule).or_default() += 1;
                 let at = Linear(guest.linear_eip());
