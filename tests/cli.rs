@@ -711,6 +711,36 @@ fn compare_names_the_first_instruction_that_goes_wrong() {
     assert!(text.lines().count() == 3 && text.contains(",bt,shadow,vtlb,same,"), "{text}");
 }
 
+/// Nano looks at its flags behind an interrupt gate, as kernels do; its clean build does not.
+#[test]
+fn nano_goes_wrong_at_a_pushf_and_its_clean_build_nowhere() {
+    let rows = |guest: &str| {
+        let out = subring(&["compare", guest, "--json"]);
+        let table: serde_json::Value = serde_json::from_slice(&out.stdout).expect("one JSON object");
+        let rows = table["rows"].as_array().expect("rows");
+        assert_eq!(rows.len(), 5);
+        rows.clone()
+    };
+    let nano = rows("nano");
+    for row in &nano[1..3] {
+        assert_eq!((&row["strategy"], &row["outcome"]), (&"trap".into(), &"diverged".into()), "{row}");
+        let divergence = &row["divergence"];
+        assert!(divergence["symbol"].as_str().is_some_and(|s| s.starts_with("trap+")), "{row}");
+        assert_eq!(divergence["where"]["disassembly"], "pushf", "{row}");
+        assert_eq!(divergence["where"]["sensitive_unprivileged"], true, "{row}");
+        let why = divergence["where"]["why"].as_str().expect("a sentence");
+        assert!(why.contains("PUSHFD: it pushes the real IF"), "{why}");
+    }
+    for row in nano[3..].iter().chain(&rows("nano-clean")[1..]) {
+        assert_eq!(row["outcome"], "same", "{row}");
+    }
+    assert_eq!(subring(&["run", "nano"]).status.code(), Some(0));
+    let panicked = subring(&["run", "nano", "--strategy", "trap"]);
+    assert_eq!(panicked.status.code(), Some(2));
+    let said = String::from_utf8(panicked.stdout).expect("text");
+    assert!(said.contains("panic: interrupts are on behind an interrupt gate"), "{said}");
+}
+
 /// With these costs the table is refused in one sentence.
 #[test]
 fn a_cost_table_with_a_negative_or_missing_cost_is_refused() {
