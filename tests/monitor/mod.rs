@@ -3,6 +3,7 @@
 
 mod audit;
 mod caps;
+mod changing;
 mod cuts;
 mod disciplined;
 mod equivalence;
