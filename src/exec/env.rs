@@ -65,6 +65,12 @@ pub trait Env {
     /// #PF as the access would raise it.
     fn probe(&mut self, cpu: &Cpu, at: Linear, len: u32, user: bool, write: bool) -> Result<(), Fault>;
 
+    /// Whether an instruction that faults may be run again as if it had not begun, by a monitor whose own the fault is. Then one with
+    /// several writes is to find its faults before the first: it might overwrite itself, or what it reads.
+    fn restarts(&self) -> bool {
+        false
+    }
+
     /// Reads a port.
     fn port_in(&mut self, cpu: &Cpu, port: u16, width: Width) -> u32;
 

@@ -420,6 +420,10 @@ fn crosses(at: Linear, bytes: u32) -> bool {
 }
 
 impl Env for World {
+    fn restarts(&self) -> bool {
+        self.space == Space::Machine
+    }
+
     #[inline(always)]
     fn load<W: Word>(&mut self, cpu: &Cpu, at: Linear, user: bool) -> Result<W, Fault> {
         match self.quick_load(cpu, at, user) {

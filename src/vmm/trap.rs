@@ -18,7 +18,7 @@ use crate::bus::Ticks;
 use crate::cpu::control::{DR6_BS, DR6_BT, Dr7, Watch};
 use crate::cpu::fault::pf;
 use crate::cpu::{Cpu, Cr0, Eflags, Fault, Vector};
-use crate::decode::SegReg;
+use crate::decode::{Op, SegReg};
 use crate::interp::{self, CodeEnv, Interp, Stop};
 use crate::machine::{Monitor, World};
 use crate::mmu::paging::Access;
@@ -305,6 +305,9 @@ impl Trap {
                 self.count(world, Cause::HiddenPageFault, place(guest));
                 None
             }
+            Resolution::Guest(_) if self.writes_before_faults(guest, world) => {
+                self.emulate(guest, world, Cause::TruePageFault)
+            }
             Resolution::Guest(fault) => {
                 self.count(world, Cause::TruePageFault, place(guest));
                 Some(self.reflect(guest, fault))
@@ -316,6 +319,14 @@ impl Trap {
             }
             Resolution::Mmio => self.emulate(guest, world, Cause::Mmio),
         }
+    }
+
+    /// Whether the instruction at CS:EIP writes several times, and so may have before its fault: the real processor has found that
+    /// first ([`crate::exec::Env::restarts`]), the virtual one leaves what the bare machine leaves.
+    fn writes_before_faults(&mut self, guest: &Cpu, world: &mut World) -> bool {
+        // As it is now: an older translation may lead to other code.
+        world.tlb.flush(true);
+        self.emulator.peek(guest, world).is_ok_and(|insn| matches!(insn.op, Op::Enter | Op::Pusha))
     }
 
     /// Runs the instruction at CS:EIP on the virtual processor: the semantics of the bare machine on the guest's state.
@@ -452,7 +463,7 @@ fn place(guest: &Cpu) -> Place {
 fn own(cause: Cause) -> Cause {
     match cause {
         Cause::TracePageTable | Cause::TraceDescriptors | Cause::Mmio => cause,
-        Cause::SoftwareInterrupt => cause,
+        Cause::SoftwareInterrupt | Cause::TruePageFault => cause,
         _ => Cause::Reflected,
     }
 }

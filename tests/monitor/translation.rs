@@ -190,6 +190,17 @@ fn a_frame_pushed_over_the_page_directory_leaves_the_next_frame_open() {
     }
 }
 
+/// ENTER pushes over itself, and then meets where the real segment is truncated: what the monitor emulates then is still that ENTER,
+/// since the real one had found its faults before it wrote.
+#[test]
+fn enter_over_itself_is_emulated_as_it_was() {
+    const SEED: u64 = 17_397_173_817_345_001_699;
+    let data = seed::bytes(SEED, LEN);
+    for coherence in [Coherence::Trace, Coherence::Vtlb] {
+        assert!(run_random(&data, coherence, SEED).is_ok(), "{coherence}");
+    }
+}
+
 /// Ticks that a kernel runs at most, and between two audits.
 const KERNEL_TICKS: u64 = 60_000;
 const STRIDE: u64 = 331;

@@ -4,7 +4,7 @@ use crate::cpu::gpr::{EBP, EDI, ESP};
 use crate::cpu::{Cpu, Eflags, Fault, Word};
 use crate::decode::{Insn, Op, Place, SegReg};
 use crate::exec::bind::semantics;
-use crate::exec::operand::{DstReg, Imm, Mem, Source, Target, by_wide, load, writable};
+use crate::exec::operand::{DstReg, Imm, Mem, Source, Target, by_wide, load, readable, writable};
 use crate::exec::stack::{self, pop_above, push_below};
 use crate::exec::{Binder, Env, Handler};
 
@@ -75,6 +75,9 @@ fn pop_mem<E: Env, W: Word>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), 
 // PUSHA: EAX, ECX, EDX, EBX, the ESP of before, EBP, ESI, EDI
 fn pusha<E: Env, W: Word>(cpu: &mut Cpu, env: &mut E, _: &Insn) -> Result<(), Fault> {
     let mut sp = cpu.sp();
+    if env.restarts() {
+        (1..=8).try_for_each(|n| room_for::<E, W>(cpu, env, sp.wrapping_sub(n * W::BYTES)))?;
+    }
     for reg in 0..=EDI as u8 {
         push_below(cpu, env, &mut sp, cpu.get::<W>(reg))?;
     }
@@ -134,6 +137,9 @@ fn popf_may_change(cpu: &Cpu) -> Eflags {
 
 // ENTER size, level: a final write at the new top must be possible
 fn enter<E: Env, W: Word>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+    if env.restarts() {
+        enter_reaches::<E, W>(cpu, env, i)?;
+    }
     let level = i.extra & 31;
     let mut sp = cpu.sp();
     push_below(cpu, env, &mut sp, cpu.get::<W>(EBP as u8))?;
@@ -148,11 +154,33 @@ fn enter<E: Env, W: Word>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fa
         push_below(cpu, env, &mut sp, frame)?;
     }
     sp = sp.wrapping_sub(i.imm & 0xffff) & cpu.stack_mask;
-    let top = writable(cpu, SegReg::Ss, sp, W::BYTES)?;
-    env.probe(cpu, top, W::BYTES, cpu.user, true)?;
+    room_for::<E, W>(cpu, env, sp)?;
     cpu.set_sp(sp);
     cpu.set(EBP as u8, frame);
     Ok(())
+}
+
+/// The accesses of ENTER in their order, with nothing written.
+fn enter_reaches<E: Env, W: Word>(cpu: &Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+    let level = u32::from(i.extra & 31);
+    let (sp, link) = (cpu.sp(), cpu.regs[EBP]);
+    room_for::<E, W>(cpu, env, sp.wrapping_sub(W::BYTES))?;
+    for n in 1..level {
+        let at = readable(cpu, SegReg::Ss, link.wrapping_sub(n * W::BYTES) & cpu.stack_mask, W::BYTES)?;
+        env.probe(cpu, at, W::BYTES, cpu.user, false)?;
+        room_for::<E, W>(cpu, env, sp.wrapping_sub((n + 1) * W::BYTES))?;
+    }
+    let pushed = (level + 1) * W::BYTES;
+    if level > 0 {
+        room_for::<E, W>(cpu, env, sp.wrapping_sub(pushed))?;
+    }
+    room_for::<E, W>(cpu, env, sp.wrapping_sub(pushed).wrapping_sub(i.imm & 0xffff))
+}
+
+/// Whether the word at `sp` of the stack, as wide as that is, could be written.
+fn room_for<E: Env, W: Word>(cpu: &Cpu, env: &mut E, sp: u32) -> Result<(), Fault> {
+    let at = writable(cpu, SegReg::Ss, sp & cpu.stack_mask, W::BYTES)?;
+    env.probe(cpu, at, W::BYTES, cpu.user, true)
 }
 
 // LEAVE: (E)SP := (E)BP, by the stack's size; then POP (E)BP, by the operand's
