@@ -13,12 +13,22 @@ pub(super) enum Bug {
     WrongUser,
     /// The guest's read-only pages are writable.
     WrongWrite,
+    /// A translation is made without the guest's accessed bits.
+    ForgetAccessed,
     /// CR0.WP tells no address spaces apart.
     IgnoreWp,
+    /// CR4.PSE tells no address spaces apart.
+    IgnorePse,
     /// All small pages of a large one are mapped to its first frame.
     WrongSplit,
     /// Where a chip answers, or nobody, reads go to a frame.
     MapChips,
+    /// The copies of the guest's ROM are mapped writable.
+    WritableRom,
+    /// A frame that is a page table no longer stays traced.
+    KeepTables,
+    /// For want of room the address space goes that was used last.
+    EvictNewest,
     /// A flush of all translations leaves global ones in the virtual TLB.
     KeepGlobals,
     /// A write to a traced page table changes nothing in the shadow.

@@ -6,10 +6,11 @@
 
 use subring::addr::{GuestPhys, Linear};
 use subring::bus::phys::PhysMap;
+use subring::cpu::{Cpu, Cr0, Cr4};
 use subring::machine::Machine;
 use subring::mmu::paging::{Access, Mapping, TableMemory, walk};
 use subring::vmm::Trap;
-use subring::vmm::memory::Leaf;
+use subring::vmm::memory::{Key, Leaf, Reason, Top};
 
 /// The guest's tables, left as they are; whether a walk would have set a bit.
 struct Untouched<'a>(&'a PhysMap, bool);
@@ -25,17 +26,42 @@ impl TableMemory for Untouched<'_> {
 
 /// What the guest's tables say of an access; `None` if they forbid it or, if `strict`, would have a bit set first.
 pub(super) fn allowed(m: &Machine, at: Linear, access: Access, strict: bool) -> Option<Mapping> {
-    let mut tables = Untouched(&m.world.map, false);
-    let mapping = walk(&m.cpu, &mut tables, at, access).ok()?;
+    allowed_in(&m.cpu, &m.world.map, at, access, strict)
+}
+
+fn allowed_in(cpu: &Cpu, map: &PhysMap, at: Linear, access: Access, strict: bool) -> Option<Mapping> {
+    let mut tables = Untouched(map, false);
+    let mapping = walk(cpu, &mut tables, at, access).ok()?;
     (!strict || !tables.1).then_some(mapping)
 }
 
-/// Holds the current address space of the monitor under `m` against the guest's tables. `fresh`: no entry may be stale.
+/// The processor of `m` as it would be in the address space of `key`.
+fn in_space(m: &Machine, key: &Key) -> Cpu {
+    let mut cpu = m.cpu.clone();
+    cpu.cr0.set(Cr0::PG, key.top != Top::Off);
+    cpu.cr0.set(Cr0::WP, key.wp);
+    cpu.cr4.set(Cr4::PSE, key.pse);
+    cpu.cr4.set(Cr4::PAE, matches!(key.top, Top::Pointers(_)));
+    match key.top {
+        Top::Off => {}
+        Top::Directory(at) => cpu.cr3 = at.0,
+        Top::Pointers(at) => cpu.pdptes = at.map(|at| at.map_or(0, |at| u64::from(at.0) | 1)),
+    }
+    cpu
+}
+
+/// Holds the address spaces that the monitor under `m` keeps against the guest's tables. `fresh`: no entry may be stale.
 pub(super) fn audit(m: &Machine, fresh: bool) -> Result<(), String> {
     let monitor: &Trap = m.monitor().expect("a monitor");
     let mmu = &monitor.mmu;
     // What the guest did last reaches the shadow before the guest runs on.
     let synced = mmu.is_entered(&m.cpu) && !m.world.map.traces.is_hit();
+    let spaces: Vec<_> = mmu.spaces().into_iter().map(|(key, root)| (root, in_space(m, &key))).collect();
+    for (at, why) in mmu.shadow.all_traced() {
+        if why.contains(Reason::PAGE_TABLE) && mmu.roles(at).is_empty() {
+            return Err(format!("{at} is traced as a page table, and is none"));
+        }
+    }
     for root in mmu.shadow.target.roots() {
         for (at, leaf) in mmu.shadow.target.leaves(&m.world.map.ram, root) {
             let Some(frame) = mmu.guest_frame(&m.world.map, leaf.frame) else {
@@ -47,8 +73,10 @@ pub(super) fn audit(m: &Machine, fresh: bool) -> Result<(), String> {
             if leaf.write && synced && !mmu.shadow.traced(frame).is_empty() {
                 return Err(format!("{at}: the traced frame {frame} can be written"));
             }
-            if fresh && synced && mmu.root() == Some(root) {
-                coherent(m, at, leaf, frame)?;
+            if fresh && synced {
+                let (_, cpu) =
+                    spaces.iter().find(|(r, _)| *r == root).ok_or("a shadow of no address space")?;
+                coherent(cpu, &m.world.map, at, leaf, frame)?;
             }
         }
     }
@@ -62,14 +90,14 @@ fn is_copied(m: &Machine, leaf: Leaf, page: GuestPhys) -> bool {
     copy.iter().zip(0..).all(|(byte, n)| *byte == map.rom_byte(page.offset(n)))
 }
 
-fn coherent(m: &Machine, at: Linear, leaf: Leaf, frame: GuestPhys) -> Result<(), String> {
+fn coherent(cpu: &Cpu, map: &PhysMap, at: Linear, leaf: Leaf, frame: GuestPhys) -> Result<(), String> {
     let accesses = [(false, false), (true, false), (leaf.user, true)];
     for (user, write) in accesses {
         if (user && !leaf.user) || (write && !leaf.write) {
             continue;
         }
-        match allowed(m, at, Access { user, write }, true) {
-            Some(mapping) if m.world.map.gated(mapping.frame) == frame => {}
+        match allowed_in(cpu, map, at, Access { user, write }, true) {
+            Some(mapping) if map.gated(mapping.frame) == frame => {}
             Some(mapping) => return Err(format!("{at}: {} here, {frame} in the shadow", mapping.frame)),
             None => {
                 return Err(format!(

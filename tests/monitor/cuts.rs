@@ -4,7 +4,8 @@
 use super::equivalence::runner;
 use super::kernel::{self, Op};
 use super::pair::{CELLS, Cell, run_to};
-use proptest::test_runner::TestCaseError;
+use super::printed;
+use proptest::test_runner::{TestCaseError, TestError};
 use subring::lab::state;
 use subring::machine::{Machine, State};
 
@@ -50,7 +51,12 @@ fn a_run_that_is_cut_and_goes_on_elsewhere_ends_the_same() {
     let cuts = proptest::collection::vec((0..1500u64, 0..=CELLS.len() as u8), 1..12);
     let result = runner(40)
         .run(&(kernel::kernels(), cuts), |(ops, cuts)| cut(&ops, &cuts).map_err(TestCaseError::fail));
-    if let Err(failure) = result {
-        panic!("{failure}");
-    }
+    // Without the cuts: where it goes wrong without one, that shows.
+    let result = result.map_err(|e| match e {
+        TestError::Fail(reason, (ops, cuts)) => {
+            TestError::Fail(format!("{reason}, cut {cuts:?}").into(), ops)
+        }
+        TestError::Abort(reason) => TestError::Abort(reason),
+    });
+    printed::judge(result, "cuts", &"cut", (TICKS, CELLS[0].config(0).shadow_frames, 0));
 }

@@ -3,6 +3,7 @@
 use super::equivalence::runner;
 use super::kernel::{self, Op};
 use super::pair::{BT_TRACE, CELLS, Cell, TRAPS};
+use super::printed;
 use crate::translate::bug::{self, Bug};
 use proptest::prop_assert;
 use subring::addr::GuestPhys;
@@ -83,14 +84,18 @@ fn a_right_monitor_is_the_same_at_all_boundaries() {
     }
 }
 
+/// Ticks that a kernel runs at most, and how its memory is scattered.
+const TICKS: u64 = 20_000;
+const SEED: u64 = 5;
+
 /// A generated kernel, held against the bare machine at each boundary.
 fn kernel_compared(ops: &[Op], cell: Cell) -> Compared {
     let make = || {
         let mut other = kernel::machine(ops);
-        cell.put(&mut other, 5);
+        cell.put(&mut other, SEED);
         Ok((Guest::new(kernel::machine(ops), Vec::new()), Guest::new(other, Vec::new())))
     };
-    boundary::compare(make, 20_000, || true).expect("it can be made")
+    boundary::compare(make, TICKS, || true).expect("it can be made")
 }
 
 #[test]
@@ -132,11 +137,13 @@ fn kernels_that_keep_the_rules_are_the_same_at_all_boundaries() {
     for cell in CELLS {
         let result = runner(10).run(&kernel::kernels_for(cell.parts_at_sensitive()), |ops| {
             let found = kernel_compared(&ops, cell);
-            prop_assert!(found.same && found.divergence.is_none(), "{cell}: {:#?}", found.divergence);
+            prop_assert!(
+                found.same && found.divergence.is_none(),
+                "{cell}: {:#?}",
+                found.divergence
+            );
             Ok(())
         });
-        if let Err(failure) = result {
-            panic!("{failure}");
-        }
+        printed::judge(result, "boundaries", &cell, (TICKS, cell.config(SEED).shadow_frames, SEED));
     }
 }

@@ -2,6 +2,7 @@
 //! monitors part from the bare machine, and its instructions.
 
 use super::kernel::{BASE, Op, RAM, binary, listing};
+use proptest::test_runner::TestError;
 use std::path::{Path, PathBuf};
 
 /// A kernel, written out.
@@ -41,6 +42,26 @@ impl std::fmt::Display for Printed {
         writeln!(f, "the guest is {}; to see it part:", self.file.display())?;
         writeln!(f, "    subring {}", self.arguments.join(" "))?;
         write!(f, "{}", self.listing)
+    }
+}
+
+/// Panics if a run of kernels failed: with what went wrong, of `who`, and with the kernel as a guest, to be compared as
+/// [`Printed::new`] says.
+pub(crate) fn judge(
+    result: Result<(), TestError<Vec<Op>>>,
+    name: &str,
+    who: &dyn std::fmt::Display,
+    how: (u64, u32, u64),
+) {
+    match result {
+        Ok(()) => {}
+        Err(TestError::Fail(reason, ops)) => {
+            let name = format!("{name} {who}").replace([' ', '/'], "-");
+            let printed = Printed::new(&folder(), &name, &ops, how);
+            let printed = printed.map_or_else(|e| format!("(not written: {e})"), |p| p.to_string());
+            panic!("{who}: {reason}\n{printed}");
+        }
+        Err(abort) => panic!("{who}: {abort}"),
     }
 }
 

@@ -6,7 +6,7 @@ use super::equivalence::{cases, runner};
 use super::kernel::{self, Op};
 use super::pair::{BT_TRACE, CELLS, Cell, TRACE, run_to};
 use super::walk::{Grain, Looks, Tally, Walk, run_to_boundary};
-use super::{machine, seed};
+use super::{machine, printed, seed};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::OnceLock;
@@ -74,9 +74,12 @@ fn hold_kernels(looks: Looks, enough: impl Fn(Cell, &Tally) -> bool) {
             sum.borrow_mut().add(&tally);
             Ok(())
         });
-        if let Err(failure) = result {
-            panic!("{cell}: {failure}");
-        }
+        printed::judge(
+            result,
+            "properties",
+            &cell,
+            (boot_ticks() + TICKS, cell.config(11).shadow_frames, 11),
+        );
         print("kernels", cell, &sum.borrow());
         assert!(enough(cell, &sum.borrow()), "{cell}: {:?}", sum.borrow());
     }
@@ -233,9 +236,7 @@ fn observers_change_nothing_under_a_monitor() {
             observed(|| kernel::machine(&ops), cell, 12_000)
                 .map_err(proptest::test_runner::TestCaseError::fail)
         });
-        if let Err(failure) = result {
-            panic!("{failure}");
-        }
+        printed::judge(result, "observers", &cell, (12_000, cell.config(5).shadow_frames, 5));
         for n in 0..u64::from(cases(60)) {
             let data = seed::bytes(n ^ 0x0b5e, LEN);
             observed(|| machine::machine(&mut Bytes::new(&data)), cell, RANDOM_TICKS)

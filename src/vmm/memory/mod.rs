@@ -21,7 +21,7 @@ use crate::bus::phys::{PhysMap, Target};
 use crate::cpu::{Cpu, Cr0, Cr4, Fault};
 use crate::machine::{Flushes, World};
 use crate::mmu::pae;
-use crate::mmu::paging::{Access, Mapping};
+use crate::mmu::paging::{Access, Mapping, TableMemory, entry};
 pub use journal::{About, Journal, Noted, Origin};
 pub use pool::FramePool;
 use rom::Roms;
@@ -107,7 +107,7 @@ impl Key {
         let two = matches!(top, Top::Directory(_));
         Self {
             top,
-            pse: two && cpu.cr4.contains(Cr4::PSE),
+            pse: two && cpu.cr4.contains(Cr4::PSE) && !bug::on(Bug::IgnorePse),
             wp: paging && cpu.cr0.contains(Cr0::WP) && !bug::on(Bug::IgnoreWp),
         }
     }
@@ -251,6 +251,9 @@ impl ShadowMmu {
             Err(fault) => return Resolution::Guest(fault),
         };
         let map = &mut world.map;
+        if bug::on(Bug::ForgetAccessed) {
+            entries.iter().for_each(|at| map.write_entry(*at, map.read_entry(*at) & !entry::ACCESSED));
+        }
         let backing = map.backing(mapping.frame);
         let frame = match backing.read {
             Target::Ram if mapping.large && bug::on(Bug::WrongSplit) => {
@@ -265,7 +268,9 @@ impl ShadowMmu {
         let fill = Fill { root, layout: key.top.layout(), at, mapping: &mapping, entries: &entries };
         self.policy.filling(&mut self.shadow, map, &fill);
         let traced = self.shadow.traced(mapping.frame);
-        let guarded = !traced.is_empty() || backing.read != Target::Ram || backing.write != Target::Ram;
+        let seeded = bug::on(Bug::WritableRom) && backing.read == Target::Rom;
+        let plain = (backing.read, backing.write) == (Target::Ram, Target::Ram) || seeded;
+        let guarded = !traced.is_empty() || !plain;
         if access.write && guarded {
             return if traced.is_empty() { Resolution::Mmio } else { Resolution::Traced(traced) };
         }

@@ -7,6 +7,7 @@
 //! that they come from is not traced: what is written there counts when the guest loads it, and tells address spaces
 //! apart then.
 
+use super::super::bug::{self, Bug};
 use super::shadow::{Change, Reason, Shadow};
 use super::target::{Exhausted, Root};
 use super::{Fill, Key, Layout, Policy, Role};
@@ -92,6 +93,9 @@ impl Trace {
         uses.remove(&of);
         if uses.is_empty() {
             self.uses.remove(&frame);
+            if bug::on(Bug::KeepTables) {
+                return;
+            }
             shadow.untrace(map, GuestPhys(frame << PAGE_SHIFT), Reason::PAGE_TABLE);
         }
     }
@@ -115,7 +119,8 @@ impl Trace {
     /// The address space that was not used for longest, other than the current one.
     fn oldest(&self) -> Option<Key> {
         let others = self.spaces.iter().filter(|(key, _)| Some(**key) != self.current);
-        others.min_by_key(|(_, kept)| kept.last_used).map(|(key, _)| *key)
+        let age = |kept: &Kept| if bug::on(Bug::EvictNewest) { !kept.last_used } else { kept.last_used };
+        others.min_by_key(|(_, kept)| age(kept)).map(|(key, _)| *key)
     }
 
     // ANCHOR: sync

@@ -41,10 +41,10 @@ impl Code {
         self.put32(&[0xb8], cr0); // MOV EAX, cr0
         self.put(&[0x0f, 0x22, 0xc0]); // MOV CR0, EAX
     }
-    /// CR4.PGE the other way.
-    pub(super) fn toggle_pge(&mut self) {
-        // MOV EAX, CR4; XOR EAX, CR4.PGE; MOV CR4, EAX
-        self.put32(&[0x0f, 0x20, 0xe0, 0x35], 0x80);
+    /// These bits of CR4 the other way.
+    pub(super) fn toggle_cr4(&mut self, bits: u32) {
+        // MOV EAX, CR4; XOR EAX, bits; MOV CR4, EAX
+        self.put32(&[0x0f, 0x20, 0xe0, 0x35], bits);
         self.put(&[0x0f, 0x22, 0xe0]);
     }
     /// MOV AX, selector and a load of each of these segment registers, by their numbers.

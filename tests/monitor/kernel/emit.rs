@@ -6,14 +6,20 @@ use super::games;
 use super::image::{CODE_WINDOW, COUNTS, FRAMES, GLOBAL_PAGE, USER_SNIPPETS, WINDOW, paging_cr0};
 use super::tables::{TOP_DIRECTORY, Tables};
 
+/// Bits of CR4.
+const PSE: u32 = 1 << 4;
+const PAE: u32 = 1 << 5;
+const PGE: u32 = 1 << 7;
+
 /// What is known of the kernel's state where the next operation goes.
 pub(super) struct Now {
     /// The address space.
     space: usize,
     /// CR0.WP.
     wp: bool,
-    /// CR4.PAE.
+    /// CR4.PAE and CR4.PSE.
     pae: bool,
+    pse: bool,
 }
 
 impl Now {
@@ -25,7 +31,7 @@ impl Now {
 /// Assembles a kernel that will lie at `at`. Gives where each operation's instructions start, too.
 pub(super) fn assemble(ops: &[Op], at: u32) -> (Vec<u8>, Vec<u32>) {
     let mut c = Code::new(at);
-    let mut now = Now { space: 0, wp: true, pae: false };
+    let mut now = Now { space: 0, wp: true, pae: false, pse: true };
     let mut starts = Vec::new();
     for op in ops {
         starts.push(c.here());
@@ -44,6 +50,8 @@ fn emit(c: &mut Code, op: &Op, now: &mut Now) {
             }
             // Present, R/W, U/S, accessed, dirty and a bit that is the system's.
             let entry = (FRAMES + frame * 4096) | (flags & 0x267);
+            // Sometimes bit 7, which is reserved with PSE, and with PAE.
+            let entry = if flags >> 20 & 15 == 15 { entry | 0x80 } else { entry };
             let t = now.tables();
             if t.pae {
                 // What lies beyond the physical address is reserved, bit 63 too.
@@ -76,15 +84,16 @@ fn emit(c: &mut Code, op: &Op, now: &mut Now) {
         }
         Op::SetPde { kind } => {
             let t = now.tables();
-            let entry = [t.window | 7, 0, FRAMES | 0x87][usize::from(kind)];
+            // Without PSE its bit means nothing, and the entry is of the table.
+            let large = if now.pse || now.pae { FRAMES } else { t.window } | 0x87;
+            let entry = [t.window | 7, 0, large][usize::from(kind)];
             c.store(t.pde(WINDOW), entry);
             c.load_cr3(t.cr3);
         }
         Op::Pae => {
             now.pae = !now.pae;
             c.load_cr0(paging_cr0(now.wp) & !(1 << 31));
-            // MOV EAX, CR4; XOR EAX, CR4.PAE; MOV CR4, EAX
-            c.put(&[0x0f, 0x20, 0xe0, 0x83, 0xf0, 0x20, 0x0f, 0x22, 0xe0]);
+            c.toggle_cr4(PAE);
             c.load_cr3(now.tables().cr3);
             c.load_cr0(paging_cr0(now.wp));
         }
@@ -96,8 +105,8 @@ fn emit(c: &mut Code, op: &Op, now: &mut Now) {
                 c.store(t.code + GLOBAL_PAGE * t.size(), (FRAMES + frame * 4096) | 0x160 | (flags & 7));
             }
             if by_pge {
-                c.toggle_pge();
-                c.toggle_pge();
+                c.toggle_cr4(PGE);
+                c.toggle_cr4(PGE);
             } else {
                 c.put32(&[0x0f, 0x01, 0x3d], at); // INVLPG
             }
@@ -111,10 +120,17 @@ fn emit(c: &mut Code, op: &Op, now: &mut Now) {
             c.load_cr3(now.tables().cr3);
             touch(c);
         }
-        Op::TogglePge => c.toggle_pge(),
-        Op::ToggleWp => {
+        Op::TogglePge => c.toggle_cr4(PGE),
+        Op::TogglePse { page, write, large } => toggle_pse(c, now, (page, write), large),
+        Op::ToggleWp { page } => {
+            let t = now.tables();
+            c.store(t.window + page * t.size(), (FRAMES + page * 4096) | 0x65);
+            c.edi(WINDOW + page * 4096);
+            c.put(&[0x0f, 0x01, 0x3f]); // INVLPG [EDI]
+            c.guarded(|c| c.put(&[0x01, 0x07])); // ADD [EDI], EAX
             now.wp = !now.wp;
             c.load_cr0(paging_cr0(now.wp));
+            c.guarded(|c| c.put(&[0x01, 0x07])); // ADD [EDI], EAX
         }
         Op::PagingOff => {
             c.load_cr0(paging_cr0(now.wp) & !(1 << 31));
@@ -123,6 +139,7 @@ fn emit(c: &mut Code, op: &Op, now: &mut Now) {
         }
         Op::Interrupts(on) => c.put(&[if on { 0xfb } else { 0xfa }]),
         Op::Ports(value) => c.put(&[0xb0, value, 0xe6, 0x80, 0xe4, 0x64]),
+        Op::Print(value) => c.put(&[0xb0, value, 0x66, 0xba, 0xf8, 0x03, 0xee]), // MOV AL, value; MOV DX, 3F8h; OUT DX, AL
         Op::Int => c.guarded(|c| c.put(&[0xcd, 0x30])),
         Op::UserMisdeed(n) => c.in_user_mode(USER_SNIPPETS[2 + usize::from(n) % 3].0, 0),
         Op::TouchTop { offset, write, user } => {
@@ -142,6 +159,32 @@ fn emit(c: &mut Code, op: &Op, now: &mut Now) {
         Op::Rewrite { kind, other, times } => games::rewrite(c, now.tables(), [kind, other], times),
         Op::Fill { count } => games::fill(c, now.tables(), count),
         _ => games::emit(c, op),
+    }
+}
+
+/// CR4.PSE the other way, between two accesses to a window page. No entry is left that would be a large page's with PSE: where none
+/// was, the frames of the window would be tables.
+fn toggle_pse(c: &mut Code, now: &mut Now, (page, write): (u32, bool), large: bool) {
+    let t = now.tables();
+    let touch = |c: &mut Code| {
+        c.edi(WINDOW + page * 4096);
+        c.guarded(|c| c.put(&[if write { 0x01 } else { 0x03 }, 0x07])); // ADD [EDI], EAX, or ADD EAX, [EDI]
+    };
+    for t in Tables::all().into_iter().filter(|t| !t.pae) {
+        c.store(t.pde(WINDOW), t.window | 7);
+    }
+    if large {
+        c.store(t.pde(WINDOW), t.window | 0x87);
+    }
+    c.load_cr3(t.cr3);
+    touch(c);
+    now.pse = !now.pse;
+    c.toggle_cr4(PSE);
+    c.load_cr3(t.cr3);
+    touch(c);
+    if large {
+        c.store(t.pde(WINDOW), t.window | 7);
+        c.load_cr3(t.cr3);
     }
 }
 

@@ -262,21 +262,28 @@ fn descriptor_tables(image: &mut Image) {
     image.put(TSS + 0x66, &0x68u16.to_le_bytes());
 }
 
-/// Handlers. They count by SS, which is the only segment that they know: out of virtual-8086 mode the others are null.
+/// OUT E9h, AL.
+const PRINT: [u8; 2] = [0xe6, 0xe9];
+
+/// Handlers. They count by SS, which is the only segment that they know: out of virtual-8086 mode the others are null. Each prints what
+/// AL is to port E9h, so that the order of events shows.
 fn handlers(image: &mut Image) {
     let inc = |at: u32| [&[0x36, 0xff, 0x05][..], &at.to_le_bytes()].concat();
     let back = [&[0xbc][..], &KERNEL_STACK.to_le_bytes(), &[0xff, 0xe3]].concat(); // MOV ESP, top; JMP EBX
     // A fault: count, add CR2 and the frame's first word up, go on.
     let sum =
         [&[0x0f, 0x20, 0xd0, 0x03, 0x04, 0x24, 0x36, 0x01, 0x05][..], &(COUNTS + 4).to_le_bytes()].concat();
-    image.put(HANDLERS, &[inc(COUNTS), sum, back.clone()].concat());
+    image.put(HANDLERS, &[inc(COUNTS), sum, PRINT.to_vec(), back.clone()].concat());
     // A timer tick: count, acknowledge, return.
-    let tick = [inc(COUNTS + 8), vec![0x50, 0xb0, 0x20, 0xe6, 0x20, 0x58, 0xcf]].concat();
+    let tick = [inc(COUNTS + 8), PRINT.to_vec(), vec![0x50, 0xb0, 0x20, 0xe6, 0x20, 0x58, 0xcf]].concat();
     image.put(HANDLERS + 0x40, &tick);
-    image.put(HANDLERS + 0x80, &[inc(COUNTS + 12), back].concat());
+    image.put(HANDLERS + 0x80, &[inc(COUNTS + 12), PRINT.to_vec(), back].concat());
     // IRQ 13, the x87's: IGNNE#, acknowledge to both, return.
-    let numeric =
-        [inc(COUNTS + 0x18), vec![0x50, 0xe6, 0xf0, 0xb0, 0x20, 0xe6, 0xa0, 0xe6, 0x20, 0x58, 0xcf]];
+    let numeric = [
+        inc(COUNTS + 0x18),
+        PRINT.to_vec(),
+        vec![0x50, 0xe6, 0xf0, 0xb0, 0x20, 0xe6, 0xa0, 0xe6, 0x20, 0x58, 0xcf],
+    ];
     image.put(HANDLERS + 0xc0, &numeric.concat());
     // Control words: zero divide unmasked, everything masked.
     image.put(NUMERIC_CONTROLS, &[0x7b, 0x03, 0x7f, 0x03]);

@@ -11,7 +11,7 @@
 //! | `games` | operations about segments, modes, and code that changes |
 //! | `image` | the flat binary around them: tables, handlers, user code, the way there |
 
-mod code;
+pub(super) mod code;
 mod emit;
 mod games;
 pub(super) mod image;
@@ -39,8 +39,11 @@ pub(crate) enum Op {
     Global { frame: u32, flags: u32, by_pge: bool, write: bool, user: bool },
     /// CR4.PGE the other way.
     TogglePge,
-    /// CR0.WP the other way.
-    ToggleWp,
+    /// CR4.PSE the other way; a window page is accessed before and after, perhaps by way of an entry that is the table's without PSE, and
+    /// with it has reserved bits set.
+    TogglePse { page: u32, write: bool, large: bool },
+    /// CR0.WP the other way, between two writes of the kernel's to a read-only page of the window.
+    ToggleWp { page: u32 },
     /// Paging off, and on again.
     PagingOff,
     /// Paging off, and on again with the other format of tables.
@@ -51,6 +54,8 @@ pub(crate) enum Op {
     Interrupts(bool),
     /// OUT to the POST port, IN from the keyboard controller's status.
     Ports(u8),
+    /// A character is sent to COM1.
+    Print(u8),
     /// INT 30h in ring 0.
     Int,
     /// Privileged instructions from user code: CLI, HLT, OUT.
@@ -141,8 +146,10 @@ fn memory() -> impl Strategy<Value = Op> {
         1 => any::<u8>().prop_map(|kind| Op::SetPde { kind: kind % 3 }),
         1 => (any::<u8>(), any::<bool>()).prop_map(|(kind, load)| Op::Pointer { kind: kind % 3, load }),
         1 => (1..300u32).prop_map(|count| Op::Fill { count }),
-        1 => Just(Op::ToggleWp),
+        1 => page().prop_map(|page| Op::ToggleWp { page }),
         1 => Just(Op::TogglePge),
+        2 => (page(), any::<bool>(), any::<bool>())
+            .prop_map(|(page, write, large)| Op::TogglePse { page, write, large }),
         2 => (0..FRAME_COUNT, any::<u32>(), any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
             |(frame, flags, by_pge, write, user)| Op::Global { frame, flags, by_pge, write, user }
         ),
@@ -158,6 +165,7 @@ fn system() -> impl Strategy<Value = Op> {
     prop_oneof![
         2 => any::<bool>().prop_map(Op::Interrupts),
         1 => any::<u8>().prop_map(Op::Ports),
+        1 => any::<u8>().prop_map(Op::Print),
         1 => Just(Op::Int),
         1 => any::<u8>().prop_map(Op::UserMisdeed),
         1 => Just(Op::PagingOff),
