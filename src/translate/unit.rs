@@ -11,7 +11,9 @@ use crate::decode::cache::Crossing;
 use crate::exec::Handler;
 use std::collections::HashMap;
 
-/// What a unit is found by: where its code is, and in which mode it runs.
+/// What a unit is found by: where its code is, and in which mode it runs. All that a unit assumes of segments is in it: CS.D by itself,
+/// the ring in the policy's mode. Bases, limits and the width of the stack are read as an instruction runs, so flat and other segments
+/// share units; a backend that leaves such checks out has to put into the key what it takes for granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
     /// Physical address, for the processor at hand.

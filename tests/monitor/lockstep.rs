@@ -137,11 +137,7 @@ fn kernels_that_keep_the_rules_are_the_same_at_all_boundaries() {
     for cell in CELLS {
         let result = runner(10).run(&kernel::kernels_for(cell.parts_at_sensitive()), |ops| {
             let found = kernel_compared(&ops, cell);
-            prop_assert!(
-                found.same && found.divergence.is_none(),
-                "{cell}: {:#?}",
-                found.divergence
-            );
+            prop_assert!(found.same && found.divergence.is_none(), "{cell}: {:#?}", found.divergence);
             Ok(())
         });
         printed::judge(result, "boundaries", &cell, (TICKS, cell.config(SEED).shadow_frames, SEED));
