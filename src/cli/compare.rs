@@ -273,22 +273,29 @@ impl Command {
 
 /// Refuses options of `run` that mean nothing elsewhere.
 pub(super) fn refuse_unfit(run: &Run, why: &str) -> Result<()> {
+    match unfit(run).or(run.restore.is_some().then_some("--restore")) {
+        Some(name) => Err(Error::Usage(format!("{name} {why}"))),
+        None => Ok(()),
+    }
+}
+
+/// What is given of those options that show, trace, keep or steer one run: a command that runs its guests unseen can do nothing
+/// with them.
+pub(super) fn unfit(run: &Run) -> Option<&'static str> {
     let unfit = [
         ("--gdb", run.gdb.is_some()),
         ("--record", run.record.is_some()),
         ("--replay", run.replay.is_some()),
-        ("--restore", run.restore.is_some()),
         ("--trace", run.trace.is_some()),
+        ("--debugcon", run.debugcon.is_some()),
+        ("--bioscon", run.bioscon.is_some()),
         ("--dump-state", run.dump_state.is_some()),
         ("--dump-memory", !run.dump_memory.is_empty()),
         ("--dump-screen", run.dump_screen),
         ("--display", run.display != Display::None),
         ("--stats", run.stats),
     ];
-    match unfit.iter().find(|(_, given)| *given) {
-        Some((name, _)) => Err(Error::Usage(format!("{name} {why}"))),
-        None => Ok(()),
-    }
+    unfit.into_iter().find_map(|(name, given)| given.then_some(name))
 }
 
 /// A flag that a signal sets.

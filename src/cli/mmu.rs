@@ -91,6 +91,11 @@ struct Moment<'a> {
 }
 
 impl Command {
+    /// Whether the rewriting rules are to be listed, and nothing else.
+    pub(super) fn lists_rules(&self) -> bool {
+        self.run.monitor.list_rules
+    }
+
     /// The command. Gives the program's exit status.
     pub(super) fn run(&self) -> Result<u8> {
         self.check()?;
@@ -143,20 +148,9 @@ impl Command {
 
     fn check(&self) -> Result<()> {
         let run = &self.run;
-        let unfit = [
-            ("--gdb", run.gdb.is_some()),
-            ("--record", run.record.is_some()),
-            ("--replay", run.replay.is_some()),
-            ("--trace", run.trace.is_some()),
-            ("--dump-state", run.dump_state.is_some()),
-            ("--dump-memory", !run.dump_memory.is_empty()),
-            ("--dump-screen", run.dump_screen),
-            ("--stats", run.stats),
-            ("--display", run.display == super::run::Display::Vga),
-            ("--keys", run.restore.is_some() && !run.keys.is_empty()),
-        ];
-        match unfit.iter().find(|(_, given)| *given) {
-            Some((name, _)) => Err(Error::Usage(format!(
+        let keys = run.restore.is_some() && !run.keys.is_empty();
+        match super::compare::unfit(run).or(keys.then_some("--keys")) {
+            Some(name) => Err(Error::Usage(format!(
                 "`mmu` shows page tables and does nothing with {name}: leave it out"
             ))),
             None => Ok(()),

@@ -89,6 +89,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, build: &session::Build) ->
     let lists_rules = match &cli.command {
         Some(Command::Run(args)) => args.monitor.list_rules,
         Some(Command::Compare(args)) => args.lists_rules(),
+        Some(Command::Mmu(args)) => args.lists_rules(),
         Some(Command::Snapshot(args)) => args.lists_rules(),
         Some(Command::Translate(args)) => args.lists_rules(),
         _ => false,

@@ -346,7 +346,7 @@ impl Run {
     pub(super) fn spec(&self) -> Result<(Spec, Vec<String>)> {
         if let Some(path) = &self.restore {
             let trace = self.trace.map(|what| self.trace_to(what)).transpose()?;
-            let spec = snapshot::spec(path, &self.disk, &self.floppy)?;
+            let spec = snapshot::spec(path, &self.disk, &self.floppy, self.snapshot)?;
             let (gdb, monitor) = (self.gdb(spec.mem)?, self.monitor.config()?);
             return Ok((Spec { trace, gdb, monitor, ..spec }, Vec::new()));
         }

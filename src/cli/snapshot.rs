@@ -39,6 +39,7 @@ impl Command {
 
     /// The command. Gives the program's exit status.
     pub(super) fn run(&self, build: &Build) -> Result<u8> {
+        self.check()?;
         let mut run = self.run.clone();
         run.budget = self.at_instruction.or(run.budget);
         run.time = self.at_time.or(run.time);
@@ -57,6 +58,18 @@ impl Command {
             self.out.display()
         ));
         Ok(0)
+    }
+
+    /// Refuses what only `run` prints at the end.
+    fn check(&self) -> Result<()> {
+        let run = &self.run;
+        let unfit = [("--stats", run.stats), ("--json", run.json), ("--dump-screen", run.dump_screen)];
+        match unfit.iter().find(|(_, given)| *given) {
+            Some((name, _)) => Err(Error::Usage(format!(
+                "`snapshot` saves the machine and says nothing more of its run, so {name} has no use: leave it out"
+            ))),
+            None => Ok(()),
+        }
     }
 }
 
@@ -136,8 +149,13 @@ pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// What a machine is built from that goes on from the snapshot at `path`. Its images are where the options say, in
-/// order, and the rest where they were.
-pub(super) fn spec(path: &Path, disks_now: &[ImageArg], floppies_now: &[ImageArg]) -> Result<Spec> {
+/// order, and the rest where they were; what it writes to them is kept in memory if it was so before, or if `keep` says so.
+pub(super) fn spec(
+    path: &Path,
+    disks_now: &[ImageArg],
+    floppies_now: &[ImageArg],
+    keep: bool,
+) -> Result<Spec> {
     let Snapshot { machine, disks, floppies, cdrom } = Snapshot::read(path)?;
     let open = |drives: &[snapshot::Drive], now: &[ImageArg], option: &str| {
         if now.len() > drives.len() {
@@ -148,7 +166,7 @@ pub(super) fn spec(path: &Path, disks_now: &[ImageArg], floppies_now: &[ImageArg
             )));
         }
         let now = now.iter().map(Some).chain(std::iter::repeat(None));
-        drives.iter().zip(now).map(|(drive, now)| reopen(drive, now)).collect::<Result<Vec<_>>>()
+        drives.iter().zip(now).map(|(drive, now)| reopen(drive, now, keep)).collect::<Result<Vec<_>>>()
     };
     Ok(Spec {
         mem: machine.state.ram_size(),
@@ -160,7 +178,7 @@ pub(super) fn spec(path: &Path, disks_now: &[ImageArg], floppies_now: &[ImageArg
         vga_bios: None,
         disks: open(&disks, disks_now, "--disk")?,
         floppies: open(&floppies, floppies_now, "--floppy")?,
-        cdrom: cdrom.as_ref().map(|drive| reopen(drive, None)).transpose()?,
+        cdrom: cdrom.as_ref().map(|drive| reopen(drive, None, keep)).transpose()?,
         cdrom_first: false,
         trace: None,
         gdb: None,
@@ -171,7 +189,8 @@ pub(super) fn spec(path: &Path, disks_now: &[ImageArg], floppies_now: &[ImageArg
 }
 
 /// The medium of a saved machine: its image as it was then, or room for what is in the machine's state.
-fn reopen(drive: &snapshot::Drive, now: Option<&ImageArg>) -> Result<Drive> {
+fn reopen(drive: &snapshot::Drive, now: Option<&ImageArg>, keep: bool) -> Result<Drive> {
+    let overlay = drive.overlay || keep;
     let path = now.map_or(&drive.path, |now| &now.path).clone();
     if drive.hash.is_none() {
         if now.is_some() {
@@ -181,12 +200,12 @@ fn reopen(drive: &snapshot::Drive, now: Option<&ImageArg>) -> Result<Drive> {
             )));
         }
         let medium = Medium::Memory(vec![0; drive.bytes.min(MAX_IN_MEMORY) as usize]);
-        return Ok(Drive { path, medium, snapshot: drive.overlay });
+        return Ok(Drive { path, medium, snapshot: overlay });
     }
     let format = now.and_then(|now| now.format).unwrap_or(drive.format);
-    let image = image::open(&path, Some(format), !drive.overlay)?;
+    let image = image::open(&path, Some(format), !overlay)?;
     drive.check(&image.files)?;
-    Ok(Drive { path, medium: Medium::Image(image), snapshot: drive.overlay })
+    Ok(Drive { path, medium: Medium::Image(image), snapshot: overlay })
 }
 
 /// More than any built-in guest's disk has.

@@ -390,7 +390,11 @@ impl Disk for Snapshot {
         Content::Snapshot(Box::new(self.base.save()), sectors.collect())
     }
     fn restore(&mut self, content: &Content) -> bool {
-        let Content::Snapshot(base, written) = content else { return false };
+        let Content::Snapshot(base, written) = content else {
+            // Saved before there was a snapshot over it.
+            self.written.clear();
+            return self.base.restore(content);
+        };
         self.written = written.iter().map(|(at, sector)| (*at, sector.0)).collect();
         let last = self.written.last_key_value();
         last.is_none_or(|(&at, _)| at < self.sectors()) && self.base.restore(base)
@@ -409,6 +413,18 @@ mod tests {
         disk.read(0, &mut buf).unwrap();
         assert_eq!([buf[0], buf[SECTOR], buf[2 * SECTOR]], [1, 2, 1]);
         assert_eq!(disk.written(), 1);
+    }
+
+    #[test]
+    fn a_snapshot_takes_back_what_a_medium_without_one_saved() {
+        let saved = MemoryDisk::new(vec![1; 2 * SECTOR]).save();
+        let mut disk = Snapshot::new(Box::new(MemoryDisk::new(vec![0; 2 * SECTOR])));
+        disk.write(1, &[2; SECTOR]).unwrap();
+        assert!(disk.restore(&saved) && disk.written() == 0);
+        let mut buf = [0; 2 * SECTOR];
+        disk.read(0, &mut buf).unwrap();
+        assert_eq!(buf, [1; 2 * SECTOR]);
+        assert!(!disk.restore(&Content::Host), "of another kind");
     }
 
     #[test]
