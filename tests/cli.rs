@@ -755,11 +755,51 @@ fn a_cost_table_with_a_negative_or_missing_cost_is_refused() {
     refused("missing", "\nport-io = 1300", "\n#", "the cost of `port-io` is missing in [exits]");
     refused("callout", "\ncallout = 214", "\n#", "the cost of `translation.callout` is missing");
     refused("word", "\ncallout = 214", "\ncallout = \"two\"", "this is no cost table");
+    refused("free-instruction", "\ninstruction = 1\n# An", "\ninstruction = 0\n#", "give 1 or more");
+    refused("dear", "\nhalt = 1300", "\nhalt = 9223372036854775807", "`halt` is larger than 1000000 cycles");
     refused("unknown", "\nhalt = 1300", "\nhalt = 1300\nhelt = 1", "`helt` in [exits] is no kind of exit");
     let free = table.replace("\nport-io = 1300", "\nport-io = 0");
     let file = dir.file("free", free.as_bytes());
     let out = subring(&["compare", "hello", "--budget", "100K", "--costs", &file, "--json"]);
-    assert!(out.status.success(), "nothing may cost nothing: {}", text(&out.stderr));
+    assert!(out.status.success(), "an exit may cost nothing: {}", text(&out.stderr));
+}
+
+#[test]
+fn a_cost_table_is_read_up_to_a_mebibyte() {
+    let dir = Scratch::new("long-costs");
+    let table = include_str!("../src/vmm/costs.toml").to_owned() + "#";
+    let of =
+        |len: usize| dir.file(&len.to_string(), (table.clone() + &"x".repeat(len - table.len())).as_bytes());
+    let compare = |file: &str| ["compare", "hello", "--budget", "1K", "--costs", file].map(str::to_owned);
+    let args = compare(&of(1 << 20));
+    let out = subring(&args.each_ref().map(String::as_str));
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    let args = compare(&of((1 << 20) + 1));
+    refused(&args.each_ref().map(String::as_str), 1, "longer than 1048576 bytes");
+    let args = compare(&dir.file("bytes", b"instruction = \xff"));
+    refused(&args.each_ref().map(String::as_str), 1, "it is no text in UTF-8");
+}
+
+/// Nothing by nothing is no slowdown.
+#[test]
+fn a_comparison_of_no_instructions_has_no_slowdown() {
+    let compare = |more: &[&str]| {
+        let out = subring(&[&["compare", "hello", "--strategy", "bt", "--budget", "0"], more].concat());
+        assert!(out.status.success(), "{}", text(&out.stderr));
+        text(&out.stdout)
+    };
+    let printed = compare(&[]);
+    let rows = |strategy| printed.lines().filter(move |line| line.starts_with(strategy));
+    let slowdowns: Vec<_> = rows("bare direct  ").chain(rows("bt shadow/")).collect();
+    let dashes = slowdowns.iter().filter(|row| row.split_whitespace().nth_back(1) == Some("-"));
+    assert_eq!(dashes.count(), 3, "{printed}");
+    let table: serde_json::Value = serde_json::from_str(&compare(&["--json"])).expect("one JSON object");
+    assert!(table["rows"].as_array().expect("rows").iter().all(|row| row["slowdown"].is_null()), "{table}");
+    let csv = compare(&["--csv"]);
+    let column = csv.lines().next().expect("names").split(',').position(|name| name == "slowdown");
+    for row in csv.lines().skip(1) {
+        assert_eq!(row.split(',').nth(column.expect("a column")), Some(""), "{row}");
+    }
 }
 
 /// For ever: OUT 80h, AL; JMP back. Each OUT is an exit or a callout, and nothing on the bare machine.

@@ -174,6 +174,7 @@ impl Command {
         let end = session::drive(&mut pc, &mut console, &wishes)?;
         let limited = matches!(end.ending, Ending::BudgetSpent | Ending::TimeSpent | Ending::Interrupted);
         let limit = if limited { end.retired } else { end.retired.saturating_add(1) };
+        let cycles = end.retired.saturating_mul(costs.instruction);
         let row = Row {
             strategy: Strategy::Bare,
             coherence: None,
@@ -181,8 +182,8 @@ impl Command {
             adaptive: true,
             verdict: Verdict::Reference(end.ending.sentence()),
             retired: end.retired,
-            cycles: end.retired.saturating_mul(costs.instruction),
-            slowdown: 1.0,
+            cycles,
+            slowdown: costs.slowdown(cycles, end.retired),
             monitor: None,
             boundaries: None,
             host: end.host,
@@ -223,7 +224,6 @@ impl Command {
         let monitor = guest.machine.monitor::<Trap>().map(report::Figures::of);
         let retired = guest.machine.cpu.retired();
         let cycles = guest.machine.monitor::<Trap>().map_or(0, |t| costs.total(t));
-        let slowdown = cycles as f64 / retired.saturating_mul(costs.instruction).max(1) as f64;
         let verdict = match divergence {
             Some(d) => Verdict::Diverged(Box::new(d), self.symbol_of(&guest)),
             None if same && retired == reference.retired => Verdict::Same,
@@ -237,7 +237,7 @@ impl Command {
             verdict,
             retired,
             cycles,
-            slowdown,
+            slowdown: costs.slowdown(cycles, retired),
             monitor,
             boundaries: self.lockstep.then_some(boundaries),
             host,

@@ -83,7 +83,8 @@ pub(super) struct Row {
     pub(super) verdict: Verdict,
     pub(super) retired: u64,
     pub(super) cycles: u64,
-    pub(super) slowdown: f64,
+    /// None of a run without instructions.
+    pub(super) slowdown: Option<f64>,
     pub(super) monitor: Option<Figures>,
     /// Boundaries at which it was compared, if at each.
     pub(super) boundaries: Option<u64>,
@@ -220,7 +221,7 @@ fn cells(row: &Row) -> [String; 14] {
         grouped(row.of(Cause::TruePageFault)),
         grouped(row.traces()),
         grouped(row.cycles),
-        format!("{:.2}", row.slowdown),
+        row.slowdown.map_or("-".into(), |slowdown| format!("{slowdown:.2}")),
         format!("{:.3}", row.host.as_secs_f64()),
     ]
 }
@@ -449,9 +450,10 @@ pub(super) fn csv(table: &Table) -> String {
         };
         let mmu = if row.coherence.is_some() { "shadow" } else { "direct" };
         let coherence = row.coherence.map_or(String::new(), |c| c.to_string());
+        let slowdown = row.slowdown.map_or(String::new(), |slowdown| format!("{slowdown:.4}"));
         let _ = write!(
             out,
-            "{},{},{mmu},{coherence},{},{},{:.4},{},{:.4},{},{},{},{},{:.4},{:.6},{divergence}",
+            "{},{},{mmu},{coherence},{},{},{:.4},{},{:.4},{},{},{},{},{slowdown},{:.6},{divergence}",
             quoted(&table.guest),
             row.strategy,
             row.outcome(),
@@ -463,7 +465,6 @@ pub(super) fn csv(table: &Table) -> String {
             row.of(Cause::TruePageFault),
             row.traces(),
             row.cycles,
-            row.slowdown,
             row.host.as_secs_f64(),
         );
         match row.translation() {
