@@ -1,23 +1,19 @@
 //! The caps on what a monitor keeps, at their smallest: shadow page tables and translated code are thrown away all the time, and what
 //! the guest does stays the same. The kernels are generated: they change page tables, code, modes and segments.
 
-use super::audit::audit;
 use super::equivalence::{cases, runner};
 use super::kernel;
-use super::pair::{CELLS, Cell, TRAPS, run_to};
+use super::pair::{CELLS, Cell, Strides, TRAPS};
 use super::tables;
 use proptest::test_runner::TestCaseError;
 use std::cell::Cell as Counter;
-use subring::lab::state;
 use subring::machine::Machine;
 use subring::translate::Why;
 use subring::vmm::memory::{Change, FEWEST_FRAMES};
-use subring::vmm::strategy::Coherence;
 use subring::vmm::{Config, Trap};
 
-/// Ticks that a kernel runs at most, and between two audits.
-const TICKS: u64 = 60_000;
-const STRIDE: u64 = 331;
+/// How long a kernel runs, and when it is looked at.
+const STRIDES: Strides = Strides { most: 60_000, stride: 331, whole: 16 };
 const SEED: u64 = 4;
 
 /// Memory for translated code: none, so that each unit goes when the next comes; and for a few units, which chain until then.
@@ -29,21 +25,8 @@ const LONGEST: usize = 8192;
 fn same(ops: &[kernel::Op], cell: Cell, config: &Config) -> Result<Machine, String> {
     let (mut bare, mut other) = (kernel::machine(ops), kernel::machine(ops));
     cell.put_with(&mut other, config);
-    let mut to = 0;
-    loop {
-        to += STRIDE;
-        let (a, b) = (run_to(&mut bare, to), run_to(&mut other, to));
-        audit(&other, cell.coherence == Coherence::Trace).map_err(|e| format!("audit: {e}"))?;
-        let alike = a == b && (bare.cpu.eip, bare.cpu.regs) == (other.cpu.eip, other.cpu.regs);
-        let whole = to % (16 * STRIDE) == 0 || a.is_some();
-        if !alike || (whole && !state::same(&bare, &other)) {
-            let differences = state::differences(&bare, &other);
-            return Err(format!("by tick {to}: {a:?} {b:?} {differences:#?}"));
-        }
-        if a.is_some() || to > TICKS {
-            return Ok(other);
-        }
-    }
+    STRIDES.hold(&mut bare, &mut other, cell.coherence)?;
+    Ok(other)
 }
 
 /// What went for want of room.

@@ -1,5 +1,6 @@
 //! One guest on two machines: bare, and under a monitor. Which monitor is a [`Cell`] of the lab's cube.
 
+use super::audit::audit;
 use super::bytes::Bytes;
 use super::machine;
 use std::cell::RefCell;
@@ -175,6 +176,41 @@ impl Pair {
         let tried = blamed.cloned().unwrap_or_default();
         let verdict = explain(&tried);
         Parting { tick, tried, verdict, differences }
+    }
+}
+
+/// How a kernel that keeps the rules is held against itself on the bare machine: for so many ticks at most, in strides of so many, and
+/// all of its state after so many strides.
+pub(super) struct Strides {
+    pub(super) most: u64,
+    pub(super) stride: u64,
+    pub(super) whole: u64,
+}
+
+impl Strides {
+    /// Runs `bare`, and `other` under its monitor, until the guest ends, with an audit after each stride. An error begins with the check
+    /// that noticed.
+    pub(super) fn hold(
+        &self,
+        bare: &mut Machine,
+        other: &mut Machine,
+        coherence: Coherence,
+    ) -> Result<(), String> {
+        let mut to = 0;
+        loop {
+            to += self.stride;
+            let (a, b) = (run_to(bare, to), run_to(other, to));
+            audit(other, coherence == Coherence::Trace).map_err(|e| format!("audit: {e}"))?;
+            let alike = a == b && (bare.cpu.eip, bare.cpu.regs) == (other.cpu.eip, other.cpu.regs);
+            let whole = to.is_multiple_of(self.whole * self.stride) || a.is_some();
+            if !alike || (whole && !state::same(bare, other)) {
+                let differences = state::differences(bare, other);
+                return Err(format!("equivalence: by tick {to} {a:?} {b:?} {differences:#?}"));
+            }
+            if a.is_some() || to > self.most {
+                return Ok(());
+            }
+        }
     }
 }
 

@@ -2,25 +2,21 @@
 //! interrupts and NMIs; and SMSW to memory. What they leave of it (flags, selectors, what x87 noted) goes to memory. Inline sequences
 //! of the translator's run them, or decline to.
 
-use super::audit::audit;
 use super::equivalence::{cases, runner};
 use super::kernel::image::CHIPS;
-use super::pair::{BT_TRACE, BT_VTLB, Cell, run_to};
+use super::pair::{BT_TRACE, BT_VTLB, Cell, Strides};
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Cases, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use std::cell::Cell as Counter;
 use subring::addr::GuestPhys;
 use subring::bus::Width;
 use subring::cpu::{Segment, TableReg};
-use subring::lab::state;
 use subring::machine::board::BoardConfig;
 use subring::machine::{Config, Machine};
 use subring::vmm::bt::TranslationFigures;
-use subring::vmm::strategy::Coherence;
 
-/// Ticks that a kernel runs at most, and between two audits.
-const TICKS: u64 = 20_000;
-const STRIDE: u64 = 97;
+/// How long a kernel runs, and when it is looked at.
+const STRIDES: Strides = Strides { most: 20_000, stride: 97, whole: 8 };
 
 const RAM: u32 = 1 << 20;
 const GDT: u32 = 0x1000;
@@ -320,21 +316,7 @@ fn handlers(m: &mut Machine) {
 fn same(ops: &[Op], cell: Cell) -> Result<TranslationFigures, String> {
     let (mut bare, mut other) = (machine(ops), machine(ops));
     cell.put(&mut other, 3);
-    let mut to = 0;
-    loop {
-        to += STRIDE;
-        let (a, b) = (run_to(&mut bare, to), run_to(&mut other, to));
-        audit(&other, cell.coherence == Coherence::Trace).map_err(|e| format!("audit: {e}"))?;
-        let alike = a == b && (bare.cpu.eip, bare.cpu.regs) == (other.cpu.eip, other.cpu.regs);
-        let whole = to % (8 * STRIDE) == 0 || a.is_some();
-        if !alike || (whole && !state::same(&bare, &other)) {
-            let differences = state::differences(&bare, &other);
-            return Err(format!("equivalence: by tick {to} {a:?} {b:?} {differences:#?}"));
-        }
-        if a.is_some() || to > TICKS {
-            break;
-        }
-    }
+    STRIDES.hold(&mut bare, &mut other, cell.coherence)?;
     let monitor: &subring::vmm::Trap = other.monitor().expect("a monitor");
     Ok(TranslationFigures::of(monitor.translation.as_ref().expect("it translates")))
 }

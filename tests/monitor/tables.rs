@@ -2,10 +2,9 @@
 //! levels, and with PAE; the top level changed with and without loading it; more regions than there are frames for tables.
 //! They flush what they change, so they end the same on every machine. And the seeded bugs about that.
 
-use super::audit::audit;
 use super::equivalence::runner;
 use super::kernel::image::CHIPS;
-use super::pair::{CELLS, Cell, TRACE, VTLB, run_to};
+use super::pair::{CELLS, Cell, Strides, TRACE, VTLB};
 use crate::vmm::bug::{self, Bug};
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Cases, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
@@ -13,15 +12,12 @@ use subring::addr::GuestPhys;
 use subring::bus::Width;
 use subring::cpu::{Segment, TableReg};
 use subring::decode::SegReg;
-use subring::lab::state;
 use subring::machine::board::BoardConfig;
 use subring::machine::{Config, Machine};
 use subring::vmm;
-use subring::vmm::strategy::Coherence;
 
-/// Ticks that a kernel runs at most, and between two audits.
-const TICKS: u64 = 60_000;
-const STRIDE: u64 = 97;
+/// How long a kernel runs, and when it is looked at.
+const STRIDES: Strides = Strides { most: 60_000, stride: 97, whole: 64 };
 
 const RAM: u32 = 12 << 20;
 const GDT: u32 = 0x4000;
@@ -404,25 +400,10 @@ fn same(ops: &[Op], cell: Cell) -> Result<(), String> {
 
 /// The same, with the monitor set up in another way; its machine.
 pub(super) fn same_with(ops: &[Op], cell: Cell, config: &vmm::Config) -> Result<Machine, String> {
-    let mut bare = machine(ops);
-    let mut other = machine(ops);
+    let (mut bare, mut other) = (machine(ops), machine(ops));
     cell.put_with(&mut other, config);
-    let mut to = 0;
-    loop {
-        to += STRIDE;
-        let (a, b) = (run_to(&mut bare, to), run_to(&mut other, to));
-        audit(&other, cell.coherence == Coherence::Trace).map_err(|e| format!("audit: {e}"))?;
-        let alike = a == b && (bare.cpu.eip, bare.cpu.regs) == (other.cpu.eip, other.cpu.regs);
-        if !alike || to % (64 * STRIDE) == 0 || a.is_some() {
-            let differences = state::differences(&bare, &other);
-            if a != b || !differences.is_empty() {
-                return Err(format!("equivalence: by tick {to} {a:?} {b:?} {differences:#?}"));
-            }
-        }
-        if a.is_some() || to > TICKS {
-            return Ok(other);
-        }
-    }
+    STRIDES.hold(&mut bare, &mut other, cell.coherence)?;
+    Ok(other)
 }
 
 #[test]
