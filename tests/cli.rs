@@ -802,6 +802,61 @@ fn a_comparison_of_no_instructions_has_no_slowdown() {
     }
 }
 
+/// Says of a run under trap that went on until it was cut, or died, what finds the fault; and says it once.
+#[test]
+fn a_run_under_trap_that_may_have_gone_wrong_is_told_of_compare() {
+    let dir = Scratch::new("hint");
+    let file = |name: &str, code: &[u8]| dir.file(name, code);
+    let (spins, dies) = (file("spins", SPIN), file("dies", &[0x0f, 0x0b]));
+    let (resets, ends) =
+        (file("resets", &[0xb0, 0xfe, 0xe6, 0x64, 0xeb, 0xfe]), file("ends", &[0xb0, 3, 0xe6, 0xf4]));
+    let said = |args: &[&str], strategy: &str| {
+        let out = subring(&[&["run"], args, &["--strategy", strategy]].concat());
+        assert!(!text(&out.stdout).contains("subring compare"), "{args:?}");
+        text(&out.stderr).matches("subring compare").count()
+    };
+    let doubtful: [&[&str]; 5] = [
+        &["rings", "--budget", "2M"],
+        &[&spins, "--time", "3ms", "--stats"],
+        &[&dies],
+        &[&resets],
+        &["--disk", &dir.file("disk", &disk(SPIN, 16)), "--budget", "1M"],
+    ];
+    for args in doubtful {
+        assert_eq!(["trap", "bt", "bare"].map(|strategy| said(args, strategy)), [1, 0, 0], "{args:?}");
+    }
+    assert_eq!(said(&[&ends], "trap"), 0, "it ended by itself");
+    assert_eq!(said(&[&spins, "--budget", "9", "--json"], "trap"), 0, "a program reads this");
+    let out = subring(&["run", &dies, "--strategy", "trap"]);
+    let words = format!(
+        "\nsubring: note: under trap instructions can go wrong unseen: `subring compare {dies} --strategy trap`, "
+    );
+    assert!(text(&out.stderr).contains(&words), "{}", text(&out.stderr));
+}
+
+/// The same when a signal ends it.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_under_trap_is_told_of_compare() {
+    use std::io::Read;
+    let mut child = Command::new(env!("CARGO_BIN_EXE_subring"))
+        .args(["run", "rings", "--strategy", "trap"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut stdout = child.stdout.take().expect("a pipe");
+    stdout.read_exact(&mut [0; 500]).expect("it runs for ever");
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
+    std::io::copy(&mut stdout, &mut std::io::sink()).expect("a pipe");
+    let out = child.wait_with_output().expect("it ends");
+    let said = text(&out.stderr);
+    assert_eq!(out.status.code(), Some(130), "{said}");
+    assert_eq!(said.matches("`subring compare rings --strategy trap`").count(), 1, "{said}");
+}
+
 /// For ever: OUT 80h, AL; JMP back. Each OUT is an exit or a callout, and nothing on the bare machine.
 #[cfg(unix)]
 #[test]

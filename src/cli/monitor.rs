@@ -82,6 +82,18 @@ impl MonitorArgs {
         }
     }
 
+    /// For a run of `guest` that may have gone wrong: what tells whether it did. Under trap and emulate alone instructions go wrong
+    /// without a sign.
+    pub(super) fn hint(&self, guest: &str) -> Option<String> {
+        let guest = if guest.is_empty() { String::new() } else { format!(" {guest}") };
+        (self.strategy() == Strategy::Trap).then(|| {
+            format!(
+                "under trap instructions can go wrong unseen: `subring compare{guest} --strategy trap`, with what else this \
+                 run was given, finds the first that does"
+            )
+        })
+    }
+
     /// The MMU that is asked for, if one is.
     pub fn mmu(&self) -> Option<Mmu> {
         self.mmu.map(|mmu| match mmu {

@@ -296,6 +296,12 @@ impl Run {
         if let Some(report) = &end.post_mortem {
             tell(&debug::explain(report));
         }
+        if self.restore.is_none()
+            && end.ending.is_doubtful()
+            && let Some(hint) = self.monitor.hint(&self.name())
+        {
+            tell(&format!("subring: note: {hint}\n"));
+        }
         if self.stats {
             tell(&report::table(&end));
         }
