@@ -99,6 +99,28 @@ fn a_missing_rule_is_told_by_property_and_place() {
 }
 
 #[test]
+fn each_of_several_findings_names_its_machine() {
+    let with = |more: &[&str]| {
+        let args = ["compare", "hello", "--mem", "4M", "--without-rule", "PORT-IO", "--budget", "100K"];
+        let printed = text(&ends(&[&args[..], more].concat(), 0).stdout);
+        let findings = object(&[&args[..], more, &["--json"]].concat())["without_rule"].clone();
+        (printed, findings)
+    };
+    let (printed, findings) = with(&[]);
+    for (n, coherence) in ["trace", "vtlb"].into_iter().enumerate() {
+        let line = format!("\nbt shadow/{coherence}: without PORT-IO efficiency breaks: ");
+        assert_eq!(printed.matches(&line).count(), 1, "{printed}");
+        assert_eq!((&findings[n]["coherence"], &findings[n]["adaptive"]), (&coherence.into(), &true.into()));
+    }
+    let (printed, findings) = with(&["--no-adapt", "--coherence", "vtlb"]);
+    assert!(printed.contains("\nbt shadow/vtlb without adaptation: without PORT-IO efficiency"), "{printed}");
+    assert!(printed.contains("\nbt shadow/vtlb without adaptation and PORT-IO\n"), "{printed}");
+    assert_eq!((findings.as_array().map(Vec::len), &findings[0]["adaptive"]), (Some(1), &false.into()));
+    let (printed, _) = with(&["--coherence", "trace"]);
+    assert!(printed.contains("\nwithout PORT-IO efficiency breaks: "), "{printed}");
+}
+
+#[test]
 fn rules_are_listed_and_unknown_ones_refused() {
     for command in ["run", "compare", "translate"] {
         let list = text(&ends(&[command, "--list-rules"], 0).stdout);

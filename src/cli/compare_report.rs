@@ -92,17 +92,13 @@ pub(super) struct Row {
 }
 
 impl Row {
-    fn name(&self) -> String {
-        match (self.coherence, self.without_name()) {
-            (Some(coherence), Some(rule)) => {
-                format!("{} shadow/{coherence} without {rule}", self.strategy)
-            }
-            (Some(coherence), None) if !self.adaptive => {
-                format!("{} shadow/{coherence} without adaptation", self.strategy)
-            }
-            (Some(coherence), None) => format!("{} shadow/{coherence}", self.strategy),
-            (None, _) => format!("{} direct", self.strategy),
-        }
+    pub(super) fn name(&self) -> String {
+        let Some(coherence) = self.coherence else { return format!("{} direct", self.strategy) };
+        let missing: Vec<_> =
+            (!self.adaptive).then_some("adaptation").into_iter().chain(self.without_name()).collect();
+        let without =
+            if missing.is_empty() { String::new() } else { format!(" without {}", missing.join(" and ")) };
+        format!("{} shadow/{coherence}{without}", self.strategy)
     }
 
     fn without_name(&self) -> Option<&'static str> {
@@ -241,8 +237,8 @@ pub(super) fn text(table: &Table, all_exits: bool) -> String {
     for row in &table.rows {
         about(&mut out, row, all_exits);
     }
-    let sentences = table.findings.iter().map(Finding::sentence);
-    for sentence in sentences.chain(table.adaptation.iter().map(String::as_str)) {
+    let findings = table.findings.iter().map(|finding| finding.line(table.findings.len() > 1));
+    for sentence in findings.chain(table.adaptation.iter().cloned()) {
         let _ = writeln!(out, "\n{sentence}");
     }
     if table.interrupted {

@@ -7,6 +7,7 @@ use crate::addr::Linear;
 use crate::translate::RuleId;
 use crate::vmm::bt::rules::{self, COLUMNS, RULES};
 use crate::vmm::exit::Cause;
+use crate::vmm::strategy::Coherence;
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -67,14 +68,23 @@ pub(super) enum Broken {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Finding {
     rule: &'static str,
+    coherence: Option<Coherence>,
+    adaptive: bool,
     broken: Broken,
     sentence: String,
+    /// The run with all rules.
+    #[serde(skip)]
+    machine: String,
 }
 
 impl Finding {
-    /// The sentence.
-    pub(super) fn sentence(&self) -> &str {
-        &self.sentence
+    /// The sentence; with the machine that it is about, if it is one of several or that machine is no usual one.
+    pub(super) fn line(&self, several: bool) -> String {
+        if several || !self.adaptive {
+            format!("{}: {}", self.machine, self.sentence)
+        } else {
+            self.sentence.clone()
+        }
     }
 
     /// Holds the run without `rule` against the one with all. `place` names an address.
@@ -134,7 +144,14 @@ impl Finding {
             Broken::Nothing | Broken::NotMet => "nothing breaks",
             Broken::Unknown => "nothing can be said",
         };
-        Self { rule: name, broken, sentence: format!("without {name} {verb}: {what}") }
+        Self {
+            rule: name,
+            coherence: with.coherence,
+            adaptive: with.adaptive,
+            broken,
+            sentence: format!("without {name} {verb}: {what}"),
+            machine: with.name(),
+        }
     }
 }
 
