@@ -84,7 +84,7 @@ fn a_saved_machine_goes_on_to_the_same_interrupts() {
 #[test]
 fn a_kernel_under_the_trapping_monitor_has_the_same_interrupts() {
     let (mut bare, mut guest) = (apic::ticking(), apic::ticking());
-    vmm::trap(&mut guest, &vmm::Config::default()).unwrap();
+    vmm::install(&mut guest, &vmm::Config::default()).unwrap();
     for m in [&mut bare, &mut guest] {
         assert_eq!(m.run(Limits::until(50_000)), Outcome::Reached);
     }

@@ -233,7 +233,7 @@ fn looking_changes_nothing() {
         for coherence in [Coherence::Trace, Coherence::Vtlb] {
             let monitored = || {
                 let mut m = guest::machine(builtin::find(name).unwrap());
-                vmm::trap(&mut m, &Config { coherence, ..Config::default() }).unwrap();
+                vmm::install(&mut m, &Config { coherence, ..Config::default() }).unwrap();
                 m
             };
             let (mut alone, mut watched) = (monitored(), monitored());

@@ -27,7 +27,7 @@ fn end(mut m: Machine) -> Machine {
 /// Whether a kernel ends the same bare and under trap and emulate.
 fn same(ops: &[Op]) -> bool {
     let mut trap = machine(ops);
-    vmm::trap(&mut trap, &vmm::Config { shadow_frames: 24, seed: 3, ..vmm::Config::default() })
+    vmm::install(&mut trap, &vmm::Config { shadow_frames: 24, seed: 3, ..vmm::Config::default() })
         .expect("a monitor");
     state::differences(&end(machine(ops)), &end(trap)).is_empty()
 }

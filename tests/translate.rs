@@ -305,7 +305,7 @@ fn translation(machine: &mut Machine) -> &mut Translation {
 fn crowded(kept: usize) -> Machine {
     let mut machine = guest::machine(builtin::find("rings").expect("a built-in guest"));
     let config = vmm::Config { strategy: Strategy::Bt, ..vmm::Config::default() };
-    vmm::trap(&mut machine, &config).expect("a monitor");
+    vmm::install(&mut machine, &config).expect("a monitor");
     let translator = &mut translation(&mut machine).translator;
     translator.limits.fragments = 8 << 10;
     translator.keep_dropped(kept);

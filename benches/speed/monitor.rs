@@ -43,7 +43,7 @@ pub(crate) fn benches(criterion: &mut Criterion) {
 }
 
 fn put(machine: &mut Machine, coherence: Coherence) {
-    vmm::trap(machine, &vmm::Config { coherence, ..vmm::Config::default() }).expect("a monitor");
+    vmm::install(machine, &vmm::Config { coherence, ..vmm::Config::default() }).expect("a monitor");
 }
 
 fn exits(machine: &Machine, cause: Cause) -> u64 {

@@ -56,7 +56,7 @@ fn put(machine: &mut Machine, adaptive: bool) {
         adaptive,
         ..vmm::Config::default()
     };
-    vmm::trap(machine, &config).expect("a monitor");
+    vmm::install(machine, &config).expect("a monitor");
 }
 
 /// What was counted: exits of a cause, and of translation.

@@ -70,7 +70,7 @@ fn main() {
 /// The cost of a switch among so many, once all of them have been in use.
 fn measure(spaces: u32, coherence: Coherence, shadow_frames: u32) -> Cost {
     let mut m = machine(spaces);
-    vmm::trap(&mut m, &vmm::Config { coherence, shadow_frames, ..vmm::Config::default() })
+    vmm::install(&mut m, &vmm::Config { coherence, shadow_frames, ..vmm::Config::default() })
         .expect("a monitor");
     advance(&mut m, u64::from(spaces) * (PER_SWITCH + 2) + 100);
     let before = figures(&m);

@@ -139,7 +139,7 @@ fn build_new(spec: Spec) -> Result<Bare> {
 
 /// Puts the machine under the monitor that is asked for.
 fn virtualize(machine: &mut Machine, monitor: Option<vmm::Config>) -> Result<()> {
-    monitor.map_or(Ok(()), |config| vmm::trap(machine, &config))
+    monitor.map_or(Ok(()), |config| vmm::install(machine, &config))
 }
 
 /// Our BIOS, with the tables of the machine in the part of the ROM that it leaves free.

@@ -90,7 +90,7 @@ impl Default for Config {
 /// # Errors
 /// [`Error::Usage`] when the guest does not fit the machine's memory, or the shadow's share is too small;
 /// [`Error::Host`] when the memory cannot be had.
-pub fn trap(machine: &mut Machine, config: &Config) -> Result<()> {
+pub fn install(machine: &mut Machine, config: &Config) -> Result<()> {
     let (mut ram, p2m, own) = memory_for(machine, config)?;
     let (region, own) = own.split_at(layout::PAGES);
     let (pool, for_rom) = own.split_at(config.shadow_frames as usize);

@@ -198,7 +198,7 @@ fn run(p: &Prepared, way: Way) -> Result<Ran, String> {
 /// instruction at a time: it is not begun where the clock ends within it.
 fn translate(machine: &mut Machine, steps: u64) -> Result<(), String> {
     let config = vmm::Config { strategy: Strategy::Bt, shadow_frames: 64, ..vmm::Config::default() };
-    vmm::trap(machine, &config).map_err(|e| e.to_string())?;
+    vmm::install(machine, &config).map_err(|e| e.to_string())?;
     let translation = machine.monitor_mut::<Trap>().and_then(|m| m.translation.as_mut());
     translation.ok_or("the monitor does not translate")?.translator.limits.unit = steps as usize;
     Ok(())

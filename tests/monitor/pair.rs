@@ -67,7 +67,7 @@ impl Cell {
     pub(super) fn put_with(self, m: &mut Machine, config: &Config) {
         match self.strategy {
             Strategy::Bare => {}
-            Strategy::Trap | Strategy::Bt => vmm::trap(m, config).expect("a monitor"),
+            Strategy::Trap | Strategy::Bt => vmm::install(m, config).expect("a monitor"),
         }
     }
 

@@ -22,7 +22,7 @@ const LONGEST: u64 = 211;
 /// Puts `machine` under a translating monitor.
 fn translate(machine: &mut Machine, coherence: Coherence) {
     let config = Config { strategy: strategy::Strategy::Bt, ..config(coherence, 5) };
-    vmm::trap(machine, &config).expect("a monitor");
+    vmm::install(machine, &config).expect("a monitor");
 }
 
 fn monitor(machine: &Machine) -> &Trap {
