@@ -4,6 +4,7 @@
 use super::equivalence::{cases, runner};
 use super::kernel;
 use super::pair::{CELLS, Cell, Strides, TRAPS};
+use super::printed;
 use super::tables;
 use proptest::test_runner::TestCaseError;
 use std::cell::Cell as Counter;
@@ -69,9 +70,9 @@ fn translated_code_is_thrown_away_all_the_time_and_nothing_changes() {
                 let machine = same(&ops, cell, &config).map_err(TestCaseError::fail)?;
                 gone.add(&machine, &config)
             };
-            if let Err(failure) = runner(12).run(&kernel::any_kernels(), check) {
-                panic!("{cell}, {config:?}: {failure}");
-            }
+            let who = format!("{cell} with {} bytes of fragments", config.fragment_memory);
+            let how = (STRIDES.most, config.shadow_frames, SEED);
+            printed::judge(runner(12).run(&kernel::any_kernels(), check), "caps", &who, how);
             let units = gone.units.get();
             println!("{cell}, {} bytes: {units} units thrown away", config.fragment_memory);
             assert!(units > 50 * u64::from(cases(12)), "{cell}, {config:?}: {units} units went");

@@ -3,8 +3,8 @@
 
 use super::bytes::Bytes;
 use super::equivalence::runner;
-use super::pair::{Strides, config, run_to};
-use super::{kernel, machine, seed};
+use super::pair::{self, BT_TRACE, Strides, config, run_to};
+use super::{kernel, machine, printed, seed};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use std::cell::Cell;
@@ -205,9 +205,8 @@ fn kernels(coherence: Coherence) {
         translate(&mut bt, coherence);
         STRIDES.hold(&mut bare, &mut bt, coherence).map_err(TestCaseError::fail)
     });
-    if let Err(failure) = result {
-        panic!("{failure}");
-    }
+    let cell = pair::Cell { coherence, ..BT_TRACE };
+    printed::judge(result, "translated", &cell, (STRIDES.most, cell.config(5).shadow_frames, 5));
 }
 
 /// Traces, then plain memory for longer than the policy's patience, then traces again, by one instruction.
