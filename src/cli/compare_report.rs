@@ -335,7 +335,11 @@ fn about(out: &mut String, row: &Row, all_exits: bool) {
     let list: Vec<_> =
         causes.iter().take(shown).map(|(c, n)| format!("{} {}", c.name(), grouped(*n))).collect();
     let more = causes.len().saturating_sub(shown);
-    let more = if more > 0 { format!(", {more} other causes") } else { String::new() };
+    let more = match more {
+        0 => String::new(),
+        1 => ", 1 other cause".into(),
+        _ => format!(", {more} other causes"),
+    };
     let _ = match list.is_empty() {
         true => writeln!(out, "  exits: none"),
         false => writeln!(out, "  exits: {}{more}", list.join(", ")),
