@@ -392,8 +392,11 @@ impl Disk for Snapshot {
     fn restore(&mut self, content: &Content) -> bool {
         let Content::Snapshot(base, written) = content else {
             // Saved before there was a snapshot over it.
-            self.written.clear();
-            return self.base.restore(content);
+            let restored = self.base.restore(content);
+            if restored {
+                self.written.clear();
+            }
+            return restored;
         };
         self.written = written.iter().map(|(at, sector)| (*at, sector.0)).collect();
         let last = self.written.last_key_value();

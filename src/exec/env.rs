@@ -65,8 +65,8 @@ pub trait Env {
     /// #PF as the access would raise it.
     fn probe(&mut self, cpu: &Cpu, at: Linear, len: u32, user: bool, write: bool) -> Result<(), Fault>;
 
-    /// Whether an instruction that faults may be run again as if it had not begun, by a monitor whose own the fault is. Then one with
-    /// several writes is to find its faults before the first: it might overwrite itself, or what it reads.
+    /// Whether an instruction that faults may be run again as if it had not begun: when the fault is the monitor's and not the guest's.
+    /// Then one with several writes has to find its faults before the first write, which may overwrite the instruction or what it reads.
     fn restarts(&self) -> bool {
         false
     }

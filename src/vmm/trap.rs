@@ -18,7 +18,7 @@ use crate::bus::Ticks;
 use crate::cpu::control::{DR6_BS, DR6_BT, Dr7, Watch};
 use crate::cpu::fault::pf;
 use crate::cpu::{Cpu, Cr0, Eflags, Fault, Vector};
-use crate::decode::{Op, SegReg};
+use crate::decode::{Decoded, MAX_INSN_LEN, Op, SegReg, decode};
 use crate::interp::{self, CodeEnv, Interp, Stop};
 use crate::machine::{Monitor, World};
 use crate::mmu::paging::Access;
@@ -305,7 +305,7 @@ impl Trap {
                 self.count(world, Cause::HiddenPageFault, place(guest));
                 None
             }
-            Resolution::Guest(_) if self.writes_before_faults(guest, world) => {
+            Resolution::Guest(_) if writes_before_faults(guest, world) => {
                 self.emulate(guest, world, Cause::TruePageFault)
             }
             Resolution::Guest(fault) => {
@@ -321,20 +321,15 @@ impl Trap {
         }
     }
 
-    /// Whether the instruction at CS:EIP writes several times, and so may have before its fault: the real processor has found that
-    /// first ([`crate::exec::Env::restarts`]), the virtual one leaves what the bare machine leaves.
-    fn writes_before_faults(&mut self, guest: &Cpu, world: &mut World) -> bool {
-        // As it is now: an older translation may lead to other code.
-        world.tlb.flush(true);
-        self.emulator.peek(guest, world).is_ok_and(|insn| matches!(insn.op, Op::Enter | Op::Pusha))
-    }
-
     /// Runs the instruction at CS:EIP on the virtual processor: the semantics of the bare machine on the guest's state.
     fn emulate(&mut self, guest: &mut Cpu, world: &mut World, cause: Cause) -> Option<Stop> {
         let at = place(guest);
         let translated = !bt::is_safe(guest, self.v.mode());
         let (retired, stop) = self.step(guest, world);
-        let cause = if stop.is_some() && retired == 0 { own(cause) } else { cause };
+        let cause = match stop {
+            Some(Stop::Fault(fault)) if retired == 0 => own(cause, fault),
+            _ => cause,
+        };
         if let Some(translation) = &mut self.translation
             && translated
         {
@@ -459,9 +454,19 @@ fn place(guest: &Cpu) -> Place {
     Place { now: guest.now, cs, eip: guest.eip, linear: guest.linear_eip() }
 }
 
-/// The cause of an exit whose emulation found a fault of the guest's own.
-fn own(cause: Cause) -> Cause {
+/// Whether the instruction at CS:EIP writes several times, and so may have before its fault: the real processor has found that
+/// first ([`Env::restarts`]), the virtual one leaves what the bare machine leaves.
+///
+/// [`Env::restarts`]: crate::exec::Env::restarts
+fn writes_before_faults(guest: &Cpu, world: &World) -> bool {
+    let code = world.peek(guest, Linear(guest.linear_eip()), MAX_INSN_LEN);
+    matches!(decode(&code, guest.code32()), Decoded::Insn(insn) if matches!(insn.op, Op::Enter | Op::Pusha))
+}
+
+/// The cause of an exit whose emulation found this fault, the guest's own.
+fn own(cause: Cause, fault: Fault) -> Cause {
     match cause {
+        Cause::TruePageFault if fault.address().is_none() => Cause::Reflected,
         Cause::TracePageTable | Cause::TraceDescriptors | Cause::Mmio => cause,
         Cause::SoftwareInterrupt | Cause::TruePageFault => cause,
         _ => Cause::Reflected,

@@ -1,5 +1,6 @@
 //! Stack instructions (SDM vol. 1, 6.2, 6.6 and 7.3.1.2; vol. 2).
 
+use crate::addr::Linear;
 use crate::cpu::gpr::{EBP, EDI, ESP};
 use crate::cpu::{Cpu, Eflags, Fault, Word};
 use crate::decode::{Insn, Op, Place, SegReg};
@@ -76,7 +77,8 @@ fn pop_mem<E: Env, W: Word>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), 
 fn pusha<E: Env, W: Word>(cpu: &mut Cpu, env: &mut E, _: &Insn) -> Result<(), Fault> {
     let mut sp = cpu.sp();
     if env.restarts() {
-        (1..=8).try_for_each(|n| room_for::<E, W>(cpu, env, sp.wrapping_sub(n * W::BYTES)))?;
+        let mut each = (1..=8).map(|n| reaches_push::<E, W>(cpu, env, sp.wrapping_sub(n * W::BYTES)));
+        up_to_alignment(each.try_for_each(|found| found))?;
     }
     for reg in 0..=EDI as u8 {
         push_below(cpu, env, &mut sp, cpu.get::<W>(reg))?;
@@ -138,7 +140,7 @@ fn popf_may_change(cpu: &Cpu) -> Eflags {
 // ENTER size, level: a final write at the new top must be possible
 fn enter<E: Env, W: Word>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     if env.restarts() {
-        enter_reaches::<E, W>(cpu, env, i)?;
+        up_to_alignment(enter_reaches::<E, W>(cpu, env, i))?;
     }
     let level = i.extra & 31;
     let mut sp = cpu.sp();
@@ -164,20 +166,39 @@ fn enter<E: Env, W: Word>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fa
 fn enter_reaches<E: Env, W: Word>(cpu: &Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     let level = u32::from(i.extra & 31);
     let (sp, link) = (cpu.sp(), cpu.regs[EBP]);
-    room_for::<E, W>(cpu, env, sp.wrapping_sub(W::BYTES))?;
+    reaches_push::<E, W>(cpu, env, sp.wrapping_sub(W::BYTES))?;
     for n in 1..level {
         let at = readable(cpu, SegReg::Ss, link.wrapping_sub(n * W::BYTES) & cpu.stack_mask, W::BYTES)?;
-        env.probe(cpu, at, W::BYTES, cpu.user, false)?;
-        room_for::<E, W>(cpu, env, sp.wrapping_sub((n + 1) * W::BYTES))?;
+        reaches::<E, W>(cpu, env, at, false)?;
+        reaches_push::<E, W>(cpu, env, sp.wrapping_sub((n + 1) * W::BYTES))?;
     }
     let pushed = (level + 1) * W::BYTES;
     if level > 0 {
-        room_for::<E, W>(cpu, env, sp.wrapping_sub(pushed))?;
+        reaches_push::<E, W>(cpu, env, sp.wrapping_sub(pushed))?;
     }
     room_for::<E, W>(cpu, env, sp.wrapping_sub(pushed).wrapping_sub(i.imm & 0xffff))
 }
 
-/// Whether the word at `sp` of the stack, as wide as that is, could be written.
+/// A push to `sp`, within the stack's width.
+fn reaches_push<E: Env, W: Word>(cpu: &Cpu, env: &mut E, sp: u32) -> Result<(), Fault> {
+    let at = writable(cpu, SegReg::Ss, sp & cpu.stack_mask, W::BYTES)?;
+    reaches::<E, W>(cpu, env, at, true)
+}
+
+/// What was found before an access that is not aligned. That one comes to its fault by itself: nothing mends it.
+fn up_to_alignment(found: Result<(), Fault>) -> Result<(), Fault> {
+    found.or_else(|fault| if fault == Fault::AC { Ok(()) } else { Err(fault) })
+}
+
+/// An access to the word at `at`: its fault, found in the order in which the access itself finds it.
+fn reaches<E: Env, W: Word>(cpu: &Cpu, env: &mut E, at: Linear, write: bool) -> Result<(), Fault> {
+    if cpu.checks_alignment() && at.0 & (W::BYTES - 1) != 0 {
+        return Err(Fault::AC);
+    }
+    env.probe(cpu, at, W::BYTES, cpu.user, write)
+}
+
+/// Whether a `W` at `sp`, within the stack's width, could be written. That is no access, so its alignment does not count.
 fn room_for<E: Env, W: Word>(cpu: &Cpu, env: &mut E, sp: u32) -> Result<(), Fault> {
     let at = writable(cpu, SegReg::Ss, sp & cpu.stack_mask, W::BYTES)?;
     env.probe(cpu, at, W::BYTES, cpu.user, true)
