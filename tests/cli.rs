@@ -809,14 +809,17 @@ fn a_run_under_trap_that_may_have_gone_wrong_is_told_of_compare() {
     let file = |name: &str, code: &[u8]| dir.file(name, code);
     let (spins, dies) = (file("spins", SPIN), file("dies", &[0x0f, 0x0b]));
     let (resets, ends) =
-        (file("resets", &[0xb0, 0xfe, 0xe6, 0x64, 0xeb, 0xfe]), file("ends", &[0xb0, 3, 0xe6, 0xf4]));
+        (file("resets", &[0xb0, 0xfe, 0xe6, 0x64, 0xeb, 0xfe]), file("ends", &[0xb0, 0, 0xe6, 0xf4]));
+    let fails = file("fails and says so", &[0xb0, 3, 0xe6, 0xf4]);
     let said = |args: &[&str], strategy: &str| {
         let out = subring(&[&["run"], args, &["--strategy", strategy]].concat());
         assert!(!text(&out.stdout).contains("subring compare"), "{args:?}");
         text(&out.stderr).matches("subring compare").count()
     };
-    let doubtful: [&[&str]; 5] = [
+    let doubtful: [&[&str]; 7] = [
         &["rings", "--budget", "2M"],
+        &["nano"],
+        &[&fails],
         &[&spins, "--time", "3ms", "--stats"],
         &[&dies],
         &[&resets],
@@ -825,7 +828,9 @@ fn a_run_under_trap_that_may_have_gone_wrong_is_told_of_compare() {
     for args in doubtful {
         assert_eq!(["trap", "bt", "bare"].map(|strategy| said(args, strategy)), [1, 0, 0], "{args:?}");
     }
-    assert_eq!(said(&[&ends], "trap"), 0, "it ended by itself");
+    assert_eq!(said(&[&ends], "trap"), 0, "it ended by itself, and well");
+    let out = subring(&["run", &fails, "--strategy", "trap"]);
+    assert!(text(&out.stderr).contains(&format!("compare '{fails}' ")), "{}", text(&out.stderr));
     assert_eq!(said(&[&spins, "--budget", "9", "--json"], "trap"), 0, "a program reads this");
     let out = subring(&["run", &dies, "--strategy", "trap"]);
     let words = format!(

@@ -1,5 +1,5 @@
-//! Options of `run` in the commands that take its options: each does what it does in `run`, or is refused in a sentence. None is
-//! taken and then forgotten.
+//! Options of `run` in the commands that take its options: each is known here as one that means there what it means in `run`, or as one
+//! that is refused in a sentence. A new option has to become one of the two.
 
 #[path = "common/program.rs"]
 mod program;
@@ -81,6 +81,8 @@ fn options() -> Vec<String> {
 fn each_option_of_run_is_known_here() {
     let options = options();
     assert!(options.len() > 40, "{options:?}");
+    let gone = HONOURED.iter().find(|known| !options.iter().any(|option| option == *known));
+    assert_eq!(gone, None, "`run` has it no longer");
     for option in options {
         let refused = OF_ONE_RUN.iter().any(|args| args[0] == option);
         assert!(refused != HONOURED.contains(&option.as_str()), "{option}: honoured or refused?");
@@ -120,7 +122,7 @@ const WRITES: &[u8] = &[
 
 /// What only looks at a guest leaves its disk alone, whether the machine is new or goes on from a snapshot.
 #[test]
-fn no_image_is_written_to_but_by_run() {
+fn no_image_is_written_to_by_what_only_looks() {
     let dir = Scratch::new("image");
     let mut image = vec![0; 16 * 512];
     image[..WRITES.len()].copy_from_slice(WRITES);

@@ -85,11 +85,15 @@ impl MonitorArgs {
     /// For a run of `guest` that may have gone wrong: what tells whether it did. Under trap and emulate alone instructions go wrong
     /// without a sign.
     pub(super) fn hint(&self, guest: &str) -> Option<String> {
-        let guest = if guest.is_empty() { String::new() } else { format!(" {guest}") };
+        let guest = match guest {
+            "" => String::new(),
+            plain if !plain.contains(char::is_whitespace) => format!(" {plain}"),
+            other => format!(" '{other}'"),
+        };
         (self.strategy() == Strategy::Trap).then(|| {
             format!(
-                "under trap instructions can go wrong unseen: `subring compare{guest} --strategy trap`, with what else this \
-                 run was given, finds the first that does"
+                "under trap instructions can go wrong unseen: `subring compare{guest} --strategy trap`, with this guest's other \
+                 options, finds the first that does"
             )
         })
     }

@@ -296,7 +296,8 @@ impl Run {
         if let Some(report) = &end.post_mortem {
             tell(&debug::explain(report));
         }
-        if self.restore.is_none()
+        let comparable = self.restore.is_none() && self.replay.is_none();
+        if comparable
             && end.ending.is_doubtful()
             && let Some(hint) = self.monitor.hint(&self.name())
         {

@@ -330,12 +330,13 @@ impl Ending {
         matches!(self, Self::TripleFault(_) | Self::HaltedForever | Self::BudgetSpent | Self::TimeSpent)
     }
 
-    /// Whether it may be the end of a guest that went wrong: it did not come by itself to one that it meant.
+    /// Whether it may be the end of a guest that went wrong: it did not come by itself to one that it meant, or says so.
     pub(super) fn is_doubtful(&self) -> bool {
         match self {
             Self::TripleFault(_) | Self::HaltedForever | Self::Reset => true,
             Self::BudgetSpent | Self::TimeSpent | Self::Left | Self::Interrupted => true,
-            Self::Exit(_) | Self::PowerOff | Self::Killed | Self::BrokenOff | Self::OutputClosed => false,
+            Self::Exit(status) => *status != 0,
+            Self::PowerOff | Self::Killed | Self::BrokenOff | Self::OutputClosed => false,
         }
     }
 

@@ -6,8 +6,8 @@ use crate::cpu::{Cpu, Fault, Word};
 use crate::decode::Insn;
 
 /// A semantic function: executes one decoded instruction. `cpu.eip` already names the next instruction. On a fault
-/// nothing of the instruction has been committed (a REP has committed its whole iterations), and the caller puts
-/// EIP back.
+/// nothing of the instruction has been committed (but a REP's whole iterations, and the first pushes of PUSHA and ENTER), and the
+/// caller puts EIP back.
 pub type Handler<E> = fn(&mut Cpu, &mut E, &Insn) -> Result<(), Fault>;
 
 /// What instructions reach the world through: memory by linear address, ports, and the translation caches.

@@ -80,6 +80,10 @@ impl Costs {
         let mut file = Table { text, name: "", entries: file.into_inner() };
         let mut exits = file.table("exits")?;
         let mut translation = file.table("translation")?;
+        // What is misspelt first: what it should have been is missing then.
+        file.has_only(&["instruction", "interpreted"])?;
+        exits.has_only(&Cause::ALL.map(Cause::name))?;
+        translation.has_only(&["instruction", "inline", "callout", "miss", "translated"])?;
         let costs = Self {
             instruction: file.cost("instruction")?,
             interpreted: file.cost("interpreted")?,
@@ -95,7 +99,6 @@ impl Costs {
                 translated: translation.cost("translated")?,
             },
         };
-        [exits, translation, file].iter().try_for_each(Table::is_used_up)?;
         if costs.instruction == 0 {
             return Err(
                 "the cost of `instruction` is 0, and slowdowns are counted in it: give 1 or more".into()
@@ -137,7 +140,7 @@ impl Costs {
     }
 }
 
-/// A table of the file, with those of its entries that nobody has asked for yet.
+/// A table of the file, with those of its entries that nobody has taken yet.
 struct Table<'a> {
     text: &'a str,
     /// Its name; empty for the file itself.
@@ -153,7 +156,7 @@ impl<'a> Table<'a> {
             Some((_, DeValue::Table(entries))) => entries,
             Some((span, other)) => {
                 return Err(
-                    self.no_table(span, &format!("`{name}` is {}, and has to be a table", kind(&other)))
+                    self.wrong_kind(span, &format!("`{name}` is {}, and has to be a table", kind(&other)))
                 );
             }
         };
@@ -178,14 +181,15 @@ impl<'a> Table<'a> {
                     "the cost of `{name}` is {}, and has to be a whole number of cycles",
                     kind(other)
                 );
-                Err(self.no_table(value.span(), &why))
+                Err(self.wrong_kind(value.span(), &why))
             }
         }
     }
 
-    /// Refuses entries that nobody has asked for.
-    fn is_used_up(&self) -> std::result::Result<(), String> {
-        let Some(key) = self.entries.keys().min_by_key(|key| key.span().start) else { return Ok(()) };
+    /// Refuses entries that are called otherwise.
+    fn has_only(&self, names: &[&str]) -> std::result::Result<(), String> {
+        let others = self.entries.keys().filter(|key| !names.contains(&key.get_ref().as_ref()));
+        let Some(key) = others.min_by_key(|key| key.span().start) else { return Ok(()) };
         let (line, key) = (line(self.text, Some(key.span())), key.get_ref());
         Err(match self.name {
             "exits" => format!("line {line}: `{key}` in [exits] is no kind of exit"),
@@ -194,7 +198,7 @@ impl<'a> Table<'a> {
         })
     }
 
-    fn no_table(&self, at: Range<usize>, why: &str) -> String {
+    fn wrong_kind(&self, at: Range<usize>, why: &str) -> String {
         format!("this is no cost table: line {}: {why}", line(self.text, Some(at)))
     }
 }
@@ -240,6 +244,7 @@ mod tests {
         assert!(with("privileged = 1100", "privileged = -1").contains("`privileged` is negative"));
         assert!(with("halt = 1300", "").contains("`halt` is missing"));
         assert!(with("halt = 1300", "halt = 1300\nhelt = 1").contains("`helt`"));
+        assert!(with("halt = 1300", "helt = 1300").contains("`helt` in [exits] is no kind of exit"));
         assert!(with("miss = 40", "").contains("`translation.miss` is missing"));
         assert!(with("callout = 214", "callout = -214").contains("`translation.callout` is negative"));
         assert!(with("interpreted = 100", "").contains("`interpreted` is missing"));

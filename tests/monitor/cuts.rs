@@ -51,7 +51,7 @@ fn a_run_that_is_cut_and_goes_on_elsewhere_ends_the_same() {
     let cuts = proptest::collection::vec((0..1500u64, 0..=CELLS.len() as u8), 1..12);
     let result = runner(40)
         .run(&(kernel::kernels(), cuts), |(ops, cuts)| cut(&ops, &cuts).map_err(TestCaseError::fail));
-    // Without the cuts: where it goes wrong without one, that shows.
+    // The guest is printed without its cuts, so it may part when it is run as a whole, or not.
     let result = result.map_err(|e| match e {
         TestError::Fail(reason, (ops, cuts)) => {
             TestError::Fail(format!("{reason}, cut {cuts:?}").into(), ops)

@@ -13,6 +13,7 @@ mod lockstep;
 mod pair;
 mod printed;
 mod properties;
+mod pushes;
 mod returns;
 mod rom;
 mod seeded;
