@@ -25,6 +25,8 @@ mod known;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod mmx;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod models;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod ours;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod report;

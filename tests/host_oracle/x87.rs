@@ -403,7 +403,8 @@ pub(super) fn pending(image: &[u8]) -> bool {
 
 /// Whether two states agree, and by how much registers differ. Selectors are left out: a 64-bit kernel saves none. AMD's
 /// processors forget the other pointers, too, when the kernel saves and loads the state after a fault, unless an
-/// exception is pending: a zero there is not compared.
+/// exception is pending: a zero there is not compared. Newer ones of Intel's note some of them only when an exception is unmasked
+/// (SDM vol. 1, 8.1.8 and 8.1.9), which CPUID tells of one: what they left as it was is not compared either.
 pub(super) fn compare(case: &Case, host: &[u8], ours: &[u8]) -> (bool, u64) {
     if host.len() != ours.len() || host.len() < SIZE {
         return (host == ours, 0);
@@ -412,7 +413,8 @@ pub(super) fn compare(case: &Case, host: &[u8], ours: &[u8]) -> (bool, u64) {
     let undefined = case.fpu_undefined | if pending(host) { case.fpu_undefined_pending } else { 0 };
     let status = (word(host, STATUS_WORD) ^ word(ours, STATUS_WORD)) & !undefined;
     let pointer = |range: std::ops::Range<usize>| {
-        host[range.clone()] == ours[range.clone()] || host[range].iter().all(|&byte| byte == 0)
+        let kept = keeps_pointers() && host[range.clone()] == case.fpu[range.clone()];
+        host[range.clone()] == ours[range.clone()] || kept || host[range].iter().all(|&byte| byte == 0)
     };
     let mut same = status == 0 && pointer(FIP..FIP + 4) && pointer(FOP..FOP + 2) && pointer(FDP..FDP + 4);
     same &= [CONTROL, TAGS].iter().all(|&at| word(host, at) == word(ours, at));
@@ -422,6 +424,13 @@ pub(super) fn compare(case: &Case, host: &[u8], ours: &[u8]) -> (bool, u64) {
         worst = worst.max(distance(&host[range.clone()], &ours[range]));
     }
     (same && worst <= case.ulps, worst)
+}
+
+/// Whether the host notes x87's pointers at unmasked exceptions only.
+fn keeps_pointers() -> bool {
+    // CPUID.(EAX=7, ECX=0):EBX[6], FDP_EXCPTN_ONLY. Leaf 7 is there wherever the bit is.
+    let highest = std::arch::x86_64::__cpuid(0).eax;
+    highest >= 7 && std::arch::x86_64::__cpuid_count(7, 0).ebx & 1 << 6 != 0
 }
 
 /// How far two numbers are apart, in units in the last place; numbers of other sign or class are far.
