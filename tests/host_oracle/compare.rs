@@ -2,6 +2,8 @@
 //! what each side made of it. Undefined flags are kept apart: they are counted, not failures.
 
 use super::case::*;
+use super::fsave;
+use super::models;
 use super::x87;
 use iced_x86::{Decoder, DecoderOptions, Formatter, NasmFormatter};
 use std::fmt::Write;
@@ -30,7 +32,8 @@ enum Liberty {
     Flags,
 }
 
-const PREFIXES: [u8; 9] = [0x66, 0x67, 0x26, 0x2e, 0x36, 0x3e, 0x65, 0xf2, 0xf3];
+/// Prefixes that the forms use.
+pub const PREFIXES: [u8; 9] = [0x66, 0x67, 0x26, 0x2e, 0x36, 0x3e, 0x65, 0xf2, 0xf3];
 
 /// Whether the faults are the same. Where CMPS can read neither operand, the host may report the one at EDI and we the one
 /// at ESI; which comes first we take to be open. Anything else must be equal.
@@ -65,8 +68,18 @@ fn liberty(case: &Case, host: &Outcome) -> Liberty {
     }
 }
 
-/// Compares what the host and the other side made of `case`. Where the host has a liberty, we must have done nothing.
+/// Compares what the host and the other side made of `case`, as they are and then as the host's model has it.
 pub fn compare(case: &Case, host: &Outcome, ours: &Outcome) -> Verdict {
+    let verdict = compare_as_they_are(case, host, ours);
+    if verdict.agrees {
+        return verdict;
+    }
+    let brought = models::of_host(case, host, ours);
+    brought.map_or(verdict, |ours| compare_as_they_are(case, host, &ours))
+}
+
+/// Where the host has a liberty, we must have done nothing.
+fn compare_as_they_are(case: &Case, host: &Outcome, ours: &Outcome) -> Verdict {
     let liberty = liberty(case, host);
     let registers = match liberty {
         Liberty::Registers => host.regs[4] == ours.regs[4] && ours.regs == case.regs,
@@ -80,7 +93,7 @@ pub fn compare(case: &Case, host: &Outcome, ours: &Outcome) -> Verdict {
     // A fault leaves no result, so it leaves nothing undefined.
     let undefined = match host.fault {
         Some(_) => 0,
-        None if x87::pending(&host.fpu) => case.undefined | case.undefined_pending,
+        None if fsave::pending(&host.fpu) => case.undefined | case.undefined_pending,
         None => case.undefined,
     };
     let (same_fpu, ulps) = x87::compare(case, &host.fpu, &ours.fpu);

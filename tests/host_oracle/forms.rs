@@ -4,6 +4,7 @@
 
 use super::case::*;
 use super::generate::*;
+use super::models;
 
 /// What draws a form's operands and emits its bytes.
 type Build = Box<dyn Fn(&mut Gen)>;
@@ -315,6 +316,10 @@ fn shifts(t: &mut Table) {
 /// SHLD's and SHRD's count: above the size the manual leaves everything undefined.
 fn double_count(g: &mut Gen) {
     g.count = draw_count(g);
+    if models::host().intel && g.count & 31 > g.size {
+        // We do there as AMD's processors do, and Intel's do something else.
+        g.count %= g.size + 1;
+    }
     let n = g.count & 31;
     g.case.class = count_class(n, g.size);
     g.case.undefined = match n {

@@ -17,6 +17,8 @@ mod compare;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod forms;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod fsave;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod generate;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod host;

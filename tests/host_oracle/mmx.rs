@@ -1,9 +1,10 @@
 //! MMX's forms: packed operands drawn element by element, on a state of the x87 as `x87` draws it.
 
 use super::forms::Table;
+use super::fsave::{REGISTERS, extended, put};
 use super::generate::Gen;
 use super::rng::Rng;
-use super::x87::{REGISTERS, extended, put, quad, state};
+use super::x87::{quad, state};
 
 /// A packed operand: elements of one width at and near the bounds, or any bits.
 fn packed(rng: &mut Rng) -> u64 {

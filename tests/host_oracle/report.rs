@@ -7,7 +7,6 @@ use super::forms::{Form, LEFT_OUT, all};
 use super::generate::draw;
 use super::host::HostCpu;
 use super::known;
-use super::models;
 use super::ours::Ours;
 use super::rng::Rng;
 use std::collections::BTreeMap;
@@ -158,8 +157,6 @@ struct Summary {
     failed: Vec<String>,
     undefined: Vec<String>,
     ulps: Vec<String>,
-    /// What is left to the processor's model.
-    models: Vec<String>,
     /// Cases that ran through the translator, too, and units that did.
     translated: u64,
     units: u64,
@@ -195,11 +192,7 @@ impl Summary {
         self.faults += u64::from(faults);
         if failures > 0 {
             let name = fields.next().unwrap_or("");
-            let line = format!("{failures} of {cases} cases of {name}");
-            match models::differs(name) {
-                Some(what) => self.models.push(format!("{line}: {what}")),
-                None => self.failed.push(line),
-            }
+            self.failed.push(format!("{failures} of {cases} cases of {name}"));
         }
     }
 
@@ -220,11 +213,6 @@ impl Summary {
         if !self.ulps.is_empty() {
             println!("transcendental results that the host has otherwise, in units in the last place:");
             self.ulps.iter().for_each(|line| println!("  {line}"));
-        }
-        if !self.models.is_empty() {
-            println!("left to the processor's model, and otherwise on this host (not failures):");
-            self.models.sort();
-            self.models.iter().for_each(|line| println!("  {line}"));
         }
         self.failed.iter().for_each(|line| println!("FAILED: {line}"));
         self.notes.iter().for_each(|line| println!("{line}"));

@@ -3,40 +3,11 @@
 
 use super::case::*;
 use super::forms::Table;
+use super::fsave::*;
 use super::generate::Gen;
+use super::models;
 use super::rng::Rng;
 use std::fmt::Write;
-
-// Offsets in the image.
-const CONTROL: usize = 0;
-const STATUS_WORD: usize = 4;
-const TAGS: usize = 8;
-const FIP: usize = 12;
-const FOP: usize = 18;
-const FDP: usize = 20;
-pub(super) const REGISTERS: usize = 28;
-const SIZE: usize = 108;
-
-const C1: u16 = 0x200;
-const CODES: u16 = 0x4500;
-const PE: u16 = 0x20;
-const UE: u16 = 0x10;
-const ES_B: u16 = 0x8080;
-
-/// A number of the double extended format.
-pub(super) type Extended = [u8; 10];
-
-pub(super) fn extended(sign_exp: u16, significand: u64) -> Extended {
-    let mut bytes = [0; 10];
-    bytes[..8].copy_from_slice(&significand.to_le_bytes());
-    bytes[8..].copy_from_slice(&sign_exp.to_le_bytes());
-    bytes
-}
-
-fn parts(x: &[u8]) -> (u16, u64) {
-    let significand = x[..8].iter().rev().fold(0, |v, b| v << 8 | u64::from(*b));
-    (u16::from(x[8]) | u16::from(x[9]) << 8, significand)
-}
 
 pub(super) fn quad(rng: &mut Rng) -> u64 {
     u64::from(rng.next()) << 32 | u64::from(rng.next())
@@ -140,9 +111,9 @@ pub(super) fn state(rng: &mut Rng) -> Vec<u8> {
     let flags = if rng.one_in(2) { 0 } else { flags };
     let status = flags | rng.next() as u16 & 0x7f00;
     let tags = (0..8).filter(|_| rng.one_in(12)).fold(0u16, |tags, n| tags | 3 << (2 * n));
-    image[CONTROL..CONTROL + 2].copy_from_slice(&control.to_le_bytes());
-    image[STATUS_WORD..STATUS_WORD + 2].copy_from_slice(&status.to_le_bytes());
-    image[TAGS..TAGS + 2].copy_from_slice(&tags.to_le_bytes());
+    set_word(&mut image, CONTROL, control);
+    set_word(&mut image, STATUS_WORD, status);
+    set_word(&mut image, TAGS, tags);
     image[FIP..FIP + 4].copy_from_slice(&rng.next().to_le_bytes());
     image[FOP..FOP + 2].copy_from_slice(&(rng.next() as u16 & 0x7ff).to_le_bytes());
     image[FDP..FDP + 4].copy_from_slice(&rng.next().to_le_bytes());
@@ -164,16 +135,12 @@ fn relate(rng: &mut Rng, image: &mut [u8]) {
     put(image, 1, extended(exponent ^ sign, s));
 }
 
-pub(super) fn put(image: &mut [u8], i: usize, x: Extended) {
-    image[REGISTERS + 10 * i..REGISTERS + 10 * (i + 1)].copy_from_slice(&x);
-}
-
 /// Empties the register that a push takes.
 fn make_room(image: &mut [u8]) {
     let top = image[STATUS_WORD + 1] >> 3 & 7;
     let n = u32::from(top.wrapping_sub(1) & 7);
-    let tags = u16::from(image[TAGS]) | u16::from(image[TAGS + 1]) << 8 | 3 << (2 * n);
-    image[TAGS..TAGS + 2].copy_from_slice(&tags.to_le_bytes());
+    let tags = word(image, TAGS) | 3 << (2 * n);
+    set_word(image, TAGS, tags);
 }
 
 /// Draws the state; three times in four there is room for a push.
@@ -396,41 +363,27 @@ fn environments(t: &mut Table) {
     }
 }
 
-/// Whether an unmasked exception is pending.
-pub(super) fn pending(image: &[u8]) -> bool {
-    image.get(STATUS_WORD).is_some_and(|status| status & 0x80 != 0)
-}
-
 /// Whether two states agree, and by how much registers differ. Selectors are left out: a 64-bit kernel saves none. AMD's
 /// processors forget the other pointers, too, when the kernel saves and loads the state after a fault, unless an
 /// exception is pending: a zero there is not compared. Newer ones of Intel's note some of them only when an exception is unmasked
-/// (SDM vol. 1, 8.1.8 and 8.1.9), which CPUID tells of one: what they left as it was is not compared either.
+/// (SDM vol. 1, 8.1.8 and 8.1.9): what they left as it was is not compared either.
 pub(super) fn compare(case: &Case, host: &[u8], ours: &[u8]) -> (bool, u64) {
     if host.len() != ours.len() || host.len() < SIZE {
         return (host == ours, 0);
     }
-    let word = |image: &[u8], at: usize| u16::from(image[at]) | u16::from(image[at + 1]) << 8;
     let undefined = case.fpu_undefined | if pending(host) { case.fpu_undefined_pending } else { 0 };
     let status = (word(host, STATUS_WORD) ^ word(ours, STATUS_WORD)) & !undefined;
     let pointer = |range: std::ops::Range<usize>| {
-        let kept = keeps_pointers() && host[range.clone()] == case.fpu[range.clone()];
-        host[range.clone()] == ours[range.clone()] || kept || host[range].iter().all(|&byte| byte == 0)
+        let kept = models::host().keeps_pointers && host[range.clone()] == case.fpu[range.clone()];
+        kept || host[range.clone()] == ours[range.clone()] || host[range].iter().all(|&byte| byte == 0)
     };
     let mut same = status == 0 && pointer(FIP..FIP + 4) && pointer(FOP..FOP + 2) && pointer(FDP..FDP + 4);
     same &= [CONTROL, TAGS].iter().all(|&at| word(host, at) == word(ours, at));
     let mut worst = 0;
     for i in 0..8 {
-        let range = REGISTERS + 10 * i..REGISTERS + 10 * (i + 1);
-        worst = worst.max(distance(&host[range.clone()], &ours[range]));
+        worst = worst.max(distance(register(host, i), register(ours, i)));
     }
     (same && worst <= case.ulps, worst)
-}
-
-/// Whether the host notes x87's pointers at unmasked exceptions only.
-fn keeps_pointers() -> bool {
-    // CPUID.(EAX=7, ECX=0):EBX[6], FDP_EXCPTN_ONLY. Leaf 7 is there wherever the bit is.
-    let highest = std::arch::x86_64::__cpuid(0).eax;
-    highest >= 7 && std::arch::x86_64::__cpuid_count(7, 0).ebx & 1 << 6 != 0
 }
 
 /// How far two numbers are apart, in units in the last place; numbers of other sign or class are far.
