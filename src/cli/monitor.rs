@@ -66,7 +66,8 @@ pub enum MmuArg {
 /// `--coherence`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum CoherenceArg {
-    /// Guest page tables are write-protected, writes to them emulated
+    /// Guest page tables are write-protected, writes to them emulated: a change counts at once, where a TLB may hold the old
+    /// entry until the guest flushes
     Trace,
     /// The shadow is a virtual TLB, dropped when the guest flushes
     Vtlb,

@@ -118,7 +118,27 @@ fn pin(mut make: impl FnMut() -> Result<(Guest, Guest)>, good: Ticks, bad: Ticks
     a.run_until(good + blamed, u64::MAX);
     a.machine.watch(None);
     a.run_until(good + wrong, u64::MAX);
-    Ok(report(after, seen, &a.machine, state::differences(&a.machine, &b.machine)))
+    let found = report(after, seen, &a.machine, state::differences(&a.machine, &b.machine));
+    let mut part = |flush| part_after(&mut make, good, (blamed - 1, wrong), flush);
+    Ok(if part(false)? && !part(true)? { found.left_open() } else { found })
+}
+
+/// Whether they part between two ticks after `good`, if both run to the first and, perhaps, empty their TLBs there.
+fn part_after(
+    make: &mut impl FnMut() -> Result<(Guest, Guest)>,
+    good: Ticks,
+    (from, to): (u64, u64),
+    flush: bool,
+) -> Result<bool> {
+    let (mut a, mut b) = again(make, good, (from, from.max(1)))?;
+    a.run_until(good + from, u64::MAX);
+    for guest in [&mut a, &mut b] {
+        if flush {
+            guest.machine.flush_tlb();
+        }
+        guest.run_until(good + to, u64::MAX);
+    }
+    Ok(!state::same(&a.machine, &b.machine))
 }
 
 /// Which of the `count` instructions from tick `good`, where `a` stands, gave its register its value last, of those registers

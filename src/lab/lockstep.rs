@@ -41,6 +41,13 @@ pub struct Divergence {
     pub why: String,
 }
 
+impl Divergence {
+    /// The same of a difference that the architecture leaves open.
+    pub(super) fn left_open(self) -> Self {
+        Self { why: why::LEFT_OPEN.into(), ..self }
+    }
+}
+
 /// A point at which both were the same.
 struct Mark {
     state: State,
@@ -112,7 +119,18 @@ fn narrow(a: &mut Guest, b: &mut Guest, mut good: Mark, mut bad: u64) -> Result<
     a.run_to(good.retired + 1);
     b.run_to(good.retired + 1);
     a.machine.watch(None);
-    Ok(report(good.retired, place, &a.machine, state::differences(&a.machine, &b.machine)))
+    let found = report(good.retired, place, &a.machine, state::differences(&a.machine, &b.machine));
+    let open = !found.differences.is_empty() && agree_without_tlb(a, b, &good)?;
+    Ok(if open { found.left_open() } else { found })
+}
+
+/// Whether `a` is as `b` is one instruction after `good`, if it takes that with an empty TLB. So did `b`: it was put there, and
+/// what it has of a monitor's was made anew.
+fn agree_without_tlb(a: &mut Guest, b: &Guest, good: &Mark) -> Result<bool> {
+    back(a, good)?;
+    a.machine.flush_tlb();
+    a.run_to(good.retired + 1);
+    Ok(state::same(&a.machine, &b.machine))
 }
 
 /// An instruction as it was seen.

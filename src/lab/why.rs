@@ -30,6 +30,11 @@ impl Mode {
     }
 }
 
+/// Of a difference that is gone when both run on with empty TLBs.
+pub const LEFT_OPEN: &str = "the guest changed a page-table entry that it uses here and has not flushed it yet, so either is right \
+                             (SDM vol. 3, 4.10.4): trace sees a change at once, and vtlb may not until the flush, as the bare \
+                             machine's TLB";
+
 /// What there is to say.
 pub struct Verdict {
     /// Bytes of the instruction.

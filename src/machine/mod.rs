@@ -20,6 +20,7 @@ use crate::cpu::{Activity, Cpu, Eflags, Fault, Special};
 use crate::decode::{Decoded, MAX_INSN_LEN, Op, SegReg, decode, lower};
 use crate::error::Result;
 use crate::event;
+use crate::exec::Env;
 use crate::exec::event::{Event, TripleFault, raise};
 use crate::interp::{Interp, Stop};
 use crate::mem::Ram;
@@ -183,6 +184,11 @@ impl Machine {
     pub fn watch(&mut self, watcher: Option<Watcher>) {
         self.world.watcher = watcher;
         self.world.drop_fast();
+    }
+
+    /// Empties the TLB, and under a monitor what stands for it: a processor is free to at any time (SDM vol. 3, 4.10.4.1).
+    pub fn flush_tlb(&mut self) {
+        self.world.flush_tlb(true);
     }
 
     /// The reset line: the processor and the chips start again, RAM and time stay.

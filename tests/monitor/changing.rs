@@ -2,16 +2,15 @@
 //! page table that it edits. It ends as on the bare machine, bit for bit; what is thrown away, and what is found unchanged, is
 //! counted as that. With a rule broken each of these guests ends otherwise.
 
+use super::flat::{CODE, machine, with_disk};
 use super::pair::{BT_TRACE, BT_VTLB, Cell, run_to};
 use crate::translate::bug as translator;
 use crate::vmm::bug::{self, Bug};
 use subring::addr::GuestPhys;
 use subring::bus::Width;
 use subring::cpu::gpr;
-use subring::device::disk::{Disk, MemoryDisk};
 use subring::lab::state;
-use subring::machine::board::BoardConfig;
-use subring::machine::{Config, Machine, Outcome};
+use subring::machine::{Machine, Outcome};
 use subring::translate::Why;
 use subring::vmm::Trap;
 use subring::vmm::bt::Translation;
@@ -22,20 +21,7 @@ const CELLS: [Cell; 2] = [BT_TRACE, BT_VTLB];
 const ENOUGH: u64 = 200_000;
 const STRIDES: [u64; 2] = [ENOUGH, 997];
 
-const RAM: u32 = 2 << 20;
-const CODE: u32 = 0x10_0000;
 const CLI_HLT: [u8; 2] = [0xfa, 0xf4];
-
-/// A machine that is about to run `code`, 32-bit code of ring 0 without paging, and has this disk.
-fn machine(code: &[u8], disk: Vec<u8>) -> Machine {
-    let disks = [Some(Box::new(MemoryDisk::new(disk)) as Box<dyn Disk>), None, None, None];
-    let board = BoardConfig { ram_size: RAM, disks, ..BoardConfig::default() };
-    let mut m = Machine::new(Config { ram_size: RAM, board, bios: None, vga_bios: None }).expect("a machine");
-    m.chips_as_after_post();
-    m.store(GuestPhys(CODE), code);
-    m.start_flat(CODE, 0, 0, 0x9_0000);
-    m
-}
 
 /// Runs the guest bare and in `cell`, and compares after each stride. Both machines as they ended.
 fn alike(make: &dyn Fn() -> Machine, cell: Cell, stride: u64) -> Result<[Machine; 2], String> {
@@ -123,7 +109,7 @@ fn overwritten_by_disk(sectors: &[u8]) -> Machine {
     disk[..OLD.len()].copy_from_slice(&OLD);
     disk[512..][..NEW.len()].copy_from_slice(&NEW);
     let old = disk[..512].to_vec();
-    let mut m = machine(&code, disk);
+    let mut m = with_disk(&code, disk);
     m.store(GuestPhys(ROUTINE), &old);
     m.store(GuestPhys(REGIONS), &[ROUTINE, 0x8000_0200].map(u32::to_le_bytes).concat());
     // The function's registers are at C000h, as firmware places them, and know where the regions are.
@@ -247,7 +233,7 @@ fn in_page_table(entry: Entry) -> Machine {
     let code = edit_entry(entry);
     let before_operand = 23;
     let start = OPERAND - before_operand;
-    let mut m = machine(&enter_paging(start), vec![0; 512]);
+    let mut m = machine(&enter_paging(start));
     m.store(GuestPhys(DIRECTORY), &(TABLE | 7).to_le_bytes());
     let entries: Vec<u8> = (0..512).flat_map(|n| (n << 12 | 7u32).to_le_bytes()).collect();
     m.store(GuestPhys(TABLE), &entries);

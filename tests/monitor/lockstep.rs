@@ -1,35 +1,20 @@
 //! What goes wrong in translated code and heals again is found at the monitor's boundaries, at the instruction that was wrong.
 
 use super::equivalence::runner;
+use super::flat::{self, CODE};
 use super::kernel::{self, Op};
 use super::pair::{BT_TRACE, CELLS, Cell, TRAPS};
 use super::printed;
 use crate::translate::bug::{self, Bug};
 use proptest::prop_assert;
-use subring::addr::GuestPhys;
 use subring::lab::boundary::{self, Compared};
 use subring::lab::guest::Guest;
-use subring::machine::board::BoardConfig;
-use subring::machine::{Config, Machine};
-
-const AT: u32 = 0x10_0000;
-
-/// A machine that is about to run `code`, 32-bit code of ring 0 without paging.
-fn machine(code: &[u8]) -> Machine {
-    let ram_size = 2 << 20;
-    let board = BoardConfig { ram_size, ..BoardConfig::default() };
-    let mut m = Machine::new(Config { ram_size, board, bios: None, vga_bios: None }).expect("a machine");
-    m.chips_as_after_post();
-    m.store(GuestPhys(AT), code);
-    m.start_flat(AT, 0, 0, 0x9_0000);
-    m
-}
 
 /// `code` on the bare machine and in `cell`.
 fn pair(code: &[u8], cell: Cell) -> (Guest, Guest) {
-    let mut other = machine(code);
+    let mut other = flat::machine(code);
     cell.put(&mut other, 5);
-    (Guest::new(machine(code), Vec::new()), Guest::new(other, Vec::new()))
+    (Guest::new(flat::machine(code), Vec::new()), Guest::new(other, Vec::new()))
 }
 
 fn compare(code: &[u8], cell: Cell, bug: Option<Bug>) -> Compared {
@@ -44,7 +29,7 @@ const CARRY: &[u8] =
 fn what_heals_within_a_stride_is_found_at_a_boundary() {
     let found = compare(CARRY, BT_TRACE, Some(Bug::DeadFlags));
     let d = found.divergence.expect("it is wrong after each ADC");
-    assert_eq!((d.after, d.eip, d.disassembly.as_str()), (3, AT + 13, "adc ebx,0"), "{d:?}");
+    assert_eq!((d.after, d.eip, d.disassembly.as_str()), (3, CODE + 13, "adc ebx,0"), "{d:?}");
     assert_eq!(d.differences[0].piece, "ebx", "{d:?}");
     assert!(!d.sensitive_unprivileged && !found.same);
 }
@@ -67,7 +52,7 @@ const HEALS: &[u8] = b"\xfa\x9c\x58\x31\xc0\xc7\x44\x24\xfc\0\0\0\0\x31\xc0\xfa\
 fn what_goes_wrong_between_two_exits_is_found_under_trap() {
     for cell in TRAPS {
         let d = compare(HEALS, cell, None).divergence.expect("the real IF shows");
-        assert_eq!((d.after, d.eip, d.disassembly.as_str()), (1, AT + 1, "pushf"), "{cell}: {d:?}");
+        assert_eq!((d.after, d.eip, d.disassembly.as_str()), (1, CODE + 1, "pushf"), "{cell}: {d:?}");
         assert!(d.sensitive_unprivileged, "{cell}: {d:?}");
     }
 }

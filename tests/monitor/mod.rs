@@ -7,6 +7,7 @@ mod changing;
 mod cuts;
 mod disciplined;
 mod equivalence;
+mod flat;
 mod forms;
 mod kernel;
 mod lockstep;
@@ -21,6 +22,7 @@ mod spaces;
 mod stale;
 mod tables;
 mod translation;
+mod unflushed;
 mod walk;
 
 #[path = "../fuzz/bytes.rs"]
