@@ -168,9 +168,14 @@ fn operations_do_what_they_say() {
     assert_eq!(counted(&[Op::TouchTop { offset: 0, write: true, user: true }], FAULTS), 1);
     assert_eq!(
         counted(&[Op::Segment { base: 0, limit: 0x100, kind: 4 }], FAULTS),
-        1,
-        "the load, not present"
+        3,
+        "the load, not present, and then both accesses"
     );
+    let data = |base| Op::Segment { base, limit: 0x101, kind: 0 };
+    assert_eq!(counted(&[data(0)], FAULTS), 1, "the store, across the limit");
+    assert_eq!(counted(&[data(0x40_0000)], FAULTS), 2, "no page is there");
+    let mapped = Op::SetPte { page: 0, frame: 0, flags: 7, by_cr3: false, around: (false, false) };
+    assert_eq!(counted(&[mapped, data(0x40_0000)], FAULTS), 0);
     assert_eq!(counted(&[Op::Stale { limit: 0x800 }, Op::SmallStack, Op::Local { base: 0 }], FAULTS), 1);
     let top = |write| Op::TouchTop { offset: 0x100, write, user: true };
     let pointer = |kind, load| Op::Pointer { kind, load };

@@ -104,12 +104,12 @@ fn a_repeated_comparison_is_at_no_boundary_before_it_goes_on() {
     }
 }
 
-/// A store through FS, which is still flat, makes the handler begin with CALL [ESI + 2], whose push meets a hidden fault: that is not
-/// resolved, and no dirty bit set, before the delivery has been looked at.
+/// The handler begins with CALL SS:[ESI + 2], whose push meets a hidden fault: that is not resolved, and no dirty bit set, before the
+/// delivery has been looked at.
 #[test]
 fn a_hidden_fault_of_a_handler_comes_after_the_delivery() {
     let step = Op::Touch { page: 0, offset: 521, write: false, user: false, step: true };
-    let store = Op::Segment { base: 0, limit: 28_674, kind: 4 };
+    let store = Op::Corrupt { at: 0x7002, value: 0x256 };
     let string = Op::String { kind: 0, from: 0, to: 0, count: 1 };
     for cell in CELLS {
         let found = kernel_compared(&[step.clone(), store.clone(), string.clone()], cell);

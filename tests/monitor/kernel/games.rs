@@ -37,9 +37,16 @@ pub(super) fn emit(c: &mut Code, op: &Op) {
             // Data; read-only; expand-down; not accessed yet; not present; code; conforming code; of ring 0.
             let attr = [0xf3, 0xf1, 0xf7, 0xf2, 0x73, 0xfb, 0xff, 0x93][usize::from(kind)];
             put_descriptor(c, GAME, descriptor(base, limit.into(), attr, 4));
+            // Where it cannot be loaded the accesses fault, too.
+            c.load_segments(0, &[FS]);
             c.guarded(|c| c.load_segments(GAME_SELECTOR, &[FS]));
-            c.edi(u32::from(limit) / 2 * 2);
+            let limit = u32::from(limit);
+            let (across, within) =
+                (limit / 2 * 2, if kind == 2 { limit + 1 } else { limit.saturating_sub(3) });
+            c.edi(within);
             c.guarded(|c| c.put(&[0x64, 0x03, 0x07])); // ADD EAX, FS:[EDI]
+            // What lies below the window is the kernel itself.
+            c.edi(if base < WINDOW { across } else { within });
             c.guarded(|c| c.put(&[0x64, 0x89, 0x07])); // MOV FS:[EDI], EAX
             c.load_segments(USER_DATA, &[FS]);
         }
@@ -65,6 +72,7 @@ pub(super) fn emit(c: &mut Code, op: &Op) {
             c.guarded(|c| c.put(&[0x65, 0x03, 0x07])); // ADD EAX, GS:[EDI]
             c.load_segments(USER_DATA, &[GS]);
         }
+        Op::Corrupt { at, value } => c.store(at, value),
         Op::Compute(n) => {
             c.put32(&[0x05], n); // ADD EAX, n
             c.put(&[0x69, 0xc0]); // IMUL EAX, EAX, n

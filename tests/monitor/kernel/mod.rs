@@ -64,7 +64,7 @@ pub(crate) enum Op {
     Real,
     /// To virtual-8086 mode, and back by a fault.
     V86,
-    /// A data segment with this descriptor is loaded and read.
+    /// A segment with this descriptor is loaded, read and written, within its limit and across it.
     Segment { base: u32, limit: u16, kind: u8 },
     /// The segment of FS changes in the GDT while FS holds the old one.
     Stale { limit: u16 },
@@ -102,6 +102,8 @@ pub(crate) enum Op {
     TouchTop { offset: u32, write: bool, user: bool },
     /// A sensitive unprivileged instruction, where its result shows.
     Sensitive(u8),
+    /// The kernel overwrites itself: for guests that are written by hand.
+    Corrupt { at: u32, value: u32 },
 }
 
 /// Pages of the window, and frames that they are mapped to.
