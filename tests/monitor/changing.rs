@@ -3,13 +3,12 @@
 //! counted as that. With a rule broken each of these guests ends otherwise.
 
 use super::flat::{CODE, machine, with_disk};
-use super::pair::{BT_TRACE, BT_VTLB, Cell, run_to};
+use super::pair::{BT_TRACE, BT_VTLB, Cell, Strides};
 use crate::translate::bug as translator;
 use crate::vmm::bug::{self, Bug};
 use subring::addr::GuestPhys;
 use subring::bus::Width;
 use subring::cpu::gpr;
-use subring::lab::state;
 use subring::machine::{Machine, Outcome};
 use subring::translate::Why;
 use subring::vmm::Trap;
@@ -27,19 +26,10 @@ const CLI_HLT: [u8; 2] = [0xfa, 0xf4];
 fn alike(make: &dyn Fn() -> Machine, cell: Cell, stride: u64) -> Result<[Machine; 2], String> {
     let (mut bare, mut other) = (make(), make());
     cell.put(&mut other, 5);
-    let mut to = 0;
-    loop {
-        to += stride;
-        let (a, b) = (run_to(&mut bare, to), run_to(&mut other, to));
-        if a != b || !state::same(&bare, &other) {
-            let differences = state::differences(&bare, &other);
-            return Err(format!("{cell}: by tick {to}: {a:?}, {b:?}; {differences:#?}"));
-        }
-        match a {
-            Some(Outcome::HaltedForever) => return Ok([bare, other]),
-            None if to < ENOUGH => {}
-            _ => return Err(format!("{cell}: by tick {to} it has not halted: {a:?}")),
-        }
+    let strides = Strides { most: ENOUGH, stride, whole: 1 };
+    match strides.hold(&mut bare, &mut other, cell.coherence)? {
+        Some(Outcome::HaltedForever) => Ok([bare, other]),
+        ended => Err(format!("{cell}: it has not halted: {ended:?}")),
     }
 }
 

@@ -2,10 +2,9 @@
 //! sensitive instruction that does not trap is among them; then the first difference is at such an instruction. And the
 //! seeded bugs: each is noticed, by what the table in the output says.
 
-use super::audit::audit;
 use super::equivalence::runner;
 use super::kernel::{self, Op};
-use super::pair::{BT_TRACE, BT_VTLB, CELLS, Cell, TRACE, VTLB, run_to};
+use super::pair::{BT_TRACE, BT_VTLB, CELLS, Cell, Noticed, Strides, TRACE, VTLB, run_to};
 use super::printed;
 use super::properties::{COHERENCE, CONTROL, EFFICIENCY, HOMOMORPHISM, observed, walk};
 use crate::vmm::bug::{self, Bug};
@@ -13,16 +12,15 @@ use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use std::cell::Cell as Counter;
 use subring::lab::guest::Guest;
-use subring::lab::{lockstep, state};
+use subring::lab::lockstep;
 use subring::machine::Outcome;
 use subring::vmm;
 use subring::vmm::audit::Breach;
 use subring::vmm::memory::FEWEST_FRAMES;
-use subring::vmm::strategy::Coherence;
 
-/// Ticks that a kernel runs at most, and between two audits.
+/// How long a kernel runs, and when it is looked at.
+const STRIDES: Strides = Strides { most: TICKS, stride: 97, whole: 64 };
 const TICKS: u64 = 60_000;
-const STRIDE: u64 = 97;
 const SEED: u64 = 3;
 
 /// Runs `ops` on the bare machine and under a monitor. An error begins with the check that noticed, and a colon.
@@ -32,35 +30,14 @@ fn same(ops: &[Op], cell: Cell) -> Result<(), String> {
 
 /// The same, with the monitor set up in another way.
 fn same_with(ops: &[Op], cell: Cell, config: &vmm::Config) -> Result<(), String> {
-    same_until(ops, cell, config).map_err(|(_, e)| e)
+    Ok(hold(ops, cell, config)?)
 }
 
-/// The same; an error comes with the tick by which it was noticed.
-fn same_until(ops: &[Op], cell: Cell, config: &vmm::Config) -> Result<(), (u64, String)> {
-    let mut bare = kernel::machine(ops);
-    let mut other = kernel::machine(ops);
+/// The same; what was wrong comes with when.
+fn hold(ops: &[Op], cell: Cell, config: &vmm::Config) -> Result<(), Noticed> {
+    let (mut bare, mut other) = (kernel::machine(ops), kernel::machine(ops));
     cell.put_with(&mut other, config);
-    let mut to = 0;
-    loop {
-        to += STRIDE;
-        let (a, b) = (run_to(&mut bare, to), run_to(&mut other, to));
-        if let Err(e) = audit(&other, cell.coherence == Coherence::Trace) {
-            return Err((to, format!("audit: {e}")));
-        }
-        if other.world.escapes() != 0 {
-            return Err((to, "control: the real processor reached a chip".into()));
-        }
-        let alike = a == b && (bare.cpu.eip, bare.cpu.regs) == (other.cpu.eip, other.cpu.regs);
-        if !alike || to % (64 * STRIDE) == 0 || a.is_some() {
-            let differences = state::differences(&bare, &other);
-            if a != b || !differences.is_empty() {
-                return Err((to, format!("equivalence: by tick {to} {a:?} {b:?} {differences:#?}")));
-            }
-        }
-        if a.is_some() || to > TICKS {
-            return Ok(());
-        }
-    }
+    STRIDES.hold(&mut bare, &mut other, cell.coherence).map(drop)
 }
 
 /// The kernels of `strategy` are judged by `check`; a failing one shrinks, and is printed as a guest.
@@ -95,7 +72,7 @@ fn the_fewest_frames_are_enough() {
 /// Where a kernel parts, that is at a sensitive unprivileged instruction; under a strategy that makes up for those it does
 /// not part at all.
 fn parts_well(ops: &[Op], cell: Cell) -> Result<bool, String> {
-    let Err((by, parted)) = same_until(ops, cell, &cell.config(SEED)) else { return Ok(false) };
+    let Err(Noticed { by, what: parted }) = hold(ops, cell, &cell.config(SEED)) else { return Ok(false) };
     if !parted.starts_with("equivalence") || !cell.parts_at_sensitive() {
         return Err(parted);
     }

@@ -179,7 +179,7 @@ impl Pair {
     }
 }
 
-/// How a kernel that keeps the rules is held against itself on the bare machine: for so many ticks at most, in strides of so many, and
+/// How a guest that keeps the rules is held against itself on the bare machine: to this tick at most, in strides of so many ticks, and
 /// all of its state after so many strides.
 pub(super) struct Strides {
     pub(super) most: u64,
@@ -187,28 +187,48 @@ pub(super) struct Strides {
     pub(super) whole: u64,
 }
 
+/// Something was wrong.
+pub(super) struct Noticed {
+    /// The tick by which it was.
+    pub(super) by: u64,
+    /// The check that noticed, a colon, and what it saw.
+    pub(super) what: String,
+}
+
+impl From<Noticed> for String {
+    fn from(noticed: Noticed) -> Self {
+        noticed.what
+    }
+}
+
 impl Strides {
-    /// Runs `bare`, and `other` under its monitor, until the guest ends, with an audit after each stride. An error begins with the check
-    /// that noticed.
+    /// Runs `bare`, and `other` under its monitor, on until the guest ends, with an audit after each stride; how it ended.
     pub(super) fn hold(
         &self,
         bare: &mut Machine,
         other: &mut Machine,
         coherence: Coherence,
-    ) -> Result<(), String> {
-        let mut to = 0;
+    ) -> Result<Option<Outcome>, Noticed> {
+        let mut strides = 0;
         loop {
-            to += self.stride;
+            strides += 1;
+            let to = bare.cpu.now + self.stride;
             let (a, b) = (run_to(bare, to), run_to(other, to));
-            audit(other, coherence == Coherence::Trace).map_err(|e| format!("audit: {e}"))?;
-            let alike = a == b && (bare.cpu.eip, bare.cpu.regs) == (other.cpu.eip, other.cpu.regs);
-            let whole = to.is_multiple_of(self.whole * self.stride) || a.is_some();
+            let wrong = |what| Err(Noticed { by: to, what });
+            if let Err(e) = audit(other, coherence == Coherence::Trace) {
+                return wrong(format!("audit: {e}"));
+            }
+            if other.world.escapes() != 0 {
+                return wrong("control: the real processor reached a chip".into());
+            }
+            let alike = a == b && same_cpu(bare, other);
+            let whole = a.is_some() || strides % self.whole == 0;
             if !alike || (whole && !state::same(bare, other)) {
                 let differences = state::differences(bare, other);
-                return Err(format!("equivalence: by tick {to} {a:?} {b:?} {differences:#?}"));
+                return wrong(format!("equivalence: by tick {to} {a:?} {b:?} {differences:#?}"));
             }
             if a.is_some() || to > self.most {
-                return Ok(());
+                return Ok(a);
             }
         }
     }

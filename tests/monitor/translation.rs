@@ -214,7 +214,7 @@ fn kernels(coherence: Coherence) {
     let result = runner(40).run(&kernel::any_kernels(), |ops| {
         let (mut bare, mut bt) = (kernel::machine(&ops), kernel::machine(&ops));
         translate(&mut bt, coherence);
-        STRIDES.hold(&mut bare, &mut bt, coherence).map_err(TestCaseError::fail)
+        STRIDES.hold(&mut bare, &mut bt, coherence).map(drop).map_err(|e| TestCaseError::fail(e.what))
     });
     let cell = pair::Cell { coherence, ..BT_TRACE };
     printed::judge(result, "translated", &cell, (STRIDES.most, cell.config(5).shadow_frames, 5));
