@@ -15,6 +15,7 @@ pub use fpu::{F80, Fpu};
 pub use segment::{Segment, Selector};
 pub use word::Word;
 
+use crate::addr::Linear;
 use crate::clock::Ticks;
 use crate::decode::SegReg;
 use bitflags::bitflags;
@@ -349,6 +350,14 @@ impl Cpu {
     /// Whether unaligned data accesses raise #AC now (SDM vol. 3, 6.15, interrupt 17).
     pub fn checks_alignment(&self) -> bool {
         self.user && self.cr0.contains(Cr0::AM) && self.system_flags.contains(Eflags::AC)
+    }
+
+    /// Alignment of a data access at `at`, which is to be a multiple of `unit` bytes, a power of two.
+    ///
+    /// # Errors
+    /// #AC if it is not, where that is checked.
+    pub fn check_alignment(&self, at: Linear, unit: u32) -> Result<(), Fault> {
+        if at.0 & (unit - 1) != 0 && self.checks_alignment() { Err(Fault::AC) } else { Ok(()) }
     }
 }
 

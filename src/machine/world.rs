@@ -163,13 +163,17 @@ impl World {
 
     /// Memory at the linear address `at` for an observer; as much as is mapped.
     pub fn peek(&self, cpu: &Cpu, at: Linear, len: usize) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(len);
-        for n in 0..len as u32 {
-            let Some(phys) = self.peek_address(cpu, at.offset(n)) else { break };
-            let mut b = [0];
-            self.map.read(phys, &mut b);
-            bytes.push(b[0]);
+        let mut bytes = vec![0; len];
+        let mut done = 0;
+        while done < len {
+            let at = at.offset(done as u32);
+            let Some(phys) = self.peek_address(cpu, at) else { break };
+            let in_page = (PAGE_SIZE - at.page_offset()) as usize;
+            let to = len.min(done + in_page);
+            self.map.read(phys, &mut bytes[done..to]);
+            done = to;
         }
+        bytes.truncate(done);
         bytes
     }
 
@@ -305,8 +309,8 @@ impl World {
     /// Alignment checks and data breakpoints.
     #[cold]
     fn inspect(&mut self, cpu: &Cpu, at: Linear, bytes: u32, access: Access) -> Result<(), Fault> {
-        if access.user && cpu.checks_alignment() && at.0 & (bytes - 1) != 0 {
-            return Err(Fault::AC);
+        if access.user {
+            cpu.check_alignment(at, bytes)?;
         }
         self.break_hits |= hits(cpu, at.0, bytes, |w| match w {
             Watch::Write => access.write,

@@ -56,13 +56,19 @@ pub(super) fn audit(m: &Machine, fresh: bool) -> Result<(), String> {
     let mmu = &monitor.mmu;
     // What the guest did last reaches the shadow before the guest runs on.
     let synced = mmu.is_entered(&m.cpu) && !m.world.map.traces.is_hit();
-    let spaces: Vec<_> = mmu.spaces().into_iter().map(|(key, root)| (root, in_space(m, &key))).collect();
+    let spaces = mmu.spaces();
     for (at, why) in mmu.shadow.all_traced() {
         if why.contains(Reason::PAGE_TABLE) && mmu.roles(at).is_empty() {
             return Err(format!("{at} is traced as a page table, and is none"));
         }
     }
     for root in mmu.shadow.target.roots() {
+        let key = spaces.iter().find(|(_, of)| *of == root).map(|(key, _)| key);
+        let cpu = if fresh && synced {
+            Some(in_space(m, key.ok_or("a shadow of no address space")?))
+        } else {
+            None
+        };
         for (at, leaf) in mmu.shadow.target.leaves(&m.world.map.ram, root) {
             let Some(frame) = mmu.guest_frame(&m.world.map, leaf.frame) else {
                 return Err(format!("{at}: a frame of the monitor's is mapped"));
@@ -73,9 +79,7 @@ pub(super) fn audit(m: &Machine, fresh: bool) -> Result<(), String> {
             if leaf.write && synced && !mmu.shadow.traced(frame).is_empty() {
                 return Err(format!("{at}: the traced frame {frame} can be written"));
             }
-            if fresh && synced {
-                let (_, cpu) =
-                    spaces.iter().find(|(r, _)| *r == root).ok_or("a shadow of no address space")?;
+            if let Some(cpu) = &cpu {
                 coherent(cpu, &m.world.map, at, leaf, frame)?;
             }
         }

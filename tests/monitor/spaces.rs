@@ -10,7 +10,7 @@ use subring::addr::{GuestPhys, Linear, MachineAddr, PAGE_SIZE};
 use subring::cpu::{Cr0, Cr4};
 use subring::machine::Machine;
 use subring::mmu::paging::Access;
-use subring::vmm::memory::{FEWEST_FRAMES, FramePool, PageTables, Resolution, ShadowMmu};
+use subring::vmm::memory::{FEWEST_FRAMES, FramePool, PageTables, Resolution, ShadowMmu, Top};
 use subring::vmm::strategy::Coherence;
 
 /// The guest's directories, of which the first entry is one of tables, and each table maps its first page.
@@ -51,9 +51,9 @@ fn used_last_stay(draws: &[u32]) -> Result<u64, String> {
 }
 
 /// The number of the space with this directory.
-fn number(top: subring::vmm::memory::Top) -> u32 {
+fn number(top: Top) -> u32 {
     match top {
-        subring::vmm::memory::Top::Directory(at) => (at.0 - DIRECTORIES) / PAGE_SIZE,
+        Top::Directory(at) => (at.0 - DIRECTORIES) / PAGE_SIZE,
         other => panic!("{other:?}"),
     }
 }

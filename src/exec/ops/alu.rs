@@ -295,9 +295,7 @@ fn cmpxchg<E: Env, W: Word, D: Target>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> 
 fn cmpxchg8b<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     let low_at = writable(cpu, i.seg, ea(cpu, i), 8)?;
     // A quadword; its halves are checked as doublewords below.
-    if low_at.0 & 7 != 0 && cpu.checks_alignment() {
-        return Err(Fault::AC);
-    }
+    cpu.check_alignment(low_at, 8)?;
     let high_at = low_at.offset(4);
     let user = cpu.user;
     let low: u32 = env.load_for_update(cpu, low_at, user)?;

@@ -192,9 +192,7 @@ fn up_to_alignment(found: Result<(), Fault>) -> Result<(), Fault> {
 
 /// An access to the word at `at`: its fault, found in the order in which the access itself finds it.
 fn reaches<E: Env, W: Word>(cpu: &Cpu, env: &mut E, at: Linear, write: bool) -> Result<(), Fault> {
-    if cpu.checks_alignment() && at.0 & (W::BYTES - 1) != 0 {
-        return Err(Fault::AC);
-    }
+    cpu.check_alignment(at, W::BYTES)?;
     env.probe(cpu, at, W::BYTES, cpu.user, write)
 }
 

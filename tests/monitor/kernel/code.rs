@@ -63,6 +63,10 @@ impl Code {
         let behind = self.here().to_le_bytes();
         self.bytes[operand..operand + 4].copy_from_slice(&behind);
     }
+    /// ADD [EDI], EAX or ADD EAX, [EDI], which may fault.
+    pub(super) fn touch(&mut self, write: bool) {
+        self.guarded(|c| c.put(&[if write { 0x01 } else { 0x03 }, 0x07]));
+    }
     /// IRET within a ring.
     pub(super) fn iret(&mut self, selector: u16, to: u32, flags: u32) {
         for value in [flags, selector.into(), to] {

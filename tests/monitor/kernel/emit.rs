@@ -46,7 +46,7 @@ fn emit(c: &mut Code, op: &Op, now: &mut Now) {
         Op::SetPte { page, frame, flags, by_cr3, around } => {
             c.edi(WINDOW + page * 4096);
             if around.0 {
-                c.guarded(|c| c.put(&[0x03, 0x07])); // ADD EAX, [EDI]
+                c.touch(false);
             }
             // Present, R/W, U/S, accessed, dirty and a bit that is the system's.
             let entry = (FRAMES + frame * 4096) | (flags & 0x267);
@@ -65,17 +65,13 @@ fn emit(c: &mut Code, op: &Op, now: &mut Now) {
                 c.put32(&[0x0f, 0x01, 0x3d], WINDOW + page * 4096); // INVLPG
             }
             if around.1 {
-                c.guarded(|c| c.put(&[0x01, 0x07])); // ADD [EDI], EAX
+                c.touch(true);
             }
         }
         Op::Touch { page, offset, write, user, step } => {
             c.edi(WINDOW + page * 4096 + offset);
             let tf = if step { 0x100 } else { 0 };
-            match (user, write) {
-                (true, write) => c.in_user_mode(USER_SNIPPETS[usize::from(write)].0, tf),
-                (false, false) => c.guarded(|c| c.put(&[0x03, 0x07])), // ADD EAX, [EDI]
-                (false, true) => c.guarded(|c| c.put(&[0x01, 0x07])),  // ADD [EDI], EAX
-            }
+            if user { c.in_user_mode(USER_SNIPPETS[usize::from(write)].0, tf) } else { c.touch(write) }
         }
         Op::String { kind, from, to, count } => string(c, kind, from, to, count),
         Op::Switch => {
@@ -127,10 +123,10 @@ fn emit(c: &mut Code, op: &Op, now: &mut Now) {
             c.store(t.window + page * t.size(), (FRAMES + page * 4096) | 0x65);
             c.edi(WINDOW + page * 4096);
             c.put(&[0x0f, 0x01, 0x3f]); // INVLPG [EDI]
-            c.guarded(|c| c.put(&[0x01, 0x07])); // ADD [EDI], EAX
+            c.touch(true);
             now.wp = !now.wp;
             c.load_cr0(paging_cr0(now.wp));
-            c.guarded(|c| c.put(&[0x01, 0x07])); // ADD [EDI], EAX
+            c.touch(true);
         }
         Op::PagingOff => {
             c.load_cr0(paging_cr0(now.wp) & !(1 << 31));
@@ -168,7 +164,7 @@ fn toggle_pse(c: &mut Code, now: &mut Now, (page, write): (u32, bool), large: bo
     let t = now.tables();
     let touch = |c: &mut Code| {
         c.edi(WINDOW + page * 4096);
-        c.guarded(|c| c.put(&[if write { 0x01 } else { 0x03 }, 0x07])); // ADD [EDI], EAX, or ADD EAX, [EDI]
+        c.touch(write);
     };
     for t in Tables::all().into_iter().filter(|t| !t.pae) {
         c.store(t.pde(WINDOW), t.window | 7);

@@ -11,11 +11,11 @@ use crate::exec::operand::{ea, readable, writable};
 
 /// The area of an operand is aligned as its elements are (SDM vol. 3, table 6-7).
 fn aligned(cpu: &Cpu, i: &Insn, at: Linear) -> Result<(), Fault> {
-    let align = match i.fpu_mem.bytes() {
+    let of = match i.fpu_mem.bytes() {
         0 => unit(i),
         bytes => bytes.min(8),
     };
-    if cpu.checks_alignment() && at.0 & (align - 1) != 0 { Err(Fault::AC) } else { Ok(()) }
+    cpu.check_alignment(at, of)
 }
 
 /// Bytes of an environment's elements.
