@@ -119,25 +119,27 @@ fn pin(mut make: impl FnMut() -> Result<(Guest, Guest)>, good: Ticks, bad: Ticks
     a.machine.watch(None);
     a.run_until(good + wrong, u64::MAX);
     let found = report(after, seen, &a.machine, state::differences(&a.machine, &b.machine));
-    let mut part = |flush| part_after(&mut make, good, (blamed - 1, wrong), flush);
-    Ok(if part(false)? && !part(true)? { found.left_open() } else { found })
+    let mut part = |emptied| part_after(&mut make, good, (blamed - 1, wrong), emptied);
+    let open = part(None)? && !(part(Some(true))? && part(Some(false))?);
+    Ok(if open { found.left_open() } else { found })
 }
 
-/// Whether they part between two ticks after `good`, if both run to the first and, perhaps, empty their TLBs there.
+/// Whether they part between two ticks after `good`, if both run to the first and, perhaps, have their TLBs emptied there; the bare
+/// machine's may hold nothing from then on.
 fn part_after(
     make: &mut impl FnMut() -> Result<(Guest, Guest)>,
     good: Ticks,
     (from, to): (u64, u64),
-    flush: bool,
+    emptied: Option<bool>,
 ) -> Result<bool> {
     let (mut a, mut b) = again(make, good, (from, from.max(1)))?;
     a.run_until(good + from, u64::MAX);
-    for guest in [&mut a, &mut b] {
-        if flush {
-            guest.machine.flush_tlb();
-        }
-        guest.run_until(good + to, u64::MAX);
+    if let Some(holding) = emptied {
+        a.machine.world.tlb.set_holding(holding);
+        b.machine.flush_tlb();
     }
+    a.run_until(good + to, u64::MAX);
+    b.run_until(good + to, u64::MAX);
     Ok(!state::same(&a.machine, &b.machine))
 }
 

@@ -88,6 +88,8 @@ pub struct Tlb {
     entries: Box<[Entry; ENTRIES]>,
     /// Slots filled since the last full flush, so that a flush costs what was filled.
     filled: Vec<u16>,
+    /// Nothing is cached.
+    empty: bool,
     /// Moves on with each flush or invalidation.
     epoch: u32,
     /// Fills so far.
@@ -98,7 +100,14 @@ pub struct Tlb {
 
 impl Default for Tlb {
     fn default() -> Self {
-        Self { entries: Box::new([EMPTY; ENTRIES]), filled: Vec::new(), epoch: 0, fills: 0, flushes: 0 }
+        Self {
+            entries: Box::new([EMPTY; ENTRIES]),
+            filled: Vec::new(),
+            empty: false,
+            epoch: 0,
+            fills: 0,
+            flushes: 0,
+        }
     }
 }
 
@@ -127,6 +136,9 @@ impl Tlb {
 
     /// Caches the mapping of the page of `at`; `wp` is CR0.WP.
     pub fn fill(&mut self, at: Linear, mapping: &Mapping, wp: bool, direct: Direct) {
+        if self.empty {
+            return;
+        }
         let page = at.0 & !PAGE_OFFSET;
         let n = slot(page);
         if self.entries[n].page == INVALID {
@@ -148,6 +160,12 @@ impl Tlb {
         }
         self.entries[n] = e;
         self.fills += 1;
+    }
+
+    /// From now on it holds what is cached, as it does at first, or nothing: then every access walks. A processor is free to do either.
+    pub fn set_holding(&mut self, holding: bool) {
+        self.empty = !holding;
+        self.flush(true);
     }
 
     /// Drops all entries; those of global pages only if `globals`.
