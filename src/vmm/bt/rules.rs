@@ -187,7 +187,7 @@ impl RuleSet {
 mod tests {
     use super::*;
     use crate::classify::forms::all;
-    use crate::classify::{self, Class, Setting, judge, verdict};
+    use crate::classify::{self, Class, Kind, Setting, judge, verdict};
 
     /// Sensitive forms that the kernel column carries over, each with the reason.
     const CARRIED_OVER: [(&str, &str); 0] = [];
@@ -223,6 +223,28 @@ mod tests {
             sensitive += u32::from(!carried);
         }
         assert!(sensitive > 8, "the forms were found: {sensitive}");
+    }
+
+    /// Code of the guest's own rings 3 and virtual-8086 mode has that mode in the real processor, too: what depends on the mode goes
+    /// right. What the classification finds to show the monitor's registers, or to lose a change, has a rule there as well.
+    #[test]
+    fn what_shows_the_monitor_has_a_rule_in_user_and_virtual_8086_mode() {
+        let columns = [(1, classify::Mode::V86, false), (3, classify::Mode::Cpl3, true)];
+        for (column, mode, code32) in columns {
+            let setting = Setting { mode, iopl: 0, umip: false };
+            let mut shown = 0;
+            for form in &all(code32).built {
+                let found = judge(form, setting, 1, 32);
+                let lost = found.class == Class::ControlSensitive && form.insn.op != Op::Retf;
+                if lost || found.kind == Some(Kind::Location) && form.insn.op != Op::Rdtsc {
+                    let treated = RuleSet::default().treat(column, &form.insn);
+                    let (name, column) = (&form.name, COLUMNS[usize::from(column)]);
+                    assert_ne!(treated, Treatment::Ident, "{name} ({}) in {column}", form.opcode);
+                    shown += 1;
+                }
+            }
+            assert!(shown > 4, "the forms were found: {shown}");
+        }
     }
 
     #[test]
