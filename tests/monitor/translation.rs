@@ -241,6 +241,13 @@ fn enter_over_itself_is_emulated_as_it_was() {
     ends_the_same(17_397_173_817_345_001_699, Op::Enter);
 }
 
+/// #DF is delivered to a handler in ring 3 on an unaligned stack, with alignment checked, and before any instruction has run in translated
+/// code: the frame's first push is #AC, and the processor shuts down.
+#[test]
+fn a_handler_in_ring_3_has_its_alignment_checked() {
+    ends_the_same(6_587_920_641_206_784_785, Op::Fpu);
+}
+
 /// PUSHA on an unaligned stack, with alignment checked: the pages that it would write to are not looked at before.
 #[test]
 fn an_unaligned_pusha_reaches_no_page() {
