@@ -5,7 +5,6 @@ use super::equivalence::{cases, runner};
 use super::kernel;
 use super::pair::{CELLS, Cell, Strides, TRAPS};
 use super::printed;
-use super::tables;
 use proptest::test_runner::TestCaseError;
 use std::cell::Cell as Counter;
 use subring::machine::Machine;
@@ -85,13 +84,12 @@ fn shadow_page_tables_are_taken_from_each_other_all_the_time_and_nothing_changes
     for cell in CELLS {
         let smallest = Config { shadow_frames: FEWEST_FRAMES, fragment_memory: 0, ..cell.config(SEED) };
         let gone = Gone::default();
-        let check = |ops: Vec<tables::Op>| {
-            let machine = tables::same_with(&ops, cell, &smallest).map_err(TestCaseError::fail)?;
+        let check = |ops: Vec<kernel::Op>| {
+            let machine = same(&ops, cell, &smallest).map_err(TestCaseError::fail)?;
             gone.add(&machine, &smallest)
         };
-        if let Err(failure) = runner(30).run(&tables::kernels(), check) {
-            panic!("{cell}: {failure}");
-        }
+        let how = (STRIDES.most, FEWEST_FRAMES, SEED);
+        printed::judge(runner(30).run(&kernel::page_tables(), check), "smallest", &cell, how);
         let (shadow, units) = (gone.shadow.get(), gone.units.get());
         println!("{cell}: {shadow} entries of shadow page tables evicted, {units} units thrown away");
         assert!(shadow > 10 * u64::from(cases(30)), "{cell}: {shadow} entries were evicted");

@@ -91,6 +91,13 @@ fn parts_well(ops: &[Op], cell: Cell) -> Result<bool, String> {
 }
 
 #[test]
+fn kernels_that_change_page_tables_all_the_time_end_the_same() {
+    for cell in CELLS {
+        holds("tables", cell, &kernel::page_tables(), |ops| same(ops, cell));
+    }
+}
+
+#[test]
 fn kernels_part_at_sensitive_unprivileged_instructions_alone() {
     for cell in CELLS {
         let (all, parted) = (Counter::new(0), Counter::new(0));
@@ -167,6 +174,14 @@ fn operations_do_what_they_say() {
         |n: u32| Op::SetPte { page: 1, frame: 1, flags: n << 28 | 7, by_cr3: false, around: (true, true) };
     assert_eq!(counted(&[Op::Pae, beyond(0), beyond(1), beyond(2)], FAULTS), 5, "reserved bits");
     let page = Op::SetPte { page: 1, frame: 1, flags: 7, by_cr3: false, around: (false, false) };
+    let alias = |on, reload| Op::Alias { on, page: 1, write: true, reload };
+    assert_eq!(counted(&[page.clone(), alias(true, false), alias(false, false)], FAULTS), 1);
+    let pae_page =
+        Op::SetPte { page: 1, frame: 1, flags: 2 << 28 | 7, by_cr3: false, around: (false, false) };
+    let loaded = [Op::Pae, pae_page, alias(true, false), alias(true, true), alias(false, false)];
+    assert_eq!(counted(&loaded, FAULTS), 1, "it counts once it is loaded, and until something else is");
+    let sweep = Op::Sweep { page: 1, frame: 2, write: true };
+    assert_eq!(counted(&[sweep.clone(), Op::Pae, sweep], FAULTS), 2 * 28, "it is mapped on the way");
     let pse = |large| Op::TogglePse { page: 1, write: true, large };
     assert_eq!(counted(&[page.clone(), pse(false)], FAULTS), 0, "no large page");
     assert_eq!(
@@ -271,7 +286,7 @@ const COHERENT: usize = 5;
 
 /// The bugs, the strategy and policy that each concerns, and the check that is there for it.
 #[rustfmt::skip]
-const BUGS: [(Bug, Cell, usize); 48] = [
+const BUGS: [(Bug, Cell, usize); 52] = [
     (Bug::SkipTrace,        TRACE,    EQUIVALENT),
     (Bug::ForgetDirty,      TRACE,    EQUIVALENT),
     (Bug::WrongUser,        TRACE,    EQUIVALENT),
@@ -283,6 +298,10 @@ const BUGS: [(Bug, Cell, usize); 48] = [
     (Bug::IgnorePse,        TRACE,    EQUIVALENT),
     (Bug::IgnorePse,        BT_TRACE, COHERENT),
     (Bug::KeepTables,       TRACE,    EQUIVALENT),
+    (Bug::StalePointers,    TRACE,    EQUIVALENT),
+    (Bug::HalfEntries,      TRACE,    EQUIVALENT),
+    (Bug::ForgetRefilling,  TRACE,    EQUIVALENT),
+    (Bug::ForgetRefilling,  VTLB,     EQUIVALENT),
     (Bug::WrongSplit,       TRACE,    EQUIVALENT),
     (Bug::MapChips,         TRACE,    EQUIVALENT),
     (Bug::KeepGlobals,      VTLB,     EQUIVALENT),

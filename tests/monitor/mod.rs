@@ -20,7 +20,6 @@ mod rom;
 mod seeded;
 mod spaces;
 mod stale;
-mod tables;
 mod translation;
 mod unflushed;
 mod walk;

@@ -4,7 +4,7 @@ use super::Op;
 use super::code::Code;
 use super::games;
 use super::image::{CODE_WINDOW, COUNTS, FRAMES, GLOBAL_PAGE, USER_SNIPPETS, WINDOW, paging_cr0};
-use super::tables::{TOP_DIRECTORY, Tables};
+use super::tables::{ALIAS, FAR, FAR_COUNT, TOP_DIRECTORY, Tables};
 
 /// Bits of CR4.
 const PSE: u32 = 1 << 4;
@@ -115,6 +115,30 @@ fn emit(c: &mut Code, op: &Op, now: &mut Now) {
             now.space ^= 1;
             c.load_cr3(now.tables().cr3);
             touch(c);
+        }
+        Op::Alias { on, page, write, reload } => {
+            let t = now.tables();
+            let entry = if t.pae { t.directory | 1 } else { t.window | 7 };
+            c.store(t.alias(), if on { entry } else { 0 });
+            if reload || !t.pae {
+                c.load_cr3(t.cr3);
+            }
+            c.edi(ALIAS + WINDOW + page * 4096);
+            c.touch(write);
+        }
+        Op::Sweep { page, frame, write } => {
+            let t = now.tables();
+            let visit = |c: &mut Code, n: u32| {
+                c.edi(FAR + (n << 22) + page * 4096);
+                c.touch(write);
+            };
+            (0..FAR_COUNT).for_each(|n| visit(c, n));
+            if t.pae {
+                c.store(t.window + page * 8 + 4, 0);
+            }
+            c.store(t.window + page * t.size(), (FRAMES + frame * 4096) | 7);
+            c.load_cr3(t.cr3);
+            (0..FAR_COUNT).rev().for_each(|n| visit(c, n));
         }
         Op::TogglePge => c.toggle_cr4(PGE),
         Op::TogglePse { page, write, large } => toggle_pse(c, now, (page, write), large),

@@ -333,10 +333,12 @@ fn page_tables(image: &mut Image) {
         (0..CODE_PAGES).for_each(|n| put(t.code + t.size() * n, (CODE_FRAMES + n * 4096) | 7));
         put(t.pde(0), t.identity | 7);
         put(t.pde(WINDOW), t.window | 7);
+        t.far().for_each(|at| put(at, t.window | 7));
         // Accessed already: a global page of the other address space may need no walk in this one.
         put(t.pde(CODE_WINDOW), t.code | 0x27);
         if t.pae {
             put(t.cr3, t.directory | 1);
+            t.far_directory.into_iter().for_each(|directory| put(t.cr3 + 16, directory | 1));
             // The last 8 MiB, which are there when an operation sets the pointer to them: 2 MiB of memory, again and again.
             (508..512).for_each(|n| put(TOP_DIRECTORY + 8 * n, FRAMES | 0x87));
         }

@@ -50,6 +50,12 @@ pub(crate) enum Op {
     Pae,
     /// With PAE: the last directory pointer is written, perhaps with a reserved bit, and perhaps loaded by way of CR3.
     Pointer { kind: u8, load: bool },
+    /// The window's second place comes or goes; a page of it is touched there. With PAE that is a change of the top level, which counts
+    /// when CR3 is loaded.
+    Alias { on: bool, page: u32, write: bool, reload: bool },
+    /// A window page in all far places, more than a monitor with few frames has tables for; then it is mapped to another frame, CR3
+    /// loaded, and all are visited again, backwards.
+    Sweep { page: u32, frame: u32, write: bool },
     /// CLI or STI.
     Interrupts(bool),
     /// OUT to the POST port, IN from the keyboard controller's status.
@@ -117,6 +123,11 @@ pub(crate) fn kernels() -> impl Strategy<Value = Vec<Op>> {
     proptest::collection::vec(op(), 1..60)
 }
 
+/// Those that do nothing but page tables.
+pub(crate) fn page_tables() -> impl Strategy<Value = Vec<Op>> {
+    proptest::collection::vec(prop_oneof![16 => memory(), 1 => sweep(), 2 => Just(Op::Pae)], 1..60)
+}
+
 /// Those that end the same: of all kinds, unless what is sensitive and does not trap goes wrong.
 pub(crate) fn kernels_for(parts_at_sensitive: bool) -> BoxedStrategy<Vec<Op>> {
     if parts_at_sensitive { kernels().boxed() } else { any_kernels().boxed() }
@@ -130,6 +141,14 @@ pub(crate) fn any_kernels() -> impl Strategy<Value = Vec<Op>> {
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![16 => memory(), 6 => system(), 6 => segments(), 9 => code()]
+}
+
+fn sweep() -> impl Strategy<Value = Op> {
+    (0..PAGES, 0..FRAME_COUNT, any::<bool>()).prop_map(|(page, frame, write)| Op::Sweep {
+        page,
+        frame,
+        write,
+    })
 }
 
 fn memory() -> impl Strategy<Value = Op> {
@@ -149,6 +168,9 @@ fn memory() -> impl Strategy<Value = Op> {
         1 => (any::<u8>(), any::<bool>()).prop_map(|(kind, load)| Op::Pointer { kind: kind % 3, load }),
         1 => (1..300u32).prop_map(|count| Op::Fill { count }),
         1 => page().prop_map(|page| Op::ToggleWp { page }),
+        1 => sweep(),
+        1 => (page(), any::<(bool, bool, bool)>())
+            .prop_map(|(page, (on, write, reload))| Op::Alias { on, page, write, reload }),
         1 => Just(Op::TogglePge),
         2 => (page(), any::<bool>(), any::<bool>())
             .prop_map(|(page, write, large)| Op::TogglePse { page, write, large }),
