@@ -40,6 +40,8 @@ pub trait CodeEnv: Env {
     fn interrupt_requested(&self) -> bool;
     /// From now on each data access is to be looked at (breakpoints, alignment), or no more.
     fn check_each_access(&mut self, on: bool);
+    /// Whether it does.
+    fn checks_each_access(&self) -> bool;
     /// DR6 bits of data and I/O breakpoints hit since this was last asked.
     fn take_break_hits(&mut self) -> u32;
     /// Moves on when decoded code as a whole is void (the memory map changed).

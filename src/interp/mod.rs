@@ -60,21 +60,13 @@ pub struct Interp<E> {
     pages: [fetch::Page; 2],
     /// The memory map that the cache was filled under.
     map_epoch: u32,
-    /// What the environment was last told about looking at each data access.
-    careful: bool,
     /// Whether the instruction that faulted last had begun with RF set.
     resumed: bool,
 }
 
 impl<E> Default for Interp<E> {
     fn default() -> Self {
-        Self {
-            cache: Cache::default(),
-            pages: Default::default(),
-            map_epoch: 0,
-            careful: false,
-            resumed: false,
-        }
+        Self { cache: Cache::default(), pages: Default::default(), map_epoch: 0, resumed: false }
     }
 }
 
@@ -88,11 +80,6 @@ impl<E: CodeEnv> Interp<E> {
     pub fn forget(&mut self) {
         self.cache.flush();
         self.pages = Default::default();
-    }
-
-    /// Whether each data access is looked at: then the fast way is not to be taken.
-    pub(crate) fn is_careful(&self) -> bool {
-        self.careful
     }
 
     /// Whether the instruction that faulted last had begun with RF set, which the fault took away: whoever lets it run again
@@ -114,7 +101,7 @@ impl<E: CodeEnv> Interp<E> {
             if let Some(stop) = self.boundary(cpu, env) {
                 return stop;
             }
-            if !cpu.special.is_empty() || self.careful {
+            if !cpu.special.is_empty() || env.checks_each_access() {
                 match self.step(cpu, env) {
                     Ok(()) => continue,
                     Err(fault) => return Stop::Fault(fault),

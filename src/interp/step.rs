@@ -15,7 +15,7 @@ impl<E: CodeEnv> Interp<E> {
     /// # Errors
     /// The fault or trap to be delivered.
     pub(crate) fn step(&mut self, cpu: &mut Cpu, env: &mut E) -> Result<(), Fault> {
-        self.tell_careful(cpu, env);
+        tell_careful(cpu, env);
         if cpu.debug_pending != 0 && !cpu.shadow.contains(Shadow::SS) {
             return due_traps(cpu);
         }
@@ -50,17 +50,16 @@ impl<E: CodeEnv> Interp<E> {
             cpu.debug_pending &= !DR6_BS;
         }
         cpu.refresh();
-        self.tell_careful(cpu, env);
+        tell_careful(cpu, env);
         due_traps(cpu)
     }
+}
 
-    /// Passes on to the environment whether data accesses must be looked at one by one.
-    fn tell_careful(&mut self, cpu: &Cpu, env: &mut E) {
-        let careful = cpu.special.contains(Special::CHECK_DATA);
-        if careful != self.careful {
-            self.careful = careful;
-            env.check_each_access(careful);
-        }
+/// Passes on to the environment whether data accesses must be looked at one by one.
+fn tell_careful<E: CodeEnv>(cpu: &Cpu, env: &mut E) {
+    let careful = cpu.special.contains(Special::CHECK_DATA);
+    if careful != env.checks_each_access() {
+        env.check_each_access(careful);
     }
 }
 

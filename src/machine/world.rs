@@ -653,6 +653,10 @@ impl CodeEnv for World {
         self.tlb.drop_fast();
     }
 
+    fn checks_each_access(&self) -> bool {
+        self.careful
+    }
+
     fn take_break_hits(&mut self) -> u32 {
         std::mem::take(&mut self.break_hits)
     }

@@ -39,7 +39,7 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
             if let Some(stop) = self.steps.boundary(cpu, env) {
                 return Left::Stop(stop);
             }
-            let next = if cpu.special.is_empty() && !self.steps.is_careful() {
+            let next = if cpu.special.is_empty() && !env.checks_each_access() {
                 self.chain(cpu, env, policy)
             } else {
                 self.single(cpu, env, policy)

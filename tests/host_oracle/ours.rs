@@ -140,6 +140,9 @@ impl CodeEnv for Pages {
     }
 
     fn check_each_access(&mut self, _: bool) {}
+    fn checks_each_access(&self) -> bool {
+        false
+    }
 
     fn take_break_hits(&mut self) -> u32 {
         0

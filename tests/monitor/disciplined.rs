@@ -174,6 +174,8 @@ fn operations_do_what_they_say() {
         |n: u32| Op::SetPte { page: 1, frame: 1, flags: n << 28 | 7, by_cr3: false, around: (true, true) };
     assert_eq!(counted(&[Op::Pae, beyond(0), beyond(1), beyond(2)], FAULTS), 5, "reserved bits");
     let page = Op::SetPte { page: 1, frame: 1, flags: 7, by_cr3: false, around: (false, false) };
+    let aligned = |offset| Op::Aligned { page: 1, offset, write: true, interrupts: false };
+    assert_eq!(counted(&[page.clone(), aligned(8), aligned(6), aligned(7)], FAULTS), 2);
     let alias = |on, reload| Op::Alias { on, page: 1, write: true, reload };
     assert_eq!(counted(&[page.clone(), alias(true, false), alias(false, false)], FAULTS), 1);
     let pae_page =

@@ -80,8 +80,12 @@ impl Code {
     }
     /// The same with another code segment.
     pub(super) fn in_user_code(&mut self, selector: u16, to: u32, flags: u32) {
+        self.return_to_user(selector, to, 0x202 | flags);
+    }
+    /// The same with all flags given.
+    pub(super) fn return_to_user(&mut self, selector: u16, to: u32, flags: u32) {
         self.guarded(|c| {
-            for value in [USER_DATA.into(), USER_STACK, 0x202 | flags, selector.into(), to] {
+            for value in [USER_DATA.into(), USER_STACK, flags, selector.into(), to] {
                 c.put32(&[0x68], value); // PUSH imm32
             }
             c.put(&[0xfb, 0xcf]); // STI; IRET

@@ -3,9 +3,14 @@
 use super::Op;
 use super::code::Code;
 use super::games;
-use super::image::{CODE_WINDOW, COUNTS, FRAMES, GLOBAL_PAGE, USER_SNIPPETS, WINDOW, paging_cr0};
+use super::image::{
+    CODE_WINDOW, COUNTS, FRAMES, GLOBAL_PAGE, USER_CODE_SELECTOR, USER_SNIPPETS, WINDOW, paging_cr0,
+};
 use super::tables::{ALIAS, FAR, FAR_COUNT, TOP_DIRECTORY, Tables};
 
+/// CR0.AM and EFLAGS.AC.
+const AM: u32 = 1 << 18;
+const AC: u32 = 1 << 18;
 /// Bits of CR4.
 const PSE: u32 = 1 << 4;
 const PAE: u32 = 1 << 5;
@@ -72,6 +77,13 @@ fn emit(c: &mut Code, op: &Op, now: &mut Now) {
             c.edi(WINDOW + page * 4096 + offset);
             let tf = if step { 0x100 } else { 0 };
             if user { c.in_user_mode(USER_SNIPPETS[usize::from(write)].0, tf) } else { c.touch(write) }
+        }
+        Op::Aligned { page, offset, write, interrupts } => {
+            c.edi(WINDOW + page * 4096 + offset);
+            c.load_cr0(paging_cr0(now.wp) | AM);
+            let flags = AC | if interrupts { 0x202 } else { 2 };
+            c.return_to_user(USER_CODE_SELECTOR, USER_SNIPPETS[usize::from(write)].0, flags);
+            c.load_cr0(paging_cr0(now.wp));
         }
         Op::String { kind, from, to, count } => string(c, kind, from, to, count),
         Op::Switch => {

@@ -28,6 +28,8 @@ pub(crate) enum Op {
     SetPte { page: u32, frame: u32, flags: u32, by_cr3: bool, around: (bool, bool) },
     /// Reads or writes a window page, as the kernel or as user code; user code perhaps with TF set.
     Touch { page: u32, offset: u32, write: bool, user: bool, step: bool },
+    /// The same as user code with alignment checked, with IF or without.
+    Aligned { page: u32, offset: u32, write: bool, interrupts: bool },
     /// A string instruction over window pages; it may fault on the way.
     String { kind: u8, from: u32, to: u32, count: u32 },
     /// The other address space.
@@ -160,6 +162,9 @@ fn memory() -> impl Strategy<Value = Op> {
         ),
         6 => (page(), 0..4093u32, any::<bool>(), any::<bool>(), 0..8u8).prop_map(
             |(page, offset, write, user, n)| Op::Touch { page, offset, write, user, step: n == 0 }
+        ),
+        3 => (page(), 0..4093u32, any::<bool>(), any::<bool>()).prop_map(
+            |(page, offset, write, interrupts)| Op::Aligned { page, offset, write, interrupts }
         ),
         2 => (any::<u8>(), at(), at(), 1..2500u32)
             .prop_map(|(kind, from, to, count)| Op::String { kind: kind % 8, from, to, count }),
