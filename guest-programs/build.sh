@@ -64,6 +64,13 @@ build_image() {
 # build_all PREFIX [NAME...]: images under PREFIX (empty: in place)
 build_all() {
   prefix=$1; shift
+  for name; do
+    names=$(images | sed 's|^[^ ]*/\([^ ]*\)\.elf .*|\1|' | xargs)
+    case " $names " in
+      *" $name "*) ;;
+      *) echo "build.sh: no image is called $name; there are: $names" >&2; exit 1 ;;
+    esac
+  done
   images | while read -r image flags script sources; do
     name=$(basename "$image" .elf)
     case " $* " in "  " | *" $name "*) ;; *) continue ;; esac
