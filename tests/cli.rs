@@ -1,8 +1,11 @@
 //! The program as a user meets it: help, bad input, exit statuses, and every option on real guests.
 
+#[path = "common/boot_sector.rs"]
+mod boot_sector;
 #[path = "common/scratch.rs"]
 mod scratch;
 
+use boot_sector::{COPIES_ITSELF, disk};
 use scratch::Scratch;
 use std::process::{Command, Output, Stdio};
 
@@ -140,14 +143,6 @@ fn flat(name: &str, code: &[u8], options: &[&str]) -> Output {
     let dir = Scratch::new(name);
     let file = dir.file("flat.bin", code);
     subring(&[&["run", file.as_str()], options].concat())
-}
-
-/// A disk of `sectors` whose boot sector is `code`.
-fn disk(code: &[u8], sectors: usize) -> Vec<u8> {
-    let mut image = vec![0; sectors * 512];
-    image[..code.len()].copy_from_slice(code);
-    image[510..512].copy_from_slice(&[0x55, 0xaa]);
-    image
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -314,14 +309,6 @@ fn the_boot_sector_runs_as_disk_and_as_floppy() {
     let output = subring(&["run", "boot", "--dump-screen"]);
     assert_eq!(text(&output.stdout).matches("boot: all is well").count(), 2, "serial port and screen");
 }
-
-/// MOV AX,0301h; MOV CX,2; MOV DX,80h; XOR BX,BX; MOV ES,BX; MOV BX,7C00h; INT 13h; MOV AL,AH; OUT F4h,AL:
-/// writes the boot sector over the next one, and ends with the status of INT 13h.
-#[rustfmt::skip]
-const COPIES_ITSELF: &[u8] = &[
-    0xb8, 0x01, 0x03, 0xb9, 0x02, 0x00, 0xba, 0x80, 0x00, 0x31, 0xdb, 0x8e, 0xc3,
-    0xbb, 0x00, 0x7c, 0xcd, 0x13, 0x88, 0xe0, 0xe6, 0xf4,
-];
 
 #[test]
 fn a_guest_writes_to_its_disk_unless_it_is_a_snapshot() {

@@ -1,11 +1,14 @@
 //! Options of `run` in the commands that take its options: each is known here as one that means there what it means in `run`, or as one
 //! that is refused in a sentence. A new option has to become one of the two.
 
+#[path = "common/boot_sector.rs"]
+mod boot_sector;
 #[path = "common/program.rs"]
 mod program;
 #[path = "common/scratch.rs"]
 mod scratch;
 
+use boot_sector::{COPIES_ITSELF, disk};
 use program::{ends, refused, subring, text};
 use scratch::Scratch;
 
@@ -113,20 +116,11 @@ fn rules_are_listed_by_each_command_that_takes_the_option() {
     }
 }
 
-/// Writes the boot sector over the next one by INT 13h, and ends with its status.
-#[rustfmt::skip]
-const WRITES: &[u8] = &[
-    0xb8, 0x01, 0x03, 0xb9, 0x02, 0x00, 0xba, 0x80, 0x00, 0x31, 0xdb, 0x8e, 0xc3,
-    0xbb, 0x00, 0x7c, 0xcd, 0x13, 0x88, 0xe0, 0xe6, 0xf4,
-];
-
 /// What only looks at a guest leaves its disk alone, whether the machine is new or goes on from a snapshot.
 #[test]
 fn no_image_is_written_to_by_what_only_looks() {
     let dir = Scratch::new("image");
-    let mut image = vec![0; 16 * 512];
-    image[..WRITES.len()].copy_from_slice(WRITES);
-    image[510..512].copy_from_slice(&[0x55, 0xaa]);
+    let image = disk(COPIES_ITSELF, 16);
     let (disk, snapshot) = (dir.file("disk.img", &image), dir.path("snapshot"));
     ends(&["snapshot", "--disk", &disk, "--at-instruction", "1000", "--out", &snapshot], 0);
     let commands: [&[&str]; 5] = [
