@@ -143,7 +143,21 @@ fn nonsense_is_refused_in_a_sentence() {
         &["rings-clean", "--at", "kernel_main#2", "--budget", "1M"],
         "did not happen (the event did, once)",
     );
-    refused(&["rings-clean", "--at", "2G", "--budget", "1M"], "the budget is spent");
+    refused(
+        &["rings-clean", "--at", "kernel_main#2", "--budget", "1M"],
+        "the budget is spent after 1,000,000 instructions: give a smaller number behind #, or a larger --budget or --time",
+    );
+    refused(
+        &["rings-clean", "--at", "2G", "--budget", "1M"],
+        "--at 2G counts retired instructions, and the budget is spent after 1,000,000 of them: give a smaller count, or a larger \
+         --budget or --time",
+    );
+    let after = object("smc")["instructions"].as_u64().unwrap();
+    refused(&["smc", "--at", &(after + 1).to_string()], "the guest ended with status 0 after");
+    refused(
+        &["smc", "--at", "99999999"],
+        "of them: give a smaller count, or leave --at out to see the end of the run",
+    );
     refused(&["rings-clean", "--at", "12parsecs"], "none of K, M, G, T");
     refused(&["rings-clean", "--address", "0x5000..0x4000"], "the range is empty");
     refused(&["rings-clean", "--address", "0x5000..0x5000"], "the range is empty");

@@ -96,13 +96,7 @@ impl Event {
         again: impl FnOnce() -> Result<Runner>,
     ) -> Result<(Runner, Ran)> {
         let missed = |how: &Ran, runner: &Runner, met: u64| {
-            let retired = grouped(runner.guest.machine.cpu.retired());
-            let times = match met {
-                0 => "did not happen".to_owned(),
-                1 => "did not happen (the event did, once)".to_owned(),
-                n => format!("did not happen (the event did, {n} times)"),
-            };
-            usage(format!("`{text}` {times}: {} after {retired} instructions", how.sentence()))
+            usage(self.missed(text, how, runner.guest.machine.cpu.retired(), met))
         };
         match self {
             Self::Instruction(n) => match runner.run(Ticks::MAX, *n) {
@@ -134,6 +128,32 @@ impl Event {
                 }
             }
         }
+    }
+
+    /// Why a run that ended so, after so many instructions, has not come to the event, which it `met` too few times; and what to do.
+    fn missed(&self, text: &str, how: &Ran, retired: u64, met: u64) -> String {
+        let (ended, retired) = (how.sentence(), grouped(retired));
+        let or = match how {
+            Ran::Limit => "or a larger --budget or --time",
+            _ => "or leave --at out to see the end of the run",
+        };
+        let times = match met {
+            _ if matches!(self, Self::Instruction(_)) => {
+                return format!(
+                    "--at {text} counts retired instructions, and {ended} after {retired} of them: give a smaller count, {or}"
+                );
+            }
+            0 => "".to_owned(),
+            1 => " (the event did, once)".to_owned(),
+            n => format!(" (the event did, {n} times)"),
+        };
+        let give = match met {
+            0 => "another event",
+            _ => "a smaller number behind #",
+        };
+        format!(
+            "--at {text}: this did not happen{times}, and {ended} after {retired} instructions: give {give}, {or}"
+        )
     }
 
     /// When the event happens: in a run that goes a little beyond it. Else how the run ended, and how often it happened.
