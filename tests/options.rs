@@ -116,6 +116,19 @@ fn rules_are_listed_by_each_command_that_takes_the_option() {
     }
 }
 
+#[test]
+fn one_rule_is_taken_away_at_a_time() {
+    let two = ["--without-rule", "POPF", "--without-rule", "PUSHF"];
+    for args in [
+        &["run", "hello", "--strategy", "bt"][..],
+        &["compare", "hello"],
+        &["translate", "hello"],
+        &["mmu", "hello", "--strategy", "bt"],
+    ] {
+        refused(&[args, &two].concat(), 2, "takes one rule away");
+    }
+}
+
 /// What only looks at a guest leaves its disk alone, whether the machine is new or goes on from a snapshot.
 #[test]
 fn no_image_is_written_to_by_what_only_looks() {

@@ -37,7 +37,7 @@ pub struct MonitorArgs {
     pub frame_seed: Option<u64>,
     /// Take one rewriting rule of bt's away (see --list-rules), to see what breaks
     #[arg(long, value_name = "NAME", value_parser = rules::named)]
-    pub without_rule: Option<RuleId>,
+    pub without_rule: Vec<RuleId>,
     /// List bt's rewriting rules: what becomes of which instruction in which mode, and why
     #[arg(long)]
     pub list_rules: bool,
@@ -121,7 +121,7 @@ impl MonitorArgs {
                 ("--shadow-frames", self.shadow_frames.is_some()),
                 ("--fragment-memory", self.fragment_memory.is_some()),
                 ("--frame-seed", self.frame_seed.is_some()),
-                ("--without-rule", self.without_rule.is_some()),
+                ("--without-rule", !self.without_rule.is_empty()),
             ];
             const TRANSLATORS: [&str; 3] = ["--no-adapt", "--fragment-memory", "--without-rule"];
             return match monitors.iter().find(|(_, given)| *given) {
@@ -151,12 +151,19 @@ impl MonitorArgs {
         }
     }
 
-    /// Refuses to take a rule away from trap and emulate, which has none.
+    /// Refuses to take a rule away from trap and emulate, which has none, and to take more than one.
     ///
     /// # Errors
     /// [`Error::Usage`] then.
     pub(super) fn check_rule(&self) -> Result<()> {
-        if self.without_rule.is_some() && self.strategy() == Strategy::Trap {
+        if self.without_rule.len() > 1 {
+            return Err(Error::Usage(format!(
+                "--without-rule takes one rule away, so that what breaks is that one's doing, and it is given {} times: leave \
+                 one, and run again for another",
+                self.without_rule.len()
+            )));
+        }
+        if !self.without_rule.is_empty() && self.strategy() == Strategy::Trap {
             return Err(Error::Usage(
                 "--without-rule takes a rewriting rule away, and trap rewrites nothing: give --strategy bt"
                     .into(),
@@ -181,7 +188,7 @@ impl MonitorArgs {
                 .fragment_memory
                 .map_or(default.fragment_memory, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
             seed: self.frame_seed.unwrap_or(default.seed),
-            without: self.without_rule,
+            without: self.without_rule.first().copied(),
         }
     }
 }

@@ -102,6 +102,7 @@ impl Command {
             return Err(Error::Usage("--hot 0 shows nothing: give a number of units".into()));
         }
         crate::vmm::strategy::mmu_for(Strategy::Bt, run.monitor.mmu())?;
+        run.monitor.check_rule()?;
         compare::refuse_unfit(
             run,
             "is no option of `translate`, which shows translated code: give it to `subring run`",
