@@ -233,7 +233,10 @@ fn bad_options_are_refused() {
         (&["--only", "harmless"], "invalid value 'harmless'"),
         (&["--json", "--csv"], "cannot be used with"),
         (&["--explain", "--json"], "cannot be used with"),
-        (&["--host", "--mode", "v86"], "cannot be used with"),
+        (&["--host", "--mode", "v86"], "can do nothing with --mode"),
+        (&["--umip", "--host"], "can do nothing with --umip"),
+        (&["--host", "--states", "64"], "can do nothing with --states"),
+        (&["--host", "--json"], "can do nothing with --json"),
         (&["--witness", "FROB"], "there is no form `FROB` in cpl1"),
         (&["--witness", ""], "there is no form ``"),
     ] {

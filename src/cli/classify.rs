@@ -56,16 +56,16 @@ pub(super) struct Command {
     #[arg(long, conflicts_with_all = ["json", "csv", "only", "witness"])]
     explain: bool,
     /// The user-mode half on this machine's own processor: which forms trap at CPL 3, and which run (x86-64 Linux)
-    #[arg(long, conflicts_with_all = ["json", "csv", "only", "witness", "explain", "mode", "iopl", "umip", "states"])]
+    #[arg(long)]
     host: bool,
     #[arg(long, hide = true, value_name = "N")]
     host_child: Option<usize>,
     /// What the states are drawn from
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// States for each form, 16 to 100000
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(16..=100_000))]
-    states: u32,
+    /// States for each form, 16 to 100000 [default: 64]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(16..=100_000))]
+    states: Option<u32>,
     /// JSON: an object for each form in each setting
     #[arg(long, conflicts_with = "csv")]
     json: bool,
@@ -87,6 +87,7 @@ impl Command {
         if let Some(from) = self.host_child {
             return self.host_child(from);
         }
+        self.check()?;
         let text = if self.host {
             self.host()?
         } else if self.explain {
@@ -100,6 +101,32 @@ impl Command {
         };
         super::out(text.as_bytes())?;
         Ok(0)
+    }
+
+    /// Refuses what `--host` can do nothing with.
+    fn check(&self) -> Result<()> {
+        let unfit = [
+            ("--mode", self.mode.is_some()),
+            ("--iopl", self.iopl.is_some()),
+            ("--umip", self.umip),
+            ("--states", self.states.is_some()),
+            ("--only", self.only.is_some()),
+            ("--witness", self.witness.is_some()),
+            ("--explain", self.explain),
+            ("--json", self.json),
+            ("--csv", self.csv),
+        ];
+        match unfit.into_iter().find(|(_, given)| self.host && *given) {
+            Some((name, _)) => Err(Error::Usage(format!(
+                "--host runs each form once on this machine's own processor, at CPL 3 as its kernel has set it up, and prints a \
+                 line for each; it can do nothing with {name}: leave one of the two out"
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    fn states(&self) -> u32 {
+        self.states.unwrap_or(64)
     }
 
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
@@ -160,7 +187,7 @@ impl Command {
             let work = |part: Vec<Form>| {
                 scope.spawn(move || {
                     let judged = |f: Form| {
-                        let j = judge(&f, setting, self.seed, self.states);
+                        let j = judge(&f, setting, self.seed, self.states());
                         (f, j)
                     };
                     part.into_iter().map(judged).collect::<Vec<_>>()
@@ -187,7 +214,7 @@ impl Command {
         }
         let mut text = String::new();
         for form in forms {
-            let j = judge(&form, setting, self.seed, self.states);
+            let j = judge(&form, setting, self.seed, self.states());
             let _ = writeln!(text, "{} [{}]: {}{}", form.name, form.opcode, j.class.name(), kind(&j));
             let _ = writeln!(text, "{}", counts(&j));
             text += &tell(&form, setting, self.seed, &j.witness);
@@ -244,7 +271,7 @@ impl Command {
             "{}: {} forms of instruction, {} states each, seed {}",
             name(main),
             report.results.len(),
-            self.states,
+            self.states(),
             self.seed
         );
         let _ = writeln!(
