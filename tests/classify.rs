@@ -216,6 +216,11 @@ fn the_hosts_processor_does_as_classified() {
         assert!(told.contains("runs: "), "{told}");
     }
     assert!(text.contains("IF kept"), "{text}");
+    // The two operand sizes of a form have the same name.
+    let labels = text.lines().filter_map(|l| l.get(2..)?.split_once(']')).map(|(label, _)| label);
+    let labels: Vec<&str> = labels.collect();
+    assert!(labels.contains(&"PUSH CS [o16 0E") && labels.contains(&"PUSH CS [o32 0E"), "{text}");
+    assert_eq!(labels.iter().collect::<BTreeSet<_>>().len(), labels.len(), "{text}");
     // Where UMIP is on and the kernel does not answer, five fault; nothing else differs.
     let differ: Vec<&str> = text.lines().filter(|l| l.starts_with("* ") && l.contains("sensitive")).collect();
     let umip = ["SGDT", "SIDT", "SLDT", "STR", "SMSW"];

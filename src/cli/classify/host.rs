@@ -16,6 +16,8 @@ pub(super) fn run_child(from: usize, seed: u64) -> Result<u8> {
 /// The report.
 pub(super) fn report(seed: u64) -> Result<String> {
     let lines = lines(seed, |from| start(from, seed))?;
+    let label = |line: &Line| format!("{} [{}]", line.form.name, line.form.opcode);
+    let width = lines.iter().map(|line| label(line).len()).max().unwrap_or(0);
     let mut text = String::from("at CPL 3, IOPL 0, on this processor, beside our classes\n\n");
     for line in &lines {
         let did = match &line.did {
@@ -24,7 +26,7 @@ pub(super) fn report(seed: u64) -> Result<String> {
             Did::Died(how) => format!("the child died: {how}"),
         };
         let mark = if line.agrees() { " " } else { "*" };
-        let _ = writeln!(text, "{mark} {:<22} {:<20} {did}", line.form.name, line.class.name());
+        let _ = writeln!(text, "{mark} {:<width$} {:<20} {did}", label(line), line.class.name());
     }
     let differ: Vec<&Line> = lines.iter().filter(|l| !l.agrees()).collect();
     let _ = writeln!(text, "\n{} forms, {} do as classified", lines.len(), lines.len() - differ.len());
