@@ -789,6 +789,33 @@ fn a_comparison_of_no_instructions_has_no_slowdown() {
     }
 }
 
+#[test]
+fn shares_of_nothing_are_not_printed() {
+    let compare = |more: &[&str]| {
+        let out = subring(&[&["compare", "hello", "--budget", "0"], more].concat());
+        assert!(out.status.success(), "{}", text(&out.stderr));
+        text(&out.stdout)
+    };
+    let printed = compare(&[]);
+    // Without host seconds.
+    let rows = printed.lines().filter(|line| line.contains("  reference") || line.contains("  same"));
+    let rows: Vec<_> = rows.map(|row| row.rsplit_once(' ').expect("columns").0).collect();
+    assert_eq!(rows.len(), 5, "{printed}");
+    assert!(rows.iter().all(|row| !row.contains('.') && row.matches(" -").count() == 4), "{printed}");
+    let translation: Vec<_> = printed.lines().skip_while(|line| !line.starts_with("translation ")).collect();
+    for row in &translation[1..3] {
+        assert!(!row.contains('.') && row.matches(" -").count() == 4, "{printed}");
+    }
+    let csv = compare(&["--csv"]);
+    let names: Vec<_> = csv.lines().next().expect("names").split(',').collect();
+    for row in csv.lines().skip(1) {
+        for (name, field) in names.iter().zip(row.split(',')) {
+            let quotient = name.ends_with("_percent") || ["exits_per_1000", "expansion"].contains(name);
+            assert!(!quotient || field.is_empty(), "{name}: {row}");
+        }
+    }
+}
+
 /// Says of a run under trap that went on until it was cut, or died, what finds the fault; and says it once.
 #[test]
 fn a_run_under_trap_that_may_have_gone_wrong_is_told_of_compare() {

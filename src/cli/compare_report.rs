@@ -130,23 +130,19 @@ impl Row {
         }
     }
 
-    /// Instructions that ran with no intervention, of a thousand.
-    fn direct(&self) -> f64 {
+    /// Instructions that ran with no intervention, of a hundred.
+    fn direct(&self) -> Option<f64> {
         let direct = self.monitor.as_ref().map_or(self.retired, |m| m.counts.direct);
         self.percent(direct)
     }
 
     /// In translated code.
-    fn translated(&self) -> f64 {
-        if self.retired == 0 {
-            0.0
-        } else {
-            self.percent(self.monitor.as_ref().map_or(0, |m| m.counts.translated))
-        }
+    fn translated(&self) -> Option<f64> {
+        self.percent(self.monitor.as_ref().map_or(0, |m| m.counts.translated))
     }
 
-    fn percent(&self, n: u64) -> f64 {
-        if self.retired == 0 { 100.0 } else { 100.0 * n as f64 / self.retired as f64 }
+    fn percent(&self, n: u64) -> Option<f64> {
+        (self.retired > 0).then(|| 100.0 * n as f64 / self.retired as f64)
     }
 
     pub(super) fn translation(&self) -> Option<&TranslationFigures> {
@@ -169,9 +165,25 @@ impl Row {
         self.monitor.as_ref().map_or(0, Figures::traces)
     }
 
-    fn per_thousand(&self) -> f64 {
-        1000.0 * self.exits() as f64 / self.retired.max(1) as f64
+    fn per_thousand(&self) -> Option<f64> {
+        (self.retired > 0).then(|| 1000.0 * self.exits() as f64 / self.retired as f64)
     }
+}
+
+/// Shares of translated code: instructions carried over, bytes of it for each of the guest's, ways out that were chained, indirect
+/// branches that hit.
+fn shares(t: &TranslationFigures) -> [Option<f64>; 4] {
+    [
+        (t.instructions > 0).then(|| t.ident_share()),
+        (t.expansion > 0.0).then_some(t.expansion),
+        (t.runs > t.entries).then(|| t.chained()),
+        (t.indirect > 0).then(|| t.indirect_hits()),
+    ]
+}
+
+/// A quotient with so many digits, or `none` of nothing.
+fn quotient(of: Option<f64>, digits: usize, none: &str) -> String {
+    of.map_or(none.to_owned(), |of| format!("{of:.digits$}"))
 }
 
 /// All of it.
@@ -208,16 +220,16 @@ fn cells(row: &Row) -> [String; 14] {
         row.name(),
         row.outcome().into(),
         grouped(row.retired),
-        format!("{:.2}", row.direct()),
-        format!("{:.2}", row.translated()),
+        quotient(row.direct(), 2, "-"),
+        quotient(row.translated(), 2, "-"),
         grouped(row.callouts()),
         grouped(row.exits()),
-        format!("{:.2}", row.per_thousand()),
+        quotient(row.per_thousand(), 2, "-"),
         grouped(row.of(Cause::HiddenPageFault)),
         grouped(row.of(Cause::TruePageFault)),
         grouped(row.traces()),
         grouped(row.cycles),
-        row.slowdown.map_or("-".into(), |slowdown| format!("{slowdown:.2}")),
+        quotient(row.slowdown, 2, "-"),
         format!("{:.3}", row.host.as_secs_f64()),
     ]
 }
@@ -282,15 +294,16 @@ const OF_TRANSLATION: [&str; 12] = [
 ];
 
 fn translation_cells((row, t): (&Row, &TranslationFigures)) -> [String; 12] {
+    let [ident, expansion, chained, hits] = shares(t);
     [
         row.name(),
         grouped(t.units),
-        format!("{:.1}", t.ident_share()),
-        format!("{:.1}", t.expansion),
+        quotient(ident, 1, "-"),
+        quotient(expansion, 1, "-"),
         grouped(t.runs),
-        format!("{:.2}", t.chained()),
+        quotient(chained, 2, "-"),
         grouped(t.indirect),
-        format!("{:.2}", t.indirect_hits()),
+        quotient(hits, 2, "-"),
         grouped(t.inline),
         grouped(t.adapted),
         grouped(t.reverted),
@@ -450,36 +463,34 @@ pub(super) fn csv(table: &Table) -> String {
         };
         let mmu = if row.coherence.is_some() { "shadow" } else { "direct" };
         let coherence = row.coherence.map_or(String::new(), |c| c.to_string());
-        let slowdown = row.slowdown.map_or(String::new(), |slowdown| format!("{slowdown:.4}"));
+        let figure = |of| quotient(of, 4, "");
         let _ = write!(
             out,
-            "{},{},{mmu},{coherence},{},{},{:.4},{},{:.4},{},{},{},{},{slowdown},{:.6},{divergence}",
+            "{},{},{mmu},{coherence},{},{},{},{},{},{},{},{},{},{},{:.6},{divergence}",
             quoted(&table.guest),
             row.strategy,
             row.outcome(),
             row.retired,
-            row.direct(),
+            figure(row.direct()),
             row.exits(),
-            row.per_thousand(),
+            figure(row.per_thousand()),
             row.of(Cause::HiddenPageFault),
             row.of(Cause::TruePageFault),
             row.traces(),
             row.cycles,
+            figure(row.slowdown),
             row.host.as_secs_f64(),
         );
         match row.translation() {
             Some(t) => {
                 let dropped: u64 = t.dropped.values().sum();
+                let [ident, expansion, chained, hits] = shares(t).map(figure);
                 let _ = write!(
                     out,
-                    ",{:.4},{},{},{:.4},{:.4},{:.4},{:.4},{dropped}",
-                    row.translated(),
+                    ",{},{},{},{ident},{chained},{hits},{expansion},{dropped}",
+                    figure(row.translated()),
                     t.all_callouts(),
                     t.units,
-                    t.ident_share(),
-                    t.chained(),
-                    t.indirect_hits(),
-                    t.expansion,
                 );
             }
             None => out.push_str(",,,,,,,,"),
