@@ -816,6 +816,25 @@ fn shares_of_nothing_are_not_printed() {
     }
 }
 
+#[test]
+fn programs_get_the_causes_of_exits_always_and_their_places_if_asked() {
+    let compare = ["compare", "hello", "--strategy", "trap", "--coherence", "trace", "--budget", "100K"];
+    let row = |more: &[&str]| json(&subring(&[&compare[..], &["--json"], more].concat()))["rows"][1].clone();
+    let (plain, whole) = (row(&[]), row(&["--exits"]));
+    assert_eq!((&plain["exits"], &plain["exits_by_place"]), (&whole["exits"], &serde_json::Value::Null));
+    let places = whole["exits_by_place"].as_array().expect("places");
+    let of = |cause: &str| -> u64 {
+        places.iter().filter(|p| p["cause"] == cause).filter_map(|p| p["exits"].as_u64()).sum()
+    };
+    for (cause, n) in whole["exits"].as_object().expect("causes") {
+        assert_eq!(Some(of(cause)), n.as_u64(), "{cause}");
+    }
+    let printed = text(&subring(&[&compare[..], &["--exits"]].concat()).stdout);
+    let first = format!("at {:#010x}: {}", places[0]["at"].as_u64().expect("one"), "port-io");
+    assert!(printed.contains(&first), "{first}: {printed}");
+    refused(&[&compare[..], &["--exits", "--csv"]].concat(), 2, "--csv has a column for each cause");
+}
+
 /// Says of a run under trap that went on until it was cut, or died, what finds the fault; and says it once.
 #[test]
 fn a_run_under_trap_that_may_have_gone_wrong_is_told_of_compare() {

@@ -34,7 +34,7 @@ pub struct Command {
     /// What exits cost, in modelled cycles: a TOML file in the form of the built-in table; see src/vmm/costs.toml
     #[arg(long, value_name = "FILE")]
     costs: Option<PathBuf>,
-    /// Print all exits by cause, and where most of them come from
+    /// Print all exits by cause, and where most of them come from; with --json, which has the causes anyway, up to 4096 places
     #[arg(long)]
     exits: bool,
     /// Compare after each instruction under trap, at each exit and at the end of each translation unit under bt, not only in growing
@@ -96,7 +96,7 @@ impl Command {
         let (findings, adaptation) = (self.findings(&rows), self.adaptation(&rows));
         let table = Table { guest: self.run.name(), rows, findings, adaptation, interrupted };
         let text = if self.run.json {
-            report::json(&table)
+            report::json(&table, self.exits)
         } else if self.csv {
             report::csv(&table)
         } else {
@@ -140,6 +140,13 @@ impl Command {
 
     fn check(&self) -> Result<()> {
         let run = &self.run;
+        if self.exits && self.csv {
+            return Err(Error::Usage(
+                "--csv has a column for each cause of exits anyway, and no room for their places: leave --exits out, or give \
+                 --json instead"
+                    .into(),
+            ));
+        }
         if run.monitor.strategy.is_some() && run.monitor.strategy() == Strategy::Bare {
             return Err(Error::Usage(
                 "`compare` always compares with the bare machine: give --strategy trap or bt, or leave it out".into(),

@@ -70,6 +70,28 @@ impl Figures {
         causes.sort_by_key(|&(cause, n)| (std::cmp::Reverse(n), cause));
         causes
     }
+
+    /// Causes at places, likewise.
+    fn sites_by_frequency(&self) -> Vec<((Cause, u32), u64)> {
+        let mut sites: Vec<_> = self.exits.by_site.iter().map(|(&site, &n)| (site, n)).collect();
+        sites.sort_by_key(|&(site, n)| (std::cmp::Reverse(n), site));
+        sites
+    }
+}
+
+/// What a machine is called; `None` is the bare one's coherence.
+pub(super) fn name(
+    strategy: Strategy,
+    coherence: Option<Coherence>,
+    without: Option<RuleId>,
+    adaptive: bool,
+) -> String {
+    let Some(coherence) = coherence else { return format!("{strategy} direct") };
+    let rule = without.map(|id| rules::by_id(id).name);
+    let missing: Vec<_> = (!adaptive).then_some("adaptation").into_iter().chain(rule).collect();
+    let without =
+        if missing.is_empty() { String::new() } else { format!(" without {}", missing.join(" and ")) };
+    format!("{strategy} shadow/{coherence}{without}")
 }
 
 /// One machine's run.
@@ -93,12 +115,7 @@ pub(super) struct Row {
 
 impl Row {
     pub(super) fn name(&self) -> String {
-        let Some(coherence) = self.coherence else { return format!("{} direct", self.strategy) };
-        let missing: Vec<_> =
-            (!self.adaptive).then_some("adaptation").into_iter().chain(self.without_name()).collect();
-        let without =
-            if missing.is_empty() { String::new() } else { format!(" without {}", missing.join(" and ")) };
-        format!("{} shadow/{coherence}{without}", self.strategy)
+        name(self.strategy, self.coherence, self.without, self.adaptive)
     }
 
     fn without_name(&self) -> Option<&'static str> {
@@ -404,10 +421,8 @@ fn translation(out: &mut String, t: &TranslationFigures) {
 }
 
 fn sites(out: &mut String, figures: &Figures) {
-    let mut sites: Vec<_> = figures.exits.by_site.iter().collect();
-    sites.sort_by_key(|(site, n)| (std::cmp::Reverse(**n), **site));
-    for ((cause, at), n) in sites.into_iter().take(SITES) {
-        let _ = writeln!(out, "    at {at:#010x}: {} {}", cause.name(), grouped(*n));
+    for ((cause, at), n) in figures.sites_by_frequency().into_iter().take(SITES) {
+        let _ = writeln!(out, "    at {at:#010x}: {} {}", cause.name(), grouped(n));
     }
 }
 
@@ -517,9 +532,14 @@ fn quoted(field: &str) -> String {
     }
 }
 
-/// One object. It holds no host time: the same guest gives the same bytes.
-pub(super) fn json(table: &Table) -> String {
-    let rows: Vec<_> = table.rows.iter().map(row_json).collect();
+/// One object. It holds no host time: the same guest gives the same bytes. `places` adds where exits come from.
+pub(super) fn json(table: &Table, places: bool) -> String {
+    let mut rows: Vec<_> = table.rows.iter().map(row_json).collect();
+    if places {
+        rows.iter_mut()
+            .zip(&table.rows)
+            .for_each(|(object, row)| object["exits_by_place"] = places_json(row));
+    }
     let mut object = json!({ "guest": table.guest, "interrupted": table.interrupted, "rows": rows });
     if !table.findings.is_empty() {
         object["without_rule"] = json!(table.findings);
@@ -528,6 +548,14 @@ pub(super) fn json(table: &Table) -> String {
         object["adaptation"] = json!(table.adaptation);
     }
     format!("{object}\n")
+}
+
+/// The most frequent first.
+fn places_json(row: &Row) -> Value {
+    let places = row.monitor.as_ref().map(Figures::sites_by_frequency).unwrap_or_default();
+    let place =
+        |((cause, at), n): ((Cause, u32), u64)| json!({ "at": at, "cause": cause.name(), "exits": n });
+    places.into_iter().map(place).collect()
 }
 
 fn row_json(row: &Row) -> Value {
