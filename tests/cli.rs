@@ -835,6 +835,18 @@ fn programs_get_the_causes_of_exits_always_and_their_places_if_asked() {
     refused(&[&compare[..], &["--exits", "--csv"]].concat(), 2, "--csv has a column for each cause");
 }
 
+/// Whatever runs a guest says what its loader had to say, once.
+#[test]
+fn notes_of_the_loader_are_told_by_each_command() {
+    let bios = concat!(env!("CARGO_MANIFEST_DIR"), "/guest-programs/bios/bios.bin");
+    for command in ["run", "compare", "mmu", "translate"] {
+        let out = subring(&[command, "hello", "--bios", bios, "--budget", "1K"]);
+        let told = text(&out.stderr);
+        assert_eq!(told.matches("subring: note: the BIOS is in its place").count(), 1, "{command}: {told}");
+        assert!(!text(&out.stdout).contains("the BIOS is in"), "{command}");
+    }
+}
+
 /// Says of a run under trap that went on until it was cut, or died, what finds the fault; and says it once.
 #[test]
 fn a_run_under_trap_that_may_have_gone_wrong_is_told_of_compare() {

@@ -160,15 +160,20 @@ impl Command {
 
     /// What each machine is built from. Nothing is written to an image: each machine must find them as they are.
     fn spec(&self, monitor: Option<vmm::Config>) -> Result<Spec> {
+        Ok(Spec { monitor, ..self.noted_spec()?.0 })
+    }
+
+    /// The bare machine's, and what there is to say of it.
+    fn noted_spec(&self) -> Result<(Spec, Vec<String>)> {
         // Each variant brings its own monitor.
         let none = MonitorArgs::default();
-        let run = Run { snapshot: true, no_input: true, monitor: none, ..self.run.clone() };
-        let (spec, _) = run.spec()?;
-        Ok(Spec { monitor, ..spec })
+        Run { snapshot: true, no_input: true, monitor: none, ..self.run.clone() }.spec()
     }
 
     fn reference(&self, costs: &Costs) -> Result<(Reference, Row)> {
-        let mut pc = board::bare(self.spec(None)?)?;
+        let (spec, notes) = self.noted_spec()?;
+        super::tell_notes(&notes);
+        let mut pc = board::bare(spec)?;
         let mut console = Console::open_with(session::silent())?;
         let wishes = Wishes {
             budget: self.run.budget,

@@ -99,7 +99,9 @@ impl Command {
     /// The command. Gives the program's exit status.
     pub(super) fn run(&self) -> Result<u8> {
         self.check()?;
-        let (config, names) = (self.config()?, Names(self.spec(None)?.plan.symbols));
+        let config = self.config()?;
+        let (spec, notes) = self.noted_spec()?;
+        let names = Names(spec.plan.symbols);
         let all = 0..=u32::MAX >> crate::addr::PAGE_SHIFT;
         let pages = self.address.as_deref().map_or(Ok(all), |text| event::pages(text, &names.0))?;
         let event = self.event.as_deref().map(|text| Event::parse(text, &names.0)).transpose()?;
@@ -109,6 +111,7 @@ impl Command {
                     .into(),
             ));
         }
+        super::tell_notes(&notes);
         let signal = super::compare::watch_signals()?;
         let inputs = self.inputs()?;
         let log = self.watch || matches!(event, Some(Event::Entry { .. }));
@@ -165,9 +168,13 @@ impl Command {
 
     /// What a machine is built from. Nothing is written to an image: there may be a second run.
     fn spec(&self, monitor: Option<Config>) -> Result<Spec> {
-        let run = Run { snapshot: true, no_input: true, monitor: MonitorArgs::default(), ..self.run.clone() };
-        let (spec, _) = run.spec()?;
-        Ok(Spec { monitor, ..spec })
+        Ok(Spec { monitor, ..self.noted_spec()?.0 })
+    }
+
+    /// The bare machine's, and what there is to say of it.
+    fn noted_spec(&self) -> Result<(Spec, Vec<String>)> {
+        let monitor = MonitorArgs::default();
+        Run { snapshot: true, no_input: true, monitor, ..self.run.clone() }.spec()
     }
 
     /// What `--keys` type, and when: a run of the bare machine finds out.

@@ -127,6 +127,11 @@ pub(crate) fn tell(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
+/// Tells what the loader had to say of a guest.
+pub(crate) fn tell_notes(notes: &[String]) {
+    notes.iter().for_each(|note| tell(&format!("subring: note: {note}\n")));
+}
+
 /// Creates a file of the user's, or says why not.
 pub(crate) fn create(path: &std::path::Path) -> crate::error::Result<std::fs::File> {
     std::fs::File::create(path).map_err(|e| Error::file("create", path, e))

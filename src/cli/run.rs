@@ -323,9 +323,7 @@ impl Run {
         self.check()?;
         let (spec, notes) = self.spec()?;
         if !self.json {
-            for note in &notes {
-                tell(&format!("subring: note: {note}\n"));
-            }
+            super::tell_notes(&notes);
         }
         let dumps = dump::Files::create(self.dump_state.as_deref(), &self.dump_memory)?;
         let media = Media::of(&spec)?;

@@ -47,9 +47,10 @@ impl Command {
     /// The command. Gives the program's exit status.
     pub(super) fn run(&self) -> Result<u8> {
         self.check()?;
-        let spec = self.spec()?;
+        let (spec, notes) = self.spec()?;
         let symbols = spec.plan.symbols.clone();
         let place = self.place.as_deref().map(|text| place(text, &symbols, &self.run.name())).transpose()?;
+        super::tell_notes(&notes);
         let mut pc = board::bare(spec)?;
         if let Some(translation) = pc.machine.monitor_mut::<Trap>().and_then(|m| m.translation.as_deref_mut())
         {
@@ -109,11 +110,12 @@ impl Command {
         )
     }
 
-    fn spec(&self) -> Result<session::Spec> {
+    /// What the machine is built from, and what there is to say of it.
+    fn spec(&self) -> Result<(session::Spec, Vec<String>)> {
         let monitor = crate::vmm::Config { strategy: Strategy::Bt, ..self.run.monitor.monitor() };
         let run = Run { snapshot: true, no_input: true, monitor: Default::default(), ..self.run.clone() };
-        let (spec, _) = run.spec()?;
-        Ok(session::Spec { monitor: Some(monitor), ..spec })
+        let (spec, notes) = run.spec()?;
+        Ok((session::Spec { monitor: Some(monitor), ..spec }, notes))
     }
 
     /// The units at `place` in the order of their addresses, or the hottest.
