@@ -847,6 +847,50 @@ fn notes_of_the_loader_are_told_by_each_command() {
     }
 }
 
+/// At a terminal a line says how far a long comparison is, and goes; elsewhere there is none.
+#[test]
+fn lockstep_says_how_far_it_is_at_a_terminal() {
+    use std::io::Read;
+    let args = "compare rings-clean --lockstep --strategy trap --coherence trace --budget 1M --json";
+    let args: Vec<_> = args.split(' ').collect();
+    let plain = subring(&args);
+    assert!(plain.stderr.is_empty(), "{}", text(&plain.stderr));
+    let (mut terminal, far_end) = terminal();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_subring"))
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(far_end)
+        .spawn()
+        .unwrap();
+    // Ends with an error once nobody has the far end any more.
+    let mut told = Vec::new();
+    let _ = terminal.read_to_end(&mut told);
+    let told = text(&told);
+    let mut printed = Vec::new();
+    child.stdout.take().expect("a pipe").read_to_end(&mut printed).unwrap();
+    assert!(child.wait().unwrap().success());
+    let lines: Vec<_> = told.split("\r\u{1b}[K").collect();
+    assert!(lines.iter().any(|line| !line.is_empty()), "{told:?}");
+    for line in lines.iter().filter(|line| !line.is_empty()) {
+        let (name, end) = ("lockstep trap shadow/trace: ", " of 10 ms of guest time");
+        assert!(line.starts_with(name) && line.ends_with(end), "{told:?}");
+    }
+    assert!(told.ends_with("\u{1b}[K"), "the last one goes: {told:?}");
+    assert!(plain.stdout == printed, "what is printed is the same");
+}
+
+/// A terminal: our end, and the program's.
+fn terminal() -> (std::fs::File, std::fs::File) {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let ours = std::fs::File::from(openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap());
+    grantpt(&ours).unwrap();
+    unlockpt(&ours).unwrap();
+    let name = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
+    let theirs = std::fs::OpenOptions::new().read(true).write(true).open(name).unwrap();
+    (ours, theirs)
+}
+
 /// Says of a run under trap that went on until it was cut, or died, what finds the fault; and says it once.
 #[test]
 fn a_run_under_trap_that_may_have_gone_wrong_is_told_of_compare() {

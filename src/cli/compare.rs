@@ -4,11 +4,13 @@
 use super::board::{self, Bare};
 use super::compare_report::{self as report, Row, Table, Verdict};
 use super::monitor::MonitorArgs;
+use super::progress::Progress;
 use super::rules::Finding;
 use super::run::{Display, Run};
-use super::session::{self, Ending, Spec, Wishes};
+use super::session::{self, End, Ending, Pc, Spec, Wishes};
 use super::terminal::Console;
 use crate::addr::Linear;
+use crate::bus::{Clock, Ticks};
 use crate::error::{Error, Result};
 use crate::lab::boundary::Compared;
 use crate::lab::guest::Guest;
@@ -18,6 +20,7 @@ use crate::vmm::cost::Costs;
 use crate::vmm::strategy::{self, Coherence, Strategy};
 use crate::vmm::{self, Trap};
 use clap::Args;
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,7 +41,8 @@ pub struct Command {
     #[arg(long)]
     exits: bool,
     /// Compare after each instruction under trap, at each exit and at the end of each translation unit under bt, not only in growing
-    /// strides: so is found what goes wrong and heals. Costs about 3 microseconds each; where two part, some runs more
+    /// strides: so is found what goes wrong and heals. Costs about 3 microseconds each, so that a row takes some ten times as long (20 M
+    /// instructions: about a minute); where two part, some runs more
     #[arg(long)]
     lockstep: bool,
     /// Print the table as CSV
@@ -70,6 +74,9 @@ fn variants(base: vmm::Config) -> Vec<vmm::Config> {
 struct Reference {
     ending: Ending,
     retired: u64,
+    /// Guest time at its end, and what that is counted by.
+    ticks: Ticks,
+    clock: Clock,
     inputs: Vec<Input>,
     /// The last instruction count to run to: one more than the guest's own end, so that going on shows.
     limit: u64,
@@ -200,7 +207,8 @@ impl Command {
             boundaries: None,
             host: end.host,
         };
-        Ok((Reference { ending: end.ending, retired: end.retired, inputs: end.inputs, limit }, row))
+        let End { ending, retired, ticks, inputs, .. } = end;
+        Ok((Reference { ending, retired, ticks, clock: pc.clock(), inputs, limit }, row))
     }
 
     fn guest(&self, reference: &Reference, monitor: Option<vmm::Config>) -> Result<Guest> {
@@ -263,9 +271,8 @@ impl Command {
         config: vmm::Config,
         goes_on: impl Fn() -> bool,
     ) -> Result<Compared> {
-        let make = || Ok((self.guest(reference, None)?, self.guest(reference, Some(config))?));
         if !self.lockstep {
-            let (mut bare, mut other) = make()?;
+            let (mut bare, mut other) = (self.guest(reference, None)?, self.guest(reference, Some(config))?);
             let divergence = lockstep::first_divergence(&mut bare, &mut other, reference.limit, &goes_on)?;
             let same = state::same(&bare.machine, &other.machine);
             // Where a run that is cut into pieces goes right, only its boundaries can tell.
@@ -273,7 +280,18 @@ impl Command {
                 return Ok(Compared { divergence, same, boundaries: 0 });
             }
         }
-        boundary::compare(make, reference.limit, goes_on)
+        let name = report::name(config.strategy, Some(config.coherence), config.without, config.adaptive);
+        let progress = Progress::new(format!("lockstep {name}"), reference.clock, reference.ticks);
+        let progress = RefCell::new(progress);
+        let make = || {
+            let (bare, mut other) = (self.guest(reference, None)?, self.guest(reference, Some(config))?);
+            progress.borrow().follow(&mut other);
+            Ok((bare, other))
+        };
+        boundary::compare(make, reference.limit, || {
+            progress.borrow_mut().tell();
+            goes_on()
+        })
     }
 
     /// The kernel's name for where `guest` is, if it has names.
