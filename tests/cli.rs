@@ -873,7 +873,7 @@ fn lockstep_says_how_far_it_is_at_a_terminal() {
     let lines: Vec<_> = told.split("\r\u{1b}[K").collect();
     assert!(lines.iter().any(|line| !line.is_empty()), "{told:?}");
     for line in lines.iter().filter(|line| !line.is_empty()) {
-        let (name, end) = ("lockstep trap shadow/trace: ", " of 10 ms of guest time");
+        let (name, end) = ("lockstep trap shadow/trace: ", " of 1,000,000 instructions");
         assert!(line.starts_with(name) && line.ends_with(end), "{told:?}");
     }
     assert!(told.ends_with("\u{1b}[K"), "the last one goes: {told:?}");

@@ -7,10 +7,9 @@ use super::monitor::MonitorArgs;
 use super::progress::Progress;
 use super::rules::Finding;
 use super::run::{Display, Run};
-use super::session::{self, End, Ending, Pc, Spec, Wishes};
+use super::session::{self, Ending, Spec, Wishes};
 use super::terminal::Console;
 use crate::addr::Linear;
-use crate::bus::{Clock, Ticks};
 use crate::error::{Error, Result};
 use crate::lab::boundary::Compared;
 use crate::lab::guest::Guest;
@@ -20,7 +19,6 @@ use crate::vmm::cost::Costs;
 use crate::vmm::strategy::{self, Coherence, Strategy};
 use crate::vmm::{self, Trap};
 use clap::Args;
-use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -74,9 +72,6 @@ fn variants(base: vmm::Config) -> Vec<vmm::Config> {
 struct Reference {
     ending: Ending,
     retired: u64,
-    /// Guest time at its end, and what that is counted by.
-    ticks: Ticks,
-    clock: Clock,
     inputs: Vec<Input>,
     /// The last instruction count to run to: one more than the guest's own end, so that going on shows.
     limit: u64,
@@ -207,8 +202,7 @@ impl Command {
             boundaries: None,
             host: end.host,
         };
-        let End { ending, retired, ticks, inputs, .. } = end;
-        Ok((Reference { ending, retired, ticks, clock: pc.clock(), inputs, limit }, row))
+        Ok((Reference { ending: end.ending, retired: end.retired, inputs: end.inputs, limit }, row))
     }
 
     fn guest(&self, reference: &Reference, monitor: Option<vmm::Config>) -> Result<Guest> {
@@ -271,9 +265,11 @@ impl Command {
         config: vmm::Config,
         goes_on: impl Fn() -> bool,
     ) -> Result<Compared> {
+        let make = || Ok((self.guest(reference, None)?, self.guest(reference, Some(config))?));
         if !self.lockstep {
-            let (mut bare, mut other) = (self.guest(reference, None)?, self.guest(reference, Some(config))?);
-            let divergence = lockstep::first_divergence(&mut bare, &mut other, reference.limit, &goes_on)?;
+            let (mut bare, mut other) = make()?;
+            let divergence =
+                lockstep::first_divergence(&mut bare, &mut other, reference.limit, |_| goes_on())?;
             let same = state::same(&bare.machine, &other.machine);
             // Where a run that is cut into pieces goes right, only its boundaries can tell.
             if divergence.as_ref().is_none_or(|d| !d.differences.is_empty()) {
@@ -281,15 +277,9 @@ impl Command {
             }
         }
         let name = report::name(config.strategy, Some(config.coherence), config.without, config.adaptive);
-        let progress = Progress::new(format!("lockstep {name}"), reference.clock, reference.ticks);
-        let progress = RefCell::new(progress);
-        let make = || {
-            let (bare, mut other) = (self.guest(reference, None)?, self.guest(reference, Some(config))?);
-            progress.borrow().follow(&mut other);
-            Ok((bare, other))
-        };
-        boundary::compare(make, reference.limit, || {
-            progress.borrow_mut().tell();
+        let mut progress = Progress::new(format!("lockstep {name}"), reference.retired);
+        boundary::compare(make, reference.limit, |retired| {
+            progress.tell(retired);
             goes_on()
         })
     }

@@ -29,14 +29,14 @@ pub struct Compared {
 }
 
 /// Compares the machines that `make` makes, the bare one first, at each boundary of the second one's monitor up to `limit` retired
-/// instructions. `goes_on` is asked now and then whether to.
+/// instructions. `goes_on` is told now and then how many are the same, and asked whether to.
 ///
 /// # Errors
 /// When a machine cannot be made.
 pub fn compare(
     mut make: impl FnMut() -> Result<(Guest, Guest)>,
     limit: u64,
-    mut goes_on: impl FnMut() -> bool,
+    mut goes_on: impl FnMut(u64) -> bool,
 ) -> Result<Compared> {
     let (mut a, mut b) = make()?;
     let mut since = Followed::new(&mut a.machine, &mut b.machine);
@@ -44,7 +44,7 @@ pub fn compare(
     let mut turns = 0u64;
     loop {
         turns += 1;
-        if turns % LOOK == 1 && !goes_on() {
+        if turns % LOOK == 1 && !goes_on(a.machine.cpu.retired()) {
             return Ok(Compared { divergence: None, same: false, boundaries });
         }
         let ended = b.run_to_boundary(limit);

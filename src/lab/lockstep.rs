@@ -71,8 +71,8 @@ fn run_both(a: &mut Guest, b: &mut Guest, retired: u64) -> (Option<Outcome>, boo
     (x, x == y && state::same(&a.machine, &b.machine))
 }
 
-/// The first instruction before `limit` after which `b` differs from `a`; `None` if they end alike. `goes_on` is asked
-/// now and then whether to.
+/// The first instruction before `limit` after which `b` differs from `a`; `None` if they end alike. `goes_on` is told
+/// now and then how many instructions are the same, and asked whether to.
 ///
 /// # Errors
 /// When a machine cannot be put back into an earlier state.
@@ -80,11 +80,11 @@ pub fn first_divergence(
     a: &mut Guest,
     b: &mut Guest,
     limit: u64,
-    mut goes_on: impl FnMut() -> bool,
+    mut goes_on: impl FnMut(u64) -> bool,
 ) -> Result<Option<Divergence>> {
     let mut good = mark(a);
     let mut stride = FIRST_STRIDE;
-    while goes_on() {
+    while goes_on(good.retired) {
         let to = good.retired.saturating_add(stride).min(limit);
         let (ended, same) = run_both(a, b, to);
         if !same {

@@ -82,7 +82,7 @@ fn parts_well(ops: &[Op], cell: Cell) -> Result<bool, String> {
     // Not beyond the tick by which they had parted: what comes later may be another matter.
     let mut bare = kernel::machine(ops);
     run_to(&mut bare, by);
-    match lockstep::first_divergence(&mut a, &mut b, bare.cpu.retired() + 1, || true) {
+    match lockstep::first_divergence(&mut a, &mut b, bare.cpu.retired() + 1, |_| true) {
         Ok(Some(d)) if d.sensitive_unprivileged => Ok(true),
         Ok(Some(d)) => Err(format!("{d:#?}")),
         Ok(None) => Err(format!("it parts, and in lockstep it does not: {}", parted)),

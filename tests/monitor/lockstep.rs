@@ -18,7 +18,7 @@ fn pair(code: &[u8], cell: Cell) -> (Guest, Guest) {
 }
 
 fn compare(code: &[u8], cell: Cell, bug: Option<Bug>) -> Compared {
-    bug::with(bug, || boundary::compare(|| Ok(pair(code, cell)), u64::MAX, || true)).expect("it can be made")
+    bug::with(bug, || boundary::compare(|| Ok(pair(code, cell)), u64::MAX, |_| true)).expect("it can be made")
 }
 
 /// 64 times: MOV EAX, -1; ADD EAX, 1; ADC EBX, 0; XOR EDX, EDX; JMP; XOR EBX, EBX; XOR EAX, EAX; LOOP. Then CLI; HLT.
@@ -80,7 +80,7 @@ fn kernel_compared(ops: &[Op], cell: Cell) -> Compared {
         cell.put(&mut other, SEED);
         Ok((Guest::new(kernel::machine(ops), Vec::new()), Guest::new(other, Vec::new())))
     };
-    boundary::compare(make, TICKS, || true).expect("it can be made")
+    boundary::compare(make, TICKS, |_| true).expect("it can be made")
 }
 
 #[test]

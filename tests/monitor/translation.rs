@@ -203,7 +203,7 @@ fn a_frame_pushed_over_the_page_table_leaves_the_next_push_open() {
     let mut bt = random(&data);
     translate(&mut bt, Coherence::Trace);
     let (mut a, mut b) = (Guest::new(random(&data), Vec::new()), Guest::new(bt, Vec::new()));
-    let found = lockstep::first_divergence(&mut a, &mut b, TICKS, || true).expect("it can be put back");
+    let found = lockstep::first_divergence(&mut a, &mut b, TICKS, |_| true).expect("it can be put back");
     assert_eq!(found.expect("they part").why, LEFT_OPEN);
 }
 

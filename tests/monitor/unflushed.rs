@@ -72,13 +72,13 @@ fn pair(code: &[u8], cell: Cell) -> (Guest, Guest) {
 
 /// At each boundary.
 fn compare(code: &[u8], cell: Cell) -> Compared {
-    boundary::compare(|| Ok(pair(code, cell)), ENOUGH, || true).expect("it can be made")
+    boundary::compare(|| Ok(pair(code, cell)), ENOUGH, |_| true).expect("it can be made")
 }
 
 /// In strides.
 fn stride(code: &[u8], cell: Cell) -> Option<Divergence> {
     let (mut bare, mut other) = pair(code, cell);
-    lockstep::first_divergence(&mut bare, &mut other, ENOUGH, || true).expect("it can be put back")
+    lockstep::first_divergence(&mut bare, &mut other, ENOUGH, |_| true).expect("it can be put back")
 }
 
 #[track_caller]
