@@ -1,5 +1,5 @@
 //! Modelled cycles: events of a run, each at the price that one published table gives it. The default is `costs.toml`, with
-//! its sources; [`table`] reads a user's.
+//! its sources; `table` reads a user's.
 
 mod table;
 
