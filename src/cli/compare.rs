@@ -270,7 +270,7 @@ impl Command {
             let (mut bare, mut other) = make()?;
             let divergence =
                 lockstep::first_divergence(&mut bare, &mut other, reference.limit, |_| goes_on())?;
-            let same = state::same(&bare.machine, &other.machine);
+            let same = divergence.is_none() && state::same(&bare.machine, &other.machine);
             // Where a run that is cut into pieces goes right, only its boundaries can tell.
             if divergence.as_ref().is_none_or(|d| !d.differences.is_empty()) {
                 return Ok(Compared { divergence, same, boundaries: 0 });

@@ -10,6 +10,7 @@
 use super::guest::Guest;
 use super::lockstep::{Divergence, report, watch_one};
 use super::state::{self, Followed};
+use super::why;
 use crate::bus::Ticks;
 use crate::error::Result;
 use crate::translate;
@@ -120,23 +121,40 @@ fn pin(mut make: impl FnMut() -> Result<(Guest, Guest)>, good: Ticks, bad: Ticks
     a.run_until(good + wrong, u64::MAX);
     let found = report(after, seen, &a.machine, state::differences(&a.machine, &b.machine));
     let mut part = |emptied| part_after(&mut make, good, (blamed - 1, wrong), emptied);
-    let open = part(None)? && !(part(Some(true))? && part(Some(false))?);
-    Ok(if open { found.left_open() } else { found })
+    if !part(Emptied::None)? {
+        return Ok(found);
+    }
+    if !part(Emptied::Bare { holding: true })? || !part(Emptied::Bare { holding: false })? {
+        return Ok(found.cached(why::LEFT_OPEN));
+    }
+    Ok(if part(Emptied::Both)? { found } else { found.cached(why::HELD) })
 }
 
-/// Whether they part between two ticks after `good`, if both run to the first and, perhaps, have their TLBs emptied there; the bare
-/// machine's may hold nothing from then on.
+/// Whose TLB is emptied.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Emptied {
+    None,
+    /// The bare machine's, which goes on to hold what it caches, or nothing.
+    Bare {
+        holding: bool,
+    },
+    /// That one, and what stands for it under the monitor.
+    Both,
+}
+
+/// Whether they part between two ticks after `good`, if both run to the first and TLBs are emptied there.
 fn part_after(
     make: &mut impl FnMut() -> Result<(Guest, Guest)>,
     good: Ticks,
     (from, to): (u64, u64),
-    emptied: Option<bool>,
+    emptied: Emptied,
 ) -> Result<bool> {
     let (mut a, mut b) = again(make, good, (from, from.max(1)))?;
     a.run_until(good + from, u64::MAX);
-    if let Some(holding) = emptied {
-        a.machine.world.tlb.set_holding(holding);
-        b.machine.flush_tlb();
+    match emptied {
+        Emptied::None => {}
+        Emptied::Bare { holding } => a.machine.world.tlb.set_holding(holding),
+        Emptied::Both => [&mut a, &mut b].into_iter().for_each(|guest| guest.machine.flush_tlb()),
     }
     a.run_until(good + to, u64::MAX);
     b.run_until(good + to, u64::MAX);

@@ -42,9 +42,9 @@ pub struct Divergence {
 }
 
 impl Divergence {
-    /// The same of a difference that the architecture leaves open.
-    pub(super) fn left_open(self) -> Self {
-        Self { why: why::LEFT_OPEN.into(), ..self }
+    /// The same of a difference that comes of what was cached, not of the instruction.
+    pub(super) fn cached(self, why: &str) -> Self {
+        Self { why: why.into(), sensitive_unprivileged: false, ..self }
     }
 }
 
@@ -121,7 +121,7 @@ fn narrow(a: &mut Guest, b: &mut Guest, mut good: Mark, mut bad: u64) -> Result<
     a.machine.watch(None);
     let found = report(good.retired, place, &a.machine, state::differences(&a.machine, &b.machine));
     let open = !found.differences.is_empty() && agree_without_tlb(a, b, &good)?;
-    Ok(if open { found.left_open() } else { found })
+    Ok(if open { found.cached(why::LEFT_OPEN) } else { found })
 }
 
 /// Whether `a` is as `b` is one instruction after `good`, if it takes that with an empty TLB, which holds what is cached then or nothing.

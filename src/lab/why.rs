@@ -30,10 +30,14 @@ impl Mode {
     }
 }
 
-/// Of a difference that is gone when both run on with empty TLBs.
+/// Of a difference that is gone when the bare machine runs on with an empty TLB: what it had cached was stale.
 pub const LEFT_OPEN: &str = "the guest changed a page-table entry that it uses here and has not flushed it yet, so either is right \
                              (SDM vol. 3, 4.10.4): trace sees a change at once, and vtlb may not until the flush, as the bare \
                              machine's TLB";
+
+/// Of one that is gone when what both have cached is dropped, and not when the bare machine's is.
+pub const HELD: &str = "what the monitor holds of the page tables is staler here than the bare machine's TLB: either the guest has not \
+                        flushed an entry that it changed, and both are right (SDM vol. 3, 4.10.4), or the monitor missed a flush";
 
 /// What there is to say.
 pub struct Verdict {

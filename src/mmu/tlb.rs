@@ -137,6 +137,8 @@ impl Tlb {
     /// Caches the mapping of the page of `at`; `wp` is CR0.WP.
     pub fn fill(&mut self, at: Linear, mapping: &Mapping, wp: bool, direct: Direct) {
         if self.empty {
+            // Nor is code to be fetched by what this walk found.
+            self.epoch = self.epoch.wrapping_add(1);
             return;
         }
         let page = at.0 & !PAGE_OFFSET;
