@@ -63,6 +63,11 @@ fn set_tag(image: &mut [u8], i: usize, tag: u16) {
     set_word(image, TAGS, tags);
 }
 
+/// Whether there is an underflow, and unmasked.
+pub fn underflows(image: &[u8]) -> bool {
+    word(image, STATUS_WORD) & !word(image, CONTROL) & UE != 0
+}
+
 /// Whether the registers hold the same, and the same one is the top.
 pub fn same_registers(a: &[u8], b: &[u8]) -> bool {
     a[REGISTERS..] == b[REGISTERS..] && top(a) == top(b)

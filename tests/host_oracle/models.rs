@@ -127,8 +127,9 @@ fn stores_x87(code: &[u8]) -> bool {
 /// A store whose x87 exception is unmasked does not look at its place: the exception is pending, and no fault is found.
 fn exception_before_fault(case: &Case, theirs: &Outcome, ours: &Outcome) -> Option<Outcome> {
     let first = stores_x87(opcode(case).0)
-        && ours.fault.is_some()
+        && faults(ours)
         && theirs.fault.is_none()
+        && !fsave::pending(&case.fpu)
         && fsave::pending(&theirs.fpu)
         && fsave::same_registers(&case.fpu, &theirs.fpu);
     let eip = case.eip.wrapping_add(case.code.len() as u32);
@@ -144,7 +145,11 @@ fn store_in_two_parts(case: &Case, theirs: &Outcome, ours: &Outcome) -> Option<O
         _ => false,
     };
     let written = case.memory.iter().zip(&theirs.memory).filter(|(before, after)| before != after).count();
-    (ten && stores_x87(code) && faults(ours) && theirs.fault == ours.fault && written <= 8)
+    (ten && stores_x87(code)
+        && faults(ours)
+        && ours.memory == case.memory
+        && theirs.fault == ours.fault
+        && written <= 8)
         .then(|| Outcome { memory: theirs.memory.clone(), ..ours.clone() })
 }
 
@@ -157,8 +162,11 @@ fn mmx_store_that_faults(case: &Case, _: &Outcome, ours: &Outcome) -> Option<Out
 /// FSCALE, FPREM and FPREM1 of a denormal number that they do not change raise no unmasked underflow.
 fn denormal_that_stays(case: &Case, theirs: &Outcome, ours: &Outcome) -> Option<Outcome> {
     let scales = matches!(opcode(case).0, [0xd9, 0xfd | 0xf5 | 0xf8]);
-    (scales && fsave::top_is_denormal(&case.fpu) && fsave::same_top(&case.fpu, &theirs.fpu))
-        .then(|| Outcome { fpu: fsave::without_underflow(&ours.fpu, &case.fpu), ..ours.clone() })
+    (scales
+        && fsave::underflows(&ours.fpu)
+        && fsave::top_is_denormal(&case.fpu)
+        && fsave::same_top(&case.fpu, &theirs.fpu))
+    .then(|| Outcome { fpu: fsave::without_underflow(&ours.fpu, &case.fpu), ..ours.clone() })
 }
 
 /// FSIN and FSINCOS may round a result just below the smallest normal number up to that, which is no underflow.
