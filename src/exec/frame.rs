@@ -53,12 +53,17 @@ impl Frame {
     /// Writes the values and returns the stack pointer after them (within SS.B's width; upper bits those of `sp`).
     ///
     /// # Errors
-    /// #SS(`code`) when they do not fit the segment; #PF.
+    /// #SS(`code`) when they do not fit the segment; #AC; #PF.
     pub fn commit<E: Env>(&self, cpu: &Cpu, env: &mut E, code: u16) -> Result<u32, Fault> {
         self.check_room(code)?;
         let step = self.width.bytes();
         for n in 0..self.count {
-            env.probe(cpu, self.linear(self.offset(n)), step, self.user, true)?;
+            let at = self.linear(self.offset(n));
+            // Here, because the environment looks at accesses one by one only where an instruction is run that way.
+            if self.user {
+                cpu.check_alignment(at, step)?;
+            }
+            env.probe(cpu, at, step, self.user, true)?;
         }
         for n in 0..self.count {
             let at = self.linear(self.offset(n));

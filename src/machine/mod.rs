@@ -22,7 +22,7 @@ use crate::error::Result;
 use crate::event;
 use crate::exec::Env;
 use crate::exec::event::{Event, TripleFault, raise};
-use crate::interp::{CodeEnv, Interp, Stop};
+use crate::interp::{Interp, Stop};
 use crate::mem::Ram;
 use board::{Board, BoardConfig};
 use history::History;
@@ -368,20 +368,12 @@ impl Machine {
             self.cpu.now += 1;
         }
         self.delivered = Some(self.cpu.now);
-        // So far only instructions have told the world whether to look at each access; under a monitor they were another world's.
-        let careful = self.world.careful;
-        if self.cpu.checks_alignment() && !careful {
-            self.world.check_each_access(true);
-        }
         let mut tried = Vec::new();
         let history = &mut self.history;
         let result = raise(&mut self.cpu, &mut self.world, event, |cpu, event| {
             history.note(cpu, event, !tried.is_empty());
             tried.push((event, cpu.seg(SegReg::Cs).selector.0, cpu.eip));
         });
-        if self.world.careful != careful {
-            self.world.check_each_access(careful);
-        }
         for (event, cs, eip) in tried {
             self.report(event, cs, eip);
         }
