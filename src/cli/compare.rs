@@ -3,7 +3,6 @@
 
 use super::board::{self, Bare};
 use super::compare_report::{self as report, Row, Table, Verdict};
-use super::monitor::MonitorArgs;
 use super::progress::Progress;
 use super::rules::Finding;
 use super::run::{Display, Run};
@@ -160,20 +159,13 @@ impl Command {
         refuse_unfit(run, "is for one run, and `compare` does several: give it to `subring run`")
     }
 
-    /// What each machine is built from. Nothing is written to an image: each machine must find them as they are.
+    /// What each machine is built from; each variant brings its own monitor.
     fn spec(&self, monitor: Option<vmm::Config>) -> Result<Spec> {
-        Ok(Spec { monitor, ..self.noted_spec()?.0 })
-    }
-
-    /// The bare machine's, and what there is to say of it.
-    fn noted_spec(&self) -> Result<(Spec, Vec<String>)> {
-        // Each variant brings its own monitor.
-        let none = MonitorArgs::default();
-        Run { snapshot: true, no_input: true, monitor: none, ..self.run.clone() }.spec()
+        Ok(Spec { monitor, ..self.run.unseen_spec()?.0 })
     }
 
     fn reference(&self, costs: &Costs) -> Result<(Reference, Row)> {
-        let (spec, notes) = self.noted_spec()?;
+        let (spec, notes) = self.run.unseen_spec()?;
         super::tell_notes(&notes);
         let mut pc = board::bare(spec)?;
         let mut console = Console::open_with(session::silent())?;

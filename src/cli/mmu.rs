@@ -100,7 +100,7 @@ impl Command {
     pub(super) fn run(&self) -> Result<u8> {
         self.check()?;
         let config = self.config()?;
-        let (spec, notes) = self.noted_spec()?;
+        let (spec, notes) = self.run.unseen_spec()?;
         let names = Names(spec.plan.symbols);
         let all = 0..=u32::MAX >> crate::addr::PAGE_SHIFT;
         let pages = self.address.as_deref().map_or(Ok(all), |text| event::pages(text, &names.0))?;
@@ -166,15 +166,9 @@ impl Command {
         MonitorArgs { strategy, ..self.run.monitor.clone() }.config()
     }
 
-    /// What a machine is built from. Nothing is written to an image: there may be a second run.
+    /// What a machine is built from.
     fn spec(&self, monitor: Option<Config>) -> Result<Spec> {
-        Ok(Spec { monitor, ..self.noted_spec()?.0 })
-    }
-
-    /// The bare machine's, and what there is to say of it.
-    fn noted_spec(&self) -> Result<(Spec, Vec<String>)> {
-        let monitor = MonitorArgs::default();
-        Run { snapshot: true, no_input: true, monitor, ..self.run.clone() }.spec()
+        Ok(Spec { monitor, ..self.run.unseen_spec()?.0 })
     }
 
     /// What `--keys` type, and when: a run of the bare machine finds out.

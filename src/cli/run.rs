@@ -347,6 +347,12 @@ impl Run {
         Ok(end)
     }
 
+    /// What the bare machine is built from where guests run unseen, and what there is to say of it: nothing is read from the console, and
+    /// nothing is written to an image, which another run must find as it is.
+    pub(super) fn unseen_spec(&self) -> Result<(Spec, Vec<String>)> {
+        Self { snapshot: true, no_input: true, monitor: MonitorArgs::default(), ..self.clone() }.spec()
+    }
+
     /// What the machine is built from, and what there is to say of it.
     pub(super) fn spec(&self) -> Result<(Spec, Vec<String>)> {
         if let Some(path) = &self.restore {

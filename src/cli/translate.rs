@@ -113,8 +113,7 @@ impl Command {
     /// What the machine is built from, and what there is to say of it.
     fn spec(&self) -> Result<(session::Spec, Vec<String>)> {
         let monitor = crate::vmm::Config { strategy: Strategy::Bt, ..self.run.monitor.monitor() };
-        let run = Run { snapshot: true, no_input: true, monitor: Default::default(), ..self.run.clone() };
-        let (spec, notes) = run.spec()?;
+        let (spec, notes) = self.run.unseen_spec()?;
         Ok((session::Spec { monitor: Some(monitor), ..spec }, notes))
     }
 

@@ -137,19 +137,16 @@ impl Event {
             Ran::Limit => "or a larger --budget or --time",
             _ => "or leave --at out to see the end of the run",
         };
-        let times = match met {
-            _ if matches!(self, Self::Instruction(_)) => {
-                return format!(
-                    "--at {text} counts retired instructions, and {ended} after {retired} of them: give a smaller count, {or}"
-                );
-            }
-            0 => "".to_owned(),
-            1 => " (the event did, once)".to_owned(),
-            n => format!(" (the event did, {n} times)"),
-        };
-        let give = match met {
-            0 => "another event",
-            _ => "a smaller number behind #",
+        if let Self::Instruction(_) = self {
+            return format!(
+                "--at {text} counts retired instructions, and {ended} after {retired} of them: give a smaller count, {or}"
+            );
+        }
+        let smaller = "a smaller number behind #";
+        let (times, give) = match met {
+            0 => (String::new(), "another event"),
+            1 => (" (the event did, once)".to_owned(), smaller),
+            n => (format!(" (the event did, {n} times)"), smaller),
         };
         format!(
             "--at {text}: this did not happen{times}, and {ended} after {retired} instructions: give {give}, {or}"
