@@ -124,21 +124,20 @@ fn pin(mut make: impl FnMut() -> Result<(Guest, Guest)>, good: Ticks, bad: Ticks
     if !part(Emptied::None)? {
         return Ok(found);
     }
-    if !part(Emptied::Bare { holding: true })? || !part(Emptied::Bare { holding: false })? {
+    if !part(Emptied::Bare)? || !part(Emptied::BareForGood)? {
         return Ok(found.cached(why::LEFT_OPEN));
     }
     Ok(if part(Emptied::Both)? { found } else { found.cached(why::HELD) })
 }
 
 /// Whose TLB is emptied.
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum Emptied {
     None,
-    /// The bare machine's, which goes on to hold what it caches, or nothing.
-    Bare {
-        holding: bool,
-    },
-    /// That one, and what stands for it under the monitor.
+    /// The bare machine's, which goes on to hold what it caches.
+    Bare,
+    /// That one, which holds nothing from then on.
+    BareForGood,
+    /// The bare machine's, and what stands for it under the monitor.
     Both,
 }
 
@@ -153,7 +152,8 @@ fn part_after(
     a.run_until(good + from, u64::MAX);
     match emptied {
         Emptied::None => {}
-        Emptied::Bare { holding } => a.machine.world.tlb.set_holding(holding),
+        Emptied::Bare => a.machine.flush_tlb(),
+        Emptied::BareForGood => a.machine.world.tlb.set_holding(false),
         Emptied::Both => [&mut a, &mut b].into_iter().for_each(|guest| guest.machine.flush_tlb()),
     }
     a.run_until(good + to, u64::MAX);

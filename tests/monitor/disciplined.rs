@@ -11,7 +11,6 @@ use crate::vmm::bug::{self, Bug};
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use std::cell::Cell as Counter;
-use subring::lab::guest::Guest;
 use subring::lab::lockstep;
 use subring::machine::Outcome;
 use subring::vmm;
@@ -76,9 +75,7 @@ fn parts_well(ops: &[Op], cell: Cell) -> Result<bool, String> {
     if !parted.starts_with("equivalence") || !cell.parts_at_sensitive() {
         return Err(parted);
     }
-    let mut other = kernel::machine(ops);
-    cell.put(&mut other, SEED);
-    let (mut a, mut b) = (Guest::new(kernel::machine(ops), Vec::new()), Guest::new(other, Vec::new()));
+    let (mut a, mut b) = cell.guests(SEED, || kernel::machine(ops));
     // Not beyond the tick by which they had parted: what comes later may be another matter.
     let mut bare = kernel::machine(ops);
     run_to(&mut bare, by);

@@ -8,17 +8,10 @@ use super::printed;
 use crate::translate::bug::{self, Bug};
 use proptest::prop_assert;
 use subring::lab::boundary::{self, Compared};
-use subring::lab::guest::Guest;
-
-/// `code` on the bare machine and in `cell`.
-fn pair(code: &[u8], cell: Cell) -> (Guest, Guest) {
-    let mut other = flat::machine(code);
-    cell.put(&mut other, 5);
-    (Guest::new(flat::machine(code), Vec::new()), Guest::new(other, Vec::new()))
-}
 
 fn compare(code: &[u8], cell: Cell, bug: Option<Bug>) -> Compared {
-    bug::with(bug, || boundary::compare(|| Ok(pair(code, cell)), u64::MAX, |_| true)).expect("it can be made")
+    let make = || Ok(cell.guests(SEED, || flat::machine(code)));
+    bug::with(bug, || boundary::compare(make, u64::MAX, |_| true)).expect("it can be made")
 }
 
 /// 64 times: MOV EAX, -1; ADD EAX, 1; ADC EBX, 0; XOR EDX, EDX; JMP; XOR EBX, EBX; XOR EAX, EAX; LOOP. Then CLI; HLT.
@@ -75,11 +68,7 @@ const SEED: u64 = 5;
 
 /// A generated kernel, held against the bare machine at each boundary.
 fn kernel_compared(ops: &[Op], cell: Cell) -> Compared {
-    let make = || {
-        let mut other = kernel::machine(ops);
-        cell.put(&mut other, SEED);
-        Ok((Guest::new(kernel::machine(ops), Vec::new()), Guest::new(other, Vec::new())))
-    };
+    let make = || Ok(cell.guests(SEED, || kernel::machine(ops)));
     boundary::compare(make, TICKS, |_| true).expect("it can be made")
 }
 

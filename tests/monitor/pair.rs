@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use subring::decode::{MAX_INSN_LEN, disassemble};
 use subring::event::{Event, Sink};
+use subring::lab::guest::Guest;
 use subring::lab::state::{self, Difference};
 use subring::lab::why::{self, Mode};
 use subring::machine::{Limits, Machine, Outcome, Wants, Watcher};
@@ -69,6 +70,13 @@ impl Cell {
             Strategy::Bare => {}
             Strategy::Trap | Strategy::Bt => vmm::install(m, config).expect("a monitor"),
         }
+    }
+
+    /// What `make` makes, for the lab: bare, and under its monitor.
+    pub(super) fn guests(self, seed: u64, make: impl Fn() -> Machine) -> (Guest, Guest) {
+        let mut other = make();
+        self.put(&mut other, seed);
+        (Guest::new(make(), Vec::new()), Guest::new(other, Vec::new()))
     }
 
     /// Whether sensitive instructions that do not trap go wrong under it.

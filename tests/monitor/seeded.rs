@@ -179,7 +179,7 @@ fn machines_alike(cases: u32) -> Result<(), String> {
         match translation::run_random(&data, Coherence::Trace, seed) {
             Ok(_) => {}
             Err(_) if translation::is_open(&data, Coherence::Trace, seed) => {}
-            Err((_, difference)) => return Err(format!("machines: {difference}")),
+            Err(noticed) => return Err(format!("machines: {}", noticed.what)),
         }
     }
     Ok(())

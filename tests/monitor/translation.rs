@@ -3,14 +3,13 @@
 
 use super::bytes::Bytes;
 use super::equivalence::runner;
-use super::pair::{self, BT_TRACE, Strides, config, run_to};
+use super::pair::{self, BT_TRACE, Noticed, Strides, config, run_to};
 use super::{kernel, machine, printed, seed};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use std::cell::Cell;
 use subring::addr::Linear;
 use subring::decode::{Decoded, MAX_INSN_LEN, Op, decode};
-use subring::lab::guest::Guest;
 use subring::lab::why::LEFT_OPEN;
 use subring::lab::{lockstep, state};
 use subring::machine::{Machine, Outcome};
@@ -55,16 +54,13 @@ fn run_walking(bare: &mut Machine, to: u64) -> Option<Outcome> {
     ended
 }
 
-/// What differs, and the tick by which it did.
-type Parted = (u64, String);
-
 /// Runs both in strides that depend on `seed`; what differs, if anything.
-fn difference(bare: &mut Machine, bt: &mut Machine, seed: u64) -> Result<(), Parted> {
+fn difference(bare: &mut Machine, bt: &mut Machine, seed: u64) -> Result<(), Noticed> {
     difference_from(bare, run_bare, bt, seed)
 }
 
 /// The same with another way to run the bare machine.
-fn difference_from(bare: &mut Machine, run_bare: Run, bt: &mut Machine, seed: u64) -> Result<(), Parted> {
+fn difference_from(bare: &mut Machine, run_bare: Run, bt: &mut Machine, seed: u64) -> Result<(), Noticed> {
     let mut stride = seed | 1;
     while bare.cpu.now < TICKS {
         stride = stride.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -74,14 +70,15 @@ fn difference_from(bare: &mut Machine, run_bare: Run, bt: &mut Machine, seed: u6
         let b = run_to(bt, if a.is_some() { bare.cpu.now.max(to) } else { bare.cpu.now });
         if a != b || !state::same(bare, bt) {
             let d = state::differences(bare, bt);
-            return Err((to, format!("in ticks {from} to {}: {a:?}, {b:?}; {d:#?}", bare.cpu.now)));
+            let what = format!("in ticks {from} to {}: {a:?}, {b:?}; {d:#?}", bare.cpu.now);
+            return Err(Noticed { by: to, what });
         }
         if a.is_some() {
             break;
         }
     }
     if bt.world.escapes() != 0 {
-        return Err((0, "the real processor reached a chip".into()));
+        return Err(Noticed { by: 0, what: "the real processor reached a chip".into() });
     }
     Ok(())
 }
@@ -91,7 +88,7 @@ fn random(data: &[u8]) -> Machine {
 }
 
 /// Runs a random guest in strides; the translating monitor's machine, if it ends the same.
-pub(super) fn run_random(data: &[u8], coherence: Coherence, seed: u64) -> Result<Machine, Parted> {
+pub(super) fn run_random(data: &[u8], coherence: Coherence, seed: u64) -> Result<Machine, Noticed> {
     let mut bt = random(data);
     translate(&mut bt, coherence);
     difference(&mut random(data), &mut bt, seed).map(|()| bt)
@@ -107,7 +104,7 @@ pub(super) fn is_open(data: &[u8], coherence: Coherence, seed: u64) -> bool {
     if difference_from(&mut random(data), run_to, &mut bt, seed).is_ok() {
         return true;
     }
-    let by = |parted: Result<(), Parted>| parted.err().map_or(u64::MAX, |(by, _)| by);
+    let by = |parted: Result<(), Noticed>| parted.err().map_or(u64::MAX, |noticed| noticed.by);
     let mut bt = random(data);
     translate(&mut bt, coherence);
     let parted = by(difference(&mut random(data), &mut bt, seed));
@@ -142,7 +139,7 @@ fn random_guests(coherence: Coherence) {
                 translated.set(translated.get() + monitor(&bt).counts.translated);
             }
             Err(_) if is_open(&data, coherence, seed) => excused.set(excused.get() + 1),
-            Err((_, difference)) => prop_assert!(false, "{difference}"),
+            Err(Noticed { what, .. }) => prop_assert!(false, "{what}"),
         }
         Ok(())
     };
@@ -200,9 +197,7 @@ fn a_frame_pushed_over_the_page_table_leaves_the_next_push_open() {
     let seed = 12_942_439_234_276_144_798;
     parts_where_it_may(seed);
     let data = seed::bytes(seed, LEN);
-    let mut bt = random(&data);
-    translate(&mut bt, Coherence::Trace);
-    let (mut a, mut b) = (Guest::new(random(&data), Vec::new()), Guest::new(bt, Vec::new()));
+    let (mut a, mut b) = BT_TRACE.guests(5, || random(&data));
     let found = lockstep::first_divergence(&mut a, &mut b, TICKS, |_| true).expect("it can be put back");
     assert_eq!(found.expect("they part").why, LEFT_OPEN);
 }

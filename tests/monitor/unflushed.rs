@@ -1,93 +1,108 @@
 //! Guests that change a page-table entry in use and go on without a flush. The architecture leaves open which entry counts then (SDM
 //! vol. 3, 4.10.4), so that they may part from the bare machine; where they do, the lab says that it is this, and of a bug it does not.
 
-use super::flat;
+use super::flat::{self, CODE};
+use super::kernel::code::Code;
 use super::pair::{BT_VTLB, CELLS, Cell, TRACE, TRAPS, VTLB};
 use crate::vmm::bug::{self, Bug};
 use subring::lab::boundary::{self, Compared};
-use subring::lab::guest::Guest;
 use subring::lab::lockstep::{self, Divergence};
 use subring::lab::why::{HELD, LEFT_OPEN};
 use subring::vmm::strategy::Coherence;
 
-/// The page table. The directory is at 8000h.
+/// The page table, and its directory.
 const TABLE: u32 = 0x9000;
+const DIRECTORY: u32 = 0x8000;
 
-/// Fills the table one to one, all present and writable, makes it that of the first 4 MiB and of the next, and turns paging on.
-#[rustfmt::skip]
-const PAGING: &[u8] = &[
-    0xbf, 0x00, 0x90, 0x00, 0x00,                                   // mov edi,9000h
-    0xb8, 0x03, 0x00, 0x00, 0x00,                                   // mov eax,3
-    0xb9, 0x00, 0x04, 0x00, 0x00,                                   // mov ecx,1024
-    0xab,                                                           // fill: stosd
-    0x05, 0x00, 0x10, 0x00, 0x00,                                   // add eax,1000h
-    0xe2, 0xf8,                                                     // loop fill
-    0xc7, 0x05, 0x00, 0x80, 0x00, 0x00, 0x03, 0x90, 0x00, 0x00,     // mov dword [8000h],9003h
-    0xc7, 0x05, 0x04, 0x80, 0x00, 0x00, 0x03, 0x90, 0x00, 0x00,     // mov dword [8004h],9003h
-    0xb8, 0x00, 0x80, 0x00, 0x00,                                   // mov eax,8000h
-    0x0f, 0x22, 0xd8,                                               // mov cr3,eax
-    0x0f, 0x20, 0xc0,                                               // mov eax,cr0
-    0x0d, 0x00, 0x00, 0x01, 0x80,                                   // or eax,80010000h
-    0x0f, 0x22, 0xc0,                                               // mov cr0,eax
-];
+/// A page that the guests change, another place at which it is seen, and the frame that they give it.
+const PAGE: u32 = 0x5_0000;
+const ALIAS: u32 = PAGE + 0x40_0000;
+const OTHER: u32 = 0x5_1000;
 
-/// Takes the accessed bit from the page that it stands on, which the bare machine's TLB has. It never ends: to halt is privileged,
-/// and the monitor would walk to the instruction.
-#[rustfmt::skip]
-const AGES: &[u8] = &[
-    0xc7, 0x05, 0x00, 0x94, 0x00, 0x00, 0x03, 0x00, 0x10, 0x00,     // mov dword [9400h],100003h
-    0x90,                                                           // nop
-    0xeb, 0xfe,                                                     // jmp $
-];
+/// The address of the entry of a page below 4 MiB.
+const fn entry(page: u32) -> u32 {
+    TABLE + page / 4096 * 4
+}
 
-/// Does that to page 50h, and flushes it before it uses it.
-#[rustfmt::skip]
-const FLUSHES: &[u8] = &[
-    0xa1, 0x00, 0x00, 0x05, 0x00,                                   // mov eax,[50000h]
-    0xc7, 0x05, 0x40, 0x91, 0x00, 0x00, 0x03, 0x00, 0x05, 0x00,     // mov dword [9140h],50003h
-    0x0f, 0x01, 0x3d, 0x00, 0x00, 0x05, 0x00,                       // invlpg [50000h]
-    0xa1, 0x00, 0x00, 0x05, 0x00,                                   // mov eax,[50000h]
-    0xeb, 0xfe,                                                     // jmp $
-];
+/// Turns paging on, one to one, all present and writable, the first 4 MiB and once more the next; then does `then`, and goes round in a
+/// circle: to halt is privileged, and the monitor would walk to the instruction.
+fn guest(then: impl FnOnce(&mut Code)) -> Vec<u8> {
+    let mut c = Code::new(CODE);
+    c.edi(TABLE);
+    c.put32(&[0xb8], 3); // MOV EAX, 3
+    c.put32(&[0xb9], 1024); // MOV ECX, 1024
+    c.put(&[0xab]); // fill: STOSD
+    c.put32(&[0x05], 4096); // ADD EAX, 4096
+    c.put(&[0xe2, 0xf8]); // LOOP fill
+    c.store(DIRECTORY, TABLE | 3);
+    c.store(DIRECTORY + 4, TABLE | 3);
+    c.load_cr3(DIRECTORY);
+    c.load_cr0(0x8001_0011);
+    then(&mut c);
+    c.put(&[0xeb, 0xfe]); // JMP $
+    c.bytes
+}
 
-/// Gives page 50h another frame, flushes it and reads it.
-#[rustfmt::skip]
-const REMAPS: &[u8] = &[
-    0xc7, 0x05, 0x00, 0x00, 0x05, 0x00, 0x01, 0x00, 0x00, 0x00,     // mov dword [50000h],1
-    0xc7, 0x05, 0x40, 0x91, 0x00, 0x00, 0x03, 0x10, 0x05, 0x00,     // mov dword [9140h],51003h
-    0x0f, 0x01, 0x3d, 0x00, 0x00, 0x05, 0x00,                       // invlpg [50000h]
-    0xa1, 0x00, 0x00, 0x05, 0x00,                                   // mov eax,[50000h]
-    0xeb, 0xfe,                                                     // jmp $
-];
+/// MOV EAX, [at].
+fn read(c: &mut Code, at: u32) {
+    c.put32(&[0xa1], at);
+}
 
-/// Gives page 50h another frame, and uses first another page, which takes its place in the bare machine's TLB.
-#[rustfmt::skip]
-const DISPLACES: &[u8] = &[
-    0xc7, 0x05, 0x00, 0x00, 0x05, 0x00, 0x01, 0x00, 0x00, 0x00,     // mov dword [50000h],1
-    0xc7, 0x05, 0x40, 0x91, 0x00, 0x00, 0x03, 0x10, 0x05, 0x00,     // mov dword [9140h],51003h
-    0x8b, 0x1d, 0x00, 0x00, 0x45, 0x00,                             // mov ebx,[450000h]
-    0xa1, 0x00, 0x00, 0x05, 0x00,                                   // mov eax,[50000h]
-    0xeb, 0xfe,                                                     // jmp $
-];
+/// INVLPG [at].
+fn invlpg(c: &mut Code, at: u32) {
+    c.put32(&[0x0f, 0x01, 0x3d], at);
+}
+
+/// Takes the accessed bit from the page that it stands on, which the bare machine's TLB has.
+fn ages() -> Vec<u8> {
+    guest(|c| {
+        c.store(entry(CODE), CODE | 3);
+        c.put(&[0x90]); // NOP
+    })
+}
+
+/// Does that to another page, and flushes it before it uses it.
+fn ages_and_flushes() -> Vec<u8> {
+    guest(|c| {
+        read(c, PAGE);
+        c.store(entry(PAGE), PAGE | 3);
+        invlpg(c, PAGE);
+        read(c, PAGE);
+    })
+}
+
+/// Gives the page another frame, does `between`, and reads it.
+fn remaps(between: fn(&mut Code)) -> Vec<u8> {
+    guest(|c| {
+        c.store(PAGE, 1);
+        c.store(entry(PAGE), OTHER | 3);
+        between(c);
+        read(c, PAGE);
+    })
+}
+
+/// It flushes the page in between.
+fn remaps_and_flushes() -> Vec<u8> {
+    remaps(|c| invlpg(c, PAGE))
+}
+
+/// It uses a page in between that takes the other one's place in the bare machine's TLB.
+fn displaces() -> Vec<u8> {
+    remaps(|c| read(c, ALIAS))
+}
 
 /// Instructions after which each of them is at its end.
 const ENOUGH: u64 = 4000;
 
-fn pair(code: &[u8], cell: Cell) -> (Guest, Guest) {
-    let code = [PAGING, code].concat();
-    let mut other = flat::machine(&code);
-    cell.put(&mut other, 5);
-    (Guest::new(flat::machine(&code), Vec::new()), Guest::new(other, Vec::new()))
-}
-
 /// At each boundary.
 fn compare(code: &[u8], cell: Cell) -> Compared {
-    boundary::compare(|| Ok(pair(code, cell)), ENOUGH, |_| true).expect("it can be made")
+    boundary::compare(|| Ok(cell.guests(5, || flat::machine(code))), ENOUGH, |_| true)
+        .expect("it can be made")
 }
 
 /// In strides.
 fn stride(code: &[u8], cell: Cell) -> Option<Divergence> {
-    let (mut bare, mut other) = pair(code, cell);
+    let (mut bare, mut other) = cell.guests(5, || flat::machine(code));
     lockstep::first_divergence(&mut bare, &mut other, ENOUGH, |_| true).expect("it can be put back")
 }
 
@@ -106,12 +121,12 @@ fn left_open(d: &Divergence, piece: &str, values: [&str; 2]) {
 #[test]
 fn a_trace_sees_what_a_tlb_does_not() {
     for cell in CELLS {
-        let Compared { divergence, same, .. } = compare(AGES, cell);
+        let Compared { divergence, same, .. } = compare(&ages(), cell);
         match cell.coherence {
             Coherence::Vtlb => assert!(same && divergence.is_none(), "{cell}: {divergence:?}"),
             Coherence::Trace => {
-                let at = format!("memory at {:#010x}", TABLE + 0x400);
-                for d in [divergence, stride(AGES, cell)] {
+                let at = format!("memory at {:#010x}", entry(CODE));
+                for d in [divergence, stride(&ages(), cell)] {
                     let d = d.expect("the page is walked again");
                     left_open(&d, &at, ["03", "23"]);
                     assert_eq!(d.disassembly, "nop", "{cell}: {d:?}");
@@ -124,7 +139,7 @@ fn a_trace_sees_what_a_tlb_does_not() {
 #[test]
 fn a_virtual_tlb_may_hold_longer_than_the_bare_machines() {
     for cell in CELLS {
-        let Compared { divergence, same, .. } = compare(DISPLACES, cell);
+        let Compared { divergence, same, .. } = compare(&displaces(), cell);
         match cell.coherence {
             Coherence::Trace => assert!(same && divergence.is_none(), "{cell}: {divergence:?}"),
             Coherence::Vtlb => {
@@ -138,7 +153,7 @@ fn a_virtual_tlb_may_hold_longer_than_the_bare_machines() {
 #[test]
 fn with_a_flush_all_are_the_same() {
     for cell in CELLS {
-        let found = compare(FLUSHES, cell);
+        let found = compare(&ages_and_flushes(), cell);
         assert!(found.same && found.divergence.is_none(), "{cell}: {:?}", found.divergence);
     }
 }
@@ -147,17 +162,18 @@ fn with_a_flush_all_are_the_same() {
 #[test]
 fn a_bug_is_not_left_open() {
     for cell in TRAPS {
-        let d = bug::with(Some(Bug::ForgetAccessed), || stride(FLUSHES, cell)).expect("a bit is missing");
+        let d = bug::with(Some(Bug::ForgetAccessed), || stride(&ages_and_flushes(), cell))
+            .expect("a bit is missing");
         assert_ne!(d.why, LEFT_OPEN, "{cell}: {d:?}");
     }
     // A flush that is missed heals as soon as there is another.
     for cell in [VTLB, BT_VTLB] {
-        let found = bug::with(Some(Bug::ForgetInvlpg), || compare(REMAPS, cell));
+        let found = bug::with(Some(Bug::ForgetInvlpg), || compare(&remaps_and_flushes(), cell));
         let d = found.divergence.expect("the old frame is read");
         assert_eq!((d.why.as_str(), d.differences[0].piece.as_str()), (HELD, "eax"), "{cell}: {d:?}");
-        let right = compare(REMAPS, cell);
+        let right = compare(&remaps_and_flushes(), cell);
         assert!(right.same && right.divergence.is_none(), "{cell}: {:?}", right.divergence);
     }
-    let found = bug::with(Some(Bug::ForgetSync), || compare(REMAPS, TRACE));
+    let found = bug::with(Some(Bug::ForgetSync), || compare(&remaps_and_flushes(), TRACE));
     assert_ne!(found.divergence.expect("the old frame is read").why, LEFT_OPEN);
 }

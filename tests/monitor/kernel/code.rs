@@ -25,19 +25,19 @@ impl Code {
         self.at + self.bytes.len() as u32
     }
     /// MOV DWORD [at], value.
-    pub(super) fn store(&mut self, at: u32, value: u32) {
+    pub(crate) fn store(&mut self, at: u32, value: u32) {
         self.put32(&[0xc7, 0x05], at);
         self.put(&value.to_le_bytes());
     }
     /// MOV EDI, value.
-    pub(super) fn edi(&mut self, value: u32) {
+    pub(crate) fn edi(&mut self, value: u32) {
         self.put32(&[0xbf], value);
     }
-    pub(super) fn load_cr3(&mut self, cr3: u32) {
+    pub(crate) fn load_cr3(&mut self, cr3: u32) {
         self.put32(&[0xb8], cr3); // MOV EAX, cr3
         self.put(&[0x0f, 0x22, 0xd8]); // MOV CR3, EAX
     }
-    pub(super) fn load_cr0(&mut self, cr0: u32) {
+    pub(crate) fn load_cr0(&mut self, cr0: u32) {
         self.put32(&[0xb8], cr0); // MOV EAX, cr0
         self.put(&[0x0f, 0x22, 0xc0]); // MOV CR0, EAX
     }
