@@ -103,6 +103,17 @@ pub struct Case {
     pub class: &'static str,
 }
 
+/// Prefixes that the forms use.
+const PREFIXES: [u8; 9] = [0x66, 0x67, 0x26, 0x2e, 0x36, 0x3e, 0x65, 0xf2, 0xf3];
+
+impl Case {
+    /// The instruction's prefixes, and the rest of it.
+    pub fn split(&self) -> (&[u8], &[u8]) {
+        let prefixes = self.code.iter().take_while(|byte| PREFIXES.contains(byte)).count();
+        self.code.split_at(prefixes)
+    }
+}
+
 /// A fault or trap as delivered to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {

@@ -32,13 +32,10 @@ enum Liberty {
     Flags,
 }
 
-/// Prefixes that the forms use.
-pub const PREFIXES: [u8; 9] = [0x66, 0x67, 0x26, 0x2e, 0x36, 0x3e, 0x65, 0xf2, 0xf3];
-
 /// Whether the faults are the same. Where CMPS can read neither operand, the host may report the one at EDI and we the one
 /// at ESI; which comes first we take to be open. Anything else must be equal.
 fn same_fault(case: &Case, host: &Outcome, ours: &Outcome) -> bool {
-    let opcode = case.code.iter().find(|byte| !PREFIXES.contains(byte));
+    let (_, code) = case.split();
     // Code of either size has its data in the same low 64 KiB: the low halves of address and index register tell.
     let within = |f: &Fault, index: u32| match (f.vector, f.error) {
         (12 | 13, 0) => true,
@@ -46,7 +43,7 @@ fn same_fault(case: &Case, host: &Outcome, ours: &Outcome) -> bool {
         _ => false,
     };
     match (&host.fault, &ours.fault) {
-        (Some(a), Some(b)) if a != b && matches!(opcode, Some(0xa6 | 0xa7)) => {
+        (Some(a), Some(b)) if a != b && matches!(code, [0xa6 | 0xa7, ..]) => {
             within(a, host.regs[7]) && within(b, ours.regs[6])
         }
         (a, b) => a == b,
@@ -54,16 +51,16 @@ fn same_fault(case: &Case, host: &Outcome, ours: &Outcome) -> bool {
 }
 
 fn liberty(case: &Case, host: &Outcome) -> Liberty {
-    let mut opcode = case.code.iter().skip_while(|byte| PREFIXES.contains(byte));
-    let repeated = case.code.iter().take_while(|byte| PREFIXES.contains(byte)).any(|byte| *byte >= 0xf2);
+    let (prefixes, code) = case.split();
+    let repeated = prefixes.iter().any(|byte| *byte >= 0xf2);
     if host.fault.is_none() {
         return Liberty::None;
     }
-    match opcode.next() {
-        Some(0x61) => Liberty::Registers,
-        Some(0x9a) => Liberty::Memory,
-        Some(0xff) if opcode.next().is_some_and(|modrm| modrm >> 3 & 7 == 3) => Liberty::Memory,
-        Some(0xa6 | 0xa7 | 0xae | 0xaf) if repeated => Liberty::Flags,
+    match code {
+        [0x61, ..] => Liberty::Registers,
+        [0x9a, ..] => Liberty::Memory,
+        [0xff, modrm, ..] if modrm >> 3 & 7 == 3 => Liberty::Memory,
+        [0xa6 | 0xa7 | 0xae | 0xaf, ..] if repeated => Liberty::Flags,
         _ => Liberty::None,
     }
 }

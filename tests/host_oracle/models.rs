@@ -48,8 +48,7 @@ pub fn of_host(case: &Case, theirs: &Outcome, ours: &Outcome) -> Option<Outcome>
 
 /// The instruction without its prefixes, and whether its operands have 32 bits.
 fn opcode(case: &Case) -> (&[u8], bool) {
-    let prefixes = case.code.iter().take_while(|byte| super::compare::PREFIXES.contains(byte)).count();
-    let (prefixes, rest) = case.code.split_at(prefixes);
+    let (prefixes, rest) = case.split();
     (rest, prefixes.contains(&0x66) != (case.mode == Mode::Code32))
 }
 
