@@ -221,4 +221,20 @@ impl Insn {
             _ => false,
         }
     }
+
+    /// Whether it may touch memory elsewhere after it has read some: an iteration of it, if it is repeated. What was read can be a
+    /// page-table entry that the later access marks. Operands of 64 bits and more, and descriptors, are read in parts.
+    #[rustfmt::skip]
+    pub fn touches_after_reading(&self) -> bool {
+        use Op::*;
+        match self.op {
+            Movs | Cmps | Ins | Outs | In | Out | Popa | Enter | Cmpxchg8b
+            | CallFar | JmpFar | JmpFarMem | CallFarMem | Retf | Iret | Int | Int3 | Into | Int1 | Bound
+            | MovToSeg | PopSeg | LoadFar | Lar | Lsl | Verr | Verw | Lldt | Ltr | Lgdt | Lidt => true,
+            Push | Pop | CallInd => self.dst == Place::Mem || self.src == Place::Mem,
+            // An environment, or all registers.
+            Fpu if self.fpu_mem == FpuMem::None => self.dst == Place::Mem || self.src == Place::Mem,
+            _ => self.fpu_mem.bytes() > 4,
+        }
+    }
 }

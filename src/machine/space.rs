@@ -6,7 +6,7 @@
 
 use super::world::World;
 use crate::addr::{GuestPhys, Linear, MachineAddr};
-use crate::bus::phys::PhysMap;
+use crate::bus::phys::{PhysMap, Target};
 use crate::cpu::{Cpu, Cr4, Fault, Word};
 use crate::mem::{P2m, Ram};
 use crate::mmu::paging::{Access, Mapping, TableMemory, walk};
@@ -71,34 +71,37 @@ impl TableMemory for MachineTables<'_> {
     }
 }
 
-/// The guest's page tables, noting which entries a walk reads.
+/// The guest's page tables, which stay as they are: notes which entries a walk reads, and which it would write, and what.
 struct Noting<'a> {
-    memory: &'a mut dyn DynTables,
+    map: &'a PhysMap,
     read: RefCell<Vec<GuestPhys>>,
-}
-
-/// [`TableMemory`] as an object, so that one walk serves any memory.
-trait DynTables {
-    fn read(&self, at: GuestPhys) -> u32;
-    fn write(&mut self, at: GuestPhys, value: u32);
-}
-
-impl<M: TableMemory> DynTables for M {
-    fn read(&self, at: GuestPhys) -> u32 {
-        self.read_entry(at)
-    }
-    fn write(&mut self, at: GuestPhys, value: u32) {
-        self.write_entry(at, value);
-    }
+    written: Vec<(GuestPhys, u32)>,
 }
 
 impl TableMemory for Noting<'_> {
     fn read_entry(&self, at: GuestPhys) -> u32 {
         self.read.borrow_mut().push(at);
-        self.memory.read(at)
+        self.map.read_entry(at)
     }
     fn write_entry(&mut self, at: GuestPhys, value: u32) {
-        self.memory.write(at, value);
+        self.written.push((at, value));
+    }
+}
+
+/// What a walk of the guest's page tables found, which has set no bit yet.
+pub struct Walked {
+    /// The mapping, with the A20 gate applied.
+    pub mapping: Mapping,
+    /// Addresses of the entries that were read, from the top (those of PAE, which are read in two halves, once).
+    pub entries: Vec<GuestPhys>,
+    /// Entries that the access would mark, and what they would be: accessed and dirty bits.
+    marks: Vec<(GuestPhys, u32)>,
+}
+
+impl Walked {
+    /// Whether the access would set an accessed or dirty bit.
+    pub fn marks(&self) -> bool {
+        !self.marks.is_empty()
     }
 }
 
@@ -168,40 +171,37 @@ impl World {
     /// Where the guest's supervisor finds `at`, for an observer, and whether the accessed bits on the way are all set. No
     /// bit is set, no TLB is looked at.
     pub fn peek_used(&self, cpu: &Cpu, at: Linear) -> Option<(GuestPhys, bool)> {
-        /// Tables that stay as they are, and tell whether a walk would have changed them.
-        struct Watched<'a>(&'a PhysMap, bool);
-        impl TableMemory for Watched<'_> {
-            fn read_entry(&self, at: GuestPhys) -> u32 {
-                self.0.read_entry(at)
-            }
-            fn write_entry(&mut self, _: GuestPhys, _: u32) {
-                self.1 = true;
-            }
-        }
-        let mut tables = Watched(&self.map, false);
-        let mapping = walk(cpu, &mut tables, at, Access { user: false, write: false }).ok()?;
-        let changed = tables.1;
-        Some((self.map.gated(mapping.frame.offset(at.page_offset())), !changed))
+        let walked = self.walk_guest(cpu, at, Access { user: false, write: false }).ok()?;
+        Some((self.map.gated(walked.mapping.frame.offset(at.page_offset())), !walked.marks()))
     }
 
-    /// Walks the guest's page tables for `access`, as the guest's processor would: accessed and dirty bits are set. Gives
-    /// the mapping, with the A20 gate applied, and the addresses of the entries that were read, from the top (those of PAE,
-    /// which are read in two halves, once).
+    /// Walks the guest's page tables for `access`, as the guest's processor would, but for the accessed and dirty bits:
+    /// [`World::mark_used`] sets them.
     ///
     /// # Errors
     /// The guest's #PF.
-    pub fn walk_guest(
-        &mut self,
-        cpu: &Cpu,
-        at: Linear,
-        access: Access,
-    ) -> Result<(Mapping, Vec<GuestPhys>), Fault> {
-        let mut tables = Noting { memory: &mut self.map, read: RefCell::default() };
+    pub fn walk_guest(&self, cpu: &Cpu, at: Linear, access: Access) -> Result<Walked, Fault> {
+        let mut tables = Noting { map: &self.map, read: RefCell::default(), written: Vec::new() };
         let mapping = walk(cpu, &mut tables, at, access)?;
-        let read = tables.read.into_inner();
+        let Noting { read, written, .. } = tables;
         let wide = cpu.cr4.contains(Cr4::PAE);
         let first_half = |at: &GuestPhys| !wide || at.0 & 4 == 0;
-        let read = read.into_iter().filter(first_half).map(|at| self.map.gated(at)).collect();
-        Ok((Mapping { frame: self.map.gated(mapping.frame), ..mapping }, read))
+        let gated = |at: GuestPhys| self.map.gated(at);
+        Ok(Walked {
+            mapping: Mapping { frame: gated(mapping.frame), ..mapping },
+            entries: read.into_inner().into_iter().filter(first_half).map(gated).collect(),
+            // In a ROM no bit is ever set.
+            marks: written
+                .into_iter()
+                .filter(|(at, _)| self.map.backing(gated(*at)).write == Target::Ram)
+                .collect(),
+        })
+    }
+
+    /// Sets the accessed and dirty bits of the access that `walked` is of.
+    pub fn mark_used(&mut self, walked: &Walked) {
+        for (at, entry) in &walked.marks {
+            self.map.write_entry(*at, *entry);
+        }
     }
 }

@@ -15,6 +15,8 @@ pub(super) enum Bug {
     WrongWrite,
     /// A translation is made without the guest's accessed bits.
     ForgetAccessed,
+    /// An instruction that read a page-table entry before it touched the page reads it again when that has marked it.
+    EarlyMarks,
     /// CR0.WP tells no address spaces apart.
     IgnoreWp,
     /// CR4.PSE tells no address spaces apart.

@@ -18,7 +18,7 @@ use crate::bus::Ticks;
 use crate::cpu::control::{DR6_BS, DR6_BT, Dr7, Watch};
 use crate::cpu::fault::pf;
 use crate::cpu::{Cpu, Cr0, Eflags, Fault, Vector};
-use crate::decode::{Decoded, MAX_INSN_LEN, Op, SegReg, decode};
+use crate::decode::{Decoded, Insn, MAX_INSN_LEN, Op, SegReg, decode};
 use crate::interp::{self, CodeEnv, Interp, Stop};
 use crate::machine::{Monitor, World};
 use crate::mmu::paging::Access;
@@ -297,7 +297,10 @@ impl Trap {
         }
         self.note_origin(guest, world, false);
         let write = fault.code().is_some_and(|code| code & pf::WRITE != 0);
-        match self.mmu.resolve(guest, world, at, Access { user: guest.user, write }) {
+        let access = Access { user: guest.user, write };
+        let rereads = |world: &World| insn_at(guest, world).is_some_and(|i| i.touches_after_reading());
+        match self.mmu.resolve(guest, world, at, access, rereads) {
+            Resolution::Marks => self.emulate_access(guest, world),
             Resolution::Filled => {
                 if bug::on(Bug::EmulateFilled) {
                     return self.emulate(guest, world, Cause::HiddenPageFault);
@@ -319,6 +322,17 @@ impl Trap {
             }
             Resolution::Mmio => self.emulate(guest, world, Cause::Mmio),
         }
+    }
+
+    /// Runs the instruction at CS:EIP, of a repeated one an iteration, on the virtual processor for the sake of its accesses'
+    /// order. What it touched is mapped when it is touched again.
+    fn emulate_access(&mut self, guest: &mut Cpu, world: &mut World) -> Option<Stop> {
+        let deadline = std::mem::replace(&mut guest.deadline, guest.now + 1);
+        let stop = self.emulate(guest, world, Cause::HiddenPageFault);
+        guest.deadline = deadline;
+        // The rest of a repeated one runs by itself.
+        self.cut_short = None;
+        stop
     }
 
     /// Runs the instruction at CS:EIP on the virtual processor: the semantics of the bare machine on the guest's state.
@@ -454,13 +468,21 @@ fn place(guest: &Cpu) -> Place {
     Place { now: guest.now, cs, eip: guest.eip, linear: guest.linear_eip() }
 }
 
+/// The instruction at CS:EIP, as far as it is mapped and is one.
+fn insn_at(guest: &Cpu, world: &World) -> Option<Insn> {
+    let code = world.peek(guest, Linear(guest.linear_eip()), MAX_INSN_LEN);
+    match decode(&code, guest.code32()) {
+        Decoded::Insn(insn) => Some(insn),
+        _ => None,
+    }
+}
+
 /// Whether the instruction at CS:EIP writes several times, and so may have before its fault: the real processor has found that
 /// first ([`Env::restarts`]), the virtual one leaves what the bare machine leaves.
 ///
 /// [`Env::restarts`]: crate::exec::Env::restarts
 fn writes_before_faults(guest: &Cpu, world: &World) -> bool {
-    let code = world.peek(guest, Linear(guest.linear_eip()), MAX_INSN_LEN);
-    matches!(decode(&code, guest.code32()), Decoded::Insn(insn) if matches!(insn.op, Op::Enter | Op::Pusha))
+    insn_at(guest, world).is_some_and(|insn| matches!(insn.op, Op::Enter | Op::Pusha))
 }
 
 /// The cause of an exit whose emulation found this fault, the guest's own.

@@ -173,6 +173,17 @@ fn operations_do_what_they_say() {
     let page = Op::SetPte { page: 1, frame: 1, flags: 7, by_cr3: false, around: (false, false) };
     let aligned = |offset| Op::Aligned { page: 1, offset, write: true, interrupts: false };
     assert_eq!(counted(&[page.clone(), aligned(8), aligned(6), aligned(7)], FAULTS), 2);
+    const FRAME: u32 = 0x40_0000;
+    for pae in [false, true] {
+        let first = |way, at: u32| {
+            let first = Op::First { page: 1, frame: 2, way };
+            let pae = if pae { vec![Op::Pae] } else { vec![] };
+            counted(&[pae, vec![first]].concat(), FRAME + 2 * 4096 + at)
+        };
+        let unmarked = (FRAME + 2 * 4096) | 7;
+        assert_eq!([first(0, 0x800), first(4, 0x800)], [unmarked; 2], "read before the page is touched");
+        assert_eq!([first(2, 0x800), first(3, 0x7fc)], [unmarked; 2]);
+    }
     let alias = |on, reload| Op::Alias { on, page: 1, write: true, reload };
     assert_eq!(counted(&[page.clone(), alias(true, false), alias(false, false)], FAULTS), 1);
     let pae_page =
@@ -285,7 +296,7 @@ const COHERENT: usize = 5;
 
 /// The bugs, the strategy and policy that each concerns, and the check that is there for it.
 #[rustfmt::skip]
-const BUGS: [(Bug, Cell, usize); 52] = [
+const BUGS: [(Bug, Cell, usize); 54] = [
     (Bug::SkipTrace,        TRACE,    EQUIVALENT),
     (Bug::ForgetDirty,      TRACE,    EQUIVALENT),
     (Bug::WrongUser,        TRACE,    EQUIVALENT),
@@ -293,6 +304,8 @@ const BUGS: [(Bug, Cell, usize); 52] = [
     (Bug::ForgetSync,       TRACE,    EQUIVALENT),
     (Bug::ForgetAccessed,   TRACE,    EQUIVALENT),
     (Bug::ForgetAccessed,   BT_VTLB,  EQUIVALENT),
+    (Bug::EarlyMarks,       TRACE,    EQUIVALENT),
+    (Bug::EarlyMarks,       BT_VTLB,  EQUIVALENT),
     (Bug::IgnoreWp,         TRACE,    EQUIVALENT),
     (Bug::IgnorePse,        TRACE,    EQUIVALENT),
     (Bug::IgnorePse,        BT_TRACE, COHERENT),

@@ -20,13 +20,13 @@ const ALIAS: u32 = PAGE + 0x40_0000;
 const OTHER: u32 = 0x5_1000;
 
 /// The address of the entry of a page below 4 MiB.
-const fn entry(page: u32) -> u32 {
+pub(super) const fn entry(page: u32) -> u32 {
     TABLE + page / 4096 * 4
 }
 
 /// Turns paging on, one to one, all present and writable, the first 4 MiB and once more the next; then does `then`, and goes round in a
 /// circle: to halt is privileged, and the monitor would walk to the instruction.
-fn guest(then: impl FnOnce(&mut Code)) -> Vec<u8> {
+pub(super) fn guest(then: impl FnOnce(&mut Code)) -> Vec<u8> {
     let mut c = Code::new(CODE);
     c.edi(TABLE);
     c.put32(&[0xb8], 3); // MOV EAX, 3

@@ -427,8 +427,15 @@ impl Walk {
             }
         }
         let Some((eip, bytes, code32)) = seen.insns.last() else { return Ok(()) };
-        let emulates =
-            |e: &Exit| !matches!(e.cause, Cause::HiddenPageFault | Cause::ExternalInterrupt) && e.eip == *eip;
+        // A hidden fault does, where the order of the accesses shows.
+        let orders = matches!(decode(bytes, *code32), Decoded::Insn(i) if i.touches_after_reading());
+        let emulates = |e: &Exit| {
+            e.eip == *eip
+                && match e.cause {
+                    Cause::HiddenPageFault => orders,
+                    cause => cause != Cause::ExternalInterrupt,
+                }
+        };
         let adapted = did.callouts.get(&rules::ADAPTED).copied().unwrap_or(0);
         if adapted > 0 {
             // It is the last one, or the one before, which faulted.

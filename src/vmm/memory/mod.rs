@@ -170,6 +170,9 @@ pub struct Role {
 pub enum Resolution {
     /// It was hidden: the translation is there now.
     Filled,
+    /// It would be hidden, but the guest's walk sets accessed or dirty bits, which the instruction may not see when it reads
+    /// again: it is to be emulated, with its accesses in their order.
+    Marks,
     /// The guest's own tables forbid the access.
     Guest(Fault),
     /// The frame is traced: the write is to be emulated.
@@ -243,17 +246,23 @@ impl ShadowMmu {
     }
 
     // ANCHOR: resolve
-    /// Answers a page fault of the real processor at `at`.
-    pub fn resolve(&mut self, cpu: &Cpu, world: &mut World, at: Linear, access: Access) -> Resolution {
+    /// Answers a page fault of the real processor at `at`. The instruction is run again, and sees what bits the guest's walk
+    /// set; if that may matter to it (`rereads`), and any is to be set, nothing is done.
+    pub fn resolve(
+        &mut self,
+        cpu: &Cpu,
+        world: &mut World,
+        at: Linear,
+        access: Access,
+        rereads: impl FnOnce(&World) -> bool,
+    ) -> Resolution {
         let Some((key, root)) = self.current else { return Resolution::Mmio };
-        let (mapping, entries) = match world.walk_guest(cpu, at, access) {
-            Ok(found) => found,
+        let walked = match world.walk_guest(cpu, at, access) {
+            Ok(walked) => walked,
             Err(fault) => return Resolution::Guest(fault),
         };
+        let (mapping, entries) = (&walked.mapping, &walked.entries);
         let map = &mut world.map;
-        if bug::on(Bug::ForgetAccessed) {
-            entries.iter().for_each(|at| map.write_entry(*at, map.read_entry(*at) & !entry::ACCESSED));
-        }
         let backing = map.backing(mapping.frame);
         let frame = match backing.read {
             Target::Ram if mapping.large && bug::on(Bug::WrongSplit) => {
@@ -265,7 +274,7 @@ impl ShadowMmu {
             Target::Chip | Target::Open => None,
         };
         let Some(frame) = frame else { return Resolution::Mmio };
-        let fill = Fill { root, layout: key.top.layout(), at, mapping: &mapping, entries: &entries };
+        let fill = Fill { root, layout: key.top.layout(), at, mapping, entries };
         self.policy.filling(&mut self.shadow, map, &fill);
         let traced = self.shadow.traced(mapping.frame);
         let seeded = bug::on(Bug::WritableRom) && backing.read == Target::Rom;
@@ -274,7 +283,17 @@ impl ShadowMmu {
         if access.write && guarded {
             return if traced.is_empty() { Resolution::Mmio } else { Resolution::Traced(traced) };
         }
-        let rights = rights(cpu, &mapping, access, guarded);
+        if walked.marks() {
+            if rereads(world) && !bug::on(Bug::EarlyMarks) {
+                return Resolution::Marks;
+            }
+            world.mark_used(&walked);
+        }
+        let map = &mut world.map;
+        if bug::on(Bug::ForgetAccessed) {
+            entries.iter().for_each(|at| map.write_entry(*at, map.read_entry(*at) & !entry::ACCESSED));
+        }
+        let rights = rights(cpu, mapping, access, guarded);
         self.shadow.about(About::Access(access));
         while self.shadow.map(map, root, at, frame, rights).is_err() {
             self.policy.evict(&mut self.shadow, map, Some(root));

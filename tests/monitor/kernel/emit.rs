@@ -86,6 +86,7 @@ fn emit(c: &mut Code, op: &Op, now: &mut Now) {
             c.load_cr0(paging_cr0(now.wp));
         }
         Op::String { kind, from, to, count } => string(c, kind, from, to, count),
+        Op::First { page, frame, way } => first(c, now.tables(), (page, frame), way),
         Op::Switch => {
             now.space ^= 1;
             c.load_cr3(now.tables().cr3);
@@ -235,6 +236,37 @@ fn pointer(c: &mut Code, t: Tables, kind: u8, load: bool) {
     if load {
         c.load_cr3(t.cr3);
     }
+}
+
+/// A window page is mapped without accessed and dirty bits, and an instruction reads the entry, and then touches the page.
+fn first(c: &mut Code, t: Tables, (page, frame): (u32, u32), way: u8) {
+    let entry = t.window + page * t.size();
+    let at = WINDOW + page * 4096 + 0x800;
+    c.store(t.pde(WINDOW), t.window | 7);
+    if t.pae {
+        c.store(entry + 4, 0);
+    }
+    c.store(entry, (FRAMES + frame * 4096) | 7);
+    c.load_cr3(t.cr3);
+    c.put32(&[0xbe], entry); // MOV ESI, entry
+    c.edi(at);
+    // With another stack, where nothing may interrupt.
+    let on_stack = |c: &mut Code, esp: u32, insn: (&[u8], u32)| {
+        c.put32(&[0xfa, 0x89, 0x25], COUNTS + 0x5c); // CLI; MOV [at], ESP
+        c.put32(&[0xbc], esp); // MOV ESP, esp
+        c.put32(insn.0, insn.1);
+        c.put32(&[0x8b, 0x25], COUNTS + 0x5c); // MOV ESP, [at]
+        c.put(&[0xfb]); // STI
+    };
+    match way {
+        0 => c.put(&[0xa5]),                          // MOVSD
+        1 => c.put(&[0xa7]),                          // CMPSD
+        2 => c.put(&[0xb9, 3, 0, 0, 0, 0xf3, 0xa5]),  // MOV ECX, 3; REP MOVSD
+        3 => on_stack(c, at, (&[0xff, 0x35], entry)), // PUSH [entry]
+        _ => on_stack(c, entry, (&[0x8f, 0x05], at)), // POP [at]
+    }
+    c.put(&[0x9f]); // LAHF
+    c.put32(&[0x01, 0x05], COUNTS + 0x44); // ADD [at], EAX
 }
 
 /// A repeated string instruction, upwards or downwards: STOS, MOVS, CMPS, LODS.

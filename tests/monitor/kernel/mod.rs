@@ -32,6 +32,9 @@ pub(crate) enum Op {
     Aligned { page: u32, offset: u32, write: bool, interrupts: bool },
     /// A string instruction over window pages; it may fault on the way.
     String { kind: u8, from: u32, to: u32, count: u32 },
+    /// A window page is mapped anew, and touched first by an instruction that has read its entry before, which shows whether it was
+    /// marked by then: MOVS, CMPS, REP MOVS, PUSH, POP.
+    First { page: u32, frame: u32, way: u8 },
     /// The other address space.
     Switch,
     /// The window's directory entry: its table, nothing, or a 4 MiB page; then a load of CR3.
@@ -168,6 +171,7 @@ fn memory() -> impl Strategy<Value = Op> {
         ),
         2 => (any::<u8>(), at(), at(), 1..2500u32)
             .prop_map(|(kind, from, to, count)| Op::String { kind: kind % 8, from, to, count }),
+        1 => (page(), 0..FRAME_COUNT, 0..5u8).prop_map(|(page, frame, way)| Op::First { page, frame, way }),
         1 => Just(Op::Switch),
         1 => any::<u8>().prop_map(|kind| Op::SetPde { kind: kind % 3 }),
         1 => (any::<u8>(), any::<bool>()).prop_map(|(kind, load)| Op::Pointer { kind: kind % 3, load }),
@@ -179,7 +183,7 @@ fn memory() -> impl Strategy<Value = Op> {
         1 => Just(Op::TogglePge),
         2 => (page(), any::<bool>(), any::<bool>())
             .prop_map(|(page, write, large)| Op::TogglePse { page, write, large }),
-        2 => (0..FRAME_COUNT, any::<u32>(), any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
+        3 => (0..FRAME_COUNT, any::<u32>(), any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
             |(frame, flags, by_pge, write, user)| Op::Global { frame, flags, by_pge, write, user }
         ),
         1 => (0..0x40_0000u32, 0..3u8, any::<bool>(), any::<bool>()).prop_map(|(offset, n, write, user)| {
