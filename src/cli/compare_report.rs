@@ -457,7 +457,13 @@ fn diverged(out: &mut String, d: &Divergence, symbol: Option<&str>) {
         let _ = writeln!(out, "    and {more} more pieces of state");
     }
     let kind = if d.sensitive_unprivileged { "sensitive and unprivileged" } else { "not sensitive" };
-    let _ = writeln!(out, "    {kind}. {}", d.why);
+    let _ = writeln!(out, "    {kind}. {}", capitalized(&d.why));
+}
+
+/// The sentence with its first letter in upper case.
+fn capitalized(sentence: &str) -> String {
+    let mut chars = sentence.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
 /// One row a line, the columns of the table and then the exits by cause.

@@ -99,6 +99,13 @@ impl<E: CodeEnv> Interp<E> {
         }
     }
 
+    /// The frame of the page of CS:EIP, if it is known.
+    pub(crate) fn page(&self, cpu: &Cpu, env: &E) -> Option<GuestPhys> {
+        let page = &self.pages[usize::from(cpu.user)];
+        let known = page.linear == cpu.linear_eip() & !PAGE_OFFSET && page.epoch == env.fetch_epoch();
+        known.then_some(GuestPhys(page.frame))
+    }
+
     /// Where the code at CS:EIP is.
     ///
     /// # Errors

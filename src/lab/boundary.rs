@@ -13,8 +13,10 @@ use super::state::{self, Followed};
 use super::why;
 use crate::bus::Ticks;
 use crate::error::Result;
+use crate::machine::Outcome;
 use crate::translate;
 use crate::vmm::Trap;
+use std::mem::discriminant;
 
 /// Turns between two looks whether to go on, also where the guest gets nowhere.
 const LOOK: u64 = 1 << 10;
@@ -120,25 +122,47 @@ fn pin(mut make: impl FnMut() -> Result<(Guest, Guest)>, good: Ticks, bad: Ticks
     a.machine.watch(None);
     a.run_until(good + wrong, u64::MAX);
     let found = report(after, seen, &a.machine, state::differences(&a.machine, &b.machine));
-    let mut part = |emptied| part_after(&mut make, good, (blamed - 1, wrong), emptied);
+    let cached = by_cached(|emptied| part_after(&mut make, good, (blamed - 1, wrong), emptied))?;
+    Ok(cached.map_or(found.clone(), |why| found.cached(why)))
+}
+
+/// Why they part, if it comes of what is cached: `part` tells whether they do with TLBs emptied before.
+fn by_cached(mut part: impl FnMut(Emptied) -> Result<bool>) -> Result<Option<&'static str>> {
     if !part(Emptied::None)? {
-        return Ok(found);
+        return Ok(None);
     }
-    if !part(Emptied::Bare)? || !part(Emptied::BareForGood)? {
-        return Ok(found.cached(why::LEFT_OPEN));
+    for emptied in [Emptied::Bare, Emptied::BareForGood, Emptied::BareAtLast] {
+        if !part(emptied)? {
+            return Ok(Some(why::LEFT_OPEN));
+        }
     }
-    Ok(if part(Emptied::Both)? { found } else { found.cached(why::HELD) })
+    Ok(if part(Emptied::Both)? { None } else { Some(why::HELD) })
 }
 
 /// Whose TLB is emptied.
+#[derive(Clone, Copy)]
 enum Emptied {
     None,
     /// The bare machine's, which goes on to hold what it caches.
     Bare,
     /// That one, which holds nothing from then on.
     BareForGood,
+    /// The bare machine's, before the last of the instructions only.
+    BareAtLast,
     /// The bare machine's, and what stands for it under the monitor.
     Both,
+}
+
+impl Emptied {
+    /// Empties it.
+    fn of(self, a: &mut Guest, b: &mut Guest) {
+        match self {
+            Self::None | Self::BareAtLast => {}
+            Self::Bare => a.machine.flush_tlb(),
+            Self::BareForGood => a.machine.world.tlb.set_holding(false),
+            Self::Both => [a, b].into_iter().for_each(|guest| guest.machine.flush_tlb()),
+        }
+    }
 }
 
 /// Whether they part between two ticks after `good`, if both run to the first and TLBs are emptied there.
@@ -150,12 +174,7 @@ fn part_after(
 ) -> Result<bool> {
     let (mut a, mut b) = again(make, good, (from, from.max(1)))?;
     a.run_until(good + from, u64::MAX);
-    match emptied {
-        Emptied::None => {}
-        Emptied::Bare => a.machine.flush_tlb(),
-        Emptied::BareForGood => a.machine.world.tlb.set_holding(false),
-        Emptied::Both => [&mut a, &mut b].into_iter().for_each(|guest| guest.machine.flush_tlb()),
-    }
+    emptied.of(&mut a, &mut b);
     a.run_until(good + to, u64::MAX);
     b.run_until(good + to, u64::MAX);
     Ok(!state::same(&a.machine, &b.machine))
@@ -174,22 +193,57 @@ fn last_writer(a: &mut Guest, b: &Guest, good: Ticks, count: u64) -> u64 {
     wrong.filter_map(writer).min().map_or(count, |n| n as u64)
 }
 
-/// Translated anew the stretch from `good` to `bad` is right: it is not the code there that was translated wrongly.
+/// Translated anew the stretch from `good` to `bad` is right: what was translated before went wrong, or what was cached.
 fn whole(mut make: impl FnMut() -> Result<(Guest, Guest)>, good: Ticks, bad: Ticks) -> Result<Divergence> {
-    let (mut a, mut b) = make()?;
-    while b.machine.cpu.now < good && b.run_to_boundary(u64::MAX).is_none() {}
-    a.run_until(good, u64::MAX);
+    let (mut a, _) = as_it_was(&mut make, good)?;
     let after = a.machine.cpu.retired();
     let seen = watch_one(&mut a);
     a.run_until(good + 1, u64::MAX);
-    a.machine.watch(None);
-    while b.machine.cpu.now < bad && b.run_to_boundary(u64::MAX).is_none() {}
-    a.run_until(bad, u64::MAX);
+    let (a, b, _) = stretch(&mut make, (good, bad), Emptied::None)?;
     let found = report(after, seen, &a.machine, state::differences(&a.machine, &b.machine));
-    let why = format!(
-        "the {} instructions from here on went wrong together, and translated anew they do not: what ran was a stale \
-         translation, or one of other code",
-        bad - good
-    );
+    let cached = by_cached(|emptied| Ok(!stretch(&mut make, (good, bad), emptied)?.2))?;
+    if let Some(why) = cached {
+        return Ok(found.cached(why));
+    }
+    let went = match bad - good {
+        1 => "this instruction went wrong, and translated anew it does".into(),
+        n => format!("the {n} instructions from here on went wrong together, and translated anew they do"),
+    };
+    let why = format!("{went} not: what ran was a stale translation, or one of other code");
     Ok(Divergence { why, sensitive_unprivileged: false, ..found })
+}
+
+/// New machines, brought to tick `good` by the monitor's boundaries.
+fn as_it_was(make: &mut impl FnMut() -> Result<(Guest, Guest)>, good: Ticks) -> Result<(Guest, Guest)> {
+    let (mut a, mut b) = make()?;
+    while b.machine.cpu.now < good && b.run_to_boundary(u64::MAX).is_none() {}
+    a.run_until(good, u64::MAX);
+    Ok((a, b))
+}
+
+/// New machines that have run from tick `good` to `bad`, the second one by boundaries, and whether they end the same.
+fn stretch(
+    make: &mut impl FnMut() -> Result<(Guest, Guest)>,
+    (good, bad): (Ticks, Ticks),
+    emptied: Emptied,
+) -> Result<(Guest, Guest, bool)> {
+    let (mut a, mut b) = as_it_was(make, good)?;
+    emptied.of(&mut a, &mut b);
+    let mut ended = None;
+    while b.machine.cpu.now < bad && ended.is_none() {
+        ended = b.run_to_boundary(u64::MAX);
+    }
+    let mut to = bad;
+    if matches!(emptied, Emptied::BareAtLast) {
+        // The one at which it ended has not retired.
+        let last = b.machine.cpu.now - u64::from(ended.is_none());
+        a.run_until(last.max(good), u64::MAX);
+        a.machine.flush_tlb();
+        to = bad.max(last + 1);
+    }
+    // Which of several faults comes first when there is no way on depends on what is cached, too.
+    let kind = |outcome: Option<Outcome>| outcome.map(|o| discriminant(&o));
+    let alike = kind(a.run_until(to, u64::MAX)) == kind(ended);
+    let same = alike && state::same(&a.machine, &b.machine);
+    Ok((a, b, same))
 }

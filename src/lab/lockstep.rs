@@ -5,8 +5,7 @@
 use super::guest::Guest;
 use super::state::{self, Difference};
 use super::why;
-use crate::addr::Linear;
-use crate::decode::{MAX_INSN_LEN, disassemble};
+use crate::decode::disassemble;
 use crate::error::Result;
 use crate::event::{Event, Sink};
 use crate::machine::{Machine, Outcome, State, Wants, Watcher};
@@ -156,7 +155,7 @@ impl Insn {
         Self {
             cs: cpu.segs[1].selector.0,
             eip: cpu.eip,
-            bytes: machine.world.peek(cpu, Linear(cpu.linear_eip()), MAX_INSN_LEN),
+            bytes: machine.code_ahead(),
             code32: cpu.code32(),
             mode: why::Mode::of(cpu),
             linear: cpu.linear_eip(),

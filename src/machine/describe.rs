@@ -1,10 +1,9 @@
 //! The machine's state for people, and as a hash for tests of equality.
 
 use super::Machine;
-use crate::addr::Linear;
 use crate::cpu::gpr::NAMES;
 use crate::cpu::{Activity, Cpu, Eflags, Fpu, Segment};
-use crate::decode::{MAX_INSN_LEN, SegReg, disassemble};
+use crate::decode::{SegReg, disassemble};
 use crate::exec::event::{Event, TripleFault};
 use std::fmt::Write;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -13,7 +12,7 @@ impl Machine {
     /// The registers, and the instruction that is next, as lines of text.
     pub fn registers(&self) -> String {
         let mut text = registers(&self.cpu);
-        let bytes = self.world.peek(&self.cpu, Linear(self.cpu.linear_eip()), MAX_INSN_LEN);
+        let bytes = self.code_ahead();
         let next = disassemble(&bytes, self.cpu.code32(), self.cpu.eip);
         let cs = self.cpu.seg(SegReg::Cs).selector.0;
         let _ = writeln!(text, "next {cs:04x}:{:08x}  {next}", self.cpu.eip);

@@ -12,12 +12,11 @@ mod start;
 mod stops;
 pub mod world;
 
-use crate::addr::Linear;
 use crate::bus::phys::PhysMap;
 use crate::bus::{Clock, Ticks};
 use crate::cpu::control::APIC_BASE_RESET;
 use crate::cpu::{Activity, Cpu, Eflags, Fault, Special};
-use crate::decode::{Decoded, MAX_INSN_LEN, Op, SegReg, decode, lower};
+use crate::decode::{Decoded, Op, SegReg, decode, lower};
 use crate::error::Result;
 use crate::event;
 use crate::exec::Env;
@@ -368,6 +367,10 @@ impl Machine {
             self.cpu.now += 1;
         }
         self.delivered = Some(self.cpu.now);
+        if self.monitor.is_some() {
+            // As when it emulates, a monitor sees the guest's tables as they are.
+            self.world.tlb.flush(true);
+        }
         let mut tried = Vec::new();
         let history = &mut self.history;
         let result = raise(&mut self.cpu, &mut self.world, event, |cpu, event| {
@@ -402,7 +405,7 @@ impl Machine {
 
     /// Counts the instruction at CS:EIP by name, if it is one that later processors have and this one has not.
     fn note_unbuilt(&mut self) {
-        let bytes = self.world.peek(&self.cpu, Linear(self.cpu.linear_eip()), MAX_INSN_LEN);
+        let bytes = self.code_ahead();
         let code32 = self.cpu.code32();
         if let Decoded::Insn(insn) = decode(&bytes, code32)
             && insn.op == Op::Unbuilt

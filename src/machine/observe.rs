@@ -1,10 +1,8 @@
 //! Running under observation: one instruction at a time, each reported before it runs.
 
 use super::Machine;
-use super::world::World;
 use crate::addr::Linear;
 use crate::bus::Ticks;
-use crate::cpu::Cpu;
 use crate::decode::{MAX_INSN_LEN, SegReg};
 use crate::event::Event;
 use crate::interp::Stop;
@@ -18,19 +16,26 @@ impl Machine {
             if let Some(stop) = self.interp.boundary(&mut self.cpu, &mut self.world) {
                 return stop;
             }
-            report(&mut self.world, &self.cpu);
+            self.report_next();
             if let Err(fault) = self.step() {
                 return Stop::Fault(fault);
             }
         }
     }
-}
 
-pub(super) fn report(world: &mut World, cpu: &Cpu) {
-    let bytes = world.peek(cpu, Linear(cpu.linear_eip()), MAX_INSN_LEN);
-    let event =
-        Event::Insn { cs: cpu.seg(SegReg::Cs).selector.0, eip: cpu.eip, bytes: &bytes, code32: cpu.code32() };
-    if let Some(w) = world.watcher.as_mut() {
-        w.sink.record(cpu.now, &event);
+    /// The bytes at CS:EIP as the processor would fetch them, for an observer: those of the next instruction, as many as are there.
+    pub fn code_ahead(&self) -> Vec<u8> {
+        let page = self.interp.page(&self.cpu, &self.world);
+        self.world.peek_code(&self.cpu, Linear(self.cpu.linear_eip()), MAX_INSN_LEN, page)
+    }
+
+    /// Reports the next instruction to the watcher.
+    pub(super) fn report_next(&mut self) {
+        let (bytes, cpu) = (self.code_ahead(), &self.cpu);
+        let cs = cpu.seg(SegReg::Cs).selector.0;
+        let event = Event::Insn { cs, eip: cpu.eip, bytes: &bytes, code32: cpu.code32() };
+        if let Some(w) = self.world.watcher.as_mut() {
+            w.sink.record(cpu.now, &event);
+        }
     }
 }

@@ -5,7 +5,6 @@
 //! that stops and goes on is the run that did not stop. The stub for gdb sets and reads them.
 
 use super::Machine;
-use super::observe::report;
 use super::rewind::{Moment, Scan};
 use crate::addr::Linear;
 use crate::bus::Ticks;
@@ -261,7 +260,7 @@ impl Machine {
                 return Stop::Budget;
             }
             if reports {
-                report(&mut self.world, &self.cpu);
+                self.report_next();
             }
             // Each iteration of a string instruction is a step of its own.
             self.cpu.deadline = self.cpu.now + 1;

@@ -163,11 +163,28 @@ impl World {
 
     /// Memory at the linear address `at` for an observer; as much as is mapped.
     pub fn peek(&self, cpu: &Cpu, at: Linear, len: usize) -> Vec<u8> {
+        self.peek_by(at, len, |at| self.peek_address(cpu, at))
+    }
+
+    /// Code at the linear address `at`, whose page may be known, for an observer, as the processor would fetch it: also where the bare
+    /// machine's TLB has a translation that the tables have no longer.
+    pub(super) fn peek_code(&self, cpu: &Cpu, at: Linear, len: usize, known: Option<GuestPhys>) -> Vec<u8> {
+        let bare = self.flushes.is_none();
+        let known = |page: Linear| known.filter(|_| page.page() == at.page());
+        let cached = |at: Linear| known(at).or_else(|| Some(self.tlb.cached(at)?.frame)).filter(|_| bare);
+        self.peek_by(at, len, |at| match cached(at) {
+            Some(frame) => Some(frame.offset(at.page_offset())),
+            None => self.peek_address(cpu, at),
+        })
+    }
+
+    /// `len` bytes at `at`, as much as `find` finds.
+    fn peek_by(&self, at: Linear, len: usize, find: impl Fn(Linear) -> Option<GuestPhys>) -> Vec<u8> {
         let mut bytes = vec![0; len];
         let mut done = 0;
         while done < len {
             let at = at.offset(done as u32);
-            let Some(phys) = self.peek_address(cpu, at) else { break };
+            let Some(phys) = find(at) else { break };
             let in_page = (PAGE_SIZE - at.page_offset()) as usize;
             let to = len.min(done + in_page);
             self.map.read(phys, &mut bytes[done..to]);

@@ -91,6 +91,18 @@ fn displaces() -> Vec<u8> {
     remaps(|c| read(c, ALIAS))
 }
 
+/// Takes its own page away, with its IDT, and gives it back; the bare machine's TLB has it all the while.
+fn leaves() -> Vec<u8> {
+    guest(|c| {
+        c.store(PAGE, (CODE & 0xffff) << 16 | 0x7ff);
+        c.store(PAGE + 4, CODE >> 16);
+        c.put32(&[0x0f, 0x01, 0x1d], PAGE); // LIDT [PAGE]
+        c.store(entry(CODE), CODE | 2);
+        c.put(&[0x43]); // INC EBX
+        c.store(entry(CODE), CODE | 3);
+    })
+}
+
 /// Instructions after which each of them is at its end.
 const ENOUGH: u64 = 4000;
 
@@ -130,6 +142,27 @@ fn a_trace_sees_what_a_tlb_does_not() {
                     let d = d.expect("the page is walked again");
                     left_open(&d, &at, ["03", "23"]);
                     assert_eq!(d.disassembly, "nop", "{cell}: {d:?}");
+                }
+            }
+        }
+    }
+}
+
+/// There is no way on for the monitor's guest, and no other sentence for it; the instruction is shown though its page is gone.
+#[test]
+fn a_guest_that_takes_its_own_page_is_told_of_it() {
+    for cell in CELLS {
+        let Compared { divergence, same, .. } = compare(&leaves(), cell);
+        match cell.coherence {
+            Coherence::Vtlb => assert!(same && divergence.is_none(), "{cell}: {divergence:?}"),
+            Coherence::Trace => {
+                for d in [divergence, stride(&leaves(), cell)] {
+                    let d = d.expect("the page is walked again");
+                    assert_eq!(
+                        (d.why.as_str(), d.disassembly.as_str()),
+                        (LEFT_OPEN, "inc ebx"),
+                        "{cell}: {d:?}"
+                    );
                 }
             }
         }

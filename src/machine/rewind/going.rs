@@ -3,7 +3,7 @@
 use super::{Rewind, Scan};
 use crate::addr::Linear;
 use crate::bus::Ticks;
-use crate::decode::{MAX_INSN_LEN, SegReg};
+use crate::decode::SegReg;
 use crate::machine::stops::{DataStops, Stops};
 use crate::machine::{DataStop, Hit, Limits, Machine, Moment};
 
@@ -270,7 +270,7 @@ impl Rewind {
     fn describe_write(&mut self, m: &mut Machine, moment: Moment, at: Linear, len: u32) -> LastWrite {
         self.go(m, moment);
         let place = (m.cpu.seg(SegReg::Cs).selector.0, m.cpu.eip);
-        let code = m.world.peek(&m.cpu, Linear(m.cpu.linear_eip()), MAX_INSN_LEN);
+        let code = m.code_ahead();
         let (retired, code32) = (m.cpu.retired(), m.cpu.code32());
         let old = m.world.peek(&m.cpu, at, len as usize);
         m.stops.set_step(true);
