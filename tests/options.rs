@@ -102,6 +102,15 @@ fn what_is_about_one_run_is_refused_elsewhere() {
         let (status, words) = if guest.is_empty() { (1, args[1]) } else { (2, args[0]) };
         refused(&[&["mmu"], guest, args].concat(), status, words);
     }
+    for (command, goes_on) in [("compare", false), ("translate", false), ("mmu", true)] {
+        let help = text(&ends(&[command, "--help"], 0).stdout);
+        let shown =
+            |option: &str| help.lines().any(|line| line.split_whitespace().any(|word| word == option));
+        assert!(shown("--strategy"), "{command}");
+        for args in OF_ONE_RUN {
+            assert_eq!(shown(args[0]), goes_on && args[0] == "--restore", "{command} --help: {}", args[0]);
+        }
+    }
     for option in ["--stats", "--json", "--dump-screen"] {
         refused(&["snapshot", "hello", "--at-instruction", "9", "--out", "none/s", option], 2, option);
     }

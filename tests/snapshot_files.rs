@@ -306,7 +306,11 @@ fn a_session_under_a_monitor_replays_and_is_that_of_the_bare_machine() {
     let run = |how: &str, options: &[&str]| ends(&[&["run", "rings-clean", how, &file], options].concat(), 0);
     let bare = run("--record", &keys);
     for options in MONITORS {
-        refused(&[&["run", "rings-clean", "--replay", &file], options].concat(), 1, "with another monitor");
+        refused(
+            &[&["run", "rings-clean", "--replay", &file], options].concat(),
+            1,
+            "made under another strategy",
+        );
     }
     for options in MONITORS {
         let recorded = run("--record", &[&keys, options].concat());

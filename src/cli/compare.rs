@@ -17,7 +17,7 @@ use crate::snapshot::recording::Input;
 use crate::vmm::cost::Costs;
 use crate::vmm::strategy::{self, Coherence, Strategy};
 use crate::vmm::{self, Trap};
-use clap::Args;
+use clap::{Arg, Args};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,8 +26,17 @@ use std::time::Instant;
 /// Instructions between two looks for a signal.
 const STRIDE: u64 = 1 << 22;
 
+/// Printed below the options.
+const HELP: &str = "\
+Exit status:
+  0      the table is there, whatever it shows: --json and --csv say of each row whether it is the same
+  1      trouble on our side: a file, an image that cannot be loaded
+  2      a wrong option
+  130    interrupted: the rows that were finished are printed";
+
 /// The options of `subring compare`.
 #[derive(Args, Clone, Debug)]
+#[command(mut_args(hide_refused), after_help = HELP)]
 pub struct Command {
     #[command(flatten)]
     run: Run,
@@ -281,6 +290,32 @@ impl Command {
         let spec = self.spec(None).ok()?;
         crate::load::symbol_at(&spec.plan.symbols, guest.machine.cpu.eip)
     }
+}
+
+/// Leaves out of a command's help what [`refuse_unfit`] refuses.
+pub(super) fn hide_refused(arg: Arg) -> Arg {
+    if arg.get_id() == "restore" { arg.hide(true) } else { hide_unfit(arg) }
+}
+
+/// The same for [`unfit`].
+pub(super) fn hide_unfit(arg: Arg) -> Arg {
+    const UNFIT: [&str; 13] = [
+        "gdb",
+        "gdb_history",
+        "record",
+        "replay",
+        "trace",
+        "trace_file",
+        "debugcon",
+        "bioscon",
+        "dump_state",
+        "dump_memory",
+        "dump_screen",
+        "display",
+        "stats",
+    ];
+    let is_unfit = UNFIT.contains(&arg.get_id().as_str());
+    if is_unfit { arg.hide(true) } else { arg }
 }
 
 /// Refuses options of `run` that mean nothing elsewhere.

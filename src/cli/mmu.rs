@@ -42,11 +42,17 @@ EVENT of --at, the first time or with #N the N-th time:
                        or dropped; shown is the state after the instruction
 Without --at the end of the run is shown, or where --budget or --time cut it.
 
-Rights are r, w and u (user) or s (supervisor); the guest's bits A(ccessed), D(irty), G(lobal).";
+Rights are r, w and u (user) or s (supervisor); the guest's bits A(ccessed), D(irty), G(lobal).
+
+Exit status:
+  0      the tables are shown, however the guest ended
+  1      trouble on our side: a file, an image that cannot be loaded
+  2      a wrong option, or what --at names did not happen
+  130    interrupted: the state then is shown";
 
 /// The options of `subring mmu`.
 #[derive(Args, Clone, Debug)]
-#[command(mut_arg("at", |arg| arg.long("load-at")), after_help = HELP)]
+#[command(mut_arg("at", |arg| arg.long("load-at")), mut_args(super::compare::hide_unfit), after_help = HELP)]
 pub(super) struct Command {
     #[command(flatten)]
     run: Run,

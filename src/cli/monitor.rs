@@ -29,7 +29,8 @@ pub struct MonitorArgs {
     /// The most frames for shadow page tables [default: 4096]
     #[arg(long, value_name = "N")]
     pub shadow_frames: Option<u32>,
-    /// Under bt: memory for translated code; when it is used up, all of that is thrown away [default: 64M]
+    /// Under bt: memory for translated code; when it is used up, all of that is thrown away. Any size is
+    /// enough: with 0 each unit that is translated takes the place of all others [default: 64M]
     #[arg(long, value_name = "SIZE", value_parser = args::size)]
     pub fragment_memory: Option<u64>,
     /// Scatters the guest's memory over the machine's in another way [default: 1]

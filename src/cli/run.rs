@@ -405,7 +405,7 @@ impl Run {
         let exits = self.trace.is_some_and(|what| what.contains(TraceFilter::EXIT));
         if exits && self.monitor.strategy() == Strategy::Bare {
             return usage(
-                "--trace exit shows exits to a monitor, and the bare machine has none: give --strategy trap",
+                "--trace exit shows exits to a monitor, and the bare machine has none: give --strategy trap or bt",
             );
         }
         if self.display == Display::Vga && !std::io::stdout().is_terminal() {

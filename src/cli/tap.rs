@@ -9,7 +9,7 @@ use super::session::{Drive, End, Ending, Limits, Medium, Outcome, Pc, Spec};
 use crate::bus::Ticks;
 use crate::error::{Error, Result};
 use crate::snapshot::container::{self, Kind};
-use crate::snapshot::recording::{Frame, Input, Point, Recorder, Stop, What};
+use crate::snapshot::recording::{Frame, Input, MONITOR, Point, Recorder, Stop, What};
 use crate::snapshot::{Recording, hash_bytes, hash_files};
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -277,7 +277,7 @@ fn parts(spec: &Spec) -> Result<Vec<(String, u128)>> {
         ("guest".to_owned(), plan(spec)),
     ];
     if let Some(monitor) = &spec.monitor {
-        parts.push(("monitor (--strategy)".to_owned(), hash_bytes(monitor.strategy.to_string().as_bytes())));
+        parts.push((MONITOR.to_owned(), hash_bytes(monitor.strategy.to_string().as_bytes())));
     }
     if let Some(saved) = &spec.restore {
         parts.push((

@@ -24,9 +24,17 @@ const KEPT: usize = 1 << 18;
 /// Units shown when nothing else is said.
 const DEFAULT_HOT: usize = 10;
 
+/// Printed below the options.
+const HELP: &str = "\
+Exit status:
+  0      the units are shown, however the guest ended
+  1      trouble on our side: a file, an image that cannot be loaded
+  2      a wrong option, or nothing is translated at that place
+  130    interrupted: what was translated so far is shown";
+
 /// The options of `subring translate`.
 #[derive(Args, Clone, Debug)]
-#[command(mut_arg("at", |arg| arg.long("load-at")))]
+#[command(mut_arg("at", |arg| arg.long("load-at")), mut_args(compare::hide_refused), after_help = HELP)]
 pub struct Command {
     #[command(flatten)]
     run: Run,

@@ -17,6 +17,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
+/// What the strategy is called among what a session starts from.
+pub const MONITOR: &str = "monitor (--strategy)";
+
 /// What a recording file holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recording {
@@ -215,7 +218,13 @@ impl Recording {
         let differs = |name: &str| {
             Error::image(
                 path,
-                format!("this recording was made with another {name}: give the same guest and options"),
+                match name {
+                    MONITOR => "this recording was made under another strategy, and a replay is held to the whole state at its end, the \
+                                processor's TLB included: give the --strategy that it was made with, and use `subring compare` to hold \
+                                strategies against each other"
+                        .to_owned(),
+                    _ => format!("this recording was made with another {name}: give the same guest and options"),
+                },
             )
         };
         for (name, hash) in &self.start {

@@ -76,7 +76,7 @@ pub fn mmu_for(strategy: Strategy, mmu: Option<Mmu>) -> Result<Mmu> {
         (Strategy::Bare, None | Some(Mmu::Direct)) => Ok(Mmu::Direct),
         (Strategy::Trap | Strategy::Bt, None | Some(Mmu::Shadow)) => Ok(Mmu::Shadow),
         (Strategy::Bare, Some(Mmu::Shadow)) => Err(Error::Usage(
-            "--mmu shadow needs a monitor to keep the shadow: give --strategy trap, or leave --mmu out"
+            "--mmu shadow needs a monitor to keep the shadow: give --strategy trap or bt, or leave --mmu out"
                 .into(),
         )),
         (Strategy::Trap | Strategy::Bt, Some(Mmu::Direct)) => Err(Error::Usage(format!(

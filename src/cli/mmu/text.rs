@@ -29,7 +29,7 @@ pub(super) fn text(m: &Moment<'_>) -> String {
     } else {
         table(&mut out, m, &pages);
     }
-    sums(&mut out, &pages);
+    sums(&mut out, m, &pages);
     protected(&mut out, m, &pages);
     out
 }
@@ -315,12 +315,14 @@ fn traced_text(why: Reason) -> &'static str {
     }
 }
 
-fn sums(out: &mut String, pages: &[Page]) {
+fn sums(out: &mut String, m: &Moment<'_>, pages: &[Page]) {
+    // Under a monitor the TLB is filled from the shadow.
+    let unlike = if m.view.monitor.is_some() { "unlike the shadow" } else { "stale" };
     let count = |f: &dyn Fn(&Page) -> bool| grouped(pages.iter().filter(|p| f(p)).count() as u64);
     let has = |mark: Mark| move |p: &Page| p.marks.contains(&mark);
     _ = writeln!(
         out,
-        "\npages: the guest maps {}, the shadow {} ({} missing, {} stale), the TLB {} ({} stale)",
+        "\npages: the guest maps {}, the shadow {} ({} missing, {} stale), the TLB {} ({} {unlike})",
         count(&|p| p.guest.is_some()),
         count(&|p| p.shadow.is_some()),
         count(&has(Mark::Missing)),

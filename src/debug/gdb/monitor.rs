@@ -17,11 +17,12 @@ info mem     ranges that the page tables map: linear range, physical start, u fo
 info gdt     the global descriptor table, as far as it is mapped
 info idt     the interrupt descriptor table, without empty gates
 stats        what the run counted
+reset        the reset line (guests that were started by firmware); then: maintenance flush register-cache
+help         this text
+On the bare machine only, for under a monitor there is no going back in time yet:
 history      how far back it goes, and what it takes
 goto N       to where N instructions had retired; then: maintenance flush register-cache
 last-write ADDR [LEN]   what wrote last to LEN (4) bytes at the linear address ADDR, before now
-reset        the reset line (guests that were started by firmware); then: maintenance flush register-cache
-help         this text
 Addresses that gdb takes (break, watch, x) are linear: in 16-bit code, segment * 16 + offset. $eip is the offset
 in CS: `x/i $cs_base+$eip` shows what is next, after `set architecture i8086` in 16-bit code or
 `set architecture i386` in 32-bit code. Where $cs_base is not 0 a breakpoint stops with SIGTRAP, not with its number.
