@@ -4,6 +4,8 @@
 use super::case::{Case, Mode, Outcome};
 use super::fsave;
 use std::sync::OnceLock;
+use subring::bus::Width;
+use subring::decode::{Decoded, decode};
 
 /// What the host's processor is.
 pub struct Model {
@@ -84,8 +86,23 @@ fn faults(outcome: &Outcome) -> bool {
 
 /// BOUND: an index below the lower bound is found before the upper bound is read, which may lie where it faults.
 fn bound_below(case: &Case, theirs: &Outcome, ours: &Outcome) -> Option<Outcome> {
-    let below = matches!(opcode(case).0, [0x62, ..]) && theirs.fault?.vector == 5 && faults(ours);
-    below.then(|| Outcome { fault: theirs.fault, ..ours.clone() })
+    let bound = matches!(opcode(case).0, [0x62, ..]) && theirs.fault?.vector == 5 && faults(ours);
+    (bound && is_below(case) != Some(false)).then(|| Outcome { fault: theirs.fault, ..ours.clone() })
+}
+
+/// Whether BOUND's index is below the lower bound, if that is memory that the case brings.
+fn is_below(case: &Case) -> Option<bool> {
+    let Decoded::Insn(insn) = decode(&case.code, case.mode == Mode::Code32) else { return None };
+    let reg = |n: u8| case.regs.get(usize::from(n)).copied().unwrap_or(0);
+    let offset = reg(insn.base).wrapping_add(reg(insn.index) << insn.scale).wrapping_add(insn.disp);
+    let at = (0..insn.width.bytes()).map(|n| place(case, (offset & insn.addr_mask).wrapping_add(n)));
+    let lower =
+        at.enumerate().try_fold(0u32, |sum, (n, at)| Some(sum | u32::from(case.memory[at?]) << (8 * n)))?;
+    let index = reg(insn.dst_reg);
+    Some(match insn.width {
+        Width::Word => (index as i16) < lower as i16,
+        _ => (index as i32) < lower as i32,
+    })
 }
 
 /// CALL near to beyond the limit: the return address is written before that is found, below an ESP that stays.
@@ -143,12 +160,13 @@ fn store_in_two_parts(case: &Case, theirs: &Outcome, ours: &Outcome) -> Option<O
         [0xdf, modrm, ..] => digit(*modrm) == 6,
         _ => false,
     };
-    let written = case.memory.iter().zip(&theirs.memory).filter(|(before, after)| before != after).count();
+    let written = || (0..case.memory.len()).filter(|&n| case.memory[n] != theirs.memory[n]);
+    let together = written().next_back().unwrap_or(0) - written().next().unwrap_or(0) < 8;
     (ten && stores_x87(code)
         && faults(ours)
         && ours.memory == case.memory
         && theirs.fault == ours.fault
-        && written <= 8)
+        && together)
         .then(|| Outcome { memory: theirs.memory.clone(), ..ours.clone() })
 }
 
