@@ -2,12 +2,12 @@
 //! prompt, and programs that it loads from the FAT file system.
 
 use super::fetch::{cache, file, have};
-use super::pc::{Lab, Parts};
+use super::pc::{Lab, Monitor, Parts};
 use super::seabios;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const PACKAGES: [&str; 4] = ["syslinux", "syslinux-common", "mtools", "seabios"];
+pub(crate) const PACKAGES: [&str; 4] = ["syslinux", "syslinux-common", "mtools", "seabios"];
 
 /// Runs a host program with the fetched mtools on its path.
 #[track_caller]
@@ -38,41 +38,62 @@ pub(crate) fn floppy(name: &str) -> PathBuf {
     image
 }
 
-fn boots(bios: Option<(PathBuf, PathBuf)>, name: &str, sizes: &str, high: &[&str]) {
-    let mut lab = Lab::new(Parts { bios, floppies: vec![floppy(name)], hz: 4_000_000, ..Parts::default() });
+/// What its programs say of memory.
+struct Memory {
+    sizes: &'static str,
+    high: &'static [&'static str],
+}
+
+/// To its prompt, and through two of its programs.
+fn boots(parts: Parts, name: &str, memory: &Memory) -> Lab {
+    let mut lab = Lab::new(Parts { floppies: vec![floppy(name)], hz: 4_000_000, ..parts });
     lab.until("boot:", 60);
     lab.has_rows(&["WARNING: No configuration file found"]);
     assert!(lab.shows("SYSLINUX 6.04 CHS"), "{}", lab.text());
     lab.keys("ls.c32<Enter>");
     lab.until("ldlinux.sys", 30);
     lab.keys("meminfo.c32<Enter>");
-    lab.until(high[high.len() - 1], 30);
+    lab.until(memory.high[memory.high.len() - 1], 30);
     let first = "       0 0000000000000000x 000000000009fc00x 000000000009fc00x 1 [-] usable";
-    lab.has_rows(&[&["boot: ls.c32", "boot: meminfo.c32", sizes, first], high].concat());
+    lab.has_rows(&[&["boot: ls.c32", "boot: meminfo.c32", memory.sizes, first], memory.high].concat());
+    lab
+}
+
+pub(crate) fn under_our_own_bios(monitor: Monitor) -> Lab {
+    let memory = Memory {
+        sizes: "INT 15 88: 0x7c00 (31744K)  INT 15 E801: 0x3c00 (15360K) 0x0100 (16384K)",
+        high: &[
+            "       3 0000000000100000x 0000000001f00000x 0000000002000000x 1 [-] usable",
+            "       4 00000000ffff0000x 0000000000010000x 0000000100000000x 2 [-] reserved",
+        ],
+    };
+    boots(Parts { monitor, ..Parts::default() }, "syslinux-own.img", &memory)
+}
+
+pub(crate) fn under_seabios(monitor: Monitor) -> Lab {
+    let memory = Memory {
+        // A page at the end of RAM holds the ACPI tables.
+        sizes: "INT 15 88: 0x7bfc (31740K)  INT 15 E801: 0x3c00 (15360K) 0x00ff (16320K)",
+        high: &[
+            "       3 0000000000100000x 0000000001eff000x 0000000001fff000x 1 [-] usable",
+            "       4 0000000001fff000x 0000000000001000x 0000000002000000x 2 [-] reserved",
+            "       5 00000000fffc0000x 0000000000040000x 0000000100000000x 2 [-] reserved",
+        ],
+    };
+    let bios = seabios::bios("bios.bin");
+    boots(Parts { bios, monitor, ..Parts::default() }, "syslinux-seabios.img", &memory)
 }
 
 #[test]
 fn it_boots_under_our_own_bios() {
     if have(&PACKAGES) {
-        let sizes = "INT 15 88: 0x7c00 (31744K)  INT 15 E801: 0x3c00 (15360K) 0x0100 (16384K)";
-        let high = [
-            "       3 0000000000100000x 0000000001f00000x 0000000002000000x 1 [-] usable",
-            "       4 00000000ffff0000x 0000000000010000x 0000000100000000x 2 [-] reserved",
-        ];
-        boots(None, "syslinux-own.img", sizes, &high);
+        under_our_own_bios(None);
     }
 }
 
 #[test]
 fn it_boots_under_seabios() {
     if have(&PACKAGES) {
-        // A page at the end of RAM holds the ACPI tables.
-        let sizes = "INT 15 88: 0x7bfc (31740K)  INT 15 E801: 0x3c00 (15360K) 0x00ff (16320K)";
-        let high = [
-            "       3 0000000000100000x 0000000001eff000x 0000000001fff000x 1 [-] usable",
-            "       4 0000000001fff000x 0000000000001000x 0000000002000000x 2 [-] reserved",
-            "       5 00000000fffc0000x 0000000000040000x 0000000100000000x 2 [-] reserved",
-        ];
-        boots(seabios::bios("bios.bin"), "syslinux-seabios.img", sizes, &high);
+        under_seabios(None);
     }
 }

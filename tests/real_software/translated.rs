@@ -6,7 +6,7 @@
 
 use super::fetch::{have, skipped};
 use super::pc::{Lab, Monitor};
-use super::{gnumach, grub, grub_boots, hard_disk, invaders, linux, memtest, seabios};
+use super::{gnumach, grub, grub_boots, hard_disk, invaders, linux, memtest, seabios, syslinux};
 use subring::vmm::Config;
 use subring::vmm::strategy::{Coherence, Strategy};
 
@@ -70,6 +70,15 @@ fn grub_with_its_commands() {
     if wanted(&["seabios", "grub-rescue-pc"], "1 G") {
         same(grub::own_bios_floppy);
         same(grub::larger_seabios_disk);
+    }
+}
+
+/// Its programs run in 32-bit code and go back to real mode for each call of the BIOS.
+#[test]
+fn syslinux_and_its_programs() {
+    if have(&syslinux::PACKAGES) {
+        same(syslinux::under_our_own_bios);
+        same(syslinux::under_seabios);
     }
 }
 
