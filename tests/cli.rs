@@ -672,6 +672,62 @@ fn exits_are_traced_with_symbol_and_cost() {
     );
 }
 
+/// What the guest does shows the same, whoever runs it: instructions, faults, interrupts, ports and its accesses to memory.
+#[test]
+fn a_guest_has_the_same_trace_under_a_monitor() {
+    let trace = |filter: &str, budget: &str, options: &[&str]| {
+        let args = ["run", "rings-clean", "--budget", budget, "--trace", filter];
+        let said = text(&subring(&[&args, options].concat()).stderr);
+        said.lines().filter(|l| !l.starts_with("subring: ")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let all = |options: &[&str]| trace("insn,fault,int,port", "1M", options);
+    let bare = all(&[]);
+    assert!(
+        bare.iter().any(|line| line.contains("rep stos")),
+        "which is cut in other places under a monitor"
+    );
+    for strategy in ["trap", "bt"] {
+        let other = all(&["--strategy", strategy]);
+        let parts = bare.iter().zip(&other).find(|(a, b)| a != b);
+        assert_eq!((parts, bare.len()), (None, other.len()), "{strategy}");
+        let memory = trace("mem", "200K", &["--strategy", strategy]);
+        let monitors = memory.iter().find(|line| line.contains(" mem   ffc"));
+        assert!(monitors.is_none() && memory.len() > 1000, "{} accesses, {monitors:?}", memory.len());
+    }
+}
+
+#[test]
+fn stats_say_what_a_monitor_did() {
+    let run = |options: &[&str]| subring(&[&["run", "rings-clean", "--budget", "1M"], options].concat());
+    for (strategy, words) in [("trap", "direct"), ("bt", "translated")] {
+        let said = text(&run(&["--stats", "--strategy", strategy, "--coherence", "vtlb"]).stderr);
+        assert!(said.contains(&format!("monitor       {strategy} shadow/vtlb")), "{said}");
+        assert_eq!(said.contains("  callouts "), strategy == "bt", "{said}");
+        let monitor = &json(&run(&["--json", "--strategy", strategy]))["stats"]["monitor"];
+        let count = |name: &str| monitor[name].as_u64().unwrap();
+        assert!(
+            count(words) > 100_000 && count("exits") > 0 && count("modelled_cycles") > 1_000_000,
+            "{monitor}"
+        );
+        let ran: u64 = ["direct", "translated", "emulated", "interpreted"].map(count).iter().sum();
+        assert_eq!(ran, 1_000_000, "{monitor}");
+        let causes = monitor["by_cause"].as_object().unwrap().values().map(|n| n.as_u64().unwrap());
+        assert_eq!(causes.sum::<u64>(), count("exits"));
+    }
+    assert!(json(&run(&["--json"]))["stats"].get("monitor").is_none());
+}
+
+#[test]
+fn what_says_how_it_starts_takes_no_options_of_a_flat_binary() {
+    for options in [&["--at", "0x200000"][..], &["--mode", "real"]] {
+        refused(&[&["run", "rings"], options].concat(), 2, "--format flat");
+        refused(&[&["compare", "rings"], options].concat(), 2, "--format flat");
+    }
+    let flat = subring(&["run", "rings", "--mode", "real", "--format", "flat", "--budget", "10"]);
+    assert_eq!(flat.status.code(), Some(124), "its bytes as they are: {}", text(&flat.stderr));
+    refused(&["classify", "--explain", "--umip"], 2, "leave --umip out");
+}
+
 #[test]
 fn compare_names_the_first_instruction_that_goes_wrong() {
     let out = subring(&["compare", "rings", "--json", "--budget", "1M"]);

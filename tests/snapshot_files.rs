@@ -18,6 +18,7 @@ fn end_of(args: &[&str]) -> serde_json::Value {
         .unwrap_or_else(|e| panic!("{args:?}: {e}: {}", text(&output.stderr)));
     let stats = end["stats"].as_object_mut().unwrap();
     stats.remove("other");
+    stats.remove("monitor");
     end.as_object_mut().unwrap().remove("guest");
     end.as_object_mut().unwrap().remove("serial");
     end
@@ -311,6 +312,11 @@ fn a_session_under_a_monitor_replays_and_is_that_of_the_bare_machine() {
             1,
             "made under another strategy",
         );
+    }
+    let (bt, without) = (["--strategy", "bt"], ["--strategy", "bt", "--without-rule", "SMSW"]);
+    for (recorded, replayed) in [(&bt[..], &without[..]), (&without, &bt)] {
+        run("--record", recorded);
+        refused(&[&["run", "rings-clean", "--replay", &file], replayed].concat(), 1, "another set of rules");
     }
     for options in MONITORS {
         let recorded = run("--record", &[&keys, options].concat());

@@ -1,6 +1,7 @@
 //! Hooks [`crate::machine`] up to [`super::session::Pc`].
 
 use super::dump::State;
+use super::monitored::Monitored;
 use super::session::{
     Drive, Ending, Gdb, Hold, Limits, Medium, Outcome, Pc, Spec, Stats, TextScreen, Trace, TraceFilter,
 };
@@ -24,7 +25,7 @@ use crate::machine::{
     Config, HistoryConfig, Input, Limits as MachineLimits, Machine, Outcome as MachineOutcome, Wants, Watcher,
 };
 use crate::snapshot::Saved;
-use crate::vmm;
+use crate::vmm::{self, Trap};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -359,8 +360,8 @@ impl Pc for Bare {
         let other = [
             ("traces decoded", traces),
             ("trace cache flushes", flushes),
-            ("TLB fills", m.world.tlb.fills),
-            ("TLB flushes", m.world.tlb.flushes),
+            ("TLB fills", m.world.running_tlb().fills),
+            ("TLB flushes", m.world.running_tlb().flushes),
             ("ticks halted", m.cpu.idle),
         ];
         Stats {
@@ -374,6 +375,7 @@ impl Pc for Bare {
                 .collect(),
             unbuilt: m.counts.unbuilt.clone(),
             other: other.into_iter().map(|(name, n)| (name.to_owned(), n)).collect(),
+            monitor: m.monitor::<Trap>().map(Monitored::of),
         }
     }
 

@@ -116,6 +116,17 @@ impl Command {
             ("--json", self.json),
             ("--csv", self.csv),
         ];
+        let states = [
+            ("--mode", self.mode.is_some()),
+            ("--iopl", self.iopl.is_some()),
+            ("--umip", self.umip),
+            ("--states", self.states.is_some()),
+        ];
+        if let Some((name, _)) = states.into_iter().find(|(_, given)| self.explain && *given) {
+            return Err(Error::Usage(format!(
+                "--explain prints the definitions, which are the same in every setting: leave {name} out"
+            )));
+        }
         match unfit.into_iter().find(|(_, given)| self.host && *given) {
             Some((name, _)) => Err(Error::Usage(format!(
                 "--host runs each form once on this machine's own processor, at CPL 3 as its kernel has set it up, and prints a \

@@ -14,6 +14,7 @@ mod guests;
 pub mod keys;
 mod mmu;
 pub mod monitor;
+mod monitored;
 mod progress;
 pub mod report;
 mod rules;

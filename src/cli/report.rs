@@ -1,5 +1,6 @@
 //! What a run leaves for the user: one line, a table, or a JSON object.
 
+use super::monitored::Monitored;
 use super::screen;
 use super::session::{End, Ending, Stats};
 use crate::cpu::fault::vector_name;
@@ -64,6 +65,9 @@ pub fn table(end: &End) -> String {
     row(&mut out, "ports", &list(cells.chain((more > 0).then(|| format!("{more} more")))));
     for (name, &n) in &end.stats.other {
         row(&mut out, name, &grouped(n));
+    }
+    for (name, value) in end.stats.monitor.iter().flat_map(Monitored::rows) {
+        row(&mut out, name, &value);
     }
     out
 }

@@ -435,6 +435,7 @@ impl Run {
         if let Some(b) = path.to_str().and_then(builtin::find) {
             let head = &b.bytes[..b.bytes.len().min(load::HEAD)];
             let kind = load::identify(path, head, b.bytes.len() as u64, self.format())?;
+            self.check_flat(path, head, b.bytes.len() as u64)?;
             return Ok(Some(Source { path: path.clone(), bytes: b.bytes.to_vec(), kind, builtin: Some(b) }));
         }
         if path.components().count() == 1 && !path.exists() {
@@ -447,11 +448,33 @@ impl Run {
         let mut bytes = Vec::new();
         read_up_to(&mut file, path, load::HEAD as u64, &mut bytes)?;
         let kind = load::identify(path, &bytes, size, self.format())?;
+        self.check_flat(path, &bytes, size)?;
         if !matches!(kind, Guest::Disk | Guest::Floppy | Guest::Cdrom) {
             self.check_size(path, kind, size)?;
             read_up_to(&mut file, path, MAX_KERNEL, &mut bytes)?;
         }
         Ok(Some(Source { path: path.clone(), bytes, kind, builtin: None }))
+    }
+
+    /// Refuses the options of a flat binary for a file that begins as a kernel with a header, unless it is said to be flat.
+    fn check_flat(&self, path: &Path, head: &[u8], size: u64) -> Result<()> {
+        let option = match (self.at, self.mode) {
+            _ if self.format != FormatArg::Auto => return Ok(()),
+            (Some(_), _) => "--at says where",
+            (None, Some(_)) => "--mode says in which mode",
+            (None, None) => return Ok(()),
+        };
+        let what = match load::identify(path, head, size, Format::Auto) {
+            Ok(Guest::Elf) => "an ELF executable",
+            Ok(Guest::Multiboot(_)) => "a Multiboot kernel",
+            Ok(Guest::Linux) => "a Linux kernel",
+            _ => return Ok(()),
+        };
+        Err(Error::Usage(format!(
+            "{} is {what}, which says itself where and how it starts, and {option} a flat binary does: leave it out, or give \
+             --format flat, too, if the file's bytes are meant as they are",
+            path.display()
+        )))
     }
 
     /// Refuses a file too large for what it is, before it is read.

@@ -6,6 +6,7 @@
 
 use super::dump::State;
 use super::keys::{KeyStep, Typist};
+use super::monitored::Monitored;
 use super::tap::{Journal, Replay, Tap};
 use super::terminal::{Action, Console, Setup};
 use crate::bus::{Clock, Ticks};
@@ -169,6 +170,9 @@ pub struct Stats {
     pub unbuilt: BTreeMap<String, u64>,
     /// Further counts by name (traces decoded, TLB misses, …).
     pub other: BTreeMap<String, u64>,
+    /// What a monitor counted, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub monitor: Option<Monitored>,
 }
 
 /// The VGA text screen.

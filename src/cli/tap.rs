@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::snapshot::container::{self, Kind};
 use crate::snapshot::recording::{Frame, Input, MONITOR, Point, Recorder, Stop, What};
 use crate::snapshot::{Recording, hash_bytes, hash_files};
+use crate::vmm::bt::rules;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -278,6 +279,12 @@ fn parts(spec: &Spec) -> Result<Vec<(String, u128)>> {
     ];
     if let Some(monitor) = &spec.monitor {
         parts.push((MONITOR.to_owned(), hash_bytes(monitor.strategy.to_string().as_bytes())));
+        if let Some(rule) = monitor.without {
+            parts.push((
+                "set of rules (--without-rule)".to_owned(),
+                hash_bytes(rules::by_id(rule).name.as_bytes()),
+            ));
+        }
     }
     if let Some(saved) = &spec.restore {
         parts.push((

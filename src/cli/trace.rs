@@ -85,6 +85,10 @@ impl TraceWriter {
 
 impl Sink for Rc<RefCell<TraceWriter>> {
     fn record(&mut self, now: u64, event: &Event<'_>) {
+        if matches!(event, Event::Insn { within: true, .. }) {
+            // It has its line: how a run is cut into pieces, and by whom, is not to show.
+            return;
+        }
         let mut writer = self.borrow_mut();
         writer.line.clear();
         // Writing to a string cannot fail.
@@ -98,7 +102,7 @@ impl Sink for Rc<RefCell<TraceWriter>> {
 fn describe(line: &mut String, now: u64, event: &Event<'_>) -> std::fmt::Result {
     write!(line, "{now:>12} ")?;
     match *event {
-        Event::Insn { cs, eip, bytes, code32 } => {
+        Event::Insn { cs, eip, bytes, code32, .. } => {
             let text = if bytes.is_empty() { "(not mapped)".into() } else { disassemble(bytes, code32, eip) };
             writeln!(line, "insn  {cs:04x}:{eip:08x}  {text}")
         }

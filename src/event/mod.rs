@@ -15,6 +15,8 @@ pub enum Event<'a> {
         bytes: &'a [u8],
         /// Whether they are 32-bit code.
         code32: bool,
+        /// Whether it goes on with the next iteration of a string instruction that was begun before.
+        within: bool,
     },
     /// An exception is delivered.
     Fault {

@@ -172,7 +172,7 @@ struct Keep {
 
 impl Sink for Keep {
     fn record(&mut self, _: u64, event: &Event<'_>) {
-        let Event::Insn { cs, eip, bytes, code32 } = event else { return };
+        let Event::Insn { cs, eip, bytes, code32, .. } = event else { return };
         let linear = self.base.wrapping_add(*eip);
         let (cs, eip, bytes) = (*cs, *eip, bytes.to_vec());
         let insn = Insn { cs, eip, bytes, code32: *code32, mode: self.mode, linear };

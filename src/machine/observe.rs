@@ -33,7 +33,8 @@ impl Machine {
     pub(super) fn report_next(&mut self) {
         let (bytes, cpu) = (self.code_ahead(), &self.cpu);
         let cs = cpu.seg(SegReg::Cs).selector.0;
-        let event = Event::Insn { cs, eip: cpu.eip, bytes: &bytes, code32: cpu.code32() };
+        let within = cpu.mid_string;
+        let event = Event::Insn { cs, eip: cpu.eip, bytes: &bytes, code32: cpu.code32(), within };
         if let Some(w) = self.world.watcher.as_mut() {
             w.sink.record(cpu.now, &event);
         }

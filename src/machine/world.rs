@@ -395,10 +395,13 @@ impl World {
         self.data_stops.note(at, width, write);
         if let Some(w) = self.watcher.as_mut().filter(|w| w.wants.memory) {
             let phys = match self.space {
-                Space::Guest => phys,
-                Space::Machine => self.map.p2m().guest(MachineAddr(phys.0)).unwrap_or(phys),
+                Space::Guest => Some(phys),
+                // What the real processor reads of the monitor's own, its descriptor tables say, is none of the guest's accesses.
+                Space::Machine => self.map.p2m().guest(MachineAddr(phys.0)),
             };
-            w.sink.record(cpu.now, &Event::Memory { at, phys, width, value, write });
+            if let Some(phys) = phys {
+                w.sink.record(cpu.now, &Event::Memory { at, phys, width, value, write });
+            }
         }
     }
 

@@ -186,6 +186,7 @@ pub struct ShadowMmu {
     /// The translations and the traces.
     pub shadow: Shadow,
     policy: Box<dyn Policy>,
+    coherence: Coherence,
     roms: Roms,
     current: Option<(Key, Root)>,
 }
@@ -197,7 +198,12 @@ impl ShadowMmu {
             Coherence::Trace => Box::new(trace::Trace::default()),
             Coherence::Vtlb => Box::new(vtlb::Vtlb::default()),
         };
-        Self { shadow: Shadow::new(target), policy, roms: Roms::new(rom_frames), current: None }
+        Self { shadow: Shadow::new(target), policy, coherence, roms: Roms::new(rom_frames), current: None }
+    }
+
+    /// How it is kept coherent.
+    pub fn coherence(&self) -> Coherence {
+        self.coherence
     }
 
     /// The current address space.

@@ -1,0 +1,86 @@
+//! What a run under a monitor counted: who ran its instructions, and what that took.
+
+use super::report::grouped;
+use crate::vmm::Trap;
+use crate::vmm::bt::TranslationFigures;
+use crate::vmm::cost::Costs;
+use crate::vmm::strategy::{Coherence, Mmu, Strategy};
+use serde::Serialize;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+/// What a monitor counted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Monitored {
+    strategy: Strategy,
+    mmu: Mmu,
+    coherence: Coherence,
+    /// Instructions that ran by themselves, those in translated code, those that were emulated after an exit or a callout, and those
+    /// that were interpreted because the state had no image.
+    direct: u64,
+    translated: u64,
+    emulated: u64,
+    interpreted: u64,
+    exits: u64,
+    /// Exits by cause.
+    by_cause: BTreeMap<&'static str, u64>,
+    /// Units that were translated, and callouts by rule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    units: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    callouts: Option<BTreeMap<&'static str, u64>>,
+    /// At the prices of the built-in table.
+    modelled_cycles: u64,
+}
+
+impl Monitored {
+    /// What `monitor` counted so far.
+    pub(super) fn of(monitor: &Trap) -> Self {
+        let translation = monitor.translation.as_deref().map(TranslationFigures::of);
+        let counts = &monitor.counts;
+        Self {
+            strategy: if translation.is_some() { Strategy::Bt } else { Strategy::Trap },
+            mmu: Mmu::Shadow,
+            coherence: monitor.mmu.coherence(),
+            direct: counts.direct,
+            translated: counts.translated,
+            emulated: counts.emulated,
+            interpreted: counts.interpreted.values().sum(),
+            exits: monitor.exits.total(),
+            by_cause: monitor.exits.by_cause.iter().map(|(cause, n)| (cause.name(), *n)).collect(),
+            units: translation.as_ref().map(|t| t.units),
+            callouts: translation.map(|t| t.callouts),
+            modelled_cycles: Costs::default().total(monitor),
+        }
+    }
+
+    /// Rows of a table: a name, and what is to stand beside it.
+    pub(super) fn rows(&self) -> Vec<(&'static str, String)> {
+        let ran = format!(
+            "direct {}, translated {}, emulated {}, interpreted {}",
+            grouped(self.direct),
+            grouped(self.translated),
+            grouped(self.emulated),
+            grouped(self.interpreted)
+        );
+        let mut rows = vec![
+            ("monitor", format!("{} {}/{}", self.strategy, self.mmu, self.coherence)),
+            ("ran", ran),
+            ("exits", counted(self.exits, &self.by_cause)),
+        ];
+        if let (Some(units), Some(callouts)) = (self.units, &self.callouts) {
+            rows.push(("callouts", counted(callouts.values().sum(), callouts)));
+            rows.push(("units", format!("{} translated", grouped(units))));
+        }
+        rows.push(("modelled", format!("{} cycles", grouped(self.modelled_cycles))));
+        rows
+    }
+}
+
+/// The sum, and what it is of, the most first.
+fn counted(sum: u64, of: &BTreeMap<&'static str, u64>) -> String {
+    let mut of: Vec<_> = of.iter().filter(|(_, n)| **n > 0).collect();
+    of.sort_by_key(|(name, n)| (Reverse(**n), **name));
+    let list: Vec<_> = of.into_iter().map(|(name, n)| format!("{name} {}", grouped(*n))).collect();
+    if list.is_empty() { grouped(sum) } else { format!("{}: {}", grouped(sum), list.join(", ")) }
+}
