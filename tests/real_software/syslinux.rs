@@ -45,8 +45,8 @@ struct Memory {
 }
 
 /// To its prompt, and through two of its programs.
-fn boots(parts: Parts, name: &str, memory: &Memory) -> Lab {
-    let mut lab = Lab::new(Parts { floppies: vec![floppy(name)], hz: 4_000_000, ..parts });
+fn boots(parts: Parts, floppy: PathBuf, memory: &Memory) -> Lab {
+    let mut lab = Lab::new(Parts { floppies: vec![floppy], hz: 4_000_000, ..parts });
     lab.until("boot:", 60);
     lab.has_rows(&["WARNING: No configuration file found"]);
     assert!(lab.shows("SYSLINUX 6.04 CHS"), "{}", lab.text());
@@ -59,7 +59,7 @@ fn boots(parts: Parts, name: &str, memory: &Memory) -> Lab {
     lab
 }
 
-pub(crate) fn under_our_own_bios(monitor: Monitor) -> Lab {
+pub(crate) fn under_our_own_bios(floppy: PathBuf, monitor: Monitor) -> Lab {
     let memory = Memory {
         sizes: "INT 15 88: 0x7c00 (31744K)  INT 15 E801: 0x3c00 (15360K) 0x0100 (16384K)",
         high: &[
@@ -67,10 +67,10 @@ pub(crate) fn under_our_own_bios(monitor: Monitor) -> Lab {
             "       4 00000000ffff0000x 0000000000010000x 0000000100000000x 2 [-] reserved",
         ],
     };
-    boots(Parts { monitor, ..Parts::default() }, "syslinux-own.img", &memory)
+    boots(Parts { monitor, ..Parts::default() }, floppy, &memory)
 }
 
-pub(crate) fn under_seabios(monitor: Monitor) -> Lab {
+pub(crate) fn under_seabios(floppy: PathBuf, monitor: Monitor) -> Lab {
     let memory = Memory {
         // A page at the end of RAM holds the ACPI tables.
         sizes: "INT 15 88: 0x7bfc (31740K)  INT 15 E801: 0x3c00 (15360K) 0x00ff (16320K)",
@@ -81,19 +81,19 @@ pub(crate) fn under_seabios(monitor: Monitor) -> Lab {
         ],
     };
     let bios = seabios::bios("bios.bin");
-    boots(Parts { bios, monitor, ..Parts::default() }, "syslinux-seabios.img", &memory)
+    boots(Parts { bios, monitor, ..Parts::default() }, floppy, &memory)
 }
 
 #[test]
 fn it_boots_under_our_own_bios() {
     if have(&PACKAGES) {
-        under_our_own_bios(None);
+        under_our_own_bios(floppy("syslinux-own.img"), None);
     }
 }
 
 #[test]
 fn it_boots_under_seabios() {
     if have(&PACKAGES) {
-        under_seabios(None);
+        under_seabios(floppy("syslinux-seabios.img"), None);
     }
 }
