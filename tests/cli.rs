@@ -672,7 +672,8 @@ fn exits_are_traced_with_symbol_and_cost() {
     );
 }
 
-/// What the guest does shows the same, whoever runs it: instructions, faults, interrupts, ports and its accesses to memory.
+/// What the guest does shows the same, whoever runs it: instructions, faults, interrupts and ports; of accesses to memory none is the
+/// monitor's own.
 #[test]
 fn a_guest_has_the_same_trace_under_a_monitor() {
     let trace = |filter: &str, budget: &str, options: &[&str]| {
@@ -722,6 +723,9 @@ fn what_says_how_it_starts_takes_no_options_of_a_flat_binary() {
     for options in [&["--at", "0x200000"][..], &["--mode", "real"]] {
         refused(&[&["run", "rings"], options].concat(), 2, "--format flat");
         refused(&[&["compare", "rings"], options].concat(), 2, "--format flat");
+        let options = if options[0] == "--at" { &["--load-at", "0x200000"] } else { options };
+        refused(&[&["mmu", "rings"], options].concat(), 2, "--format flat");
+        refused(&[&["translate", "rings"], options].concat(), 2, "--format flat");
     }
     let flat = subring(&["run", "rings", "--mode", "real", "--format", "flat", "--budget", "10"]);
     assert_eq!(flat.status.code(), Some(124), "its bytes as they are: {}", text(&flat.stderr));

@@ -1,7 +1,7 @@
 //! The physical memory map: RAM, the legacy firmware region with its shadow (PAM) attributes, the ROM below
 //! 4 GiB, chips' windows, and nothing.
 
-use crate::addr::{GuestPhys, MachineAddr, PAGE_SIZE};
+use crate::addr::{GuestPhys, MachineAddr, PAGE_OFFSET, PAGE_SIZE};
 use crate::error::{Error, Result};
 use crate::mem::{self, P2m, Ram, Traces};
 use bitflags::bitflags;
@@ -56,6 +56,8 @@ pub struct PhysMap {
     pub traces: Traces,
     /// Page-table entries that walks have written accessed and dirty bits to.
     entries_written: u64,
+    /// Frames of the machine that hold copies of the guest's ROM, and which page each is of.
+    rom_copies: Vec<(MachineAddr, GuestPhys)>,
     /// The ROM content of C0000-FFFFF.
     low_rom: Vec<u8>,
     /// The ROM that ends at 4 GiB.
@@ -96,6 +98,7 @@ impl PhysMap {
             p2m: P2m::identity(ram.size()),
             traces: Traces::default(),
             entries_written: 0,
+            rom_copies: Vec::new(),
             ram,
             low_rom: vec![0xff; (FIRMWARE.end - FIRMWARE.start) as usize],
             high_rom: Vec::new(),
@@ -174,6 +177,24 @@ impl PhysMap {
     #[inline(always)]
     pub fn machine(&self, at: GuestPhys) -> MachineAddr {
         self.p2m.machine(at)
+    }
+
+    /// `frame` is a copy of the ROM page of `original` from now on.
+    pub fn note_rom_copy(&mut self, frame: MachineAddr, original: GuestPhys) {
+        self.rom_copies.push((frame, original));
+    }
+
+    /// There are no copies of ROM pages any more.
+    pub fn forget_rom_copies(&mut self) {
+        self.rom_copies.clear();
+    }
+
+    /// Where in the guest's memory the machine's byte at `at` is: in its RAM, or in its ROM, of which that is a copy.
+    pub fn guest_address(&self, at: MachineAddr) -> Option<GuestPhys> {
+        let original = |frame: MachineAddr| self.rom_copies.iter().find(|(copy, _)| *copy == frame);
+        let page = MachineAddr(at.0 & !PAGE_OFFSET);
+        let of_rom = || Some(original(page)?.1.offset(at.0 & PAGE_OFFSET));
+        self.p2m.guest(at).or_else(of_rom)
     }
 
     /// Stores a page-table entry with accessed or dirty bits set, for a walk. What a walk sets is no write of the guest's, so

@@ -15,18 +15,22 @@ pub struct Monitored {
     strategy: Strategy,
     mmu: Mmu,
     coherence: Coherence,
-    /// Instructions that ran by themselves, those in translated code, those that were emulated after an exit or a callout, and those
-    /// that were interpreted because the state had no image.
+    /// Instructions that ran by themselves.
     direct: u64,
+    /// Those in translated code.
     translated: u64,
+    /// Those that were emulated after an exit or a callout.
     emulated: u64,
+    /// Those that were interpreted because the state had no image.
     interpreted: u64,
+    /// Exits, all together.
     exits: u64,
     /// Exits by cause.
     by_cause: BTreeMap<&'static str, u64>,
-    /// Units that were translated, and callouts by rule.
+    /// Units that were translated.
     #[serde(skip_serializing_if = "Option::is_none")]
     units: Option<u64>,
+    /// Callouts by rule.
     #[serde(skip_serializing_if = "Option::is_none")]
     callouts: Option<BTreeMap<&'static str, u64>>,
     /// At the prices of the built-in table.

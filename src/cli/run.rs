@@ -458,10 +458,10 @@ impl Run {
 
     /// Refuses the options of a flat binary for a file that begins as a kernel with a header, unless it is said to be flat.
     fn check_flat(&self, path: &Path, head: &[u8], size: u64) -> Result<()> {
-        let option = match (self.at, self.mode) {
+        let told = match (self.at, self.mode) {
             _ if self.format != FormatArg::Auto => return Ok(()),
-            (Some(_), _) => "--at says where",
-            (None, Some(_)) => "--mode says in which mode",
+            (Some(_), _) => "an address to load it at",
+            (None, Some(_)) => "--mode",
             (None, None) => return Ok(()),
         };
         let what = match load::identify(path, head, size, Format::Auto) {
@@ -471,7 +471,7 @@ impl Run {
             _ => return Ok(()),
         };
         Err(Error::Usage(format!(
-            "{} is {what}, which says itself where and how it starts, and {option} a flat binary does: leave it out, or give \
+            "{} is {what}, which says itself where and how it starts, and {told} is for a flat binary: leave that out, or give \
              --format flat, too, if the file's bytes are meant as they are",
             path.display()
         )))
@@ -564,7 +564,7 @@ impl Run {
         Ok(bytes)
     }
 
-    fn spec_of(&self, plan: Plan, source: Option<&Source>) -> Result<Spec> {
+    fn spec_of(&self, mut plan: Plan, source: Option<&Source>) -> Result<Spec> {
         let disks = self.drives(source, Guest::Disk, &self.disk, load::disk::check)?;
         let floppies = self.drives(source, Guest::Floppy, &self.floppy, load::disk::check_floppy)?;
         if disks.len() > MAX_DISKS || floppies.len() > MAX_FLOPPIES {
@@ -578,6 +578,12 @@ impl Run {
                 "with a CD-ROM the machine takes 3 disks at most: its drive has the place of one".into(),
             ));
         }
+        let vga_bios = self.vgabios.as_deref().map(rom).transpose()?;
+        if vga_bios.as_ref().is_some_and(|rom| !rom.starts_with(&[0x55, 0xaa])) {
+            plan.notes.push(
+                "the VGA BIOS does not begin as an option ROM (55 AA): no firmware will start it".into(),
+            );
+        }
         Ok(Spec {
             mem: self.mem,
             hz: self.hz,
@@ -585,7 +591,7 @@ impl Run {
             apic: !self.no_apic,
             acpi: !self.no_acpi,
             bios: self.bios.as_deref().map(rom).transpose()?,
-            vga_bios: self.vgabios.as_deref().map(rom).transpose()?,
+            vga_bios,
             disks,
             floppies,
             cdrom,

@@ -122,17 +122,21 @@ fn pin(mut make: impl FnMut() -> Result<(Guest, Guest)>, good: Ticks, bad: Ticks
     a.machine.watch(None);
     a.run_until(good + wrong, u64::MAX);
     let found = report(after, seen, &a.machine, state::differences(&a.machine, &b.machine));
-    let cached = by_cached(|emptied| part_after(&mut make, good, (blamed - 1, wrong), emptied))?;
+    let mut part = |emptied| part_after(&mut make, good, (blamed - 1, wrong), emptied);
+    if !part(Emptied::None)? {
+        return Ok(found);
+    }
+    let cached = by_cached(&[Emptied::Bare, Emptied::BareForGood], part)?;
     Ok(cached.map_or(found.clone(), |why| found.cached(why)))
 }
 
-/// Why they part, if it comes of what is cached: `part` tells whether they do with TLBs emptied before.
-fn by_cached(mut part: impl FnMut(Emptied) -> Result<bool>) -> Result<Option<&'static str>> {
-    if !part(Emptied::None)? {
-        return Ok(None);
-    }
-    for emptied in [Emptied::Bare, Emptied::BareForGood, Emptied::BareAtLast] {
-        if !part(emptied)? {
+/// Why they part, if it comes of what is cached: `part` tells whether they do with TLBs emptied, the bare machine's in these `ways`.
+fn by_cached(
+    ways: &[Emptied],
+    mut part: impl FnMut(Emptied) -> Result<bool>,
+) -> Result<Option<&'static str>> {
+    for emptied in ways {
+        if !part(*emptied)? {
             return Ok(Some(why::LEFT_OPEN));
         }
     }
@@ -147,7 +151,7 @@ enum Emptied {
     Bare,
     /// That one, which holds nothing from then on.
     BareForGood,
-    /// The bare machine's, before the last of the instructions only.
+    /// The bare machine's, before the last of the instructions only: see [`stretch`].
     BareAtLast,
     /// The bare machine's, and what stands for it under the monitor.
     Both,
@@ -199,11 +203,16 @@ fn whole(mut make: impl FnMut() -> Result<(Guest, Guest)>, good: Ticks, bad: Tic
     let after = a.machine.cpu.retired();
     let seen = watch_one(&mut a);
     a.run_until(good + 1, u64::MAX);
-    let (a, b, _) = stretch(&mut make, (good, bad), Emptied::None)?;
+    let (a, b, same) = stretch(&mut make, (good, bad), Emptied::None)?;
     let found = report(after, seen, &a.machine, state::differences(&a.machine, &b.machine));
-    let cached = by_cached(|emptied| Ok(!stretch(&mut make, (good, bad), emptied)?.2))?;
-    if let Some(why) = cached {
+    let ways = [Emptied::Bare, Emptied::BareForGood, Emptied::BareAtLast];
+    if !same && let Some(why) = by_cached(&ways, |emptied| Ok(!stretch(&mut make, (good, bad), emptied)?.2))?
+    {
         return Ok(found.cached(why));
+    }
+    let translates = b.machine.monitor::<Trap>().is_some_and(|t| t.translation.is_some());
+    if !translates {
+        return Ok(found);
     }
     let went = match bad - good {
         1 => "this instruction went wrong, and translated anew it does".into(),

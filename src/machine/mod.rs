@@ -30,7 +30,7 @@ use rewind::Rewind;
 pub use rewind::{HistoryConfig, HistoryInfo, Input, LastWrite, Moment, Sought, Wish};
 pub use save::State;
 use serde::{Deserialize, Serialize};
-pub use space::{Flushes, Space};
+pub use space::{Flushes, Space, Walked};
 use std::collections::BTreeMap;
 pub use stops::{CodeStop, DataStop, Hit, Stops};
 pub use world::{Wants, Watcher, World};

@@ -103,6 +103,11 @@ impl Walked {
     pub fn marks(&self) -> bool {
         !self.marks.is_empty()
     }
+
+    /// Whether the access would change the byte at `at`: the bits are in the lowest one of an entry.
+    pub fn marks_byte(&self, at: GuestPhys) -> bool {
+        self.marks.iter().any(|(entry, _)| *entry == at)
+    }
 }
 
 impl World {
@@ -193,7 +198,8 @@ impl World {
             // In a ROM no bit is ever set.
             marks: written
                 .into_iter()
-                .filter(|(at, _)| self.map.backing(gated(*at)).write == Target::Ram)
+                .map(|(at, value)| (gated(at), value))
+                .filter(|(at, _)| self.map.backing(*at).write == Target::Ram)
                 .collect(),
         })
     }

@@ -171,7 +171,9 @@ impl World {
     pub(super) fn peek_code(&self, cpu: &Cpu, at: Linear, len: usize, known: Option<GuestPhys>) -> Vec<u8> {
         let bare = self.flushes.is_none();
         let known = |page: Linear| known.filter(|_| page.page() == at.page());
-        let cached = |at: Linear| known(at).or_else(|| Some(self.tlb.cached(at)?.frame)).filter(|_| bare);
+        let fetch = Class::new(cpu.user, false);
+        let cached =
+            |at: Linear| known(at).or_else(|| Some(self.tlb.lookup(at, fetch)?.page())).filter(|_| bare);
         self.peek_by(at, len, |at| match cached(at) {
             Some(frame) => Some(frame.offset(at.page_offset())),
             None => self.peek_address(cpu, at),
@@ -397,7 +399,7 @@ impl World {
             let phys = match self.space {
                 Space::Guest => Some(phys),
                 // What the real processor reads of the monitor's own, its descriptor tables say, is none of the guest's accesses.
-                Space::Machine => self.map.p2m().guest(MachineAddr(phys.0)),
+                Space::Machine => self.map.guest_address(MachineAddr(phys.0)),
             };
             if let Some(phys) = phys {
                 w.sink.record(cpu.now, &Event::Memory { at, phys, width, value, write });

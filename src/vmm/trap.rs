@@ -20,7 +20,7 @@ use crate::cpu::fault::pf;
 use crate::cpu::{Cpu, Cr0, Eflags, Fault, Vector};
 use crate::decode::{Decoded, Insn, MAX_INSN_LEN, Op, SegReg, decode};
 use crate::interp::{self, CodeEnv, Interp, Stop};
-use crate::machine::{Monitor, World};
+use crate::machine::{Monitor, Walked, World};
 use crate::mmu::paging::Access;
 use std::collections::BTreeMap;
 
@@ -298,7 +298,7 @@ impl Trap {
         self.note_origin(guest, world, false);
         let write = fault.code().is_some_and(|code| code & pf::WRITE != 0);
         let access = Access { user: guest.user, write };
-        let rereads = |world: &World| insn_at(guest, world).is_some_and(|i| i.touches_after_reading());
+        let rereads = |world: &World, walked: &Walked| rereads(guest, world, (at, access), walked);
         match self.mmu.resolve(guest, world, at, access, rereads) {
             Resolution::Marks => self.emulate_access(guest, world),
             Resolution::Filled => {
@@ -477,6 +477,22 @@ fn insn_at(guest: &Cpu, world: &World) -> Option<Insn> {
     }
 }
 
+/// Whether the instruction at CS:EIP, for whose access at `at` a walk would mark entries, may have read them before: as its own code,
+/// or as data.
+fn rereads(guest: &Cpu, world: &World, (at, access): (Linear, Access), walked: &Walked) -> bool {
+    let insn = insn_at(guest, world);
+    let len = insn.map_or(MAX_INSN_LEN as u32, |insn| insn.len.into());
+    let start = Linear(guest.linear_eip());
+    if at == start && !access.write {
+        // Its first byte is fetched.
+        return false;
+    }
+    // What a page that code was fetched from is read for does not fault.
+    let fetches = !access.write && at == start.offset(len - 1).page();
+    let mut code = (0..len).filter_map(|n| world.peek_address(guest, start.offset(n)));
+    code.any(|byte| walked.marks_byte(byte)) || (!fetches && insn.is_some_and(|i| i.touches_after_reading()))
+}
+
 /// Whether the instruction at CS:EIP writes several times, and so may have before its fault: the real processor has found that
 /// first ([`Env::restarts`]), the virtual one leaves what the bare machine leaves.
 ///
@@ -489,6 +505,7 @@ fn writes_before_faults(guest: &Cpu, world: &World) -> bool {
 fn own(cause: Cause, fault: Fault) -> Cause {
     match cause {
         Cause::TruePageFault if fault.address().is_none() => Cause::Reflected,
+        Cause::HiddenPageFault if fault.address().is_some() => Cause::TruePageFault,
         Cause::TracePageTable | Cause::TraceDescriptors | Cause::Mmio => cause,
         Cause::SoftwareInterrupt | Cause::TruePageFault => cause,
         _ => Cause::Reflected,

@@ -1,4 +1,4 @@
-//! Guests whose instructions read the page-table entry of a page, and then touch that page for the first time: what they read has
+//! Guests whose instructions read the page-table entry of a page, as data or as their own code, and then touch that page for the first time: what they read has
 //! no accessed or dirty bit yet, also where a monitor had to map the page in between.
 
 use super::flat;
@@ -20,7 +20,7 @@ const POINTER: u32 = 0x7000;
 /// What each of them does, and the code.
 type Reader = (&'static str, fn(&mut Code));
 
-const GUESTS: [Reader; 7] = [
+const GUESTS: [Reader; 8] = [
     ("MOVSD", |c| strings(c, entry(PAGE), PAGE, &[0xa5])),
     ("REP MOVSD", |c| strings(c, entry(PAGE), PAGE, &[0xb9, 2, 0, 0, 0, 0xf3, 0xa5])),
     ("CMPSD", |c| strings(c, entry(PAGE), PAGE, &[0xa7])),
@@ -32,6 +32,14 @@ const GUESTS: [Reader; 7] = [
     ("POP", |c| {
         c.put32(&[0xbc], entry(PAGE)); // MOV ESP, entry
         c.put32(&[0x8f, 0x05], PAGE); // POP [in the page]
+    }),
+    ("MOV of itself", |c| {
+        // MOV DWORD [in the page], the entry; JMP $: among the entries.
+        c.store(entry(PAGE) - 8, 0x05c7_0000);
+        c.store(entry(PAGE) - 4, PAGE);
+        c.store(entry(PAGE) + 4, 0xfeeb);
+        c.put32(&[0xbb], entry(PAGE) - 6); // MOV EBX, there
+        c.put(&[0xff, 0xe3]); // JMP EBX
     }),
     ("MOV FS", |c| {
         c.put32(&[0x0f, 0x01, 0x15], POINTER); // LGDT [pointer]

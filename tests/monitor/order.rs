@@ -146,12 +146,12 @@ fn states(code32: bool) -> Vec<Cpu> {
 /// each of which it is said has been seen to.
 #[test]
 fn what_touches_memory_after_a_read_is_known() {
-    let runs = 100 * super::equivalence::cases(15) as u64;
+    const RUNS: u64 = 1500;
     let (mut untold, mut said, mut seen) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     let key = |i: &Insn| (format!("{:?}", i.op), i.dst == Place::Mem || i.src == Place::Mem);
     for code32 in [true, false] {
         let (states, forms) = (states(code32), forms::all(code32).built);
-        for n in 0..runs {
+        for n in 0..RUNS {
             let mut world = world(n);
             let mut cpu = states[n as usize % states.len()].clone();
             cpu.regs[..8].copy_from_slice(&registers(n));

@@ -33,7 +33,7 @@ fn used_last_stay(draws: &[u32]) -> Result<u64, String> {
         m.cpu.cr3 = DIRECTORIES + n * PAGE_SIZE;
         mmu.enter(&m.cpu, &mut m.world.map);
         let access = Access { user: false, write: false };
-        let found = mmu.resolve(&m.cpu, &mut m.world, Linear(0), access, |_| false);
+        let found = mmu.resolve(&m.cpu, &mut m.world, Linear(0), access, |_, _| false);
         if found != Resolution::Filled {
             return Err(format!("space {n}: {found:?}"));
         }

@@ -167,6 +167,16 @@ fn random_guests_end_the_same_when_translated_with_a_virtual_tlb() {
     random_guests(Coherence::Vtlb);
 }
 
+/// Its kernel loads by FRSTOR a selector as that of x87's last operand, which is what the real SS shows.
+#[test]
+fn a_selector_that_x87_loads_is_not_taken_for_the_real_one() {
+    const SEED: u64 = 16_392_192_964_308_782_671;
+    for coherence in [Coherence::Trace, Coherence::Vtlb] {
+        let parted = run_random(&seed::bytes(SEED, LEN), coherence, SEED).err().map(|noticed| noticed.what);
+        assert_eq!(parted, None, "{coherence}");
+    }
+}
+
 /// The guest of this seed goes another way than on the bare machine, and the architecture leaves open which.
 #[track_caller]
 fn parts_where_it_may(seed: u64) {

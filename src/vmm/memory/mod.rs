@@ -19,7 +19,7 @@ use super::strategy::Coherence;
 use crate::addr::{GuestPhys, Linear, MachineAddr};
 use crate::bus::phys::{PhysMap, Target};
 use crate::cpu::{Cpu, Cr0, Cr4, Fault};
-use crate::machine::{Flushes, World};
+use crate::machine::{Flushes, Walked, World};
 use crate::mmu::pae;
 use crate::mmu::paging::{Access, Mapping, TableMemory, entry};
 pub use journal::{About, Journal, Noted, Origin};
@@ -223,7 +223,7 @@ impl ShadowMmu {
 
     /// Which frame of the guest's is in `frame`: of its RAM, or of its ROM, of which that is a copy. `None`: the monitor's.
     pub fn guest_frame(&self, map: &PhysMap, frame: MachineAddr) -> Option<GuestPhys> {
-        map.p2m().guest(frame).or_else(|| self.roms.original(frame))
+        map.guest_address(frame)
     }
 
     /// Whether the current address space is the one that `cpu` is in.
@@ -253,14 +253,14 @@ impl ShadowMmu {
 
     // ANCHOR: resolve
     /// Answers a page fault of the real processor at `at`. The instruction is run again, and sees what bits the guest's walk
-    /// set; if that may matter to it (`rereads`), and any is to be set, nothing is done.
+    /// set; if that may matter to it (`rereads`), and any is to be set, nothing is marked or mapped.
     pub fn resolve(
         &mut self,
         cpu: &Cpu,
         world: &mut World,
         at: Linear,
         access: Access,
-        rereads: impl FnOnce(&World) -> bool,
+        rereads: impl FnOnce(&World, &Walked) -> bool,
     ) -> Resolution {
         let Some((key, root)) = self.current else { return Resolution::Mmio };
         let walked = match world.walk_guest(cpu, at, access) {
@@ -290,7 +290,7 @@ impl ShadowMmu {
             return if traced.is_empty() { Resolution::Mmio } else { Resolution::Traced(traced) };
         }
         if walked.marks() {
-            if rereads(world) && !bug::on(Bug::EarlyMarks) {
+            if rereads(world, &walked) && !bug::on(Bug::EarlyMarks) {
                 return Resolution::Marks;
             }
             world.mark_used(&walked);
@@ -328,7 +328,7 @@ impl ShadowMmu {
     /// Drops all translations: what answers where has changed.
     pub fn forget(&mut self, map: &mut PhysMap) {
         self.policy.forget(&mut self.shadow, map);
-        self.roms.forget();
+        self.roms.forget(map);
         self.current = None;
     }
 }

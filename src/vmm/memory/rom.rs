@@ -30,18 +30,14 @@ impl Roms {
         let mut page = [0; PAGE_SIZE as usize];
         map.read(at.page(), &mut page);
         map.ram.write(frame, &page);
+        map.note_rom_copy(frame, at.page());
         self.copies.insert(at.page_number(), frame);
         Some(frame)
     }
 
-    /// Which page of the guest's ROM is copied in `frame`, if one is.
-    pub(super) fn original(&self, frame: MachineAddr) -> Option<GuestPhys> {
-        let copy = self.copies.iter().find(|(_, copy)| **copy == frame);
-        copy.map(|(page, _)| GuestPhys(page * PAGE_SIZE))
-    }
-
     /// Drops all copies: the ROM may be another one, or gone from where it was.
-    pub(super) fn forget(&mut self) {
+    pub(super) fn forget(&mut self, map: &mut PhysMap) {
+        map.forget_rom_copies();
         self.free.extend(std::mem::take(&mut self.copies).into_values());
     }
 }
