@@ -25,6 +25,8 @@ pub(super) struct Now {
     /// CR4.PAE and CR4.PSE.
     pae: bool,
     pse: bool,
+    /// A page of the window may have been touched where it is seen another time: INVLPG for the window leaves that cached.
+    elsewhere: bool,
 }
 
 impl Now {
@@ -36,7 +38,7 @@ impl Now {
 /// Assembles a kernel that will lie at `at`. Gives where each operation's instructions start, too.
 pub(super) fn assemble(ops: &[Op], at: u32) -> (Vec<u8>, Vec<u32>) {
     let mut c = Code::new(at);
-    let mut now = Now { space: 0, wp: true, pae: false, pse: true };
+    let mut now = Now { space: 0, wp: true, pae: false, pse: true, elsewhere: false };
     let mut starts = Vec::new();
     for op in ops {
         starts.push(c.here());
@@ -64,10 +66,12 @@ fn emit(c: &mut Code, op: &Op, now: &mut Now) {
                 c.store(t.window + page * 8 + 4, high);
             }
             c.store(t.window + page * t.size(), entry);
-            if by_cr3 {
-                c.load_cr3(t.cr3);
-            } else {
+            if !by_cr3 {
                 c.put32(&[0x0f, 0x01, 0x3d], WINDOW + page * 4096); // INVLPG
+            }
+            let elsewhere = std::mem::take(&mut now.elsewhere);
+            if by_cr3 || elsewhere {
+                c.load_cr3(t.cr3);
             }
             if around.1 {
                 c.touch(true);
@@ -138,6 +142,7 @@ fn emit(c: &mut Code, op: &Op, now: &mut Now) {
             }
             c.edi(ALIAS + WINDOW + page * 4096);
             c.touch(write);
+            now.elsewhere = true;
         }
         Op::Sweep { page, frame, write } => {
             let t = now.tables();
@@ -152,6 +157,7 @@ fn emit(c: &mut Code, op: &Op, now: &mut Now) {
             c.store(t.window + page * t.size(), (FRAMES + frame * 4096) | 7);
             c.load_cr3(t.cr3);
             (0..FAR_COUNT).rev().for_each(|n| visit(c, n));
+            now.elsewhere = true;
         }
         Op::TogglePge => c.toggle_cr4(PGE),
         Op::TogglePse { page, write, large } => toggle_pse(c, now, (page, write), large),
@@ -160,6 +166,9 @@ fn emit(c: &mut Code, op: &Op, now: &mut Now) {
             c.store(t.window + page * t.size(), (FRAMES + page * 4096) | 0x65);
             c.edi(WINDOW + page * 4096);
             c.put(&[0x0f, 0x01, 0x3f]); // INVLPG [EDI]
+            if std::mem::take(&mut now.elsewhere) {
+                c.load_cr3(t.cr3);
+            }
             c.touch(true);
             now.wp = !now.wp;
             c.load_cr0(paging_cr0(now.wp));
