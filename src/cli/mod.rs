@@ -22,6 +22,7 @@ pub mod run;
 pub mod screen;
 pub mod session;
 pub mod snapshot;
+mod source;
 pub mod tap;
 pub mod terminal;
 pub mod theorem;

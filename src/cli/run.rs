@@ -1,11 +1,11 @@
 //! `subring run`: boots a guest and shows its console.
 
 use super::args::{self, ImageArg};
-use super::builtin::{self, Builtin};
 use super::keys::{self, KeyStep};
 use super::monitor::MonitorArgs;
 use super::session::{self, Build, Drive, End, Gdb, Medium, Pc, Spec, Trace, TraceFilter, Wishes};
 use super::snapshot::{self, Media};
+use super::source::{Source, open, read_up_to};
 use super::tap::Tape;
 use super::terminal::{Console, Setup};
 use super::{create, dump, out, report, screen, tell};
@@ -18,16 +18,13 @@ use crate::load::{self, Around, Format, Guest, Mode, Module, Plan};
 use crate::vmm::strategy::Strategy;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
-use std::fs::File;
-use std::io::{BufWriter, IsTerminal, Read, Write};
+use std::io::{BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 /// 2000-01-01T00:00:00Z.
 const DEFAULT_EPOCH: i64 = 946_684_800;
 const DEFAULT_MEM: u32 = 32 << 20;
 const DEFAULT_HISTORY: u64 = 512 << 20;
-/// The largest file that is read as a kernel; disks are not read but attached.
-const MAX_KERNEL: u64 = 1 << 30;
 /// The largest firmware image.
 const MAX_ROM: u64 = 16 << 20;
 const MAX_DISKS: usize = 4;
@@ -218,14 +215,6 @@ fn trace_filter(text: &str) -> std::result::Result<TraceFilter, String> {
         other => Err(format!("`{other}` is none of insn, fault, int, port, mem, exit")),
     };
     text.split(',').try_fold(TraceFilter::empty(), |all, name| Ok(all | one(name)?))
-}
-
-/// A guest's content and kind.
-struct Source {
-    path: PathBuf,
-    bytes: Vec<u8>,
-    kind: Guest,
-    builtin: Option<&'static Builtin>,
 }
 
 impl Run {
@@ -429,86 +418,6 @@ impl Run {
         Ok(())
     }
 
-    /// The guest: built in, or a file. A disk's content stays in its file.
-    fn source(&self) -> Result<Option<Source>> {
-        let Some(path) = &self.guest else { return Ok(None) };
-        if let Some(b) = path.to_str().and_then(builtin::find) {
-            let head = &b.bytes[..b.bytes.len().min(load::HEAD)];
-            let kind = load::identify(path, head, b.bytes.len() as u64, self.format())?;
-            self.check_flat(path, head, b.bytes.len() as u64)?;
-            return Ok(Some(Source { path: path.clone(), bytes: b.bytes.to_vec(), kind, builtin: Some(b) }));
-        }
-        if path.components().count() == 1 && !path.exists() {
-            return Err(Error::image(
-                path,
-                "there is no such file, and no built-in guest of this name (`subring guests` lists them)",
-            ));
-        }
-        let (mut file, size) = open(path)?;
-        let mut bytes = Vec::new();
-        read_up_to(&mut file, path, load::HEAD as u64, &mut bytes)?;
-        let kind = load::identify(path, &bytes, size, self.format())?;
-        self.check_flat(path, &bytes, size)?;
-        if !matches!(kind, Guest::Disk | Guest::Floppy | Guest::Cdrom) {
-            self.check_size(path, kind, size)?;
-            read_up_to(&mut file, path, MAX_KERNEL, &mut bytes)?;
-        }
-        Ok(Some(Source { path: path.clone(), bytes, kind, builtin: None }))
-    }
-
-    /// Refuses the options of a flat binary for a file that begins as a kernel with a header, unless it is said to be flat.
-    fn check_flat(&self, path: &Path, head: &[u8], size: u64) -> Result<()> {
-        let told = match (self.at, self.mode) {
-            _ if self.format != FormatArg::Auto => return Ok(()),
-            (Some(_), _) => "an address to load it at",
-            (None, Some(_)) => "--mode",
-            (None, None) => return Ok(()),
-        };
-        let what = match load::identify(path, head, size, Format::Auto) {
-            Ok(Guest::Elf) => "an ELF executable",
-            Ok(Guest::Multiboot(_)) => "a Multiboot kernel",
-            Ok(Guest::Linux) => "a Linux kernel",
-            _ => return Ok(()),
-        };
-        Err(Error::Usage(format!(
-            "{} is {what}, which says itself where and how it starts, and {told} is for a flat binary: leave that out, or give \
-             --format flat, too, if the file's bytes are meant as they are",
-            path.display()
-        )))
-    }
-
-    /// Refuses a file too large for what it is, before it is read.
-    fn check_size(&self, path: &Path, kind: Guest, size: u64) -> Result<()> {
-        if kind == Guest::Flat && size > u64::from(self.mem) {
-            let reason = format!(
-                "{size} bytes do not fit into {} bytes of memory: give a larger --mem, or --format disk if it is a disk image",
-                self.mem
-            );
-            return Err(Error::image(path, reason));
-        }
-        if size > MAX_KERNEL {
-            return Err(Error::image(
-                path,
-                "a kernel of more than 1 GiB is not loaded: strip it, or give --format disk if it is a disk image",
-            ));
-        }
-        Ok(())
-    }
-
-    fn format(&self) -> Format {
-        match self.format {
-            // A flat binary's options say what the file is.
-            FormatArg::Auto if self.at.is_some() || self.mode.is_some() => Format::Flat,
-            FormatArg::Auto => Format::Auto,
-            FormatArg::Flat => Format::Flat,
-            FormatArg::Elf => Format::Elf,
-            FormatArg::Multiboot => Format::Multiboot,
-            FormatArg::Disk => Format::Disk,
-            FormatArg::Floppy => Format::Floppy,
-            FormatArg::Cdrom => Format::Cdrom,
-        }
-    }
-
     fn plan(&self, source: Option<&Source>) -> Result<Plan> {
         let Some(source) = source else {
             if self.append.is_some()
@@ -681,25 +590,6 @@ impl Run {
             bioscon: self.bioscon.as_deref().map(sink).transpose()?,
         })
     }
-}
-
-/// Opens a regular file to read, with its size.
-fn open(path: &Path) -> Result<(File, u64)> {
-    // Asked before it is opened: opening a pipe would wait for its writer.
-    let metadata = std::fs::metadata(path).map_err(|e| Error::file("open", path, e))?;
-    if !metadata.is_file() {
-        let what = if metadata.is_dir() { "it is a directory" } else { "it is no regular file" };
-        return Err(Error::image(path, format!("{what}: give an image file")));
-    }
-    let file = File::open(path).map_err(|e| Error::file("open", path, e))?;
-    Ok((file, metadata.len()))
-}
-
-/// Reads on until `bytes` has up to `limit` bytes.
-fn read_up_to(file: &mut File, path: &Path, limit: u64, bytes: &mut Vec<u8>) -> Result<()> {
-    let left = limit.saturating_sub(bytes.len() as u64);
-    file.take(left).read_to_end(bytes).map_err(|e| Error::file("read", path, e))?;
-    Ok(())
 }
 
 /// Where a debug console goes: a file, or standard output for `-`.

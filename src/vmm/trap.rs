@@ -487,7 +487,7 @@ fn rereads(guest: &Cpu, world: &World, (at, access): (Linear, Access), walked: &
         // Its first byte is fetched.
         return false;
     }
-    // What a page that code was fetched from is read for does not fault.
+    // The rest of its code is, in the next page. (A read of data there cannot fault any more once code was fetched from it.)
     let fetches = !access.write && at == start.offset(len - 1).page();
     let mut code = (0..len).filter_map(|n| world.peek_address(guest, start.offset(n)));
     code.any(|byte| walked.marks_byte(byte)) || (!fetches && insn.is_some_and(|i| i.touches_after_reading()))
