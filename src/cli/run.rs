@@ -352,8 +352,9 @@ impl Run {
         }
         let source = self.source()?;
         let plan = self.plan(source.as_ref())?;
-        let notes = plan.notes.clone();
-        Ok((self.spec_of(plan, source.as_ref())?, notes))
+        let spec = self.spec_of(plan, source.as_ref())?;
+        let notes = spec.plan.notes.clone();
+        Ok((spec, notes))
     }
 
     /// What gdb is offered, for a machine with so much memory.
