@@ -127,7 +127,10 @@ fn pin(mut make: impl FnMut() -> Result<(Guest, Guest)>, good: Ticks, bad: Ticks
         return Ok(found);
     }
     let cached = by_cached(&[Emptied::Bare, Emptied::BareForGood], part)?;
-    Ok(cached.map_or(found.clone(), |why| found.cached(why)))
+    Ok(match cached {
+        Some(why) => found.cached(why),
+        None => found,
+    })
 }
 
 /// Why they part, if it comes of what is cached: `part` tells whether they do with TLBs emptied, the bare machine's in these `ways`.

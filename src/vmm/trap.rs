@@ -480,13 +480,13 @@ fn insn_at(guest: &Cpu, world: &World) -> Option<Insn> {
 /// Whether the instruction at CS:EIP, for whose access at `at` a walk would mark entries, may have read them before: as its own code,
 /// or as data.
 fn rereads(guest: &Cpu, world: &World, (at, access): (Linear, Access), walked: &Walked) -> bool {
-    let insn = insn_at(guest, world);
-    let len = insn.map_or(MAX_INSN_LEN as u32, |insn| insn.len.into());
     let start = Linear(guest.linear_eip());
     if at == start && !access.write {
         // Its first byte is fetched.
         return false;
     }
+    let insn = insn_at(guest, world);
+    let len = insn.map_or(MAX_INSN_LEN as u32, |insn| insn.len.into());
     // The rest of its code is, in the next page. (A read of data there cannot fault any more once code was fetched from it.)
     let fetches = !access.write && at == start.offset(len - 1).page();
     let mut code = (0..len).filter_map(|n| world.peek_address(guest, start.offset(n)));
