@@ -6,6 +6,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`addr`], [`width`], [`clock`], [`error`], [`saved`] | address newtypes; access widths; time; the host's trouble; forms of saved state |
+//! | [`cell`] | the cube: strategy, MMU, coherence, engine, and which combinations mean something |
 //! | [`event`] | what observers see: instructions, faults, interrupts, ports, memory |
 //! | [`mem`] | guest RAM and its code marks |
 //! | [`decode`] | our instruction form, lowered from iced-x86; the cache of decoded traces |
@@ -32,6 +33,7 @@ extern crate self as subring;
 
 pub mod addr;
 pub mod bus;
+pub mod cell;
 pub mod classify;
 pub mod cli;
 pub mod clock;

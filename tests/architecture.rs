@@ -26,7 +26,7 @@ const ROWS: [&[&str]; 22] = [
     &["cpu"],
     &["decode"],
     &["mem"],
-    &["event"],
+    &["cell", "event"],
     &["addr", "width", "clock", "error", "saved", "seeded"],
 ];
 

@@ -12,12 +12,12 @@ use program::{ends, text};
 use scratch::Scratch;
 use serde_json::Value;
 use std::path::Path;
+use subring::cell::{Cell, Coherence};
 use subring::cli::builtin;
 use subring::lab::mappings::View;
 use subring::lab::state;
 use subring::machine::{Limits, Machine, Outcome};
 use subring::vmm::memory::Journal;
-use subring::vmm::strategy::Coherence;
 use subring::vmm::{self, Config, Trap};
 
 /// What `subring mmu` prints.
@@ -247,7 +247,7 @@ fn looking_changes_nothing() {
         for coherence in [Coherence::Trace, Coherence::Vtlb] {
             let monitored = || {
                 let mut m = guest::machine(builtin::find(name).unwrap());
-                vmm::install(&mut m, &Config { coherence, ..Config::default() }).unwrap();
+                vmm::install(&mut m, &Config { cell: Cell::trap(coherence), ..Config::default() }).unwrap();
                 m
             };
             let (mut alone, mut watched) = (monitored(), monitored());

@@ -13,11 +13,11 @@ use program::{ends, refused, subring, text};
 use scratch::Scratch;
 use serde_json::Value;
 use std::collections::BTreeSet;
+use subring::cell::Cell;
 use subring::cli::builtin;
 use subring::machine::{Limits, Machine, Outcome};
 use subring::translate::Why;
 use subring::vmm::bt::{Translation, rules::RULES};
-use subring::vmm::strategy::Strategy;
 use subring::vmm::{self, Trap};
 
 /// A line of the table.
@@ -304,7 +304,7 @@ fn translation(machine: &mut Machine) -> &mut Translation {
 /// Rings under bt, with room for so few fragments that all are dropped time and again, after a million instructions.
 fn crowded(kept: usize) -> Machine {
     let mut machine = guest::machine(builtin::find("rings").expect("a built-in guest"));
-    let config = vmm::Config { strategy: Strategy::Bt, ..vmm::Config::default() };
+    let config = vmm::Config { cell: Cell::BT_TRACE, ..vmm::Config::default() };
     vmm::install(&mut machine, &config).expect("a monitor");
     let translator = &mut translation(&mut machine).translator;
     translator.limits.fragments = 8 << 10;

@@ -2,9 +2,9 @@
 
 use super::guest::{PAGING_ON, advance, loaded, paging_on, plan, small};
 use criterion::{Bencher, Criterion, Throughput};
+use subring::cell::{Cell, Coherence};
 use subring::machine::Machine;
 use subring::vmm::exit::Cause;
-use subring::vmm::strategy::Coherence;
 use subring::vmm::{self, Trap};
 
 /// Where the small guests' code and tables are.
@@ -43,7 +43,8 @@ pub(crate) fn benches(criterion: &mut Criterion) {
 }
 
 fn put(machine: &mut Machine, coherence: Coherence) {
-    vmm::install(machine, &vmm::Config { coherence, ..vmm::Config::default() }).expect("a monitor");
+    vmm::install(machine, &vmm::Config { cell: Cell::trap(coherence), ..vmm::Config::default() })
+        .expect("a monitor");
 }
 
 fn exits(machine: &Machine, cause: Cause) -> u64 {

@@ -5,10 +5,10 @@
 
 use super::guest::{PAGING_ON, advance, loaded, paging_on, plan, small};
 use criterion::{Bencher, Criterion, Throughput};
+use subring::cell::Cell;
 use subring::machine::Machine;
 use subring::vmm::bt::TranslationFigures;
 use subring::vmm::exit::Cause;
-use subring::vmm::strategy::{Coherence, Strategy};
 use subring::vmm::{self, Trap};
 
 /// Where the small guests' code and tables are.
@@ -50,12 +50,7 @@ pub(crate) fn benches(criterion: &mut Criterion) {
 }
 
 fn put(machine: &mut Machine, adaptive: bool) {
-    let config = vmm::Config {
-        strategy: Strategy::Bt,
-        coherence: Coherence::Trace,
-        adaptive,
-        ..vmm::Config::default()
-    };
+    let config = vmm::Config { cell: Cell::BT_TRACE, adaptive, ..vmm::Config::default() };
     vmm::install(machine, &config).expect("a monitor");
 }
 

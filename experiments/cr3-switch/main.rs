@@ -4,11 +4,11 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::Instant;
 use subring::addr::GuestPhys;
+use subring::cell::{Cell, Coherence};
 use subring::machine::board::BoardConfig;
 use subring::machine::{Config, Limits, Machine, Outcome};
 use subring::vmm::cost::Costs;
 use subring::vmm::exit::Cause;
-use subring::vmm::strategy::Coherence;
 use subring::vmm::{self, Trap};
 
 const RAM: u32 = 16 << 20;
@@ -70,8 +70,11 @@ fn main() {
 /// The cost of a switch among so many, once all of them have been in use.
 fn measure(spaces: u32, coherence: Coherence, shadow_frames: u32) -> Cost {
     let mut m = machine(spaces);
-    vmm::install(&mut m, &vmm::Config { coherence, shadow_frames, ..vmm::Config::default() })
-        .expect("a monitor");
+    vmm::install(
+        &mut m,
+        &vmm::Config { cell: Cell::trap(coherence), shadow_frames, ..vmm::Config::default() },
+    )
+    .expect("a monitor");
     advance(&mut m, u64::from(spaces) * (PER_SWITCH + 2) + 100);
     let before = figures(&m);
     let start = Instant::now();

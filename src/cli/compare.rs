@@ -9,13 +9,13 @@ use super::run::{Display, Run};
 use super::session::{self, Ending, Spec, Wishes};
 use super::terminal::Console;
 use crate::addr::Linear;
+use crate::cell::{Cell, Choice, Strategy};
 use crate::error::{Error, Result};
 use crate::lab::boundary::Compared;
 use crate::lab::guest::Guest;
 use crate::lab::{boundary, lockstep, state};
 use crate::snapshot::recording::Input;
 use crate::vmm::cost::Costs;
-use crate::vmm::strategy::{self, Coherence, Strategy};
 use crate::vmm::{self, Trap};
 use clap::{Arg, Args};
 use std::path::PathBuf;
@@ -56,24 +56,19 @@ pub struct Command {
     csv: bool,
 }
 
-/// What is compared with the bare machine. Without a rule: binary translation with all of them, and then without it; not
-/// adaptive: binary translation that is, and then one that is not.
-fn variants(base: vmm::Config) -> Vec<vmm::Config> {
-    let with = |strategy, without, adaptive| vmm::Config { strategy, without, adaptive, ..base };
-    let strategies = match (base.without, base.adaptive) {
-        (Some(_), _) => {
-            [with(Strategy::Bt, None, base.adaptive), with(Strategy::Bt, base.without, base.adaptive)]
-        }
-        (None, false) => [with(Strategy::Bt, None, true), with(Strategy::Bt, None, false)],
-        (None, true) => [with(Strategy::Trap, None, true), with(Strategy::Bt, None, true)],
+/// What is compared with the bare machine: a monitor for each of `cells`. Without a rule, or without adaptation, each
+/// translating monitor comes with it and then without it.
+fn variants(cells: impl Iterator<Item = Cell>, base: impl Fn(Cell) -> vmm::Config) -> Vec<vmm::Config> {
+    let variants = |cell| {
+        let config = base(cell);
+        let pair = match (config.without, config.adaptive) {
+            (Some(_), _) => [vmm::Config { without: None, ..config }, config],
+            (None, false) => [vmm::Config { adaptive: true, ..config }, config],
+            (None, true) => return vec![config],
+        };
+        if cell.strategy() == Strategy::Bt { pair.to_vec() } else { Vec::new() }
     };
-    let of = |coherence| strategies.map(|config| vmm::Config { coherence, ..config });
-    let mut all: Vec<_> = [Coherence::Trace, Coherence::Vtlb].into_iter().flat_map(of).collect();
-    // With and without stand together; else the strategies do.
-    if base.without.is_none() && base.adaptive {
-        all.sort_by_key(|config| config.strategy == Strategy::Bt);
-    }
-    all
+    cells.flat_map(variants).collect()
 }
 
 /// The bare machine's run, which the others are held against.
@@ -94,7 +89,10 @@ impl Command {
         let (reference, row) = self.reference(&costs)?;
         let mut rows = vec![row];
         let mut interrupted = reference.ending == Ending::Interrupted;
-        for config in variants(self.run.monitor.monitor()).into_iter().filter(|c| self.is_wanted(c)) {
+        let monitor = &self.run.monitor;
+        let wanted = |cell: &Cell| cell.has_monitor() && monitor.choice().admits(*cell);
+        let cells = Cell::COMPARED.iter().copied().filter(wanted);
+        for config in variants(cells, |cell| monitor.monitor(cell)) {
             if interrupted {
                 break;
             }
@@ -136,16 +134,9 @@ impl Command {
     fn adaptation(&self, rows: &[Row]) -> Vec<String> {
         let pairs = rows.windows(2).filter(|pair| pair[0].adaptive && !pair[1].adaptive);
         pairs
-            .filter(|pair| pair[0].strategy == Strategy::Bt)
+            .filter(|pair| pair[0].cell.strategy() == Strategy::Bt)
             .map(|p| report::adaptation(&p[0], &p[1]))
             .collect()
-    }
-
-    /// Whether `--strategy` and `--coherence` let this variant in.
-    fn is_wanted(&self, config: &vmm::Config) -> bool {
-        let (monitor, only) = (&self.run.monitor, self.run.monitor.monitor());
-        (monitor.strategy.is_none() || config.strategy == only.strategy)
-            && (monitor.coherence.is_none() || config.coherence == only.coherence)
     }
 
     fn check(&self) -> Result<()> {
@@ -162,7 +153,8 @@ impl Command {
                 "`compare` always compares with the bare machine: give --strategy trap or bt, or leave it out".into(),
             ));
         }
-        strategy::mmu_for(Strategy::Trap, run.monitor.mmu())?;
+        let choice = run.monitor.choice();
+        Choice { strategy: choice.strategy.or(Some(Strategy::Trap)), ..choice }.cell()?;
         run.monitor.check_rule()?;
         run.monitor.check_translated()?;
         refuse_unfit(run, "is for one run, and `compare` does several: give it to `subring run`")
@@ -191,8 +183,7 @@ impl Command {
         let limit = if limited { end.retired } else { end.retired.saturating_add(1) };
         let cycles = end.retired.saturating_mul(costs.instruction);
         let row = Row {
-            strategy: Strategy::Bare,
-            coherence: None,
+            cell: Cell::BARE,
             without: None,
             adaptive: true,
             verdict: Verdict::Reference(end.ending.sentence()),
@@ -245,8 +236,7 @@ impl Command {
             None => Verdict::Lost,
         };
         Ok(Some(Row {
-            strategy: config.strategy,
-            coherence: Some(config.coherence),
+            cell: config.cell,
             without: config.without,
             adaptive: config.adaptive,
             verdict,
@@ -277,7 +267,7 @@ impl Command {
                 return Ok(Compared { divergence, same, boundaries: 0 });
             }
         }
-        let name = report::name(config.strategy, Some(config.coherence), config.without, config.adaptive);
+        let name = report::name(config.cell, config.without, config.adaptive);
         let mut progress = Progress::new(format!("lockstep {name}"), reference.retired);
         boundary::compare(make, reference.limit, |retired| {
             progress.tell(retired);

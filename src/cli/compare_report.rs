@@ -4,6 +4,7 @@
 use super::report::grouped;
 use super::rules::Finding;
 use crate::addr::Linear;
+use crate::cell::Cell;
 use crate::lab::lockstep::Divergence;
 use crate::translate::RuleId;
 use crate::vmm::Trap;
@@ -11,7 +12,6 @@ use crate::vmm::audit::{Audit, Breach};
 use crate::vmm::bt::{TranslationFigures, rules};
 use crate::vmm::exit::{Cause, Exits};
 use crate::vmm::memory::MmuCounts;
-use crate::vmm::strategy::{Coherence, Strategy};
 use crate::vmm::trap::Counts;
 use crate::vmm::vcpu::Obstacle;
 use serde_json::{Value, json};
@@ -79,25 +79,18 @@ impl Figures {
     }
 }
 
-/// What a machine is called; `None` is the bare one's coherence.
-pub(super) fn name(
-    strategy: Strategy,
-    coherence: Option<Coherence>,
-    without: Option<RuleId>,
-    adaptive: bool,
-) -> String {
-    let Some(coherence) = coherence else { return format!("{strategy} direct") };
+/// The name of a row: its cell, and what the monitor runs without.
+pub(super) fn name(cell: Cell, without: Option<RuleId>, adaptive: bool) -> String {
     let rule = without.map(|id| rules::by_id(id).name);
     let missing: Vec<_> = (!adaptive).then_some("adaptation").into_iter().chain(rule).collect();
     let without =
         if missing.is_empty() { String::new() } else { format!(" without {}", missing.join(" and ")) };
-    format!("{strategy} shadow/{coherence}{without}")
+    format!("{cell}{without}")
 }
 
 /// One machine's run.
 pub(super) struct Row {
-    pub(super) strategy: Strategy,
-    pub(super) coherence: Option<Coherence>,
+    pub(super) cell: Cell,
     /// The rewriting rule that was not in force.
     pub(super) without: Option<RuleId>,
     /// Accesses that keep leaving translated code are translated otherwise.
@@ -115,7 +108,7 @@ pub(super) struct Row {
 
 impl Row {
     pub(super) fn name(&self) -> String {
-        name(self.strategy, self.coherence, self.without, self.adaptive)
+        name(self.cell, self.without, self.adaptive)
     }
 
     fn without_name(&self) -> Option<&'static str> {
@@ -482,14 +475,14 @@ pub(super) fn csv(table: &Table) -> String {
             Verdict::Diverged(d, _) => format!("{},{:#x}", d.after, d.linear),
             _ => ",".into(),
         };
-        let mmu = if row.coherence.is_some() { "shadow" } else { "direct" };
-        let coherence = row.coherence.map_or(String::new(), |c| c.to_string());
+        let mmu = row.cell.mmu();
+        let coherence = row.cell.coherence().map_or(String::new(), |c| c.to_string());
         let figure = |of| quotient(of, 4, "");
         let _ = write!(
             out,
             "{},{},{mmu},{coherence},{},{},{},{},{},{},{},{},{},{},{:.6},{divergence}",
             quoted(&table.guest),
-            row.strategy,
+            row.cell.strategy(),
             row.outcome(),
             row.retired,
             figure(row.direct()),
@@ -573,9 +566,9 @@ fn row_json(row: &Row) -> Value {
         _ => Value::Null,
     };
     json!({
-        "strategy": row.strategy,
-        "mmu": if row.coherence.is_some() { "shadow" } else { "direct" },
-        "coherence": row.coherence,
+        "strategy": row.cell.strategy(),
+        "mmu": row.cell.mmu(),
+        "coherence": row.cell.coherence(),
         "without_rule": row.without_name(),
         "adaptive": row.translation().map(|_| row.adaptive),
         "outcome": row.outcome(),

@@ -8,12 +8,13 @@ mod text;
 mod watch;
 
 use super::board::{self, Bare};
-use super::monitor::{MonitorArgs, StrategyArg};
+use super::monitor::MonitorArgs;
 use super::report::grouped;
 use super::run::Run;
 use super::session::{Spec, Wishes, drive, silent};
 use super::terminal::Console;
 use crate::bus::Ticks;
+use crate::cell::Strategy;
 use crate::error::{Error, Result};
 use crate::lab::guest::Guest;
 use crate::lab::mappings::View;
@@ -21,7 +22,6 @@ use crate::load::{Symbol, symbol_at};
 use crate::machine::Machine;
 use crate::snapshot::recording::Input;
 use crate::vmm::memory::Journal;
-use crate::vmm::strategy::Strategy;
 use crate::vmm::{Config, Trap};
 use clap::Args;
 use event::Event;
@@ -144,7 +144,7 @@ impl Command {
             _ => format!("at     the end of the run: {}", ran.sentence()),
         };
         let who = match config {
-            Some(config) => format!("{} shadow/{}", config.strategy, config.coherence),
+            Some(config) => config.cell.to_string(),
             None => Strategy::Bare.to_string(),
         };
         let ranged = self.address.is_some();
@@ -168,7 +168,7 @@ impl Command {
 
     /// The monitor: unless another strategy is named, trap and emulate.
     fn config(&self) -> Result<Option<Config>> {
-        let strategy = self.run.monitor.strategy.or(Some(StrategyArg::Trap));
+        let strategy = self.run.monitor.strategy.or(Some(Strategy::Trap));
         MonitorArgs { strategy, ..self.run.monitor.clone() }.config()
     }
 

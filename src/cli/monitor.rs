@@ -1,11 +1,11 @@
 //! The options that put a guest under a monitor, for every command that runs one.
 
 use super::{args, rules};
+use crate::cell::{Cell, Choice, Coherence, Mmu, Strategy};
 use crate::error::{Error, Result};
 use crate::translate::RuleId;
 use crate::vmm;
-use crate::vmm::strategy::{self, Coherence, Mmu, Strategy};
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 /// The options.
 #[derive(Args, Clone, Debug, Default)]
@@ -13,13 +13,13 @@ use clap::{Args, ValueEnum};
 pub struct MonitorArgs {
     /// Who runs the guest's sensitive instructions [default: bare]
     #[arg(long, value_enum)]
-    pub strategy: Option<StrategyArg>,
+    pub strategy: Option<Strategy>,
     /// Who translates its addresses [default: direct, under a monitor shadow]
     #[arg(long, value_enum)]
-    pub mmu: Option<MmuArg>,
+    pub mmu: Option<Mmu>,
     /// How shadow page tables are kept coherent with the guest's [default: trace]
     #[arg(long, value_enum)]
-    pub coherence: Option<CoherenceArg>,
+    pub coherence: Option<Coherence>,
     /// Under bt: translate an access that keeps meeting a trace or a chip no other way than the rest
     #[arg(long)]
     pub no_adapt: bool,
@@ -44,44 +44,15 @@ pub struct MonitorArgs {
     pub list_rules: bool,
 }
 
-/// `--strategy`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum StrategyArg {
-    /// No monitor
-    Bare,
-    /// Trap and emulate, by ring compression
-    Trap,
-    /// Binary translation of the guest's kernel, direct execution of its user code
-    Bt,
-}
-
-/// `--mmu`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum MmuArg {
-    /// The guest's own page tables
-    Direct,
-    /// Shadow page tables
-    Shadow,
-}
-
-/// `--coherence`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum CoherenceArg {
-    /// Guest page tables are write-protected, writes to them emulated: a change counts at once, where a TLB may hold the old
-    /// entry until the guest flushes
-    Trace,
-    /// The shadow is a virtual TLB, dropped when the guest flushes
-    Vtlb,
-}
-
 impl MonitorArgs {
     /// The strategy.
     pub fn strategy(&self) -> Strategy {
-        match self.strategy {
-            None | Some(StrategyArg::Bare) => Strategy::Bare,
-            Some(StrategyArg::Trap) => Strategy::Trap,
-            Some(StrategyArg::Bt) => Strategy::Bt,
-        }
+        self.strategy.unwrap_or(Strategy::Bare)
+    }
+
+    /// What is asked for of each axis of the cube.
+    pub fn choice(&self) -> Choice {
+        Choice { strategy: self.strategy, mmu: self.mmu, coherence: self.coherence, engine: None }
     }
 
     /// For a run of `guest` that may have gone wrong: what tells whether it did. Under trap and emulate alone instructions go wrong
@@ -100,23 +71,14 @@ impl MonitorArgs {
         })
     }
 
-    /// The MMU that is asked for, if one is.
-    pub fn mmu(&self) -> Option<Mmu> {
-        self.mmu.map(|mmu| match mmu {
-            MmuArg::Direct => Mmu::Direct,
-            MmuArg::Shadow => Mmu::Shadow,
-        })
-    }
-
     /// The monitor to be put under the guest; none on the bare machine.
     ///
     /// # Errors
     /// [`Error::Usage`] for a combination that means nothing.
     pub fn config(&self) -> Result<Option<vmm::Config>> {
-        strategy::mmu_for(self.strategy(), self.mmu())?;
-        if self.strategy() == Strategy::Bare {
+        let cell = self.choice().cell()?;
+        if !cell.has_monitor() {
             let monitors = [
-                ("--coherence", self.coherence.is_some()),
                 ("--no-adapt", self.no_adapt),
                 ("--machine-mem", self.machine_mem.is_some()),
                 ("--shadow-frames", self.shadow_frames.is_some()),
@@ -135,7 +97,7 @@ impl MonitorArgs {
         }
         self.check_rule()?;
         self.check_translated()?;
-        Ok(Some(self.monitor()))
+        Ok(Some(self.monitor(cell)))
     }
 
     /// Refuses what is about translated code where nothing is translated.
@@ -173,16 +135,12 @@ impl MonitorArgs {
         Ok(())
     }
 
-    /// How a monitor is to be set up, whatever the strategy.
-    pub fn monitor(&self) -> vmm::Config {
+    /// How a monitor for `cell` is to be set up.
+    pub fn monitor(&self, cell: Cell) -> vmm::Config {
         let default = vmm::Config::default();
         vmm::Config {
-            strategy: self.strategy(),
+            cell,
             adaptive: !self.no_adapt,
-            coherence: match self.coherence {
-                None | Some(CoherenceArg::Trace) => Coherence::Trace,
-                Some(CoherenceArg::Vtlb) => Coherence::Vtlb,
-            },
             machine_memory: self.machine_mem,
             shadow_frames: self.shadow_frames.unwrap_or(default.shadow_frames),
             fragment_memory: self

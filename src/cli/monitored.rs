@@ -1,10 +1,10 @@
 //! What a run under a monitor counted: who ran its instructions, and what that took.
 
 use super::report::grouped;
+use crate::cell::{Cell, Coherence, Mmu, Strategy};
 use crate::vmm::Trap;
 use crate::vmm::bt::TranslationFigures;
 use crate::vmm::cost::Costs;
-use crate::vmm::strategy::{Coherence, Mmu, Strategy};
 use serde::Serialize;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 pub struct Monitored {
     strategy: Strategy,
     mmu: Mmu,
-    coherence: Coherence,
+    coherence: Option<Coherence>,
     /// Instructions that ran by themselves.
     direct: u64,
     /// Those in translated code.
@@ -41,11 +41,16 @@ impl Monitored {
     /// What `monitor` counted so far.
     pub(super) fn of(monitor: &Trap) -> Self {
         let translation = monitor.translation.as_deref().map(TranslationFigures::of);
+        let cell = if translation.is_some() {
+            Cell::bt(monitor.mmu.coherence())
+        } else {
+            Cell::trap(monitor.mmu.coherence())
+        };
         let counts = &monitor.counts;
         Self {
-            strategy: if translation.is_some() { Strategy::Bt } else { Strategy::Trap },
-            mmu: Mmu::Shadow,
-            coherence: monitor.mmu.coherence(),
+            strategy: cell.strategy(),
+            mmu: cell.mmu(),
+            coherence: cell.coherence(),
             direct: counts.direct,
             translated: counts.translated,
             emulated: counts.emulated,
@@ -68,7 +73,10 @@ impl Monitored {
             grouped(self.interpreted)
         );
         let mut rows = vec![
-            ("monitor", format!("{} {}/{}", self.strategy, self.mmu, self.coherence)),
+            ("monitor", {
+                let coherence = self.coherence.map_or(String::new(), |c| format!("/{c}"));
+                format!("{} {}{coherence}", self.strategy, self.mmu)
+            }),
             ("ran", ran),
             ("exits", counted(self.exits, &self.by_cause)),
         ];

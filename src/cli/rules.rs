@@ -4,10 +4,10 @@
 use super::compare_report::{Row, Verdict};
 use super::report::grouped;
 use crate::addr::Linear;
+use crate::cell::Coherence;
 use crate::translate::RuleId;
 use crate::vmm::bt::rules::{self, COLUMNS, RULES};
 use crate::vmm::exit::Cause;
-use crate::vmm::strategy::Coherence;
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -146,7 +146,7 @@ impl Finding {
         };
         Self {
             rule: name,
-            coherence: with.coherence,
+            coherence: with.cell.coherence(),
             adaptive: with.adaptive,
             broken,
             sentence: format!("without {name} {verb}: {what}"),

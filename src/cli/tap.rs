@@ -278,7 +278,7 @@ fn parts(spec: &Spec) -> Result<Vec<(String, u128)>> {
         ("guest".to_owned(), plan(spec)),
     ];
     if let Some(monitor) = &spec.monitor {
-        parts.push((MONITOR.to_owned(), hash_bytes(monitor.strategy.to_string().as_bytes())));
+        parts.push((MONITOR.to_owned(), hash_bytes(monitor.cell.strategy().to_string().as_bytes())));
         if let Some(rule) = monitor.without {
             parts.push((
                 "set of rules (--without-rule)".to_owned(),

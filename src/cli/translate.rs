@@ -7,12 +7,12 @@ use super::run::Run;
 use super::session::{self, Ending, Wishes};
 use super::terminal::Console;
 use super::translate_report::{self as report, Report, Unit};
+use crate::cell::{Cell, Choice, Strategy};
 use crate::error::{Error, Result};
 use crate::load::Symbol;
 use crate::translate::UnitInfo;
 use crate::vmm::Trap;
 use crate::vmm::bt::{Translation, TranslationFigures};
-use crate::vmm::strategy::Strategy;
 use crate::vmm::trap::Counts;
 use clap::Args;
 use std::ops::Range;
@@ -110,7 +110,7 @@ impl Command {
         if self.hot == Some(0) {
             return Err(Error::Usage("--hot 0 shows nothing: give a number of units".into()));
         }
-        crate::vmm::strategy::mmu_for(Strategy::Bt, run.monitor.mmu())?;
+        self.cell()?;
         run.monitor.check_rule()?;
         compare::refuse_unfit(
             run,
@@ -118,9 +118,14 @@ impl Command {
         )
     }
 
+    /// The translating cell that is asked for.
+    fn cell(&self) -> Result<Cell> {
+        Choice { strategy: Some(Strategy::Bt), ..self.run.monitor.choice() }.cell()
+    }
+
     /// What the machine is built from, and what there is to say of it.
     fn spec(&self) -> Result<(session::Spec, Vec<String>)> {
-        let monitor = crate::vmm::Config { strategy: Strategy::Bt, ..self.run.monitor.monitor() };
+        let monitor = self.run.monitor.monitor(self.cell()?);
         let (spec, notes) = self.run.unseen_spec()?;
         Ok((session::Spec { monitor: Some(monitor), ..spec }, notes))
     }

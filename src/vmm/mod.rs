@@ -6,7 +6,6 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `strategy` | the axes of the lab, and which combinations mean something |
 //! | `layout` | where in linear space the monitor lives |
 //! | `vcpu` | V, the map from the virtual processor to the real one, and back |
 //! | `shade`, `descriptors` | real descriptors, and the traced guest tables that they shadow |
@@ -27,7 +26,6 @@ pub mod layout;
 pub mod memory;
 mod seal;
 mod shade;
-pub mod strategy;
 pub mod trap;
 pub mod vcpu;
 
@@ -36,6 +34,7 @@ pub mod vcpu;
 mod tests;
 
 use crate::addr::{MachineAddr, PAGE_SHIFT};
+use crate::cell::{Cell, Strategy};
 use crate::error::{Error, Result};
 use crate::machine::Machine;
 use crate::mem::{P2m, Ram};
@@ -43,7 +42,6 @@ use crate::translate::{Limits, RuleId};
 use descriptors::Descriptors;
 use layout::Frames;
 use memory::{FEWEST_FRAMES, FramePool, PageTables, ShadowMmu};
-use strategy::{Coherence, Strategy};
 pub use trap::Trap;
 
 /// The most frames for copies of the guest's ROM: all that there can be below 1 MiB.
@@ -52,12 +50,10 @@ const ROM_FRAMES: usize = 64;
 /// How a monitor is set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Who runs sensitive instructions.
-    pub strategy: Strategy,
+    /// The strategy, the MMU, how its tables are kept coherent, and the engine.
+    pub cell: Cell,
     /// Under binary translation: accesses that keep meeting traces and chips become callouts.
     pub adaptive: bool,
-    /// How the shadow is kept coherent.
-    pub coherence: Coherence,
     /// Bytes of the real machine's memory; by default what guest and monitor need.
     pub machine_memory: Option<u64>,
     /// The most frames for shadow page tables.
@@ -73,9 +69,8 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            strategy: Strategy::Trap,
+            cell: Cell::TRAP_TRACE,
             adaptive: true,
-            coherence: Coherence::Trace,
             machine_memory: None,
             shadow_frames: 4096,
             seed: 1,
@@ -88,9 +83,13 @@ impl Default for Config {
 /// Puts `machine` under a monitor.
 ///
 /// # Errors
-/// [`Error::Usage`] when the guest does not fit the machine's memory, or the shadow's share is too small;
+/// [`Error::Usage`] when the cell has no monitor, when the guest does not fit the machine's memory, or when the
+/// shadow's share of it is too small;
 /// [`Error::Host`] when the memory cannot be had.
 pub fn install(machine: &mut Machine, config: &Config) -> Result<()> {
+    let Some(coherence) = config.cell.coherence() else {
+        return Err(Error::Usage(format!("{} runs without a monitor: install none", config.cell)));
+    };
     let (mut ram, p2m, own) = memory_for(machine, config)?;
     let (region, own) = own.split_at(layout::PAGES);
     let (pool, for_rom) = own.split_at(config.shadow_frames as usize);
@@ -98,9 +97,9 @@ pub fn install(machine: &mut Machine, config: &Config) -> Result<()> {
     let pool = FramePool::new(pool.to_vec());
     let tables = PageTables::new(&mut ram, pool, region)
         .map_err(|_| Error::Usage("the monitor has no frame for its own page table".into()))?;
-    let mmu = ShadowMmu::new(tables, config.coherence, for_rom.to_vec());
+    let mmu = ShadowMmu::new(tables, coherence, for_rom.to_vec());
     let mut monitor = Trap::new(mmu, descriptors);
-    if config.strategy == Strategy::Bt {
+    if config.cell.strategy() == Strategy::Bt {
         let mut translation = bt::Translation::new(config.without, config.adaptive);
         translation.translator.limits.fragments = config.fragment_memory;
         monitor.translation = Some(Box::new(translation));

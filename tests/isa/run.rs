@@ -12,13 +12,14 @@ use std::fmt::Write;
 use std::rc::Rc;
 use subring::addr::GuestPhys;
 use subring::bus::Width;
+use subring::cell::Cell;
 use subring::decode::{Decoded, decode, disassemble};
 use subring::event::{Event, Sink};
 use subring::exec::Env;
 use subring::machine::board::BoardConfig;
 use subring::machine::{Config, Limits, Machine, Outcome, Wants, Watcher};
 use subring::vmm::memory::Change;
-use subring::vmm::{self, Trap, strategy::Strategy};
+use subring::vmm::{self, Trap};
 
 /// What was delivered, in the words of the cases.
 #[derive(Clone, Default)]
@@ -197,7 +198,7 @@ fn run(p: &Prepared, way: Way) -> Result<Ran, String> {
 /// Puts the machine, as it stands, under a monitor that translates. A unit is no longer than the case, or it would be run an
 /// instruction at a time: it is not begun where the clock ends within it.
 fn translate(machine: &mut Machine, steps: u64) -> Result<(), String> {
-    let config = vmm::Config { strategy: Strategy::Bt, shadow_frames: 64, ..vmm::Config::default() };
+    let config = vmm::Config { cell: Cell::BT_TRACE, shadow_frames: 64, ..vmm::Config::default() };
     vmm::install(machine, &config).map_err(|e| e.to_string())?;
     let translation = machine.monitor_mut::<Trap>().and_then(|m| m.translation.as_mut());
     translation.ok_or("the monitor does not translate")?.translator.limits.unit = steps as usize;

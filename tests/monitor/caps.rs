@@ -3,7 +3,7 @@
 
 use super::equivalence::{cases, runner};
 use super::kernel;
-use super::pair::{CELLS, Cell, Strides, TRAPS};
+use super::pair::{CELLS, Cell, Strides, TRAPS, Tested};
 use super::printed;
 use proptest::test_runner::TestCaseError;
 use std::cell::Cell as Counter;
@@ -25,7 +25,7 @@ const LONGEST: usize = 8192;
 fn same(ops: &[kernel::Op], cell: Cell, config: &Config) -> Result<Machine, String> {
     let (mut bare, mut other) = (kernel::machine(ops), kernel::machine(ops));
     cell.put_with(&mut other, config);
-    STRIDES.hold(&mut bare, &mut other, cell.coherence)?;
+    STRIDES.hold(&mut bare, &mut other, cell)?;
     Ok(other)
 }
 

@@ -3,7 +3,7 @@
 //! counted as that. With a rule broken each of these guests ends otherwise.
 
 use super::flat::{CODE, machine, with_disk};
-use super::pair::{BT_TRACE, BT_VTLB, Cell, Strides};
+use super::pair::{BT_TRACE, BT_VTLB, Cell, Strides, Tested};
 use crate::translate::bug as translator;
 use crate::vmm::bug::{self, Bug};
 use subring::addr::GuestPhys;
@@ -27,7 +27,7 @@ fn alike(make: &dyn Fn() -> Machine, cell: Cell, stride: u64) -> Result<[Machine
     let (mut bare, mut other) = (make(), make());
     cell.put(&mut other, 5);
     let strides = Strides { most: ENOUGH, stride, whole: 1 };
-    match strides.hold(&mut bare, &mut other, cell.coherence)? {
+    match strides.hold(&mut bare, &mut other, cell)? {
         Some(Outcome::HaltedForever) => Ok([bare, other]),
         ended => Err(format!("{cell}: it has not halted: {ended:?}")),
     }

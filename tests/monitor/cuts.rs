@@ -3,7 +3,7 @@
 
 use super::equivalence::runner;
 use super::kernel::{self, Op};
-use super::pair::{CELLS, Cell, run_to};
+use super::pair::{CELLS, Cell, Tested, run_to};
 use super::printed;
 use proptest::test_runner::{TestCaseError, TestError};
 use subring::lab::state;

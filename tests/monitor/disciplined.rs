@@ -4,7 +4,7 @@
 
 use super::equivalence::runner;
 use super::kernel::{self, Op};
-use super::pair::{BT_TRACE, BT_VTLB, CELLS, Cell, Noticed, Strides, TRACE, VTLB, run_to};
+use super::pair::{BT_TRACE, BT_VTLB, CELLS, Cell, Noticed, Strides, TRACE, Tested, VTLB, run_to};
 use super::printed;
 use super::properties::{COHERENCE, CONTROL, EFFICIENCY, HOMOMORPHISM, observed, walk};
 use crate::vmm::bug::{self, Bug};
@@ -36,7 +36,7 @@ fn same_with(ops: &[Op], cell: Cell, config: &vmm::Config) -> Result<(), String>
 fn hold(ops: &[Op], cell: Cell, config: &vmm::Config) -> Result<(), Noticed> {
     let (mut bare, mut other) = (kernel::machine(ops), kernel::machine(ops));
     cell.put_with(&mut other, config);
-    STRIDES.hold(&mut bare, &mut other, cell.coherence).map(drop)
+    STRIDES.hold(&mut bare, &mut other, cell).map(drop)
 }
 
 /// The kernels of `strategy` are judged by `check`; a failing one shrinks, and is printed as a guest.

@@ -1,13 +1,13 @@
 //! **Equivalence**: under a monitor a guest ends as on the bare machine, bit for bit, unless it runs a sensitive
 //! instruction that does not fault; then the first difference is at such an instruction.
 
-use super::pair::{Cell, Pair, TRACE, VTLB};
+use super::pair::{Cell, Pair, TRACE, Tested, VTLB};
 use super::seed;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use std::cell::Cell as Counter;
+use subring::cell::Coherence;
 use subring::vmm::memory::Change;
-use subring::vmm::strategy::Coherence;
 
 /// Bytes of a case.
 const LEN: usize = 16_000;
@@ -42,7 +42,7 @@ fn random_guests(cell: Cell) {
         let mut pair = Pair::new(&data, cell);
         match pair.run(TICKS) {
             Ok(()) => same.set(same.get() + 1),
-            Err(_) if cell.coherence == Coherence::Vtlb && forgets_to_flush(&data) => {}
+            Err(_) if cell.coherence() == Some(Coherence::Vtlb) && forgets_to_flush(&data) => {}
             Err(parting) => {
                 let expected = cell.parts_at_sensitive() && parting.verdict.sensitive_unprivileged;
                 prop_assert!(expected, "{parting}");

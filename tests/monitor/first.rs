@@ -3,7 +3,7 @@
 
 use super::flat;
 use super::kernel::code::Code;
-use super::pair::{CELLS, Cell};
+use super::pair::{CELLS, Cell, Tested};
 use super::unflushed::{entry, guest};
 use crate::vmm::bug::{self, Bug};
 use subring::addr::GuestPhys;

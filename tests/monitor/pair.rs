@@ -1,87 +1,79 @@
-//! One guest on two machines: bare, and under a monitor. Which monitor is a [`Cell`] of the lab's cube.
+//! One guest on two machines: bare, and under the monitor of a [`Cell`].
 
 use super::audit::audit;
 use super::bytes::Bytes;
 use super::machine;
 use std::cell::RefCell;
 use std::rc::Rc;
+pub(super) use subring::cell::Cell;
+use subring::cell::{Coherence, Strategy};
 use subring::decode::{MAX_INSN_LEN, disassemble};
 use subring::event::{Event, Sink};
 use subring::lab::guest::Guest;
 use subring::lab::state::{self, Difference};
 use subring::lab::why::{self, Mode};
 use subring::machine::{Limits, Machine, Outcome, Wants, Watcher};
-use subring::vmm::strategy::{Coherence, Mmu, Strategy};
 use subring::vmm::{self, Config, Trap};
 
-/// A strategy, an MMU and a coherence policy that go together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Cell {
-    pub(super) strategy: Strategy,
-    pub(super) mmu: Mmu,
-    pub(super) coherence: Coherence,
-}
-
 /// Trap and emulate, with either policy.
-pub(super) const TRACE: Cell =
-    Cell { strategy: Strategy::Trap, mmu: Mmu::Shadow, coherence: Coherence::Trace };
-pub(super) const VTLB: Cell = Cell { coherence: Coherence::Vtlb, ..TRACE };
+pub(super) const TRACE: Cell = Cell::TRAP_TRACE;
+pub(super) const VTLB: Cell = Cell::TRAP_VTLB;
 
 /// Binary translation, with either policy.
-pub(super) const BT_TRACE: Cell = Cell { strategy: Strategy::Bt, ..TRACE };
-pub(super) const BT_VTLB: Cell = Cell { strategy: Strategy::Bt, ..VTLB };
+pub(super) const BT_TRACE: Cell = Cell::BT_TRACE;
+pub(super) const BT_VTLB: Cell = Cell::BT_VTLB;
 
-/// All that are built; those of trap and emulate alone.
+/// The cells with a monitor, and those of trap and emulate alone.
 pub(super) const CELLS: [Cell; 4] = [TRACE, VTLB, BT_TRACE, BT_VTLB];
 pub(super) const TRAPS: [Cell; 2] = [TRACE, VTLB];
 
-/// How the monitor of a translating test is set up.
-pub(super) fn config(coherence: Coherence, seed: u64) -> Config {
-    Cell { coherence, ..BT_TRACE }.config(seed)
-}
+/// What these tests do with a cell.
+pub(super) trait Tested: Copy {
+    /// How the monitor is set up in these tests.
+    fn config(self, seed: u64) -> Config;
 
-impl std::fmt::Display for Cell {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}/{}", self.strategy, self.mmu, self.coherence)
-    }
-}
+    /// Puts `m` under the monitor.
+    fn put(self, m: &mut Machine, seed: u64);
 
-impl Cell {
-    /// How its monitor is set up in these tests.
-    pub(super) fn config(self, seed: u64) -> Config {
-        // Few frames, so that evictions happen.
-        Config {
-            strategy: self.strategy,
-            coherence: self.coherence,
-            shadow_frames: 24,
-            seed,
-            ..Config::default()
-        }
-    }
+    /// Puts `m` under a monitor that is set up otherwise.
+    fn put_with(self, m: &mut Machine, config: &Config);
 
-    /// Puts `m` under its monitor.
-    pub(super) fn put(self, m: &mut Machine, seed: u64) {
-        self.put_with(m, &self.config(seed));
-    }
-
-    /// The same, set up in another way.
-    pub(super) fn put_with(self, m: &mut Machine, config: &Config) {
-        match self.strategy {
-            Strategy::Bare => {}
-            Strategy::Trap | Strategy::Bt => vmm::install(m, config).expect("a monitor"),
-        }
-    }
-
-    /// What `make` makes, for the lab: bare, and under its monitor.
-    pub(super) fn guests(self, seed: u64, make: impl Fn() -> Machine) -> (Guest, Guest) {
+    /// What `make` makes, for the lab: bare, and under the monitor.
+    fn guests(self, seed: u64, make: impl Fn() -> Machine) -> (Guest, Guest) {
         let mut other = make();
         self.put(&mut other, seed);
         (Guest::new(make(), Vec::new()), Guest::new(other, Vec::new()))
     }
 
-    /// Whether sensitive instructions that do not trap go wrong under it.
-    pub(super) fn parts_at_sensitive(self) -> bool {
-        self.strategy == Strategy::Trap
+    /// How the monitor's shadow is kept coherent.
+    fn policy(self) -> Coherence;
+
+    /// Whether sensitive instructions that do not trap go wrong.
+    fn parts_at_sensitive(self) -> bool;
+}
+
+impl Tested for Cell {
+    fn config(self, seed: u64) -> Config {
+        // Few frames, so that evictions happen.
+        Config { cell: self, shadow_frames: 24, seed, ..Config::default() }
+    }
+
+    fn put(self, m: &mut Machine, seed: u64) {
+        self.put_with(m, &self.config(seed));
+    }
+
+    fn put_with(self, m: &mut Machine, config: &Config) {
+        if self.has_monitor() {
+            vmm::install(m, config).expect("a monitor");
+        }
+    }
+
+    fn policy(self) -> Coherence {
+        self.coherence().expect("a cell with a shadow")
+    }
+
+    fn parts_at_sensitive(self) -> bool {
+        self.strategy() == Strategy::Trap
     }
 }
 
@@ -215,7 +207,7 @@ impl Strides {
         &self,
         bare: &mut Machine,
         other: &mut Machine,
-        coherence: Coherence,
+        cell: Cell,
     ) -> Result<Option<Outcome>, Noticed> {
         let mut strides = 0;
         loop {
@@ -223,7 +215,7 @@ impl Strides {
             let to = bare.cpu.now + self.stride;
             let (a, b) = (run_to(bare, to), run_to(other, to));
             let wrong = |what| Err(Noticed { by: to, what });
-            if let Err(e) = audit(other, coherence == Coherence::Trace) {
+            if let Err(e) = audit(other, cell.coherence() == Some(Coherence::Trace)) {
                 return wrong(format!("audit: {e}"));
             }
             if other.world.escapes() != 0 {

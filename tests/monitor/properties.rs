@@ -4,20 +4,20 @@
 use super::bytes::Bytes;
 use super::equivalence::{cases, runner};
 use super::kernel::{self, Op};
-use super::pair::{BT_TRACE, CELLS, Cell, TRACE, run_to};
+use super::pair::{CELLS, Cell, TRACE, Tested, run_to};
 use super::walk::{Grain, Looks, Tally, Walk, run_to_boundary};
 use super::{machine, printed, seed};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::OnceLock;
 use subring::addr::GuestPhys;
+use subring::cell::{Choice, Coherence, Strategy};
 use subring::event::{Event, Sink};
 use subring::lab::state;
 use subring::machine::board::BoardConfig;
 use subring::machine::{CodeStop, Config, Limits, Machine, Outcome, Wants, Watcher};
 use subring::vmm::Trap;
 use subring::vmm::memory::Journal;
-use subring::vmm::strategy::Coherence;
 
 const NOTHING: Looks =
     Looks { homomorphism: false, efficiency: false, control: false, coherence: false, strict: false };
@@ -98,11 +98,12 @@ fn hold_machines(looks: Looks, enough: impl Fn(Cell, &Tally) -> bool) {
                 Walk::new(|| machine::machine(&mut Bytes::new(&data)), cell, grain, 0, looks)
                     .run(RANDOM_TICKS)
             };
-            let traced = || walk(Cell { coherence: Coherence::Trace, ..cell });
+            let coherence = Some(Coherence::Trace);
+            let traced = || walk(Choice { coherence, ..cell.into() }.cell().expect("a cell with traces"));
             match walk(cell) {
                 Ok(tally) => sum.add(&tally),
                 Err(_)
-                    if cell.coherence == Coherence::Vtlb
+                    if cell.coherence() == Some(Coherence::Vtlb)
                         && !looks.control
                         && traced().is_ok_and(|t| t.live_writes > 0) =>
                 {
@@ -124,7 +125,7 @@ fn v_of_a_step_is_the_step_of_v() {
     let enough = |cell: Cell, t: &Tally| {
         t.compared > 1000
             && t.returned == t.compared
-            && (t.translated > 1000) == (cell.strategy == BT_TRACE.strategy)
+            && (t.translated > 1000) == (cell.strategy() == Strategy::Bt)
     };
     hold_kernels(HOMOMORPHISM, enough);
     hold_machines(HOMOMORPHISM, enough);

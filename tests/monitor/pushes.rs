@@ -3,7 +3,7 @@
 //! changed themselves, and what they leave of a fault of the guest's own is what the bare machine leaves.
 
 use super::equivalence::runner;
-use super::pair::{CELLS, Cell, TRAPS, run_to};
+use super::pair::{CELLS, Cell, TRAPS, Tested, run_to};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use std::cell::Cell as Counter;

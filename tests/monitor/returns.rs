@@ -4,7 +4,7 @@
 
 use super::equivalence::{cases, runner};
 use super::kernel::image::CHIPS;
-use super::pair::{BT_TRACE, BT_VTLB, Cell, Strides};
+use super::pair::{BT_TRACE, BT_VTLB, Cell, Strides, Tested};
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Cases, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use std::cell::Cell as Counter;
@@ -316,7 +316,7 @@ fn handlers(m: &mut Machine) {
 fn same(ops: &[Op], cell: Cell) -> Result<TranslationFigures, String> {
     let (mut bare, mut other) = (machine(ops), machine(ops));
     cell.put(&mut other, 3);
-    STRIDES.hold(&mut bare, &mut other, cell.coherence)?;
+    STRIDES.hold(&mut bare, &mut other, cell)?;
     let monitor: &subring::vmm::Trap = other.monitor().expect("a monitor");
     Ok(TranslationFigures::of(monitor.translation.as_ref().expect("it translates")))
 }

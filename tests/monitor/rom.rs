@@ -3,7 +3,7 @@
 
 use super::equivalence::runner;
 use super::kernel::code::Code;
-use super::pair::{BT_VTLB, CELLS, Cell, Strides, TRACE, run_to};
+use super::pair::{BT_VTLB, CELLS, Cell, Strides, TRACE, Tested, run_to};
 use crate::vmm::bug::{self, Bug};
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestError};
@@ -104,7 +104,7 @@ fn same(ops: &[Op], cell: Cell) -> Result<(), String> {
     cell.put(&mut other, 2);
     let copied = (run_to(&mut bare, COPIED), run_to(&mut other, COPIED));
     assert_eq!(copied, (None, None), "the ROM is copied first");
-    match STRIDES.hold(&mut bare, &mut other, cell.coherence)? {
+    match STRIDES.hold(&mut bare, &mut other, cell)? {
         Some(Outcome::HaltedForever) => Ok(()),
         ended => Err(format!("the guest: {ended:?}")),
     }

@@ -3,7 +3,7 @@
 
 use super::equivalence::cases;
 use super::kernel;
-use super::pair::{BT_TRACE, run_to};
+use super::pair::{BT_TRACE, Tested, run_to};
 use super::returns;
 use super::translation;
 use crate::translate::bug as translator;
@@ -11,13 +11,13 @@ use crate::vmm::bug::{self, Bug};
 use proptest::test_runner::{Config as Settings, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use std::cell::Cell;
 use subring::addr::GuestPhys;
+use subring::cell::Coherence;
 use subring::interp::{Interp, Stop};
 use subring::lab::state;
 use subring::machine::board::BoardConfig;
 use subring::machine::{Config, Machine, World};
 use subring::translate::plan::Identity;
 use subring::translate::{Left, Translator};
-use subring::vmm::strategy::Coherence;
 
 /// Where sequences lie, and how many one machine runs.
 const CODE: u32 = 0x10_0000;

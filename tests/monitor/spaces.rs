@@ -7,11 +7,11 @@ use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestError};
 use std::cell::Cell as Counter;
 use subring::addr::{GuestPhys, Linear, MachineAddr, PAGE_SIZE};
+use subring::cell::Coherence;
 use subring::cpu::{Cr0, Cr4};
 use subring::machine::Machine;
 use subring::mmu::paging::Access;
 use subring::vmm::memory::{FEWEST_FRAMES, FramePool, PageTables, Resolution, ShadowMmu, Top};
-use subring::vmm::strategy::Coherence;
 
 /// The guest's directories, of which the first entry is one of tables, and each table maps its first page.
 const DIRECTORIES: u32 = 0x10_0000;

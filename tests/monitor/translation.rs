@@ -3,19 +3,19 @@
 
 use super::bytes::Bytes;
 use super::equivalence::runner;
-use super::pair::{self, BT_TRACE, Noticed, Strides, config, run_to};
+use super::pair::{self, BT_TRACE, Noticed, Strides, Tested, run_to};
 use super::{kernel, machine, printed, seed};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use std::cell::Cell;
 use subring::addr::Linear;
+use subring::cell::Coherence;
 use subring::decode::{Decoded, MAX_INSN_LEN, Op, decode};
 use subring::lab::why::LEFT_OPEN;
 use subring::lab::{lockstep, state};
 use subring::machine::{Machine, Outcome};
+use subring::vmm::Trap;
 use subring::vmm::memory::Change;
-use subring::vmm::strategy::{self, Coherence};
-use subring::vmm::{self, Config, Trap};
 
 /// Bytes of a random guest, the ticks that it runs, and the longest stride.
 pub(super) const LEN: usize = 16_000;
@@ -24,8 +24,7 @@ const LONGEST: u64 = 211;
 
 /// Puts `machine` under a translating monitor.
 fn translate(machine: &mut Machine, coherence: Coherence) {
-    let config = Config { strategy: strategy::Strategy::Bt, ..config(coherence, 5) };
-    vmm::install(machine, &config).expect("a monitor");
+    pair::Cell::bt(coherence).put(machine, 5);
 }
 
 fn monitor(machine: &Machine) -> &Trap {
@@ -263,12 +262,12 @@ fn an_unaligned_pusha_reaches_no_page() {
 const STRIDES: Strides = Strides { most: 60_000, stride: 331, whole: 16 };
 
 fn kernels(coherence: Coherence) {
+    let cell = pair::Cell::bt(coherence);
     let result = runner(40).run(&kernel::any_kernels(), |ops| {
         let (mut bare, mut bt) = (kernel::machine(&ops), kernel::machine(&ops));
-        translate(&mut bt, coherence);
-        STRIDES.hold(&mut bare, &mut bt, coherence).map(drop).map_err(|e| TestCaseError::fail(e.what))
+        cell.put(&mut bt, 5);
+        STRIDES.hold(&mut bare, &mut bt, cell).map(drop).map_err(|e| TestCaseError::fail(e.what))
     });
-    let cell = pair::Cell { coherence, ..BT_TRACE };
     printed::judge(result, "translated", &cell, (STRIDES.most, cell.config(5).shadow_frames, 5));
 }
 

@@ -3,12 +3,12 @@
 
 use super::flat::{self, CODE};
 use super::kernel::code::Code;
-use super::pair::{BT_VTLB, CELLS, Cell, TRACE, TRAPS, VTLB};
+use super::pair::{BT_VTLB, CELLS, Cell, TRACE, TRAPS, Tested, VTLB};
 use crate::vmm::bug::{self, Bug};
+use subring::cell::Coherence;
 use subring::lab::boundary::{self, Compared};
 use subring::lab::lockstep::{self, Divergence};
 use subring::lab::why::{HELD, LEFT_OPEN};
-use subring::vmm::strategy::Coherence;
 
 /// The page table, and its directory.
 const TABLE: u32 = 0x9000;
@@ -134,7 +134,7 @@ fn left_open(d: &Divergence, piece: &str, values: [&str; 2]) {
 fn a_trace_sees_what_a_tlb_does_not() {
     for cell in CELLS {
         let Compared { divergence, same, .. } = compare(&ages(), cell);
-        match cell.coherence {
+        match cell.policy() {
             Coherence::Vtlb => assert!(same && divergence.is_none(), "{cell}: {divergence:?}"),
             Coherence::Trace => {
                 let at = format!("memory at {:#010x}", entry(CODE));
@@ -153,7 +153,7 @@ fn a_trace_sees_what_a_tlb_does_not() {
 fn a_guest_that_takes_its_own_page_is_told_of_it() {
     for cell in CELLS {
         let Compared { divergence, same, .. } = compare(&leaves(), cell);
-        match cell.coherence {
+        match cell.policy() {
             Coherence::Vtlb => assert!(same && divergence.is_none(), "{cell}: {divergence:?}"),
             Coherence::Trace => {
                 for d in [divergence, stride(&leaves(), cell)] {
@@ -173,7 +173,7 @@ fn a_guest_that_takes_its_own_page_is_told_of_it() {
 fn a_virtual_tlb_may_hold_longer_than_the_bare_machines() {
     for cell in CELLS {
         let Compared { divergence, same, .. } = compare(&displaces(), cell);
-        match cell.coherence {
+        match cell.policy() {
             Coherence::Trace => assert!(same && divergence.is_none(), "{cell}: {divergence:?}"),
             Coherence::Vtlb => {
                 let d = divergence.expect("it holds");

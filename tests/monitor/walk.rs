@@ -14,7 +14,7 @@
 //! **Coherence**: what the shadow allows, the guest's tables allow; see [`super::stale`].
 
 use super::audit::audit;
-use super::pair::{Cell, run_to};
+use super::pair::{Cell, Tested, run_to};
 use super::stale::Coherent;
 use crate::vmm::bt::{conceal, rules};
 use crate::vmm::seal;
@@ -23,6 +23,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use subring::addr::GuestPhys;
 use subring::bus::phys::Target;
+use subring::cell::{Coherence, Strategy};
 use subring::classify::Class;
 use subring::classify::verdict::verdict;
 use subring::cpu::{Cpu, Eflags};
@@ -33,7 +34,6 @@ use subring::machine::{Limits, Machine, Outcome, Wants, Watcher};
 use subring::translate::RuleId;
 use subring::vmm::exit::{Cause, Exit};
 use subring::vmm::memory::Change;
-use subring::vmm::strategy::{Coherence, Strategy};
 use subring::vmm::vcpu::{Obstacle, V};
 use subring::vmm::{Trap, layout};
 
@@ -71,7 +71,7 @@ impl Grain {
 
     /// Those that there are under `cell`.
     pub(super) fn of(cell: Cell) -> &'static [Self] {
-        match cell.strategy {
+        match cell.strategy() {
             Strategy::Bt => &[Self::Tick, Self::Unit(1), Self::Unit(64)],
             Strategy::Bare | Strategy::Trap => &[Self::Tick, Self::Unit(64)],
         }
@@ -229,7 +229,7 @@ impl Walk {
             translation.translator.forget();
         }
         seal::watch(looks.control);
-        let coherent = Coherent::new(cell.coherence == Coherence::Trace);
+        let coherent = Coherent::new(cell.coherence() == Some(Coherence::Trace));
         let may_part = cell.parts_at_sensitive() && !looks.strict;
         let tally = Tally::default();
         Self { bare, other, seen, looks, may_part, grain, coherent, tally, ahead: None, repeating: None }

@@ -7,12 +7,12 @@
 use super::fetch::{have, skipped};
 use super::pc::{Lab, Monitor};
 use super::{gnumach, grub, grub_boots, hard_disk, invaders, linux, memtest, seabios, syslinux};
+use subring::cell::{Cell, Coherence};
 use subring::vmm::Config;
-use subring::vmm::strategy::{Coherence, Strategy};
 
 /// A translating monitor.
 fn bt(coherence: Coherence) -> Monitor {
-    Some(Config { strategy: Strategy::Bt, coherence, ..Config::default() })
+    Some(Config { cell: Cell::bt(coherence), ..Config::default() })
 }
 
 /// Holds that `run` ends as on the bare machine under bt, with each of `policies`.

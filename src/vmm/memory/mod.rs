@@ -15,9 +15,9 @@ mod trace;
 mod vtlb;
 
 use super::bug::{self, Bug};
-use super::strategy::Coherence;
 use crate::addr::{GuestPhys, Linear, MachineAddr};
 use crate::bus::phys::{PhysMap, Target};
+use crate::cell::Coherence;
 use crate::cpu::{Cpu, Cr0, Cr4, Fault};
 use crate::machine::{Flushes, Walked, World};
 use crate::mmu::pae;
