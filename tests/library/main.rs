@@ -1,0 +1,17 @@
+//! The library as a program would use it: whole machines, their state, what is loaded into them and saved of them.
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../fuzz/mod.rs"]
+mod fuzz;
+
+mod apic;
+mod determinism;
+mod forged_snapshots;
+mod fuzz_decoder;
+mod fuzz_loaders;
+mod fuzz_machine;
+mod loaders;
+mod rewind;
+mod snapshot;
+mod x87;
