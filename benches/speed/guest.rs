@@ -35,6 +35,7 @@ pub(crate) fn machine(bios: Option<&[u8]>) -> Machine {
         firmware: bios.is_some(),
         apic: true,
         acpi: true,
+        transmitter: subring::device::uart::Transmitter::default(),
         fw_cfg: FwCfgConfig::default(),
     };
     let config = Config { ram_size: RAM, board, bios: bios.map(<[u8]>::to_vec), vga_bios: None };

@@ -1,11 +1,16 @@
-/* Serial output by polling (National Semiconductor PC16550D datasheet, section 8), a small print, and exit. */
+/* Serial output by polling (National Semiconductor PC16550D datasheet, section 8), a small print, and exit.
+   Output goes out in lines, a FIFO's worth of bytes for each look at the line status register: under a monitor every
+   port access is an exit, and a console that polls once a byte would drown what a guest measures. */
 #include <stdarg.h>
 #include "console.h"
 #include "cpu.h"
 #include "io.h"
 
 enum { COM1 = 0x3F8, DATA = COM1, IER = COM1 + 1, FCR = COM1 + 2, LCR = COM1 + 3, MCR = COM1 + 4, LSR = COM1 + 5 };
-enum { LCR_8N1 = 0x03, LCR_DLAB = 0x80, LSR_THRE = 0x20, DEBUG_EXIT = 0xF4 };
+enum { LCR_8N1 = 0x03, LCR_DLAB = 0x80, LSR_THRE = 0x20, FIFO = 16, DEBUG_EXIT = 0xF4 };
+
+static char line[128];                  /* what is not sent yet, without a line feed */
+static unsigned length;
 
 void console_init(void)
 {
@@ -18,10 +23,20 @@ void console_init(void)
     outb(MCR, 0x03);                /* DTR and RTS */
 }
 
+/* THRE says that the transmitter's FIFO is empty: it takes 16 bytes now. */
+static void flush(void)
+{
+    for (unsigned at = 0; at < length; at += FIFO) {
+        while (!(inb(LSR) & LSR_THRE)) {}
+        outsb(DATA, line + at, length - at < FIFO ? length - at : FIFO);
+    }
+    length = 0;
+}
+
 static void put_raw(char c)
 {
-    while (!(inb(LSR) & LSR_THRE)) {}
-    outb(DATA, c);
+    line[length++] = c;
+    if (c == '\n' || length == sizeof line) flush();
 }
 
 void put(char c)
@@ -30,13 +45,13 @@ void put(char c)
     put_raw(c);
 }
 
-static void put_padded(const char *text, int length, int width, char pad)
+static void put_padded(const char *text, int size, int width, char pad)
 {
     int left = width < 0;
     if (left) width = -width;
-    for (int i = length; !left && i < width; i++) put(pad);
-    for (int i = 0; i < length; i++) put(text[i]);
-    for (int i = length; left && i < width; i++) put(' ');
+    for (int i = size; !left && i < width; i++) put(pad);
+    for (int i = 0; i < size; i++) put(text[i]);
+    for (int i = size; left && i < width; i++) put(' ');
 }
 
 static void put_number(uint32_t value, unsigned base, int negative, int width, char pad)
@@ -53,9 +68,9 @@ static void put_number(uint32_t value, unsigned base, int negative, int width, c
 
 static void put_string(const char *text, int width)
 {
-    int length = 0;
-    while (text[length]) length++;
-    put_padded(text, length, width, ' ');
+    int size = 0;
+    while (text[size]) size++;
+    put_padded(text, size, width, ' ');
 }
 
 void print(const char *format, ...)
@@ -86,6 +101,7 @@ void print(const char *format, ...)
 
 void exit(int status)
 {
+    flush();
     outb(DEBUG_EXIT, status);
     for (;;) {
         cli();

@@ -4,6 +4,7 @@
 #include <stdint.h>
 
 void console_init(void);
+/* Output waits for the end of its line, or for exit. */
 void put(char c);
 /* Formats: %d %u %x %s %c %%, with a width that may start with 0 (%08x) or - (%-10s). */
 void print(const char *format, ...) __attribute__((format(printf, 1, 2)));

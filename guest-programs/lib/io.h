@@ -7,6 +7,12 @@ static inline void outb(uint16_t port, uint8_t value) { asm volatile("out %1, %0
 static inline void outw(uint16_t port, uint16_t value) { asm volatile("out %1, %0" : : "a"(value), "Nd"(port)); }
 static inline void outl(uint16_t port, uint32_t value) { asm volatile("out %1, %0" : : "a"(value), "Nd"(port)); }
 
+/* `count` bytes from `bytes` on, in one instruction. */
+static inline void outsb(uint16_t port, const void *bytes, uint32_t count)
+{
+    asm volatile("rep outsb" : "+S"(bytes), "+c"(count) : "d"(port) : "memory");
+}
+
 static inline uint8_t inb(uint16_t port)
 {
     uint8_t value;

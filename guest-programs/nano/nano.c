@@ -122,35 +122,70 @@ static uint32_t divide(uint64_t n, uint32_t by)
     return quotient;
 }
 
+enum { TESTS = sizeof tests / sizeof *tests };
+
+/* What a test showed. All is measured first and printed then: the console is no part of what is measured. */
+static struct { uint32_t count, each, traps; } results[TESTS];
+
+static int is_test(const char *name, unsigned length)
+{
+    for (unsigned i = 0; i < TESTS; i++)
+        if (is_name(name, length, tests[i].name)) return 1;
+    return is_name(name, length, "all");
+}
+
+static void measure(unsigned i, uint32_t count)
+{
+    traps_taken = 0;
+    uint64_t start = rdtsc();
+    tests[i].run(count);
+    uint64_t ticks = rdtsc() - start;
+    results[i].count = count;
+    results[i].each = divide(ticks, count);
+    results[i].traps = traps_taken;
+}
+
+/* Prints a test's line; whether it trapped otherwise than it must. */
+static int report(unsigned i)
+{
+    uint32_t count = results[i].count, traps = results[i].traps;
+    print("%-9s %9u  %10u  %s\n", tests[i].name, count, results[i].each, tests[i].what);
+    if (traps == (tests[i].traps ? count : 0)) return 0;
+    print("%s: %u traps are not what was expected\n", tests[i].name, traps);
+    return 1;
+}
+
+static void refuse(const char *word)
+{
+    print("nano: no such option: ");
+    for (unsigned i = 0; i < word_length(word); i++) put(word[i]);
+    print("\ngive NAME=COUNT with one of: all");
+    for (unsigned i = 0; i < TESTS; i++) print(" %s", tests[i].name);
+    print("\n");
+    exit(1);
+}
+
 int kernel_main(uint32_t magic, const struct multiboot *info)
 {
-    const char *line = command_line(magic, info);
+    const char *line = command_line(magic, info), *unknown = unknown_option(line, is_test);
     uint32_t all = option(line, "all", -1);
     int failed = 0, chosen = 0;
+    if (unknown) refuse(unknown);
     segments_init();
     traps_init();
     paging_init();
     if (has_sysenter()) op_init();
-    for (unsigned i = 0; i < sizeof tests / sizeof *tests; i++) chosen |= option(line, tests[i].name, 0) != 0;
+    for (unsigned i = 0; i < TESTS; i++) chosen |= option(line, tests[i].name, 0) != 0;
     if (all == -1u) all = chosen ? 0 : DEFAULT_COUNT;
 
-    print("test          count  ticks each  operation\n");
-    for (unsigned i = 0; i < sizeof tests / sizeof *tests; i++) {
+    for (unsigned i = 0; i < TESTS; i++) {
         uint32_t count = option(line, tests[i].name, all);
-        if (!count) continue;
-        if (tests[i].run == sysenter && !has_sysenter()) {
-            print("%-9s not on this processor\n", tests[i].name);
-            continue;
-        }
-        traps_taken = 0;
-        uint64_t start = rdtsc();
-        tests[i].run(count);
-        uint64_t ticks = rdtsc() - start;
-        print("%-9s %9u  %10u  %s\n", tests[i].name, count, divide(ticks, count), tests[i].what);
-        if (traps_taken != (tests[i].traps ? count : 0)) {
-            print("%s: %u traps are not what was expected\n", tests[i].name, traps_taken);
-            failed = 1;
-        }
+        if (count && (tests[i].run != sysenter || has_sysenter())) measure(i, count);
+    }
+    print("test          count  ticks each  operation\n");
+    for (unsigned i = 0; i < TESTS; i++) {
+        if (results[i].count) failed |= report(i);
+        else if (option(line, tests[i].name, all)) print("%-9s not on this processor\n", tests[i].name);
     }
     return failed;
 }

@@ -126,6 +126,7 @@ fn build_new(spec: Spec) -> Result<Bare> {
         firmware,
         apic: spec.apic,
         acpi: spec.acpi,
+        transmitter: spec.transmitter,
         fw_cfg,
     };
     let bios = firmware.then(|| spec.bios.unwrap_or_else(|| own_bios(wanted)));

@@ -14,6 +14,7 @@ use crate::cell::Strategy;
 use crate::debug;
 use crate::device::disk::SECTOR;
 use crate::device::disk::image::{self, ImageFormat};
+use crate::device::uart::Transmitter;
 use crate::error::{Error, Result};
 use crate::load::{self, Around, Format, Guest, Mode, Module, Plan};
 use clap::builder::{OsStringValueParser, TypedValueParser};
@@ -81,7 +82,7 @@ pub struct Run {
     pub vgabios: Option<PathBuf>,
 
     /// Go on from a snapshot (`subring snapshot` makes one); its disk images must be as they were
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["guest", "append", "initrd", "module", "format", "at", "mode", "mem", "cdrom", "snapshot", "bios", "vgabios", "hz", "epoch", "no_apic", "no_acpi"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["guest", "append", "initrd", "module", "format", "at", "mode", "mem", "cdrom", "snapshot", "bios", "vgabios", "hz", "epoch", "no_apic", "no_acpi", "uart_pace"])]
     pub restore: Option<PathBuf>,
     /// Record what the guest gets from the keyboard and the serial line
     #[arg(long, value_name = "FILE", conflicts_with = "replay")]
@@ -108,6 +109,9 @@ pub struct Run {
     /// A machine without ACPI: no power management, no tables
     #[arg(long)]
     pub no_acpi: bool,
+    /// Send on the serial ports at the divisor's baud rate, as real hardware does; by default a byte is gone at once
+    #[arg(long)]
+    pub uart_pace: bool,
 
     /// Type on the keyboard: steps `@1.5s:text<Enter>` (at a time), `@+2s:text` (after the step before),
     /// `@"grub>":text` (once the screen shows a text)
@@ -244,6 +248,7 @@ impl Run {
             epoch: DEFAULT_EPOCH,
             no_apic: false,
             no_acpi: false,
+            uart_pace: false,
             keys: Vec::new(),
             display: Display::None,
             dump_screen: false,
@@ -500,6 +505,7 @@ impl Run {
             epoch: self.epoch,
             apic: !self.no_apic,
             acpi: !self.no_acpi,
+            transmitter: if self.uart_pace { Transmitter::Paced } else { Transmitter::Immediate },
             bios: self.bios.as_deref().map(rom).transpose()?,
             vga_bios,
             disks,

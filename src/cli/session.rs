@@ -14,6 +14,7 @@ use crate::debug;
 use crate::device::disk::image::Image;
 use crate::device::keymap::KeyEvent;
 use crate::device::mouse::MouseEvent;
+use crate::device::uart::Transmitter;
 use crate::error::{Error, Result};
 use crate::load::Plan;
 use crate::snapshot::Saved;
@@ -37,6 +38,8 @@ pub struct Spec {
     pub apic: bool,
     /// Whether there are ACPI's registers and tables.
     pub acpi: bool,
+    /// How fast the serial ports send.
+    pub transmitter: Transmitter,
     /// The system BIOS, instead of the built-in one.
     pub bios: Option<Vec<u8>>,
     /// The VGA BIOS.

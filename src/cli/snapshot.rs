@@ -8,6 +8,7 @@ use super::run::Run;
 use super::session::{Build, Drive, End, Ending, Medium, Pc, Spec};
 use crate::device::disk::SECTOR;
 use crate::device::disk::image::{self, ImageFormat};
+use crate::device::uart::Transmitter;
 use crate::error::{Error, Result};
 use crate::load::Plan;
 use crate::snapshot::{self, Snapshot, hash_files};
@@ -174,6 +175,7 @@ pub(super) fn spec(
         epoch: 0,
         apic: false,
         acpi: false,
+        transmitter: Transmitter::default(),
         bios: None,
         vga_bios: None,
         disks: open(&disks, disks_now, "--disk")?,

@@ -1,8 +1,9 @@
 //! The 16550A serial port (National PC16550D datasheet). COM1 is at 3F8h on IRQ4, COM2 at 2F8h on IRQ3.
 //!
-//! Transmitted bytes are the host's at once; the holding register, the FIFO and the shift register still empty at
-//! the line's rate. What the host sends arrives at that rate too, and waits while the FIFO is full, as a sender
-//! that heeds RTS would: nothing of it is lost.
+//! Transmitted bytes reach the host at once. The transmitter itself is empty again at once by default, as QEMU's is:
+//! a guest that polls LSR then spends its time on its own work, not on the line. With [`Transmitter::Paced`] the
+//! holding register, the FIFO and the shift register empty at the divisor's rate, as on real hardware. Bytes from the
+//! host always arrive at that rate, and wait while the FIFO is full, as a sender that heeds RTS would: none is lost.
 
 use super::Device;
 use crate::bus::{Clock, Ticks, Width};
@@ -50,10 +51,21 @@ const MSR_PEER: u8 = 0xb0;
 const MSR_RI: u8 = 0x40;
 const MSR_TERI: u8 = 0x04;
 
+/// How fast bytes leave the transmitter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Transmitter {
+    /// A byte is gone as soon as it is written: THRE and TEMT are always set.
+    #[default]
+    Immediate,
+    /// A byte takes the line's time for a character.
+    Paced,
+}
+
 /// One serial port.
 #[derive(Clone, Debug, Hash, Serialize, Deserialize)]
 pub struct Uart {
     clock: Clock,
+    transmitter: Transmitter,
     ier: u8,
     fcr: u8,
     lcr: u8,
@@ -82,9 +94,10 @@ pub struct Uart {
 
 impl Uart {
     /// A port with nothing sent, at 9600 baud.
-    pub fn new(clock: Clock) -> Self {
+    pub fn new(clock: Clock, transmitter: Transmitter) -> Self {
         Self {
             clock,
+            transmitter,
             ier: 0,
             fcr: 0,
             lcr: 0,
@@ -216,7 +229,10 @@ impl Uart {
         if !self.looped() {
             self.output.push(byte);
         }
-        if self.shift_done.is_none() {
+        if self.transmitter == Transmitter::Immediate {
+            self.sent(byte, now);
+            self.thre_pending = true;
+        } else if self.shift_done.is_none() {
             self.shift(byte, now);
             self.thre_pending = true;
         } else if self.tx.len() < self.depth() {
@@ -231,12 +247,17 @@ impl Uart {
         self.shift_done = Some(from + self.character());
     }
 
+    /// A byte left the shift register at `at`: in loopback it comes straight in again.
+    fn sent(&mut self, byte: u8, at: Ticks) {
+        if self.looped() {
+            self.receive(byte, at);
+        }
+    }
+
     fn advance_tx(&mut self, now: Ticks) {
         while let Some(done) = self.shift_done.filter(|&t| t <= now) {
             self.shift_done = None;
-            if self.looped() {
-                self.receive(self.shifting, done);
-            }
+            self.sent(self.shifting, done);
             if let Some(byte) = self.tx.pop_front() {
                 self.shift(byte, done);
                 self.thre_pending |= self.tx.is_empty();
@@ -386,7 +407,7 @@ impl Device for Uart {
         let inbox = std::mem::take(&mut self.inbox);
         let output = std::mem::take(&mut self.output);
         let next_rx = self.next_rx;
-        *self = Self { inbox, output, next_rx, ..Self::new(self.clock) };
+        *self = Self { inbox, output, next_rx, ..Self::new(self.clock, self.transmitter) };
     }
 }
 
@@ -394,9 +415,13 @@ impl Device for Uart {
 mod tests {
     use super::*;
 
-    /// 1000 ticks per bit at 115200.
+    /// A paced port: 1000 ticks per bit at 115200.
     fn uart() -> Uart {
-        let mut uart = Uart::new(Clock::new(115_200_000));
+        with(Transmitter::Paced)
+    }
+
+    fn with(transmitter: Transmitter) -> Uart {
+        let mut uart = Uart::new(Clock::new(115_200_000), transmitter);
         for (reg, value) in [(LCR, 0x83), (RBR_THR, 1), (IER, 0), (LCR, 3), (MCR, 0x0b)] {
             out(&mut uart, reg, value, 0);
         }
@@ -430,6 +455,39 @@ mod tests {
         assert_eq!(inb(&mut uart, LSR, CHAR) & 0x60, 0x20);
         assert_eq!(inb(&mut uart, LSR, 2 * CHAR) & 0x60, 0x60);
         assert_eq!(uart.take_output(), b"ab");
+    }
+
+    #[test]
+    fn an_immediate_transmitter_is_always_empty() {
+        let mut uart = with(Transmitter::Immediate);
+        for byte in *b"abc" {
+            out(&mut uart, 0, byte, 7);
+            assert_eq!(inb(&mut uart, LSR, 7) & (LSR_THRE | LSR_TEMT), LSR_THRE | LSR_TEMT);
+        }
+        assert_eq!(uart.next_event(), None);
+        assert_eq!(uart.take_output(), b"abc");
+    }
+
+    #[test]
+    fn an_immediate_transmitter_interrupts_after_each_byte() {
+        let mut uart = with(Transmitter::Immediate);
+        out(&mut uart, IER, IER_THRE, 0);
+        assert_eq!(inb(&mut uart, IIR_FCR, 0), IIR_THRE, "enabling the interrupt finds the register empty");
+        assert!(!uart.irq(), "reading IIR took the request back");
+        out(&mut uart, 0, b'a', 0);
+        assert!(uart.irq());
+        out(&mut uart, 0, b'b', 0);
+        assert!(uart.irq() && uart.take_dropped(), "an edge for the interrupt controller");
+    }
+
+    #[test]
+    fn an_immediate_transmitter_loops_a_byte_back_at_once() {
+        let mut uart = with(Transmitter::Immediate);
+        out(&mut uart, MCR, MCR_LOOP, 0);
+        out(&mut uart, 0, 0x5a, 0);
+        assert_eq!(inb(&mut uart, LSR, 0) & LSR_DR, LSR_DR);
+        assert_eq!(inb(&mut uart, 0, 0), 0x5a);
+        assert!(uart.take_output().is_empty());
     }
 
     #[test]

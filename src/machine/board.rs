@@ -25,7 +25,7 @@ use crate::device::pci::{Pci, i440fx};
 use crate::device::pic::{Pic, PicState};
 use crate::device::pit::Pit;
 use crate::device::pm::Pm;
-use crate::device::uart::Uart;
+use crate::device::uart::{Transmitter, Uart};
 use crate::device::vga_text::{Screen, Vga};
 use crate::error::Error;
 use ports::{Chip, TIMED, routes, takes_wide, window_chip};
@@ -62,6 +62,8 @@ pub struct BoardConfig {
     pub apic: bool,
     /// Whether there is the PCI function that ACPI needs: power management.
     pub acpi: bool,
+    /// How fast the serial ports send.
+    pub transmitter: Transmitter,
     /// What the firmware is told besides the memory size.
     pub fw_cfg: FwCfgConfig,
 }
@@ -127,7 +129,7 @@ impl Board {
             pit: Pit::new(clock),
             i8042: I8042::new(clock),
             cmos,
-            com: [Uart::new(clock), Uart::new(clock)],
+            com: std::array::from_fn(|_| Uart::new(clock, config.transmitter)),
             ata,
             fdc,
             dma: Dma::new(),

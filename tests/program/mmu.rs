@@ -89,12 +89,12 @@ fn a_small_shadow_loses_entries() {
 /// The BIOS runs from its ROM: reads and fetches go to a copy, and need no exit.
 #[test]
 fn a_rom_is_mapped_by_a_copy_that_cannot_be_written() {
-    let shown = shown("boot --at 1M --address 0xfd000");
+    let shown = shown("boot --at 150K --address 0xfd000");
     assert!(shown.contains(" r-u   which is guest frame 000fd000"), "{shown}");
     assert!(shown.contains("a copy of a ROM's page"), "{shown}");
-    let marks = object("boot --at 1M --address 0xfe000")["pages"][0]["marks"].clone();
+    let marks = object("boot --at 150K --address 0xfe000")["pages"][0]["marks"].clone();
     assert_eq!(marks, serde_json::json!(["rom"]));
-    let compared = program::subring(&["compare", "boot", "--budget", "1M", "--json"]);
+    let compared = program::subring(&["compare", "boot", "--budget", "150K", "--json"]);
     let compared: Value = serde_json::from_slice(&compared.stdout).unwrap();
     for row in &compared["rows"].as_array().unwrap()[1..] {
         assert_eq!(row["outcome"], "same", "{row}");

@@ -7,7 +7,7 @@ use crate::common::scratch::Scratch;
 
 /// Those that mean something wherever a guest is run: what it is, what its machine has, how long it runs, its monitor, the form of
 /// what is printed.
-const HONOURED: [&str; 34] = [
+const HONOURED: [&str; 35] = [
     "--append",
     "--initrd",
     "--module",
@@ -27,6 +27,7 @@ const HONOURED: [&str; 34] = [
     "--epoch",
     "--no-apic",
     "--no-acpi",
+    "--uart-pace",
     "--keys",
     "--strategy",
     "--mmu",

@@ -7,6 +7,7 @@ use subring::cli::session::{Drive, Limits, Medium, Outcome, Pc, Spec};
 use subring::device::disk::image;
 use subring::device::keymap::KeyEvent;
 use subring::device::mouse::MouseEvent;
+use subring::device::uart::Transmitter;
 use subring::load::{self, Around, Plan};
 use subring::snapshot::recording::What;
 use subring::vmm;
@@ -98,6 +99,7 @@ impl Lab {
             epoch: 946_684_800,
             apic: true,
             acpi: true,
+            transmitter: Transmitter::default(),
             bios: parts.bios.as_ref().map(|(bios, _)| std::fs::read(bios).unwrap()),
             vga_bios: parts.bios.as_ref().map(|(_, vga)| std::fs::read(vga).unwrap()),
             disks: drives(parts.disks),
