@@ -1,8 +1,14 @@
 //! The MC146818A real-time clock with its CMOS memory (Motorola MC146818A datasheet). Index at 70h, whose bit 7
 //! masks NMI, data at 71h; IRQ8.
 //!
-//! The time is a fixed epoch plus guest time. The memory holds what the PC's BIOS convention keeps there; the
-//! board fills it in with [`Cmos::describe`].
+//! Time and date are counters that stand in the memory's first bytes, as the program sees them; each carries into the
+//! next. The day of the week is one of them, and whatever the program writes there is counted on from. The rest of
+//! the memory holds what the PC's BIOS convention keeps there; the board fills it in with [`Cmos::describe`].
+//!
+//! Simplifications: the century in byte 32h is a counter, too, always in BCD (on many boards firmware keeps it).
+//! Daylight saving (DSE) is a bit without effect, and each divider setting but a reset stands for a 32 768 Hz crystal.
+//! The datasheet asks for new values after a change of 12/24 hours or of BCD/binary; here a running clock shows its
+//! time in the new form at once, as other emulators do.
 
 use super::Device;
 use crate::bus::{Clock, Ticks, Width};
@@ -50,6 +56,8 @@ const UIP_US: u64 = 244 + 1984;
 /// The divider chain's base frequency.
 const BASE_HZ: u64 = 32_768;
 const DAY_SECONDS: i64 = 86_400;
+/// Days after which all the calendar's counters stand where they stood: 10 000 years.
+const CALENDAR_DAYS: u64 = 25 * 146_097;
 
 /// What the CMOS memory says of the machine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -72,10 +80,11 @@ pub struct Cmos {
     nmi_masked: bool,
     #[serde(with = "crate::saved::array")]
     memory: [u8; 128],
-    /// The time (seconds since 1970) at tick `origin`; it moves on every second from there.
-    time: i64,
-    origin: Ticks,
-    /// The tick up to which flags were raised.
+    /// The tick of the next update of the time. While SET holds updates off this goes on by whole seconds.
+    update: Ticks,
+    /// The cycle of the crystal at which the divider chain was last released.
+    released: u64,
+    /// The tick up to which the periodic flag was raised.
     synced: Ticks,
     next: Option<Ticks>,
 }
@@ -87,7 +96,11 @@ impl Cmos {
         memory[REG_A] = A_DIVIDER_RUN | 6;
         memory[REG_B] = B_24H;
         memory[REG_D] = D_VALID;
-        Self { clock, index: 0, nmi_masked: false, memory, time: epoch, origin: 0, synced: 0, next: None }
+        let (update, released, synced) = (clock.hz(), 0, 0);
+        let mut cmos =
+            Self { clock, index: 0, nmi_masked: false, memory, update, released, synced, next: None };
+        cmos.show(epoch);
+        cmos
     }
 
     /// Whether bit 7 of port 70h holds NMI back.
@@ -162,30 +175,19 @@ impl Cmos {
         self.memory[0x2f] = sum as u8;
     }
 
+    fn divider_held(&self) -> bool {
+        self.memory[REG_A] & A_DIVIDER_RESET == A_DIVIDER_RESET
+    }
+
     fn stopped(&self) -> bool {
-        self.memory[REG_B] & B_SET != 0 || self.memory[REG_A] & A_DIVIDER_RESET == A_DIVIDER_RESET
-    }
-
-    /// Whole seconds from `origin` to `now`.
-    fn seconds_since(&self, now: Ticks) -> i64 {
-        if now < self.origin { 0 } else { ((now - self.origin) / self.clock.hz()) as i64 }
-    }
-
-    fn time_at(&self, now: Ticks) -> i64 {
-        if self.stopped() { self.time } else { self.time.saturating_add(self.seconds_since(now)) }
+        self.memory[REG_B] & B_SET != 0 || self.divider_held()
     }
 
     fn updating(&self, now: Ticks) -> bool {
-        if self.stopped() {
-            return false;
-        }
-        let hz = self.clock.hz();
-        let into =
-            if now < self.origin { hz - (self.origin - now).min(hz) } else { (now - self.origin) % hz };
-        hz - into <= self.clock.micros(UIP_US)
+        !self.stopped() && self.update.saturating_sub(now) <= self.clock.micros(UIP_US)
     }
 
-    /// Ticks between periodic interrupts; none at rate 0.
+    /// Cycles of the crystal between periodic interrupts; none at rate 0.
     fn period(&self) -> Option<u64> {
         match self.memory[REG_A] & 0x0f {
             0 => None,
@@ -217,76 +219,107 @@ impl Cmos {
         self.decode(value & !PM) % 12 + if value & PM != 0 { 12 } else { 0 }
     }
 
-    /// The time registers as they show `time`.
-    fn fields(&self, time: i64) -> [(usize, u8); 8] {
+    /// Sets the counters to `time`, in seconds since 1970.
+    fn show(&mut self, time: i64) {
         let of_day = time.rem_euclid(DAY_SECONDS);
         let days = time.div_euclid(DAY_SECONDS);
         let (year, month, day) = civil(days);
-        [
-            (SECONDS, self.encode((of_day % 60) as u8)),
-            (MINUTES, self.encode((of_day / 60 % 60) as u8)),
-            (HOURS, self.encode_hours((of_day / 3600) as u8)),
-            (WEEKDAY, self.encode(((days + 4).rem_euclid(7) + 1) as u8)),
-            (DAY, self.encode(day)),
-            (MONTH, self.encode(month)),
-            (YEAR, self.encode(year.rem_euclid(100) as u8)),
-            (CENTURY, bcd(year.div_euclid(100).rem_euclid(100) as u8)),
-        ]
+        self.memory[SECONDS] = self.encode((of_day % 60) as u8);
+        self.memory[MINUTES] = self.encode((of_day / 60 % 60) as u8);
+        self.memory[HOURS] = self.encode_hours((of_day / 3600) as u8);
+        self.memory[WEEKDAY] = self.encode(((days + 4).rem_euclid(7) + 1) as u8);
+        self.memory[DAY] = self.encode(day);
+        self.memory[MONTH] = self.encode(month);
+        self.memory[YEAR] = self.encode(year.rem_euclid(100) as u8);
+        self.memory[CENTURY] = bcd(year.div_euclid(100).rem_euclid(100) as u8);
     }
 
-    /// The time that the registers in memory show.
-    fn time_of_memory(&self) -> i64 {
-        let field = |i: usize| i64::from(self.decode(self.memory[i]));
-        let century = i64::from(self.memory[CENTURY] >> 4) * 10 + i64::from(self.memory[CENTURY] & 0xf);
-        let year = century * 100 + field(YEAR);
-        let days = days_from_civil(year, field(MONTH).clamp(1, 12), field(DAY).clamp(1, 31));
-        let hours = i64::from(self.decode_hours(self.memory[HOURS]));
-        days * DAY_SECONDS + hours * 3600 + field(MINUTES) * 60 + field(SECONDS)
+    /// Counts `register` up from `first` to `last`. Whether it began anew, and so carries into the next one. A value
+    /// beyond its range, which only a program puts there, ends at the next count.
+    fn count(&mut self, register: usize, first: u8, last: u8) -> bool {
+        let value = self.decode(self.memory[register]);
+        let carry = value >= last;
+        self.memory[register] = self.encode(if carry { first } else { value + 1 });
+        carry
+    }
+
+    fn count_hours(&mut self) -> bool {
+        let hour = self.decode_hours(self.memory[HOURS]);
+        let carry = hour >= 23;
+        self.memory[HOURS] = self.encode_hours(if carry { 0 } else { hour + 1 });
+        carry
+    }
+
+    /// One update: a second more.
+    fn count_second(&mut self) {
+        if self.count(SECONDS, 0, 59) && self.count(MINUTES, 0, 59) && self.count_hours() {
+            self.count_day();
+        }
+    }
+
+    fn count_day(&mut self) {
+        self.count(WEEKDAY, 1, 7);
+        let last = self.days_in_month();
+        if self.count(DAY, 1, last) && self.count(MONTH, 1, 12) && self.count(YEAR, 0, 99) {
+            let century = (self.memory[CENTURY] >> 4) * 10 + (self.memory[CENTURY] & 0xf);
+            self.memory[CENTURY] = bcd((century + 1) % 100);
+        }
+    }
+
+    fn days_in_month(&self) -> u8 {
+        let century = u32::from(self.memory[CENTURY] >> 4) * 10 + u32::from(self.memory[CENTURY] & 0xf);
+        let year = century * 100 + u32::from(self.decode(self.memory[YEAR]));
+        match self.decode(self.memory[MONTH]) {
+            2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => 29,
+            2 => 28,
+            4 | 6 | 9 | 11 => 30,
+            _ => 31,
+        }
     }
 
     fn is_time(index: usize) -> bool {
         index == CENTURY || index <= YEAR && !matches!(index, SECONDS_ALARM | MINUTES_ALARM | HOURS_ALARM)
     }
 
-    /// Puts the running time into the registers, to be read or changed there.
-    fn freeze(&mut self, now: Ticks) {
-        for (i, value) in self.fields(self.time_at(now)) {
-            self.memory[i] = value;
-        }
+    fn alarm_matches(&self) -> bool {
+        [(SECONDS_ALARM, SECONDS), (MINUTES_ALARM, MINUTES), (HOURS_ALARM, HOURS)]
+            .into_iter()
+            .all(|(alarm, time)| self.memory[alarm] & ANY == ANY || self.memory[alarm] == self.memory[time])
     }
 
-    /// Lets the time run on from the registers; the next second begins at `from`.
-    fn thaw(&mut self, from: Ticks) {
-        self.time = self.time_of_memory();
-        self.origin = from;
+    /// Cycles of the crystal that the divider chain has counted.
+    fn chain(&self, now: Ticks) -> u64 {
+        self.clock.cycles(now, BASE_HZ).saturating_sub(self.released)
     }
 
-    fn alarm_matches(&self, time: i64) -> bool {
-        let of_day = time.rem_euclid(DAY_SECONDS);
-        let matches = |i: usize, shown: u8| self.memory[i] & ANY == ANY || self.memory[i] == shown;
-        matches(SECONDS_ALARM, self.encode((of_day % 60) as u8))
-            && matches(MINUTES_ALARM, self.encode((of_day / 60 % 60) as u8))
-            && matches(HOURS_ALARM, self.encode_hours((of_day / 3600) as u8))
-    }
-
-    /// Raises the flags of everything that happened up to `now`.
+    /// Brings the time, and the flags of everything that happened, up to `now`. Flags do not ask for enables.
     fn sync(&mut self, now: Ticks) {
         let since = self.synced;
         self.synced = now.max(since);
-        if self.memory[REG_A] & A_DIVIDER != A_DIVIDER_RESET
+        if !self.divider_held()
             && let Some(period) = self.period()
-            && self.clock.cycles(now, BASE_HZ) / period > self.clock.cycles(since, BASE_HZ) / period
+            && self.chain(now) / period > self.chain(since) / period
         {
             self.memory[REG_C] |= C_PF;
         }
-        if self.stopped() {
-            return;
+        let Some(late) = now.checked_sub(self.update) else { return };
+        let seconds = late / self.clock.hz() + 1;
+        self.update = self.update.saturating_add(seconds.saturating_mul(self.clock.hz()));
+        if !self.stopped() {
+            self.count_seconds(seconds);
         }
-        let (first, last) = (self.time_at(since), self.time_at(now));
-        if last > first {
-            self.memory[REG_C] |= C_UF;
-            let first = first.max(last - DAY_SECONDS);
-            if (first + 1..=last).any(|t| self.alarm_matches(t)) {
+    }
+
+    /// Counts `seconds`; all but the last days of a long sleep by days, after which the calendar repeats itself.
+    fn count_seconds(&mut self, seconds: u64) {
+        let whole_days = (seconds / DAY_SECONDS as u64).saturating_sub(1);
+        for _ in 0..whole_days % CALENDAR_DAYS {
+            self.count_day();
+        }
+        self.memory[REG_C] |= C_UF;
+        for _ in 0..seconds - whole_days * DAY_SECONDS as u64 {
+            self.count_second();
+            if self.alarm_matches() {
                 self.memory[REG_C] |= C_AF;
             }
         }
@@ -300,12 +333,12 @@ impl Cmos {
     fn schedule(&mut self, now: Ticks) {
         let b = self.memory[REG_B];
         let periodic = self.period().filter(|_| b & B_PIE != 0).map(|period| {
-            let next = (self.clock.cycles(now, BASE_HZ) / period + 1) * period;
-            self.clock.ticks_at(next, BASE_HZ)
+            let next = (self.chain(now) / period + 1) * period;
+            self.clock.ticks_at(self.released.saturating_add(next), BASE_HZ)
         });
+        let periodic = periodic.filter(|_| !self.divider_held());
         let wants_second = b & (B_AIE | B_UIE) != 0 && !self.stopped();
-        let hz = self.clock.hz();
-        let second = wants_second.then(|| self.origin + (self.seconds_since(now) as u64 + 1) * hz);
+        let second = wants_second.then_some(self.update);
         self.next = if self.interrupting() { None } else { [periodic, second].into_iter().flatten().min() };
     }
 
@@ -317,10 +350,6 @@ impl Cmos {
                 let irqf = if self.interrupting() { C_IRQF } else { 0 };
                 std::mem::take(&mut self.memory[REG_C]) | irqf
             }
-            i if Self::is_time(i) && !self.stopped() => {
-                self.freeze(now);
-                self.memory[i]
-            }
             i => self.memory[i],
         }
     }
@@ -330,39 +359,41 @@ impl Cmos {
         match index {
             REG_A | REG_B => self.write_control(index, value, now),
             REG_C | REG_D => {}
-            i if Self::is_time(i) && !self.stopped() => {
-                self.freeze(now);
-                self.memory[i] = value;
-                let second = self.origin + self.seconds_since(now) as u64 * self.clock.hz();
-                self.thaw(second);
-            }
             i => self.memory[i] = value,
         }
     }
 
-    /// Stopping the clock (SET, or the divider held in reset) freezes the registers; starting it takes them up.
-    /// A released divider makes the first update half a second later.
+    /// SET holds updates off, and the divider chain runs on under it; a divider held in reset stops that as well, and
+    /// the first update comes half a second after its release.
     fn write_control(&mut self, index: usize, value: u8, now: Ticks) {
-        let was_stopped = self.stopped();
-        let divider_was_held = self.memory[REG_A] & A_DIVIDER_RESET == A_DIVIDER_RESET;
-        if !was_stopped {
-            self.freeze(now);
-            self.time = self.time_at(now);
-            self.origin += self.seconds_since(now) as u64 * self.clock.hz();
-        }
-        self.memory[index] = if index == REG_A {
-            value & !A_UIP
-        } else if value & B_SET != 0 {
-            value & !B_UIE
-        } else {
-            value
+        let was_running = !self.stopped();
+        let divider_was_held = self.divider_held();
+        let old = self.memory[REG_B];
+        self.memory[index] = match index {
+            REG_A => value & !A_UIP,
+            _ if value & B_SET != 0 => value & !B_UIE,
+            _ => value,
         };
-        if was_stopped && !self.stopped() {
-            let half = self.clock.hz() / 2;
-            let since = (now.saturating_sub(self.origin)) / self.clock.hz() * self.clock.hz();
-            let phase = if divider_was_held { now.saturating_sub(half) } else { self.origin + since };
-            self.thaw(phase);
+        if was_running && !self.stopped() && (old ^ self.memory[REG_B]) & (B_BINARY | B_24H) != 0 {
+            self.reencode(old);
         }
+        if divider_was_held && !self.divider_held() {
+            self.update = now.saturating_add(self.clock.hz() / 2);
+            self.released = self.clock.cycles(now, BASE_HZ);
+        }
+    }
+
+    /// Shows the time, which is in the form of register B's value `old`, in the form that is now set.
+    fn reencode(&mut self, old: u8) {
+        let new = std::mem::replace(&mut self.memory[REG_B], old);
+        let registers = [SECONDS, MINUTES, WEEKDAY, DAY, MONTH, YEAR];
+        let values = registers.map(|register| self.decode(self.memory[register]));
+        let hours = self.decode_hours(self.memory[HOURS]);
+        self.memory[REG_B] = new;
+        for (register, value) in registers.into_iter().zip(values) {
+            self.memory[register] = self.encode(value);
+        }
+        self.memory[HOURS] = self.encode_hours(hours);
     }
 }
 
@@ -387,16 +418,6 @@ fn civil(days: i64) -> (i64, u8, u8) {
     let day = of_year - (153 * march_month + 2) / 5 + 1;
     let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
     (year_of_era + era * 400 + i64::from(month <= 2), month as u8, day as u8)
-}
-
-/// The inverse of [`civil`].
-fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
-    let y = if month <= 2 { year - 1 } else { year };
-    let era = y.div_euclid(400);
-    let year_of_era = y.rem_euclid(400);
-    let march_month = if month > 2 { month - 3 } else { month + 9 };
-    let of_year = (153 * march_month + 2) / 5 + day - 1;
-    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + of_year - 719_468
 }
 
 impl Device for Cmos {
@@ -444,112 +465,4 @@ impl Device for Cmos {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HZ: u64 = 1_000_000;
-    /// 2000-02-29 23:59:58, a Tuesday.
-    const EPOCH: i64 = 951_868_798;
-
-    fn cmos() -> Cmos {
-        Cmos::new(Clock::new(HZ), EPOCH)
-    }
-
-    fn get(cmos: &mut Cmos, index: u8, now: Ticks) -> u8 {
-        cmos.write(0x70, Width::Byte, index.into(), now);
-        cmos.read(0x71, Width::Byte, now) as u8
-    }
-
-    fn set(cmos: &mut Cmos, index: u8, value: u8, now: Ticks) {
-        cmos.write(0x70, Width::Byte, index.into(), now);
-        cmos.write(0x71, Width::Byte, value.into(), now);
-    }
-
-    #[test]
-    fn the_time_is_bcd_and_runs() {
-        let mut cmos = cmos();
-        let fields = [0, 2, 4, 6, 7, 8, 9, 0x32].map(|i| get(&mut cmos, i, 0));
-        assert_eq!(fields, [0x58, 0x59, 0x23, 3, 0x29, 0x02, 0x00, 0x20]);
-        let later = [0, 2, 4, 7, 8].map(|i| get(&mut cmos, i, 2 * HZ));
-        assert_eq!(later, [0, 0, 0, 1, 3]);
-    }
-
-    #[test]
-    fn binary_and_twelve_hours() {
-        let mut cmos = cmos();
-        set(&mut cmos, 0x0b, 0x04, 0);
-        assert_eq!([0, 4].map(|i| get(&mut cmos, i, 0)), [58, 0x80 | 11]);
-        assert_eq!(get(&mut cmos, 4, 2 * HZ), 12, "midnight");
-    }
-
-    #[test]
-    fn set_stops_the_clock_and_lets_it_go_on_from_what_was_written() {
-        let mut cmos = cmos();
-        set(&mut cmos, 0x0b, 0x82, 0);
-        for (i, v) in [(0, 0x10), (2, 0x20), (4, 0x05), (7, 0x04), (8, 0x07), (9, 0x99), (0x32, 0x19)] {
-            set(&mut cmos, i, v, 0);
-        }
-        assert_eq!(get(&mut cmos, 0, 50 * HZ), 0x10);
-        set(&mut cmos, 0x0b, 0x02, 50 * HZ);
-        assert_eq!([0, 2, 4, 6, 7, 8, 9].map(|i| get(&mut cmos, i, 53 * HZ)), [0x13, 0x20, 5, 1, 4, 7, 0x99]);
-    }
-
-    #[test]
-    fn uip_is_up_before_each_second() {
-        let mut cmos = cmos();
-        assert_eq!(get(&mut cmos, 0x0a, HZ / 2) & 0x80, 0);
-        assert_eq!(get(&mut cmos, 0x0a, HZ - 100) & 0x80, 0x80);
-        assert_eq!(get(&mut cmos, 0x0a, HZ) & 0x80, 0);
-    }
-
-    #[test]
-    fn the_update_interrupt_comes_each_second_until_c_is_read() {
-        let mut cmos = cmos();
-        set(&mut cmos, 0x0b, 0x12, 10);
-        assert_eq!(cmos.next_event(), Some(HZ));
-        cmos.advance(HZ);
-        assert!(cmos.irq());
-        assert_eq!(get(&mut cmos, 0x0c, HZ) & 0x90, 0x90);
-        assert!(!cmos.irq());
-        assert_eq!(cmos.next_event(), Some(2 * HZ));
-    }
-
-    #[test]
-    fn the_alarm_strikes_at_its_time_or_at_any() {
-        let mut cmos = cmos();
-        set(&mut cmos, 1, 0x01, 0);
-        set(&mut cmos, 3, 0x00, 0);
-        set(&mut cmos, 5, 0xff, 0);
-        set(&mut cmos, 0x0b, 0x22, 0);
-        cmos.advance(HZ);
-        cmos.advance(2 * HZ);
-        assert!(!cmos.irq());
-        cmos.advance(3 * HZ);
-        assert!(cmos.irq());
-        assert_eq!(get(&mut cmos, 0x0c, 3 * HZ) & 0xa0, 0xa0);
-    }
-
-    #[test]
-    fn the_periodic_interrupt_has_its_rate() {
-        let mut cmos = cmos();
-        set(&mut cmos, 0x0b, 0x42, 0);
-        assert_eq!(cmos.next_event(), Some(977), "1024 Hz");
-        set(&mut cmos, 0x0a, 0x2f, 0);
-        assert_eq!(cmos.next_event(), Some(HZ / 2), "2 Hz");
-    }
-
-    #[test]
-    fn memory_sizes_follow_the_convention() {
-        let mut cmos = cmos();
-        cmos.describe(&Machine { ram_size: 64 << 20, floppies: [4, 0], ..Machine::default() });
-        let bytes = [0x15, 0x16, 0x17, 0x18, 0x34, 0x35, 0x10].map(|i| get(&mut cmos, i, 0));
-        assert_eq!(bytes, [0x80, 0x02, 0x00, 0xfc, 0x00, 0x03, 0x40]);
-    }
-
-    #[test]
-    fn bit_7_of_the_index_masks_nmi() {
-        let mut cmos = cmos();
-        cmos.write(0x70, Width::Byte, 0x8f, 0);
-        assert!(cmos.nmi_masked());
-    }
-}
+mod tests;

@@ -25,6 +25,8 @@ const P61_GATE2: u8 = 0x01;
 const P61_SPEAKER: u8 = 0x02;
 const P61_REFRESH: u8 = 0x10;
 const P61_OUT2: u8 = 0x20;
+/// The last cycle that is told apart, with room to reckon.
+const END: u64 = 1 << 60;
 /// The refresh request toggles at every refresh, 15.085 us apart.
 const REFRESH_CYCLES: u64 = 18;
 
@@ -34,16 +36,21 @@ struct Channel {
     mode: u8,
     bcd: bool,
     rw: u8,
-    /// The count register as last loaded into the counting element.
+    /// The count register (CR), written by the program; `None` from the control word to the first count.
+    written: Option<u32>,
+    /// The cycle at which CR goes into the counting element, once that is settled.
+    load: Option<i64>,
+    /// The null count bit: CR, or the mode, has not reached the counting element.
+    null: bool,
+    /// The count last loaded into the counting element, and the cycle of that; `None` from the control word on.
     count: u32,
-    /// A count that modes 2 and 3 take up at the end of the (half) period, and when.
-    next: Option<(u32, i64)>,
-    /// A count written, for modes 1 and 5 to take up at the next trigger.
-    armed: Option<u32>,
-    /// The cycle at which `count` was loaded; `None` while nothing was.
     start: Option<i64>,
-    /// Clocks counted before the gate closed, while it is closed (modes 0 and 4).
+    /// Clocks counted since the load, while counting is disabled.
     held: Option<i64>,
+    /// The counting element as the last control word left it.
+    left: u16,
+    /// The strobe of mode 4 is over, also when the gate stops the count there.
+    strobed: bool,
     gate: bool,
     /// Mode 0 between the two bytes of a count: counting is off, OUT is low.
     half_written: bool,
@@ -55,31 +62,53 @@ struct Channel {
 
 impl Channel {
     fn new(gate: bool) -> Self {
-        Self { rw: 3, gate, ..Self::default() }
+        Self { rw: 3, null: true, gate, ..Self::default() }
+    }
+
+    /// Counts are 1 to 65 536, and times before the end of time.
+    fn sensible(&self) -> bool {
+        let count = |count: u32| (1..=0x1_0000).contains(&count);
+        let time = |at: i64| at.unsigned_abs() <= END;
+        self.written.is_none_or(count)
+            && (self.start.is_none() || count(self.count))
+            && [self.start, self.held, self.load].into_iter().flatten().all(time)
     }
 
     fn modulus(&self) -> i64 {
         if self.bcd { 10_000 } else { 0x1_0000 }
     }
 
-    fn control(&mut self, value: u8) {
+    /// A control word stops the counter and clears its control logic; the counting element keeps its value.
+    fn control(&mut self, value: u8, now: i64) {
         let mode = value >> 1 & 7;
-        let gate = self.gate;
-        *self = Self::new(gate);
+        let left = self.value(now);
+        *self = Self::new(self.gate);
+        self.left = left;
         self.mode = if mode > 5 { mode - 4 } else { mode };
         self.bcd = value & 1 != 0;
         self.rw = value >> 4 & 3;
     }
 
-    /// Takes up the counts that came due.
+    /// Loads the counting element, if that came due.
     fn sync(&mut self, now: i64) {
-        if let Some((count, at)) = self.next
-            && now >= at
-        {
-            self.next = None;
-            self.start = Some(if self.mode == 3 && self.falls_at(at) { at - half_high(count) } else { at });
-            self.count = count;
-        }
+        let Some(at) = self.load.filter(|&at| now >= at) else { return };
+        let Some(count) = self.written else { return };
+        // Taken up in the middle of a square wave, the count begins with the low half.
+        let low_half = self.mode == 3 && self.held.is_none() && self.falls_at(at);
+        self.start = Some(if low_half { at - half_high(count) } else { at });
+        self.count = count;
+        self.held = (self.half_written || self.is_gated() && !self.gate).then_some(0);
+        (self.load, self.null, self.strobed) = (None, false, false);
+    }
+
+    /// Whether a low gate disables counting, as in all modes but those that a trigger starts.
+    fn is_gated(&self) -> bool {
+        !matches!(self.mode, 1 | 5)
+    }
+
+    /// Whether counting begins anew by itself: modes 2 and 3.
+    fn is_periodic(&self) -> bool {
+        matches!(self.mode, 2 | 3)
     }
 
     /// Whether the half period of mode 3 that begins at `at` is the low one.
@@ -96,11 +125,14 @@ impl Channel {
             (_, None) => {
                 self.write_low = Some(value);
                 self.half_written = self.mode == 0;
+                if self.half_written {
+                    self.pause(now);
+                }
                 return;
             }
         };
         self.half_written = false;
-        self.load(self.decode(raw), now);
+        self.set_count(self.decode(raw), now);
     }
 
     /// The count that a register value means; 0 is the largest.
@@ -110,20 +142,17 @@ impl Channel {
         if n == 0 { self.modulus() as u32 } else { n }
     }
 
-    fn load(&mut self, count: u32, now: i64) {
-        match self.mode {
-            1 | 5 => self.armed = Some(count),
-            2 | 3 if self.start.is_some() && self.gate => {
-                let from = self.start.unwrap_or(now);
-                self.next = Some((count, self.next_boundary(from, now)));
-            }
-            2 | 3 if !self.gate => self.armed = Some(count),
-            _ => {
-                self.count = count;
-                self.start = Some(now + 1);
-                self.held = if self.gate { None } else { Some(0) };
-            }
-        }
+    /// Writes CR. The counting element takes that up at the next clock, at the end of the (half) period, or at a
+    /// trigger. The first count of modes 2 and 3 needs no trigger, even with the gate low.
+    fn set_count(&mut self, count: u32, now: i64) {
+        self.written = Some(count);
+        self.null = true;
+        self.load = match (self.mode, self.start) {
+            (1 | 5, _) => self.load,
+            (2 | 3, Some(_)) if !self.gate || self.held.is_some() => self.load,
+            (2 | 3, Some(start)) => Some(self.next_boundary(start, now)),
+            _ => Some(now + 1),
+        };
     }
 
     /// The end of the current period (mode 2) or half period (mode 3).
@@ -135,50 +164,44 @@ impl Channel {
         if self.mode == 3 && into < high { base + high } else { base + n }
     }
 
+    /// The datasheet's table of gate pin operations: a low gate disables counting in modes 0, 2, 3 and 4, a rising
+    /// one enables it in modes 0 and 4 and is a trigger in the others.
     fn set_gate(&mut self, gate: bool, now: i64) {
         if gate == self.gate {
             return;
         }
         self.sync(now);
-        match self.mode {
-            0 | 4 => self.pause(gate, now),
-            _ if gate => self.trigger(now),
-            2 | 3 if self.start.take().is_some() => {
-                self.armed = Some(self.next.take().map_or(self.count, |(n, _)| n));
-            }
-            _ => {}
-        }
         self.gate = gate;
-    }
-
-    fn pause(&mut self, gate: bool, now: i64) {
-        let Some(start) = self.start else { return };
-        if gate {
-            let counted = self.held.take().unwrap_or(0);
-            self.start = Some(now - counted);
-        } else {
-            self.held = Some((now - start).max(0));
+        match (self.mode, gate) {
+            (0 | 4, true) => self.resume(now),
+            (_, true) => self.load = self.written.map(|_| now + 1),
+            (1 | 5, false) => {}
+            (_, false) => self.pause(now),
         }
     }
 
-    /// A rising gate starts modes 1, 2, 3 and 5 over, at the next clock.
-    fn trigger(&mut self, now: i64) {
-        if let Some(count) = self.armed {
-            self.count = count;
-            self.start = Some(now + 1);
+    /// Disables counting: the count stays as it is, and no end of a period comes that would take up a new one.
+    fn pause(&mut self, now: i64) {
+        let (None, Some(start)) = (self.held, self.start) else { return };
+        let counted = now - start;
+        self.held = Some(counted);
+        self.strobed |= counted >= i64::from(self.count);
+        if self.is_periodic() {
+            self.load = None;
+        }
+    }
+
+    fn resume(&mut self, now: i64) {
+        if !self.half_written
+            && let Some(counted) = self.held.take()
+        {
+            self.start = Some(now - counted);
         }
     }
 
     /// Clocks counted since the count was loaded; `None` while no count is.
     fn elapsed(&self, now: i64) -> Option<i64> {
-        let start = self.start?;
-        if self.half_written {
-            return None;
-        }
-        match self.held {
-            Some(counted) => Some(counted),
-            None => (now >= start).then_some(now - start),
-        }
+        self.start.map(|start| self.held.unwrap_or(now - start))
     }
 
     /// The level of OUT; before a count is loaded that is low in mode 0 only.
@@ -186,46 +209,45 @@ impl Channel {
         let n = i64::from(self.count);
         let Some(t) = self.elapsed(now) else { return self.mode != 0 };
         match self.mode {
-            0 | 1 => t >= n,
+            0 => t >= n && !self.half_written,
+            1 => t >= n,
+            2 | 3 if self.held.is_some() => true,
             2 => t % n != n - 1 || n == 1,
             3 => t % n < half_high(self.count),
-            _ => t != n,
+            _ => t != n || self.strobed,
         }
     }
 
     /// The next cycle after `now` at which OUT rises.
     fn next_rise(&self, now: i64) -> Option<i64> {
-        let start = self.start.filter(|_| self.held.is_none() && !self.half_written)?;
-        let n = i64::from(self.count);
+        let counting = self.start.filter(|_| self.held.is_none());
+        let rise = counting.and_then(|start| self.rise_of(start, self.count, now));
+        match (self.load, self.written) {
+            (Some(at), Some(count)) if rise.is_none_or(|rise| rise > at) => {
+                let low_half = self.mode == 3 && self.held.is_none() && self.falls_at(at);
+                let start = if low_half { at - half_high(count) } else { at };
+                self.rise_of(start, count, at).filter(|_| self.gate || !self.is_gated())
+            }
+            _ => rise,
+        }
+    }
+
+    /// The next rise of OUT after `now` by a count that was loaded at `start`.
+    fn rise_of(&self, start: i64, count: u32, now: i64) -> Option<i64> {
+        let n = i64::from(count);
         let once = |at: i64| (at > now).then_some(at);
         match self.mode {
             0 | 1 => once(start + n),
             4 | 5 => once(start + n + 1),
-            _ => {
-                let (base, n) = match self.next {
-                    Some((count, at)) if self.rise_after(start, n, now) > at => {
-                        return Some(self.rise_of_next(count, at));
-                    }
-                    _ => (start, n),
-                };
-                Some(self.rise_after(base, n, now))
-            }
+            _ if now < start => Some(start + n),
+            _ => Some(start + ((now - start) / n + 1) * n),
         }
-    }
-
-    fn rise_after(&self, base: i64, n: i64, now: i64) -> i64 {
-        if now < base { base + n } else { base + ((now - base) / n + 1) * n }
-    }
-
-    fn rise_of_next(&self, count: u32, at: i64) -> i64 {
-        let n = i64::from(count);
-        if self.mode == 3 && self.falls_at(at) { at + n - half_high(count) } else { at + n }
     }
 
     /// The counting element, as a program reads it.
     fn value(&self, now: i64) -> u16 {
         let n = i64::from(self.count);
-        let Some(t) = self.elapsed(now) else { return self.encode(n) };
+        let Some(t) = self.elapsed(now) else { return self.left };
         let value = match self.mode {
             2 => n - t % n,
             3 => square_value(n, t % n),
@@ -265,10 +287,8 @@ impl Channel {
     }
 
     fn latch_status(&mut self, now: i64) {
-        let waiting = self.next.is_some() || self.armed.is_some() && self.start.is_none();
-        let null_count = waiting || self.start.is_none_or(|s| now < s);
         let status = u8::from(self.out(now)) << 7
-            | u8::from(null_count) << 6
+            | u8::from(self.null) << 6
             | self.rw << 4
             | self.mode << 1
             | u8::from(self.bcd);
@@ -307,8 +327,13 @@ impl Pit {
         Self { clock, channels, speaker: 0, rise: None, line: true, edge: false }
     }
 
+    /// Whether a state from a file is one that the timer can be in.
+    pub fn sensible(&self) -> bool {
+        self.channels.iter().all(Channel::sensible)
+    }
+
     fn cycle(&self, now: Ticks) -> i64 {
-        self.clock.cycles(now, HZ) as i64
+        self.clock.cycles(now, HZ).min(END) as i64
     }
 
     /// Whether IRQ0 rose since this was last asked.
@@ -330,7 +355,7 @@ impl Pit {
         match value >> 6 {
             3 => self.read_back(value, cycle),
             i if value >> 4 & 3 == RW_LATCH => self.channels[usize::from(i)].latch(cycle),
-            i => self.channels[usize::from(i)].control(value),
+            i => self.channels[usize::from(i)].control(value, cycle),
         }
     }
 
@@ -421,154 +446,4 @@ impl Device for Pit {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A clock in which one tick is one input cycle.
-    fn pit() -> Pit {
-        Pit::new(Clock::new(HZ))
-    }
-
-    fn out(pit: &mut Pit, port: u16, value: u8, now: Ticks) {
-        pit.write(port, Width::Byte, value.into(), now);
-    }
-
-    fn inb(pit: &mut Pit, port: u16, now: Ticks) -> u8 {
-        pit.read(port, Width::Byte, now) as u8
-    }
-
-    /// OUT of channel 2, through port 61h.
-    fn out2(pit: &mut Pit, now: Ticks) -> bool {
-        inb(pit, SPEAKER, now) & P61_OUT2 != 0
-    }
-
-    fn count2(pit: &mut Pit, now: Ticks) -> u16 {
-        out(pit, CONTROL, 0x80, now);
-        let low = inb(pit, 0x42, now);
-        u16::from(inb(pit, 0x42, now)) << 8 | u16::from(low)
-    }
-
-    /// Channel 2 in `mode` with `count` written at 0, gate as given.
-    fn channel2(mode: u8, count: u16, gate: bool) -> Pit {
-        let mut pit = pit();
-        out(&mut pit, SPEAKER, gate.into(), 0);
-        out(&mut pit, CONTROL, 0xb0 | mode << 1, 0);
-        out(&mut pit, 0x42, count as u8, 0);
-        out(&mut pit, 0x42, (count >> 8) as u8, 0);
-        pit
-    }
-
-    #[test]
-    fn mode_0_rises_n_plus_1_clocks_after_the_write() {
-        let mut pit = channel2(0, 4, true);
-        assert_eq!([0, 4, 5, 100].map(|t| out2(&mut pit, t)), [false, false, true, true]);
-        assert_eq!(count2(&mut pit, 6), 0xffff, "it wraps and goes on");
-    }
-
-    #[test]
-    fn mode_0_stands_still_while_the_gate_is_low() {
-        let mut pit = channel2(0, 10, true);
-        out(&mut pit, SPEAKER, 0, 4);
-        assert_eq!(count2(&mut pit, 90), 7);
-        out(&mut pit, SPEAKER, 1, 100);
-        assert!(!out2(&mut pit, 106));
-        assert!(out2(&mut pit, 107));
-    }
-
-    #[test]
-    fn mode_1_waits_for_a_trigger_and_takes_another() {
-        let mut pit = channel2(1, 3, false);
-        assert!(out2(&mut pit, 50));
-        out(&mut pit, SPEAKER, 1, 50);
-        assert_eq!([51, 53, 54].map(|t| out2(&mut pit, t)), [false, false, true]);
-        out(&mut pit, SPEAKER, 0, 60);
-        out(&mut pit, SPEAKER, 1, 70);
-        assert!(!out2(&mut pit, 71));
-        out(&mut pit, SPEAKER, 0, 72);
-        out(&mut pit, SPEAKER, 1, 72);
-        assert!(!out2(&mut pit, 75), "retriggered");
-        assert!(out2(&mut pit, 76));
-    }
-
-    #[test]
-    fn mode_2_is_low_for_the_last_clock_of_each_period() {
-        let mut pit = channel2(2, 3, true);
-        let wave = [1, 2, 3, 4, 5, 6, 7].map(|t| out2(&mut pit, t));
-        assert_eq!(wave, [true, true, false, true, true, false, true]);
-        assert_eq!([4, 5, 6].map(|t| count2(&mut pit, t)), [3, 2, 1]);
-    }
-
-    #[test]
-    fn mode_2_takes_a_new_count_at_the_end_of_the_period() {
-        let mut pit = channel2(2, 4, true);
-        out(&mut pit, 0x42, 2, 2);
-        out(&mut pit, 0x42, 0, 2);
-        let wave = [3, 4, 5, 6, 7, 8].map(|t| out2(&mut pit, t));
-        assert_eq!(wave, [true, false, true, false, true, false]);
-    }
-
-    #[test]
-    fn mode_3_is_square_and_its_odd_clock_is_high() {
-        let mut even = channel2(3, 4, true);
-        assert_eq!([1, 2, 3, 4, 5].map(|t| out2(&mut even, t)), [true, true, false, false, true]);
-        assert_eq!([1, 2, 3, 4].map(|t| count2(&mut even, t)), [4, 2, 4, 2]);
-        let mut odd = channel2(3, 5, true);
-        assert_eq!([1, 3, 4, 5, 6].map(|t| out2(&mut odd, t)), [true, true, false, false, true]);
-    }
-
-    #[test]
-    fn modes_4_and_5_strobe_once() {
-        let mut soft = channel2(4, 3, true);
-        assert_eq!([3, 4, 5].map(|t| out2(&mut soft, t)), [true, false, true]);
-        let mut hard = channel2(5, 3, false);
-        assert!(out2(&mut hard, 4));
-        out(&mut hard, SPEAKER, 1, 10);
-        assert_eq!([13, 14, 15].map(|t| out2(&mut hard, t)), [true, false, true]);
-    }
-
-    #[test]
-    fn bcd_counts_in_tens() {
-        let mut pit = pit();
-        out(&mut pit, SPEAKER, 1, 0);
-        out(&mut pit, CONTROL, 0xb1, 0);
-        out(&mut pit, 0x42, 0x00, 0);
-        out(&mut pit, 0x42, 0x01, 0);
-        assert_eq!(count2(&mut pit, 2), 0x0099);
-    }
-
-    #[test]
-    fn read_back_latches_status_then_count() {
-        let mut pit = pit();
-        out(&mut pit, CONTROL, 0x34, 0);
-        out(&mut pit, CONTROL, 0xe2, 0);
-        assert_eq!(inb(&mut pit, 0x40, 0), 0xf4, "OUT high, null count, lo/hi, mode 2");
-        out(&mut pit, 0x40, 0x00, 0);
-        out(&mut pit, 0x40, 0x10, 0);
-        out(&mut pit, CONTROL, 0xc2, 11);
-        assert_eq!(inb(&mut pit, 0x40, 50), 0xb4);
-        assert_eq!([inb(&mut pit, 0x40, 50), inb(&mut pit, 0x40, 50)], [0xf6, 0x0f]);
-    }
-
-    #[test]
-    fn channel_0_interrupts_each_period() {
-        let mut pit = Pit::new(Clock::default());
-        out(&mut pit, CONTROL, 0x34, 0);
-        out(&mut pit, 0x40, 0xa9, 0);
-        out(&mut pit, 0x40, 0x04, 0);
-        pit.take_edge();
-        let first = pit.next_event().unwrap();
-        pit.advance(first - 1);
-        assert!(!pit.take_edge());
-        pit.advance(first);
-        assert!(pit.take_edge());
-        let period = pit.next_event().unwrap() - first;
-        assert!((period as i64 - 1193 * 100_000_000 / HZ as i64).abs() <= 1);
-    }
-
-    #[test]
-    fn the_refresh_bit_toggles() {
-        let mut pit = pit();
-        let bits = [0, 18, 36].map(|t| inb(&mut pit, SPEAKER, t) & P61_REFRESH);
-        assert_eq!(bits, [0, 0x10, 0]);
-    }
-}
+mod tests;

@@ -42,8 +42,8 @@ impl Kind {
     /// The version of the payload; it moves on with every change of what is in it.
     fn version(self) -> u32 {
         match self {
-            Self::Snapshot => 9,
-            Self::Recording => 5,
+            Self::Snapshot => 10,
+            Self::Recording => 6,
         }
     }
 

@@ -530,6 +530,25 @@ mod tests {
     }
 
     #[test]
+    fn a_masked_periodic_timer_counts_round_and_interrupts_when_unmasked() {
+        let mut apic = apic();
+        apic.write(DIVIDE, 0xb, 0);
+        apic.write(LVT_TIMER, 0x3_0020, 0);
+        apic.write(INITIAL_COUNT, 10_000, 0);
+        assert_eq!(
+            apic.read(CURRENT_COUNT, 204_000),
+            6_000,
+            "SDM vol. 3, 10.5.4: the mask stops the interrupt"
+        );
+        assert!(!apic.requests());
+        apic.write(LVT_TIMER, 0x2_0020, 207_000);
+        assert!(!apic.requests(), "periods that ended while masked are over");
+        assert_eq!(apic.next_event(), Some(210_000));
+        apic.advance(210_000);
+        assert_eq!(apic.acknowledge(), Some(0x20));
+    }
+
+    #[test]
     fn a_timer_that_ran_out_while_masked_does_not_interrupt_afterwards() {
         let mut apic = apic();
         apic.write(DIVIDE, 0xb, 0);

@@ -67,11 +67,17 @@ impl Timer {
         self.periodic = periodic;
     }
 
-    /// The current count.
+    /// The current count. A periodic one goes round whether or not anybody looks at its end.
     pub(super) fn current(&self, now: Ticks) -> u32 {
         let Some((from, start)) = self.run else { return 0 };
-        let counted = (self.cycle(now) - start) / self.divisor();
-        from - counted.min(u64::from(from)) as u32
+        let counted = self.cycle(now).saturating_sub(start) / self.divisor();
+        match counted.checked_sub(u64::from(from)) {
+            None => from - counted as u32,
+            Some(over) if self.periodic && self.initial != 0 => {
+                self.initial - (over % u64::from(self.initial)) as u32
+            }
+            Some(_) => 0,
+        }
     }
 
     /// When the count reaches 0.
@@ -121,6 +127,18 @@ mod tests {
         assert_eq!((t.due(), t.current(250)), (Some(400), 75));
         assert!(t.advance(1390));
         assert_eq!(t.due(), Some(1400));
+    }
+
+    #[test]
+    fn a_periodic_count_goes_round_by_itself() {
+        let mut t = Timer::new(Clock::new(HZ));
+        t.set_divide(11, 0);
+        t.set_periodic(true);
+        t.set_initial(10_000, 0);
+        let counts = [9_999, 10_000, 10_001, 19_999, 20_000, 205_000].map(|now| t.current(now));
+        assert_eq!(counts, [1, 10_000, 9_999, 1, 10_000, 5_000]);
+        t.set_divide(0, 25_000);
+        assert_eq!([25_000, 25_002, 35_000].map(|now| t.current(now)), [5_000, 4_999, 10_000]);
     }
 
     #[test]

@@ -89,7 +89,8 @@ impl Board {
     /// # Errors
     /// [`Error::Usage`] when the disks are not those of the saved machine, or a chip's state is none.
     pub fn restore(&mut self, state: &State) -> Result<()> {
-        if !(state.vga.sensible() && state.fdc.sensible() && state.ata.iter().all(Ata::sensible)) {
+        let drives = state.fdc.sensible() && state.ata.iter().all(Ata::sensible);
+        if !(state.vga.sensible() && state.pit.sensible() && drives) {
             return Err(Error::Usage("the saved state has a chip in a state that it cannot be in".into()));
         }
         self.restore_media(state)?;
