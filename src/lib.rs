@@ -13,6 +13,7 @@
 //! | [`cpu`] | registers, flags, segments with their hidden parts, control registers, faults |
 //! | [`bus`] | the physical memory map |
 //! | [`mmu`] | segmentation checks, the page walker, the TLB |
+//! | [`media`] | what a drive's medium is on the host: image files, memory, writes that can be taken back |
 //! | [`device`] | one file per chip |
 //! | [`exec`] | the semantics of instructions, over the seam [`exec::env::Env`] |
 //! | [`interp`] | the run loop over cached traces |
@@ -48,6 +49,7 @@ pub mod interp;
 pub mod lab;
 pub mod load;
 pub mod machine;
+pub mod media;
 pub mod mem;
 pub mod mmu;
 pub mod saved;

@@ -1,6 +1,6 @@
 //! Values on the command line: sizes, counts, dates, durations. Each parser's error is the sentence clap shows.
 
-use crate::device::disk::image::ImageFormat;
+use crate::media::ImageFormat;
 use std::ffi::OsString;
 use std::path::PathBuf;
 

@@ -12,11 +12,9 @@ use crate::debug;
 use crate::debug::gdb::{Mourning, Over, Server, Turn};
 use crate::debug::source::Source;
 use crate::device::cp437;
-use crate::device::disk::{Disk, MemoryDisk, Snapshot};
 use crate::device::fw_cfg::FwCfgConfig;
 use crate::device::keymap::KeyEvent;
 use crate::device::mouse::MouseEvent;
-use crate::device::overlay::Overlay;
 use crate::error::{Error, Result};
 use crate::load::acpi::{self, Wanted};
 use crate::load::{DebugSections, Entry, Symbol};
@@ -24,6 +22,8 @@ use crate::machine::board::BoardConfig;
 use crate::machine::{
     Config, HistoryConfig, Input, Limits as MachineLimits, Machine, Outcome as MachineOutcome, Wants, Watcher,
 };
+use crate::media::overlay::Overlay;
+use crate::media::{Disk, MemoryDisk, Snapshot};
 use crate::snapshot::Saved;
 use crate::vmm::{self, Trap};
 use std::cell::RefCell;

@@ -13,9 +13,9 @@ mod packet;
 
 use super::Device;
 use super::cdrom::Cdrom;
-use super::disk::{Disk, SECTOR, size_of};
 use crate::bus::{Clock, Ticks, Width};
 use crate::error::Error;
+use crate::media::{Disk, SECTOR, size_of};
 use disk::Drive;
 pub(in crate::device) use disk::{multiword_dma, text};
 use packet::Packet;

@@ -6,7 +6,7 @@
 mod answers;
 
 use super::ata::{multiword_dma, text};
-use super::disk::{Disk, SECTOR};
+use crate::media::{Disk, SECTOR};
 use serde::{Deserialize, Serialize};
 use std::io;
 

@@ -5,11 +5,11 @@
 //! instant after a fixed time, and the data rate need not match the medium.
 
 use super::Device;
-use super::disk::{Disk, SECTOR, size_of};
 use super::dma::Dma;
 use crate::bus::phys::PhysMap;
 use crate::bus::{Clock, Ticks, Width};
 use crate::error::Error;
+use crate::media::{Disk, SECTOR, size_of};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 

@@ -1,8 +1,8 @@
 //! What a file is, by its first 64 KiB. What cannot run is named, with what to do instead.
 
 use super::{Format, Guest, bzimage, disk, elf, multiboot};
-use crate::device::disk::image::ImageFormat;
 use crate::error::{Error, Result};
+use crate::media::ImageFormat;
 use std::path::Path;
 
 /// Bytes of a file's head that [`identify`] wants to see.

@@ -12,9 +12,9 @@ use super::{Config, Counts, Machine};
 use crate::bus::phys;
 use crate::bus::{Clock, Ticks};
 use crate::cpu::{Cpu, Fault};
-use crate::device::disk::Disk;
 use crate::error::{Error, Result};
 use crate::interp;
+use crate::media::Disk;
 use crate::mmu::tlb;
 use serde::{Deserialize, Serialize};
 

@@ -6,9 +6,9 @@
 pub mod container;
 pub mod recording;
 
-use crate::device::disk::image::ImageFormat;
 use crate::error::{Error, Result};
 use crate::machine::State;
+use crate::media::ImageFormat;
 use container::Kind;
 pub use recording::Recording;
 use serde::{Deserialize, Serialize};

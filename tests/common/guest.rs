@@ -2,10 +2,10 @@
 
 use subring::bus::Clock;
 use subring::cli::builtin::Builtin;
-use subring::device::disk::{Disk, MemoryDisk};
 use subring::load::{self, Around, Entry, Format, Guest};
 use subring::machine::board::BoardConfig;
 use subring::machine::{Config, Machine};
+use subring::media::{Disk, MemoryDisk};
 
 /// The machine that `subring run NAME` builds.
 pub(crate) fn machine(guest: &Builtin) -> Machine {

@@ -6,9 +6,9 @@ use subring::addr::GuestPhys;
 use subring::bus::{Clock, Width};
 use subring::cpu::{Cr0, Cr4, Eflags, Segment, gpr};
 use subring::decode::SegReg;
-use subring::device::disk::{Disk, MemoryDisk};
 use subring::machine::board::BoardConfig;
 use subring::machine::{Config, Machine};
+use subring::media::{Disk, MemoryDisk};
 
 // Where things lie.
 const CODE: u32 = 0x1000;

@@ -2,9 +2,9 @@
 //! with a sentence, or makes a strange machine that runs; none a panic.
 
 use crate::common::seed;
-use subring::device::disk::{Disk, MemoryDisk};
 use subring::machine::board::BoardConfig;
 use subring::machine::{Config, Limits, Machine, State};
+use subring::media::{Disk, MemoryDisk};
 
 fn disk() -> [Option<Box<dyn Disk>>; 4] {
     [Some(Box::new(MemoryDisk::new(vec![0x5a; 64 * 512]))), None, None, None]

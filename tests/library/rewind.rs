@@ -9,13 +9,13 @@ use crate::fuzz::machine;
 use proptest::prelude::*;
 use subring::addr::{GuestPhys, Linear};
 use subring::cli::builtin;
-use subring::device::disk::{Disk, MemoryDisk, SECTOR};
 use subring::device::keymap::KeyEvent;
-use subring::device::overlay::Overlay;
 use subring::machine::board::BoardConfig;
 use subring::machine::{
     CodeStop, Config, DataStop, HistoryConfig, Hit, Input, Limits, Machine, Moment, Outcome, Sought,
 };
+use subring::media::overlay::Overlay;
+use subring::media::{Disk, MemoryDisk, SECTOR};
 
 /// A machine that keeps a history, with a snapshot every `interval` instructions, in `cap` bytes.
 fn keep(mut m: Machine, interval: u64, cap: usize, media: Vec<Overlay>) -> Machine {

@@ -6,9 +6,9 @@ use crate::fuzz::bytes::Bytes;
 use crate::fuzz::machine;
 use proptest::prelude::*;
 use subring::cli::builtin::{self, Builtin};
-use subring::device::disk::{Disk, MemoryDisk};
 use subring::load::{Format, Guest};
 use subring::machine::{Limits, Machine, Outcome, State};
+use subring::media::{Disk, MemoryDisk};
 use subring::snapshot::container::{self, Kind};
 
 /// Runs to `ticks`; how it ended, if it did.

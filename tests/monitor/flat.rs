@@ -1,9 +1,9 @@
 //! Machines that are about to run a few instructions: 32-bit code of ring 0, flat segments, paging off.
 
 use subring::addr::GuestPhys;
-use subring::device::disk::{Disk, MemoryDisk};
 use subring::machine::board::BoardConfig;
 use subring::machine::{Config, Machine};
+use subring::media::{Disk, MemoryDisk};
 
 /// RAM, where the code lies, and the top of the stack.
 const RAM: u32 = 2 << 20;

@@ -1,7 +1,7 @@
 //! Tests of the ATA controller.
 
-use super::super::disk::{Content, MemoryDisk};
 use super::*;
+use crate::media::{Content, MemoryDisk};
 use std::io;
 
 struct Bench {

@@ -1,7 +1,7 @@
 //! Tests of the CD-ROM drive: packets and their answers.
 
-use super::super::disk::MemoryDisk;
 use super::*;
+use crate::media::MemoryDisk;
 
 /// A drive with a disc of `blocks`, that has told of its power-on.
 fn drive(blocks: usize) -> Cdrom {

@@ -1,8 +1,8 @@
 //! Tests of the floppy controller.
 
-use super::super::disk::MemoryDisk;
 use super::*;
 use crate::addr::GuestPhys;
+use crate::media::MemoryDisk;
 use crate::mem::Ram;
 
 struct Bench {

@@ -7,7 +7,6 @@ use crate::device::apic::Apic;
 use crate::device::ata::Ata;
 use crate::device::cmos::Cmos;
 use crate::device::debug_ports::DebugPorts;
-use crate::device::disk::{Content, Disk};
 use crate::device::dma::Dma;
 use crate::device::fdc::Fdc;
 use crate::device::fw_cfg::FwCfg;
@@ -21,6 +20,7 @@ use crate::device::pm::Pm;
 use crate::device::uart::Uart;
 use crate::device::vga_text::Vga;
 use crate::error::{Error, Result};
+use crate::media::{Content, Disk};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 

@@ -4,8 +4,8 @@ use super::ports::PORTS;
 use super::*;
 use crate::bus::phys::Target;
 use crate::device::apic::{IO_APIC, LOCAL_APIC};
-use crate::device::disk::{MemoryDisk, SECTOR};
 use crate::device::keymap::Stroke;
+use crate::media::{MemoryDisk, SECTOR};
 use crate::mem::Ram;
 
 fn board() -> (Board, PhysMap) {

@@ -16,7 +16,7 @@ use crate::bus::Ticks;
 use crate::cpu::Cpu;
 use crate::device::keymap::KeyEvent;
 use crate::device::mouse::MouseEvent;
-use crate::device::overlay::Overlay;
+use crate::media::overlay::Overlay;
 pub use going::{LastWrite, Sought};
 use store::Store;
 

@@ -9,7 +9,7 @@ use super::super::history::History;
 use super::super::save::State;
 use super::super::{Machine, Moment};
 use crate::addr::{MachineAddr, PAGE_SHIFT, PAGE_SIZE};
-use crate::device::overlay::{Overlay, Sector};
+use crate::media::overlay::{Overlay, Sector};
 use std::collections::{BTreeSet, HashMap};
 
 /// What a snapshot takes besides its blocks and its chips, and a block besides its bytes, about.

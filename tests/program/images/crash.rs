@@ -6,7 +6,7 @@ use crate::common::scratch::Scratch;
 use crate::common::seed;
 use std::process::{Command, Stdio};
 use std::time::Duration;
-use subring::device::disk::SECTOR;
+use subring::media::SECTOR;
 
 /// Built from writer.asm; its header says what it does.
 const WRITER: &[u8] = include_bytes!("writer.bin");

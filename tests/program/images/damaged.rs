@@ -4,8 +4,8 @@ use super::formats::content;
 use super::qemu::{here, img};
 use crate::common::scratch::Scratch;
 use crate::common::seed;
-use subring::device::disk::SECTOR;
-use subring::device::disk::image::{self, ImageFormat};
+use subring::media::SECTOR;
+use subring::media::{ImageFormat, image};
 
 #[track_caller]
 fn refused(path: &str, write: bool, words: &str) {

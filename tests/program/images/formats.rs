@@ -3,8 +3,8 @@
 use super::qemu::{check, here, img};
 use crate::common::scratch::Scratch;
 use crate::common::seed;
-use subring::device::disk::image::{self, ImageFormat};
-use subring::device::disk::{Disk, SECTOR};
+use subring::media::{Disk, SECTOR};
+use subring::media::{ImageFormat, image};
 
 /// Content with zeros, with what compresses, and with what does not.
 pub(crate) fn content(seed: u64, sectors: usize) -> Vec<u8> {

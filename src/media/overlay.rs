@@ -115,7 +115,7 @@ impl Disk for Overlay {
 
 #[cfg(test)]
 mod tests {
-    use super::super::disk::MemoryDisk;
+    use super::super::memory::MemoryDisk;
     use super::*;
 
     #[test]

@@ -1,8 +1,8 @@
 //! The header of a qcow2 image and its extensions (docs/interop/qcow2.txt of QEMU, "Header", "Header extensions").
 //! Every field is checked here, so that what uses it need not; what is not built is refused by name.
 
+use super::super::format::ImageFormat;
 use super::super::host::{HostFile, be32, be64};
-use super::super::image::ImageFormat;
 use super::super::unpack::Packing;
 use crate::error::{Error, Result};
 
@@ -15,6 +15,8 @@ const EXTENSION_END: u32 = 0;
 const EXTENSION_BACKING_FORMAT: u32 = 0xe279_2aca;
 /// The largest image that is opened: 128 GiB, what LBA28 reaches. With it, an L1 table has 4 million entries at most.
 const LARGEST: u64 = 128 << 30;
+/// Bits of an L1 or L2 entry that are a place in the file.
+pub(super) const PLACE: u64 = 0x00ff_ffff_ffff_fe00;
 /// The largest refcount table, as QEMU has it.
 pub(super) const LARGEST_COUNT_TABLE: u64 = 8 << 20;
 /// The longest name of a backing file.

@@ -5,7 +5,7 @@
 //! between. At worst a cluster stays counted that nothing uses: a leak, which `qemu-img check` tells and frees.
 
 use super::super::host::{HostFile, be64};
-use super::header::{Header, LARGEST_COUNT_TABLE};
+use super::header::{Header, LARGEST_COUNT_TABLE, PLACE};
 use super::tables::Tables;
 use std::collections::HashSet;
 use std::io;
@@ -46,7 +46,7 @@ impl Counts {
         cover(header.l1_at, header.l1_len as u64 * 8);
         cover(header.snapshots_at, 1);
         table.iter().for_each(|at| cover(*at, 1));
-        l1.iter().for_each(|entry| cover(entry & super::PLACE, 1));
+        l1.iter().for_each(|entry| cover(entry & PLACE, 1));
         Ok(Self {
             cluster_bits: header.cluster_bits,
             order: header.count_order,

@@ -12,19 +12,17 @@ mod counts;
 mod header;
 mod tables;
 
+use super::disk::{Content, Disk, SECTOR, check_range, read_only};
+use super::format::ImageFormat;
 use super::host::{HostFile, be64};
-use super::image::Chain;
 use super::unpack::unpack;
-use super::{Content, Disk, SECTOR, check_range, read_only};
 use crate::error::{Error, Result};
 use counts::Counts;
-use header::Header;
+use header::{Header, PLACE};
 use std::io;
 use std::path::{Path, PathBuf};
 use tables::Tables;
 
-/// Bits of an L1 or L2 entry that are a place in the file.
-const PLACE: u64 = 0x00ff_ffff_ffff_fe00;
 /// The cluster is used once: here.
 const COPIED: u64 = 1 << 63;
 const PACKED: u64 = 1 << 62;
@@ -58,30 +56,40 @@ enum Cluster {
 }
 
 impl Qcow2 {
-    /// Reads the header and the L1 table, and opens the backing file.
-    pub(super) fn open(file: HostFile, write: bool, chain: &mut Chain) -> Result<Self> {
+    /// Reads the header and the tables that are kept whole.
+    pub(super) fn open(file: HostFile, write: bool) -> Result<Self> {
         let header = Header::read(&file, write)?;
         let mut bytes = vec![0; header.l1_len * 8];
         file.read(header.l1_at, &mut bytes).map_err(|e| Error::file("read", file.path(), e))?;
         let l1: Vec<u64> = (0..header.l1_len).map(|n| be64(&bytes, n * 8)).collect();
-        let backing = match &header.backing {
-            Some((name, format)) => {
-                let path = backing_path(file.path(), name)?;
-                let (disk, _) = chain.open(&path, *format, false).map_err(|e| {
-                    Error::image(file.path(), format!("its backing file cannot be opened: {e}"))
-                })?;
-                Some(disk)
-            }
-            None => None,
-        };
         let counts = write.then(|| Counts::read(&file, &header, &l1)).transpose();
         let counts = counts.map_err(|e| Error::file("read", file.path(), e))?;
         let tables = Tables::new(1 << header.cluster_bits);
-        let mut image = Self { file, header, l1, tables, unpacked: (0, Vec::new()), backing, counts };
-        if write {
-            image.clear_unknown().map_err(|e| Error::file("write", image.file.path(), e))?;
+        Ok(Self { file, header, l1, tables, unpacked: (0, Vec::new()), backing: None, counts })
+    }
+
+    /// The image's own file.
+    pub(super) fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// The backing file, and its format where the header tells it.
+    pub(super) fn backing_file(&self) -> Result<Option<(PathBuf, Option<ImageFormat>)>> {
+        let Some((name, format)) = &self.header.backing else { return Ok(None) };
+        Ok(Some((backing_path(self.file.path(), name)?, *format)))
+    }
+
+    /// Puts the image on its backing file.
+    pub(super) fn set_backing(&mut self, disk: Box<dyn Disk>) {
+        self.backing = Some(disk);
+    }
+
+    /// Begins the use of the image, once all of it is open.
+    pub(super) fn begin(&mut self) -> Result<()> {
+        if self.counts.is_none() {
+            return Ok(());
         }
-        Ok(image)
+        self.clear_unknown().map_err(|e| Error::file("write", self.file.path(), e))
     }
 
     /// Switches off what a writer that does not keep it up to date must switch off: the bitmaps of changed clusters.

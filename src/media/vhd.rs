@@ -1,8 +1,9 @@
 //! VHD images (Virtual Hard Disk Image Format Specification 1.0, Microsoft 2006), to read: fixed, which is a raw image
 //! and a footer, and dynamic, where a table says which blocks are there. Numbers are big-endian.
 
+use super::disk::SECTOR;
 use super::host::{HostFile, be32, be64};
-use super::{Image, SECTOR, by_units};
+use super::reader::{Image, by_units};
 use crate::error::{Error, Result};
 use std::io;
 

@@ -6,67 +6,18 @@
 //! that was *found* to be raw takes no write to its first or last sector that would make it look like anything else
 //! ([`FileDisk::guard`](super::FileDisk::guard)); one that the user *called* raw does, and stays raw by that name.
 
+use super::disk::Disk;
+use super::files::Files;
+use super::format::ImageFormat;
 use super::host::HostFile;
-use super::{Disk, FileDisk, ReadOnly, qcow2, vhd, vmdk};
+use super::qcow2::Qcow2;
+use super::raw::FileDisk;
+use super::reader::ReadOnly;
+use super::vhd::Vhd;
+use super::vmdk::Vmdk;
 use crate::error::{Error, Result};
-use serde::{Deserialize, Serialize};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-
-/// The formats of image files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum ImageFormat {
-    /// The sectors, one after the other.
-    Raw,
-    /// QEMU's, versions 2 and 3.
-    Qcow2,
-    /// Virtual PC's, fixed or dynamic.
-    Vhd,
-    /// VMware's.
-    Vmdk,
-}
-
-impl ImageFormat {
-    /// The format of this name; QEMU's names are taken too.
-    pub fn named(name: &str) -> Option<Self> {
-        match name {
-            "raw" => Some(Self::Raw),
-            "qcow2" => Some(Self::Qcow2),
-            "vhd" | "vpc" => Some(Self::Vhd),
-            "vmdk" => Some(Self::Vmdk),
-            _ => None,
-        }
-    }
-
-    /// Its name in a sentence.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Raw => "raw",
-            Self::Qcow2 => "qcow2",
-            Self::Vhd => "VHD",
-            Self::Vmdk => "VMDK",
-        }
-    }
-
-    /// The format of a file that begins with `head`: one sector, or less if there is no more. A fixed VHD begins like a
-    /// raw image and is told by its end: see [`ImageFormat::of_tail`].
-    pub fn of_head(head: &[u8]) -> Self {
-        if head.starts_with(b"QFI\xfb") {
-            Self::Qcow2
-        } else if head.starts_with(b"conectix") {
-            Self::Vhd
-        } else if head.starts_with(b"KDMV") || head.starts_with(b"COWD") || vmdk::is_descriptor(head) {
-            Self::Vmdk
-        } else {
-            Self::Raw
-        }
-    }
-
-    /// The format of a file whose head says nothing and whose last 512 bytes are `tail`.
-    pub fn of_tail(tail: &[u8]) -> Self {
-        if vhd::is_fixed_footer(tail) { Self::Vhd } else { Self::Raw }
-    }
-}
 
 /// An opened image.
 pub struct Image {
@@ -94,30 +45,23 @@ impl std::fmt::Debug for Image {
 pub fn open(path: &Path, format: Option<ImageFormat>, write: bool) -> Result<Image> {
     let mut chain = Chain::default();
     let (disk, format) = chain.open(path, format, write)?;
-    Ok(Image { disk, format, files: chain.files })
-}
-
-/// The files that were opened on the way down a chain of backing files.
-#[derive(Default)]
-pub(super) struct Chain {
-    files: Vec<PathBuf>,
-    /// Device and inode of the images that wait for what they stand on.
-    waiting: Vec<(u64, u64)>,
+    Ok(Image { disk, format, files: chain.files.into_paths() })
 }
 
 /// Images that may stand on each other.
 const DEEPEST: usize = 64;
 
-impl Chain {
-    /// Opens a file that is a part of the image, and notes it down.
-    pub(super) fn file(&mut self, path: &Path, write: bool) -> Result<HostFile> {
-        let file = HostFile::open(path, write)?;
-        self.files.push(path.to_owned());
-        Ok(file)
-    }
+/// The way down a chain of backing files.
+#[derive(Default)]
+struct Chain {
+    files: Files,
+    /// Device and inode of the images that wait for what they stand on.
+    waiting: Vec<(u64, u64)>,
+}
 
+impl Chain {
     /// Opens an image, and whatever it stands on to read.
-    pub(super) fn open(
+    fn open(
         &mut self,
         path: &Path,
         format: Option<ImageFormat>,
@@ -134,7 +78,7 @@ impl Chain {
         if self.waiting.len() == DEEPEST {
             return Err(Error::image(path, format!("more than {DEEPEST} images stand on each other")));
         }
-        let file = self.file(path, write)?;
+        let file = self.files.open(path, write)?;
         let found = match format {
             Some(format) => format,
             None => match ImageFormat::of_head(&file.part(0, 512)?) {
@@ -152,12 +96,25 @@ impl Chain {
         self.waiting.push(identity);
         let disk: Box<dyn Disk> = match found {
             ImageFormat::Raw => Box::new(raw(file, write, format.is_none())?),
-            ImageFormat::Qcow2 => Box::new(qcow2::Qcow2::open(file, write, self)?),
-            ImageFormat::Vhd => Box::new(ReadOnly(vhd::Vhd::open(file)?)),
-            ImageFormat::Vmdk => Box::new(ReadOnly(vmdk::Vmdk::open(file, self)?)),
+            ImageFormat::Qcow2 => Box::new(self.qcow2(file, write)?),
+            ImageFormat::Vhd => Box::new(ReadOnly(Vhd::open(file)?)),
+            ImageFormat::Vmdk => Box::new(ReadOnly(Vmdk::open(file, &mut self.files)?)),
         };
         self.waiting.pop();
         Ok((disk, found))
+    }
+
+    /// A qcow2 image on its backing file.
+    fn qcow2(&mut self, file: HostFile, write: bool) -> Result<Qcow2> {
+        let mut image = Qcow2::open(file, write)?;
+        if let Some((path, format)) = image.backing_file()? {
+            let opened = self.open(&path, format, false);
+            let (disk, _) = opened
+                .map_err(|e| Error::image(image.path(), format!("its backing file cannot be opened: {e}")))?;
+            image.set_backing(disk);
+        }
+        image.begin()?;
+        Ok(image)
     }
 }
 

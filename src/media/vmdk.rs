@@ -2,10 +2,11 @@
 //! (monolithicSparse, streamOptimized), or a text that names the extents, flat, sparse or zero (monolithicFlat,
 //! twoGbMaxExtentFlat, twoGbMaxExtentSparse). Numbers are little-endian and count sectors.
 
+use super::disk::SECTOR;
+use super::files::Files;
 use super::host::{HostFile, le32, le64};
-use super::image::Chain;
+use super::reader::{Image, by_units};
 use super::unpack::{Packing, unpack};
-use super::{Image, SECTOR, by_units};
 use crate::error::{Error, Result};
 use std::io;
 use std::path::Path;
@@ -51,10 +52,10 @@ enum Data {
 
 impl Vmdk {
     /// Reads the descriptor and opens what it names.
-    pub(super) fn open(file: HostFile, chain: &mut Chain) -> Result<Self> {
+    pub(super) fn open(file: HostFile, files: &mut Files) -> Result<Self> {
         let head = file.part(0, 512)?;
         if is_descriptor(&head) {
-            return Self::of_descriptor(&file, chain);
+            return Self::of_descriptor(&file, files);
         }
         if !head.starts_with(MAGIC) {
             return Err(Error::image(file.path(), "it is no VMDK image of version 4, the one that is read"));
@@ -65,7 +66,7 @@ impl Vmdk {
         Ok(Self { extents, sectors })
     }
 
-    fn of_descriptor(file: &HostFile, chain: &mut Chain) -> Result<Self> {
+    fn of_descriptor(file: &HostFile, files: &mut Files) -> Result<Self> {
         let refuse = |reason: String| Err(Error::image(file.path(), reason));
         let text = String::from_utf8_lossy(&file.part(0, DESCRIPTOR)?).into_owned();
         no_parent(file.path(), &text)?;
@@ -79,7 +80,7 @@ impl Vmdk {
             let (Some(len), Some(kind)) = (len, words.next()) else {
                 return refuse(format!("the VMDK descriptor has an extent that makes no sense: {line}"));
             };
-            let data = extent(file, kind, line, len, chain)?;
+            let data = extent(file, kind, line, len, files)?;
             extents.push(Extent { first: sectors, sectors: len, data });
             sectors += len;
             if extents.len() > EXTENTS || sectors > LARGEST {
@@ -94,7 +95,7 @@ impl Vmdk {
 }
 
 /// The extent that a line of the descriptor names: `RW 4192256 SPARSE "disk-s001.vmdk"`.
-fn extent(descriptor: &HostFile, kind: &str, line: &str, len: u64, chain: &mut Chain) -> Result<Data> {
+fn extent(descriptor: &HostFile, kind: &str, line: &str, len: u64, files: &mut Files) -> Result<Data> {
     let refuse = |reason: String| Err(Error::image(descriptor.path(), reason));
     if kind == "ZERO" {
         return Ok(Data::Zero);
@@ -108,14 +109,14 @@ fn extent(descriptor: &HostFile, kind: &str, line: &str, len: u64, chain: &mut C
         "FLAT" => {
             let at = after.trim();
             let at = if at.is_empty() { Some(0) } else { at.parse::<u64>().ok() };
-            let file = chain.file(&path, false)?;
+            let file = files.open(&path, false)?;
             match at.filter(|at| *at <= LARGEST && (at + len) * SECTOR as u64 <= file.len()) {
                 Some(at) => Ok(Data::Flat(file, at * SECTOR as u64)),
                 None => Err(Error::image(path, "the VMDK extent is shorter than its descriptor says")),
             }
         }
         "SPARSE" => {
-            let sparse = Sparse::open(chain.file(&path, false)?, false)?;
+            let sparse = Sparse::open(files.open(&path, false)?, false)?;
             if sparse.capacity < len {
                 return Err(Error::image(path, "the VMDK extent is smaller than its descriptor says"));
             }

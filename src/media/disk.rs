@@ -1,0 +1,122 @@
+//! The seam between a drive and its medium: [`Disk`], and what of a medium is saved with the machine.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::hash::{Hash, Hasher};
+use std::io;
+
+/// Bytes in a sector.
+pub const SECTOR: usize = 512;
+
+/// A medium of 512-byte sectors. Buffers are whole sectors.
+pub trait Disk: Send {
+    /// Its size in sectors.
+    fn sectors(&self) -> u64;
+    /// Reads sectors from `lba` on.
+    ///
+    /// # Errors
+    /// What the host said, or that the range is outside the medium.
+    fn read(&mut self, lba: u64, buf: &mut [u8]) -> io::Result<()>;
+    /// Writes sectors from `lba` on.
+    ///
+    /// # Errors
+    /// As [`Disk::read`].
+    fn write(&mut self, lba: u64, data: &[u8]) -> io::Result<()>;
+    /// Makes earlier writes last.
+    ///
+    /// # Errors
+    /// What the host said.
+    fn flush(&mut self) -> io::Result<()>;
+    /// Whether the medium is write protected.
+    fn read_only(&self) -> bool {
+        false
+    }
+    /// What of its content lives in this process.
+    fn save(&self) -> Content;
+    /// Takes that content back. False when it is of another kind or size of medium.
+    #[must_use]
+    fn restore(&mut self, content: &Content) -> bool;
+}
+
+/// The part of a medium's content that lives in this process, and would end with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Content {
+    /// Nothing: the host has it.
+    Host,
+    /// All of it.
+    Memory(#[serde(with = "crate::saved::bytes")] Vec<u8>),
+    /// What is written over another medium: that one's content, and the sectors.
+    Snapshot(Box<Content>, Vec<(u64, Sector)>),
+}
+
+/// A sector of a saved snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sector(#[serde(with = "crate::saved::array")] pub(super) [u8; SECTOR]);
+
+/// By its size: the content is the host's, and no part of a chip's state.
+impl Hash for dyn Disk {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.sectors().hash(state);
+    }
+}
+
+/// The same in a saved state of a chip.
+impl Serialize for dyn Disk {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.sectors().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Box<dyn Disk> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Box::new(SizeOnly(u64::deserialize(deserializer)?)))
+    }
+}
+
+/// What a chip's saved state has for `disk`.
+pub fn size_of(disk: &dyn Disk) -> Box<dyn Disk> {
+    Box::new(SizeOnly(disk.sectors()))
+}
+
+/// The place of a medium in a saved state: its size, with no content to read.
+struct SizeOnly(u64);
+
+impl SizeOnly {
+    fn absent<T>() -> io::Result<T> {
+        Err(io::Error::new(io::ErrorKind::NotFound, "a saved state holds no medium"))
+    }
+}
+
+impl Disk for SizeOnly {
+    fn sectors(&self) -> u64 {
+        self.0
+    }
+    fn read(&mut self, _: u64, _: &mut [u8]) -> io::Result<()> {
+        Self::absent()
+    }
+    fn write(&mut self, _: u64, _: &[u8]) -> io::Result<()> {
+        Self::absent()
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Self::absent()
+    }
+    fn save(&self) -> Content {
+        Content::Host
+    }
+    fn restore(&mut self, _: &Content) -> bool {
+        false
+    }
+}
+
+pub(super) fn check_range(disk: &impl Disk, lba: u64, len: usize) -> io::Result<()> {
+    let end = lba.checked_add(len.div_ceil(SECTOR) as u64);
+    if end.is_some_and(|end| end <= disk.sectors()) {
+        Ok(())
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "the sector lies outside the medium"))
+    }
+}
+
+/// What a write to a medium that is only read comes to; the drive has refused it before.
+pub(super) fn read_only<T>() -> io::Result<T> {
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, "the image is only read"))
+}
