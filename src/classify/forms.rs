@@ -3,6 +3,7 @@
 //! apart by the decoder's own name for it is a form. Nothing is typed in.
 
 use crate::decode::disasm::form;
+use crate::decode::op::Family;
 use crate::decode::{Decoded, Insn, Op, Place, decode};
 use std::collections::BTreeSet;
 
@@ -136,12 +137,11 @@ impl Walk {
     }
 
     fn add_prefixed(&mut self, insn: &Insn, plain: &[u8]) {
-        use Op::*;
         let with = |prefix: u8| [&[prefix], plain].concat();
-        if matches!(insn.op, Movs | Cmps | Scas | Lods | Stos | Ins | Outs) {
+        if insn.op.facts().family == Family::String {
             self.add("REP ", &with(REP));
         }
-        if matches!(insn.op, Cmps | Scas) {
+        if matches!(insn.op, Op::Cmps | Op::Scas) {
             self.add("REPNE ", &with(REPNE));
         }
         if insn.dst == Place::Mem {

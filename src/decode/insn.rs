@@ -1,54 +1,11 @@
 //! The decoded instruction: one flat, small struct for every form.
 
+use super::op::{Flow, Memory, Op};
 use super::x87::{FpuMem, FpuOp};
 use crate::width::Width;
 
-/// What an instruction does, apart from where its operands are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-#[allow(missing_docs, reason = "the variants are the manual's mnemonics")]
-#[rustfmt::skip]
-pub enum Op {
-    // data
-    Mov, Movzx, Movsx, Lea, Xchg, Bswap, Cmov, Setcc, Xlat, Lahf, Sahf, Cbw, Cwd, Salc, Nop,
-    // alu
-    Add, Or, Adc, Sbb, And, Sub, Xor, Cmp, Test, Inc, Dec, Neg, Not, Xadd, Cmpxchg, Cmpxchg8b,
-    // shift
-    Rol, Ror, Rcl, Rcr, Shl, Shr, Sar, Shld, Shrd,
-    // muldiv
-    Mul, Imul, Imul2, Imul3, Div, Idiv, Aaa, Aas, Daa, Das, Aam, Aad,
-    // bit
-    Bt, Bts, Btr, Btc, Bsf, Bsr,
-    // flag
-    Clc, Stc, Cmc, Cld, Std, Cli, Sti,
-    // string
-    Movs, Cmps, Scas, Lods, Stos, Ins, Outs,
-    // stack
-    Push, Pop, Pusha, Popa, Pushf, Popf, Enter, Leave,
-    // branch
-    Jcc, Jmp, Call, JmpInd, CallInd, Ret, Loop, Loope, Loopne, Jcxz,
-    // far control transfer and interrupts
-    JmpFar, CallFar, JmpFarMem, CallFarMem, Retf, Iret, Int, Int3, Into, Int1, Bound,
-    Sysenter, Sysexit,
-    // segment
-    MovFromSeg, MovToSeg, PushSeg, PopSeg, LoadFar, Arpl, Lar, Lsl, Verr, Verw,
-    // system
-    Hlt, Lgdt, Lidt, Sgdt, Sidt, Lldt, Ltr, Sldt, Str, Lmsw, Smsw, Clts, Invd, Wbinvd, Invlpg,
-    MovFromCr, MovToCr, MovFromDr, MovToDr, Cpuid, Rdtsc, Rdpmc, Rdmsr, Wrmsr,
-    // io
-    In, Out,
-    // mmx
-    Emms, Movd, Movq, Paddb, Paddw, Paddd, Paddsb, Paddsw, Paddusb, Paddusw, Psubb, Psubw, Psubd, Psubsb,
-    Psubsw, Psubusb, Psubusw, Pmullw, Pmulhw, Pmaddwd, Pcmpeqb, Pcmpeqw, Pcmpeqd, Pcmpgtb, Pcmpgtw, Pcmpgtd,
-    Packsswb, Packssdw, Packuswb, Punpckhbw, Punpckhwd, Punpckhdq, Punpcklbw, Punpcklwd, Punpckldq, Pand, Pandn,
-    Por, Pxor, Psllw, Pslld, Psllq, Psrlw, Psrld, Psrlq, Psraw, Psrad,
-    /// An x87 instruction, WAIT, FXSAVE, FXRSTOR; [`Insn::fpu`] says which.
-    Fpu,
-    /// UD0, UD1, UD2, and encodings that the manual leaves undefined.
-    Ud,
-    /// Defined on later processors, not built here: #UD, counted and named.
-    Unbuilt,
-}
+/// The longest instruction that IA-32 allows, in bytes (SDM vol. 2, 2.3.11).
+pub const MAX_INSN_LEN: usize = 15;
 
 /// Where an operand is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -198,43 +155,36 @@ impl Insn {
         }
     }
 
-    /// Whether this instruction changes EIP only within the code segment, and nothing else that a trace depends on.
-    pub fn is_near_branch(&self) -> bool {
-        use Op::*;
-        matches!(self.op, Jcc | Jmp | JmpInd | Call | CallInd | Ret | Loop | Loope | Loopne | Jcxz)
+    /// Whether an operand is in memory. Implied operands, of string instructions and of the stack, do not count.
+    pub fn has_memory_operand(&self) -> bool {
+        self.dst == Place::Mem || self.src == Place::Mem
     }
 
-    /// Whether a trace must end after this instruction: it can change EIP otherwise than by falling through, the
-    /// processor's mode, what is mapped, or when the next event is due. A trace goes on after a conditional branch;
+    /// Whether this instruction changes EIP only within the code segment, and nothing else that a trace depends on.
+    pub fn is_near_branch(&self) -> bool {
+        matches!(self.op.facts().flow, Flow::Conditional | Flow::Direct | Flow::Indirect)
+    }
+
+    /// Whether a trace must end after this instruction: EIP can change otherwise than by falling through, and so can
+    /// the processor's mode, what is mapped, or when the next event is due. A trace goes on after a conditional branch;
     /// if that is taken, it is left there.
-    #[rustfmt::skip]
     pub fn ends_trace(&self) -> bool {
-        use Op::*;
-        match self.op {
-            Jmp | Call | JmpInd | CallInd | Ret | Loop | Loope | Loopne | Jcxz
-            | JmpFar | CallFar | JmpFarMem | CallFarMem | Retf | Iret | Int | Int3 | Into | Int1 | Bound
-            | Sysenter | Sysexit | Cli | Sti | Popf | MovToSeg | PopSeg | LoadFar
-            | Hlt | Lgdt | Lidt | Lldt | Ltr | Lmsw | Clts | Invd | Wbinvd | Invlpg
-            | MovToCr | MovFromDr | MovToDr | Cpuid | Rdtsc | Rdpmc | Rdmsr | Wrmsr
-            | In | Out | Ins | Outs | Ud | Unbuilt => true,
-            Movs | Cmps | Scas | Lods | Stos => self.rep != Rep::Once,
-            _ => false,
+        match self.op.facts().flow {
+            Flow::Next | Flow::Conditional => false,
+            Flow::Direct | Flow::Indirect | Flow::Leaves => true,
+            Flow::Repeats => self.rep != Rep::Once,
         }
     }
 
-    /// Whether it may touch memory elsewhere after it has read some: an iteration of it, if it is repeated. What was read can be a
-    /// page-table entry that the later access marks. Operands of 64 bits and more, and descriptors, are read in parts.
-    #[rustfmt::skip]
+    /// Whether the instruction may access memory again after it has read some ([`Memory`]).
     pub fn touches_after_reading(&self) -> bool {
-        use Op::*;
-        match self.op {
-            Movs | Cmps | Ins | Outs | In | Out | Popa | Enter | Cmpxchg8b
-            | CallFar | JmpFar | JmpFarMem | CallFarMem | Retf | Iret | Int | Int3 | Into | Int1 | Bound
-            | MovToSeg | PopSeg | LoadFar | Lar | Lsl | Verr | Verw | Lldt | Ltr | Lgdt | Lidt => true,
-            Push | Pop | CallInd => self.dst == Place::Mem || self.src == Place::Mem,
-            // An environment, or all registers.
-            Fpu if self.fpu_mem == FpuMem::None => self.dst == Place::Mem || self.src == Place::Mem,
-            _ => self.fpu_mem.bytes() > 4,
+        match self.op.facts().memory {
+            Memory::Once => false,
+            Memory::More => true,
+            Memory::Operand => self.has_memory_operand(),
+            Memory::Wide => self.fpu_mem.bytes() > 4,
+            Memory::Image if self.fpu_mem == FpuMem::None => self.has_memory_operand(),
+            Memory::Image => self.fpu_mem.bytes() > 4,
         }
     }
 }

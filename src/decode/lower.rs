@@ -3,8 +3,8 @@
 //! Only what IA-32 had up to the Pentium II is lowered to a real operation. What iced-x86 knows beyond that is
 //! [`Op::Unbuilt`]; what no processor defines is [`Op::Ud`]; both raise #UD in the guest.
 
-use super::MAX_INSN_LEN;
-use super::insn::{Cond, Insn, NO_REG, Op, Place, Rep, SegReg};
+use super::insn::{Cond, Insn, MAX_INSN_LEN, NO_REG, Place, Rep, SegReg};
+use super::op::Op;
 use super::x87::{FpuMem, FpuOp};
 use crate::width::Width;
 use iced_x86::{

@@ -48,4 +48,21 @@ macro_rules! semantics {
     };
 }
 
-pub(crate) use semantics;
+/// Declares a family's module `bind`: for each operation a function of its name, which picks the compiled form for a decoded
+/// instruction, as the expression after it says.
+macro_rules! binders {
+    ($i:ident, $E:ident; $($Op:ident => $form:expr,)*) => {
+        /// Each operation's choice of a compiled form.
+        #[allow(non_snake_case, unused_variables, reason = "functions are named as operations, whose forms may be one")]
+        pub(in crate::exec::ops) mod bind {
+            use super::*;
+            $(
+                pub(in crate::exec::ops) fn $Op<$E: Env>($i: &Insn) -> Handler<$E> {
+                    $form
+                }
+            )*
+        }
+    };
+}
+
+pub(crate) use {binders, semantics};

@@ -4,49 +4,26 @@
 //! code, a unit's end. Interrupts and deadlines come at a unit's end only.
 
 use super::bug::{self, Bug};
+use crate::decode::op::{Flags, Reach};
 use crate::decode::{Insn, Op, Place};
 
 /// Whether `i` can neither fault nor end the unit early, and reaches registers and flags only.
 fn is_pure(i: &Insn) -> bool {
-    use Op::*;
-    let registers = i.dst != Place::Mem && i.src != Place::Mem;
-    match i.op {
-        Lea | Nop | Cbw | Cwd | Bswap | Clc | Stc | Cmc => true,
-        Mov | Movzx | Movsx | Xchg | Add | Or | And | Sub | Xor | Cmp | Test | Inc | Dec | Neg | Not
-        | Adc | Sbb | Cmov | Setcc | Shl | Shr | Sar | Imul2 | Imul3 => registers,
-        _ => false,
+    match i.op.facts().reach {
+        Reach::Registers => true,
+        Reach::Operands => !i.has_memory_operand(),
+        Reach::World => false,
     }
 }
 
 /// Whether `i` reads an arithmetic flag. Shifts do, since a count of 0 leaves them; INC and DEC leave CF.
 fn reads(i: &Insn) -> bool {
-    use Op::*;
-    !matches!(
-        i.op,
-        Lea | Nop
-            | Cbw
-            | Cwd
-            | Bswap
-            | Mov
-            | Movzx
-            | Movsx
-            | Xchg
-            | Add
-            | Or
-            | And
-            | Sub
-            | Xor
-            | Cmp
-            | Test
-            | Neg
-            | Not
-    )
+    i.op.facts().flags == Flags::Uses
 }
 
 /// Whether `i` writes all six.
 fn writes_all(i: &Insn) -> bool {
-    use Op::*;
-    matches!(i.op, Add | Or | And | Sub | Xor | Cmp | Test | Neg)
+    i.op.facts().flags == Flags::Writes
 }
 
 fn is_shift_by_immediate(i: &Insn) -> bool {

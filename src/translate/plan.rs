@@ -3,7 +3,7 @@
 use super::flags;
 use crate::addr::Linear;
 use crate::cpu::{Cpu, Fault};
-use crate::decode::{Insn, Op, Rep};
+use crate::decode::{Insn, Op, Rep, op};
 use crate::exec::Handler;
 
 /// The number of a rule in the policy's table.
@@ -212,18 +212,17 @@ fn goes_on(insn: &Insn, rest: &[Insn]) -> bool {
 
 /// The tail that `insn` makes, if it ends the unit.
 fn tail_of(insn: &Insn, treatment: Treatment) -> Option<(Tail, Ending)> {
-    use Op::*;
-    Some(match (treatment, insn.op) {
+    Some(match (treatment, insn.op.facts().flow) {
         (Treatment::Inline(rule), _) => (Tail::Inline(rule), Ending::Rewritten),
         (Treatment::Callout(rule), _) => (Tail::Callout(rule), Ending::Callout),
-        (_, Jcc) => (Tail::Conditional, Ending::ControlFlow),
-        (_, Jmp | Call | Loop | Loope | Loopne | Jcxz) => (Tail::Direct, Ending::ControlFlow),
-        (_, JmpInd | CallInd | Ret) => (Tail::Indirect, Ending::ControlFlow),
-        (_, Movs | Cmps | Scas | Lods | Stos) if insn.rep != Rep::Once => {
+        (Treatment::Ident, op::Flow::Conditional) => (Tail::Conditional, Ending::ControlFlow),
+        (Treatment::Ident, op::Flow::Direct) => (Tail::Direct, Ending::ControlFlow),
+        (Treatment::Ident, op::Flow::Indirect) => (Tail::Indirect, Ending::ControlFlow),
+        (Treatment::Ident, op::Flow::Repeats) if insn.rep != Rep::Once => {
             (Tail::String, Ending::Synchronizing)
         }
-        _ if insn.ends_trace() => (Tail::Other, Ending::Synchronizing),
-        _ => return None,
+        (Treatment::Ident, op::Flow::Leaves) => (Tail::Other, Ending::Synchronizing),
+        (Treatment::Ident, op::Flow::Next | op::Flow::Repeats) => return None,
     })
 }
 

@@ -4,6 +4,7 @@ use crate::cpu::segment::{Descriptor, attr};
 use crate::cpu::{Fault, Segment, Selector, Vector};
 use crate::debug::facts::Facts;
 use crate::debug::walk::{Named, Wrong, gate, named};
+use crate::decode::op::Ring;
 use crate::decode::{Op, Place, SegReg};
 
 pub(super) fn forgot_far_jump(f: &Facts<'_>) -> Option<String> {
@@ -207,27 +208,9 @@ fn user_gp(f: &Facts<'_>) -> bool {
 }
 
 pub(super) fn privileged_in_user(f: &Facts<'_>) -> Option<String> {
-    use Op::*;
     let op = f.insn.filter(|_| user_gp(f))?.op;
-    let privileged = matches!(
-        op,
-        Hlt | Lgdt
-            | Lidt
-            | Lldt
-            | Ltr
-            | Lmsw
-            | Clts
-            | Invd
-            | Wbinvd
-            | Invlpg
-            | MovFromCr
-            | MovToCr
-            | MovFromDr
-            | MovToDr
-            | Rdmsr
-            | Wrmsr
-    );
-    let io = matches!(op, Cli | Sti) && f.cpu.cpl > f.cpu.iopl();
+    let privileged = op.facts().ring == Ring::Cpl0;
+    let io = op.facts().ring == Ring::Iopl && f.cpu.cpl > f.cpu.iopl();
     (privileged || io).then(|| {
         format!(
             "ring {} ran {}, which only ring 0 may: a system call has to do that for it",

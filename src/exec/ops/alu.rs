@@ -3,7 +3,7 @@
 use crate::cpu::gpr::{EAX, EBX, ECX, EDX};
 use crate::cpu::{Cpu, Fault, LazyFlags, Word};
 use crate::decode::{Insn, Op, Place, SegReg};
-use crate::exec::bind::semantics;
+use crate::exec::bind::{binders, semantics};
 use crate::exec::operand::{
     Based, DstReg, Form, Imm, Indexed, Source, SrcReg, Target, by_cond, by_forms, by_places, by_rm, by_width,
     ea, writable,
@@ -90,27 +90,23 @@ impl Binary for XorOp {
     }
 }
 
-/// The function that executes `i`.
-#[rustfmt::skip]
-pub fn bind<E: Env>(i: &Insn) -> Handler<E> {
-    match i.op {
-        Op::Add  => by_places!(i, binary, E, AddOp),
-        Op::Adc  => by_places!(i, binary, E, AdcOp),
-        Op::Sub  => by_places!(i, binary, E, SubOp),
-        Op::Sbb  => by_places!(i, binary, E, SbbOp),
-        Op::And  => by_places!(i, binary, E, AndOp),
-        Op::Or   => by_places!(i, binary, E, OrOp),
-        Op::Xor  => by_places!(i, binary, E, XorOp),
-        Op::Cmp  => by_places!(i, compare, E, SubOp),
-        Op::Test => by_places!(i, compare, E, AndOp),
-        Op::Inc  => by_rm!(i, inc, E),
-        Op::Dec  => by_rm!(i, dec, E),
-        Op::Neg  => by_rm!(i, neg, E),
-        Op::Not  => by_rm!(i, not, E),
-        Op::Xadd => by_rm!(i, xadd, E),
-        Op::Cmpxchg => by_rm!(i, cmpxchg, E),
-        _        => cmpxchg8b,
-    }
+binders! { i, E;
+    Add  => by_places!(i, binary, E, AddOp),
+    Adc  => by_places!(i, binary, E, AdcOp),
+    Sub  => by_places!(i, binary, E, SubOp),
+    Sbb  => by_places!(i, binary, E, SbbOp),
+    And  => by_places!(i, binary, E, AndOp),
+    Or   => by_places!(i, binary, E, OrOp),
+    Xor  => by_places!(i, binary, E, XorOp),
+    Cmp  => by_places!(i, compare, E, SubOp),
+    Test => by_places!(i, compare, E, AndOp),
+    Inc  => by_rm!(i, inc, E),
+    Dec  => by_rm!(i, dec, E),
+    Neg  => by_rm!(i, neg, E),
+    Not  => by_rm!(i, not, E),
+    Xadd => by_rm!(i, xadd, E),
+    Cmpxchg => by_rm!(i, cmpxchg, E),
+    Cmpxchg8b => cmpxchg8b,
 }
 
 semantics!(Bin, bin, binary, W: Word, D: Target, S: Source, O: Binary);

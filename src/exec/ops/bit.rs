@@ -1,7 +1,8 @@
 //! Bit test and bit scan (SDM vol. 1, 7.3.7; vol. 2).
 
 use crate::cpu::{Cpu, Fault, LazyFlags, Word};
-use crate::decode::{Insn, Op, Place};
+use crate::decode::{Insn, Place};
+use crate::exec::bind::binders;
 use crate::exec::operand::{DstReg, Imm, Mem, Source, SrcReg, Target, by_wide, ea, load, writable};
 use crate::exec::{Env, Handler};
 
@@ -32,28 +33,24 @@ impl Change for Complement {
     }
 }
 
-/// The function that executes `i`.
-#[rustfmt::skip]
-pub fn bind<E: Env>(i: &Insn) -> Handler<E> {
-    match i.op {
-        Op::Bt  => match (i.dst, i.src) {
-            (Place::Mem, Place::Imm) => by_wide!(i, test, E, Mem, Imm),
-            (Place::Mem, _)          => by_wide!(i, test_string, E),
-            (_, Place::Imm)          => by_wide!(i, test, E, DstReg, Imm),
-            _                        => by_wide!(i, test, E, DstReg, SrcReg),
-        },
-        Op::Bts => bind_change::<E, Set>(i),
-        Op::Btr => bind_change::<E, Reset>(i),
-        Op::Btc => bind_change::<E, Complement>(i),
-        Op::Bsf => match i.src {
-            Place::Mem => by_wide!(i, bsf, E, Mem),
-            _          => by_wide!(i, bsf, E, SrcReg),
-        },
-        _       => match i.src {
-            Place::Mem => by_wide!(i, bsr, E, Mem),
-            _          => by_wide!(i, bsr, E, SrcReg),
-        },
-    }
+binders! { i, E;
+    Bt  => match (i.dst, i.src) {
+        (Place::Mem, Place::Imm) => by_wide!(i, test, E, Mem, Imm),
+        (Place::Mem, _)          => by_wide!(i, test_string, E),
+        (_, Place::Imm)          => by_wide!(i, test, E, DstReg, Imm),
+        _                        => by_wide!(i, test, E, DstReg, SrcReg),
+    },
+    Bts => bind_change::<E, Set>(i),
+    Btr => bind_change::<E, Reset>(i),
+    Btc => bind_change::<E, Complement>(i),
+    Bsf => match i.src {
+        Place::Mem => by_wide!(i, bsf, E, Mem),
+        _          => by_wide!(i, bsf, E, SrcReg),
+    },
+    Bsr => match i.src {
+        Place::Mem => by_wide!(i, bsr, E, Mem),
+        _          => by_wide!(i, bsr, E, SrcReg),
+    },
 }
 
 fn bind_change<E: Env, C: Change>(i: &Insn) -> Handler<E> {

@@ -6,36 +6,32 @@
 use crate::cpu::gpr::ECX;
 use crate::cpu::{Cpu, Fault, Word};
 use crate::decode::{Cond, Insn, Op, Place, SegReg};
-use crate::exec::bind::semantics;
+use crate::exec::bind::{binders, semantics};
 use crate::exec::operand::{DstReg, Mem, Source, by_cond, by_wide, ea, load};
 use crate::exec::stack::{pop_above, push};
 use crate::exec::{Binder, Env, Handler};
 
-/// The function that executes `i`.
-#[rustfmt::skip]
-pub fn bind<E: Env>(i: &Insn) -> Handler<E> {
-    match i.op {
-        Op::Jcc     => match i.width {
-            crate::bus::Width::Word => by_cond!(i, jcc, E, u16),
-            _                       => by_cond!(i, jcc, E, u32),
-        },
-        Op::Jmp     => by_wide!(i, jmp, E),
-        Op::Call    => by_wide!(i, call, E),
-        Op::JmpInd  => match i.dst {
-            Place::Mem => by_wide!(i, jmp_indirect, E, Mem),
-            _          => by_wide!(i, jmp_indirect, E, DstReg),
-        },
-        Op::CallInd => match i.dst {
-            Place::Mem => by_wide!(i, call_indirect, E, Mem),
-            _          => by_wide!(i, call_indirect, E, DstReg),
-        },
-        Op::Ret     => by_wide!(i, ret, E),
-        Op::Loop    => by_wide!(i, repeat, E, Always),
-        Op::Loope   => by_wide!(i, repeat, E, WhileZero),
-        Op::Loopne  => by_wide!(i, repeat, E, WhileNotZero),
-        Op::Jcxz    => by_wide!(i, jcxz, E),
-        _           => by_wide!(i, bound, E),
-    }
+binders! { i, E;
+    Jcc     => match i.width {
+        crate::bus::Width::Word => by_cond!(i, jcc, E, u16),
+        _                       => by_cond!(i, jcc, E, u32),
+    },
+    Jmp     => by_wide!(i, jmp, E),
+    Call    => by_wide!(i, call, E),
+    JmpInd  => match i.dst {
+        Place::Mem => by_wide!(i, jmp_indirect, E, Mem),
+        _          => by_wide!(i, jmp_indirect, E, DstReg),
+    },
+    CallInd => match i.dst {
+        Place::Mem => by_wide!(i, call_indirect, E, Mem),
+        _          => by_wide!(i, call_indirect, E, DstReg),
+    },
+    Ret     => by_wide!(i, ret, E),
+    Loop    => by_wide!(i, repeat, E, Always),
+    Loope   => by_wide!(i, repeat, E, WhileZero),
+    Loopne  => by_wide!(i, repeat, E, WhileNotZero),
+    Jcxz    => by_wide!(i, jcxz, E),
+    Bound => by_wide!(i, bound, E),
 }
 
 semantics!(Jmp, jumping, jmp, W: Word);

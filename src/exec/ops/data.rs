@@ -4,7 +4,7 @@ use crate::bus::Width;
 use crate::cpu::gpr::{EAX, EBX, EDX};
 use crate::cpu::{Cpu, Eflags, Fault, LazyFlags, Word};
 use crate::decode::{Cond, Insn, Op, Place, SegReg};
-use crate::exec::bind::semantics;
+use crate::exec::bind::{binders, semantics};
 use crate::exec::operand::{
     Based, DstReg, Form, Indexed, Mem, Source, SrcReg, Target, by_cond, by_forms, by_places, by_rm, by_wide,
     by_width, ea, load,
@@ -14,29 +14,25 @@ use crate::exec::{Binder, Env, Handler, Semantics};
 const AL: u8 = EAX as u8;
 const AH: u8 = 4;
 
-/// The function that executes `i`.
-#[rustfmt::skip]
-pub fn bind<E: Env>(i: &Insn) -> Handler<E> {
-    match i.op {
-        Op::Mov   => by_places!(i, mov, E),
-        Op::Movzx => bind_extension::<E, Zero>(i),
-        Op::Movsx => bind_extension::<E, Sign>(i),
-        Op::Lea   => by_wide!(i, lea, E),
-        Op::Xchg  => by_rm!(i, xchg, E),
-        Op::Bswap => by_wide!(i, bswap, E),
-        Op::Cmov  => bind_cmov(i),
-        Op::Setcc => match i.dst {
-            Place::Mem => by_cond!(i, setcc, E, Mem),
-            _          => by_cond!(i, setcc, E, DstReg),
-        },
-        Op::Xlat  => xlat,
-        Op::Lahf  => lahf,
-        Op::Sahf  => sahf,
-        Op::Cbw   => if i.width == Width::Word { cbw } else { cwde },
-        Op::Cwd   => by_wide!(i, cwd, E),
-        Op::Salc  => salc,
-        _         => nop,
-    }
+binders! { i, E;
+    Mov   => by_places!(i, mov, E),
+    Movzx => bind_extension::<E, Zero>(i),
+    Movsx => bind_extension::<E, Sign>(i),
+    Lea   => by_wide!(i, lea, E),
+    Xchg  => by_rm!(i, xchg, E),
+    Bswap => by_wide!(i, bswap, E),
+    Cmov  => bind_cmov(i),
+    Setcc => match i.dst {
+        Place::Mem => by_cond!(i, setcc, E, Mem),
+        _          => by_cond!(i, setcc, E, DstReg),
+    },
+    Xlat  => xlat,
+    Lahf  => lahf,
+    Sahf  => sahf,
+    Cbw   => if i.width == Width::Word { cbw } else { cwde },
+    Cwd   => by_wide!(i, cwd, E),
+    Salc  => salc,
+    Nop => nop,
 }
 
 semantics!(Mov, movement, mov, W: Word, D: Target, S: Source);

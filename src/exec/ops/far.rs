@@ -4,7 +4,8 @@
 use crate::bus::Width;
 use crate::cpu::segment::{Descriptor, attr};
 use crate::cpu::{Cpu, Eflags, Fault, Segment, Selector, gpr};
-use crate::decode::{Insn, Op, SegReg};
+use crate::decode::{Insn, SegReg};
+use crate::exec::bind::binders;
 use crate::exec::event::{self, Event, inner_stack, with_rpl};
 use crate::exec::frame::{Frame, peek};
 use crate::exec::operand::{ea, load};
@@ -12,23 +13,19 @@ use crate::exec::segload::{Found, find, mark_accessed};
 use crate::exec::task::{self, Switch};
 use crate::exec::{Env, Handler};
 
-/// The function that executes `i`.
-#[rustfmt::skip]
-pub fn bind<E: Env>(i: &Insn) -> Handler<E> {
-    match i.op {
-        Op::JmpFar     => jmp_pointer,
-        Op::JmpFarMem  => jmp_memory,
-        Op::CallFar    => call_pointer,
-        Op::CallFarMem => call_memory,
-        Op::Retf       => retf,
-        Op::Iret       => iret,
-        Op::Int        => int,
-        Op::Int3       => int3,
-        Op::Into       => into,
-        Op::Int1       => int1,
-        Op::Sysenter   => sysenter,
-        _              => sysexit,
-    }
+binders! { i, E;
+    JmpFar     => jmp_pointer,
+    JmpFarMem  => jmp_memory,
+    CallFar    => call_pointer,
+    CallFarMem => call_memory,
+    Retf       => retf,
+    Iret       => iret,
+    Int        => int,
+    Int3       => int3,
+    Into       => into,
+    Int1       => int1,
+    Sysenter   => sysenter,
+    Sysexit => sysexit,
 }
 
 /// A far pointer: selector and offset.

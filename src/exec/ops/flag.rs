@@ -1,18 +1,16 @@
 //! Carry and direction flag control (SDM vol. 1, 7.3.13). CLI and STI are with the system instructions.
 
 use crate::cpu::{Cpu, Eflags, Fault};
-use crate::decode::{Insn, Op};
+use crate::decode::Insn;
+use crate::exec::bind::binders;
 use crate::exec::{Env, Handler};
 
-/// The function that executes `i`.
-pub fn bind<E: Env>(i: &Insn) -> Handler<E> {
-    match i.op {
-        Op::Clc => clc,
-        Op::Stc => stc,
-        Op::Cmc => cmc,
-        Op::Cld => cld,
-        _ => std,
-    }
+binders! { i, E;
+    Clc => clc,
+    Stc => stc,
+    Cmc => cmc,
+    Cld => cld,
+    Std => std,
 }
 
 // CLC

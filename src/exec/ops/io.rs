@@ -4,19 +4,17 @@ use crate::addr::Linear;
 use crate::bus::Width;
 use crate::cpu::gpr::{EAX, EDX};
 use crate::cpu::{Cpu, Fault, Word};
-use crate::decode::{Insn, Op, Place};
+use crate::decode::{Insn, Place};
+use crate::exec::bind::binders;
 use crate::exec::operand::by_width;
 use crate::exec::{Env, Handler};
 
 /// Where in a 32-bit TSS the I/O map base is (SDM vol. 3, figure 7-2).
 const IO_MAP_BASE: u32 = 0x66;
 
-/// The function that executes `i`.
-pub fn bind<E: Env>(i: &Insn) -> Handler<E> {
-    match i.op {
-        Op::In => by_width!(i, input, E),
-        _ => by_width!(i, output, E),
-    }
+binders! { i, E;
+    In => by_width!(i, input, E),
+    Out => by_width!(i, output, E),
 }
 
 /// Whether the program may use the port: by CPL and IOPL, or by the task's I/O permission bit map, which alone

@@ -5,7 +5,7 @@
 use crate::cpu::gpr::{EAX, EDX};
 use crate::cpu::{Cpu, Fault, LazyFlags, Word};
 use crate::decode::{Insn, Op, Place};
-use crate::exec::bind::semantics;
+use crate::exec::bind::{binders, semantics};
 use crate::exec::operand::{Mem, Source, SrcReg, by_rm, by_wide, by_width};
 use crate::exec::{Binder, Env, Handler};
 
@@ -13,29 +13,25 @@ const AL: u8 = EAX as u8;
 const AX: u8 = EAX as u8;
 const DX: u8 = EDX as u8;
 
-/// The function that executes `i`.
-#[rustfmt::skip]
-pub fn bind<E: Env>(i: &Insn) -> Handler<E> {
-    match i.op {
-        Op::Mul   => by_rm!(i, mul, E),
-        Op::Imul  => by_rm!(i, imul, E),
-        Op::Imul2 => match i.src {
-            Place::Mem => by_wide!(i, imul2, E, Mem),
-            _          => by_wide!(i, imul2, E, SrcReg),
-        },
-        Op::Imul3 => match i.src {
-            Place::Mem => by_wide!(i, imul3, E, Mem),
-            _          => by_wide!(i, imul3, E, SrcReg),
-        },
-        Op::Div   => by_rm!(i, div, E),
-        Op::Idiv  => by_rm!(i, idiv, E),
-        Op::Aaa   => aaa,
-        Op::Aas   => aas,
-        Op::Daa   => daa,
-        Op::Das   => das,
-        Op::Aam   => aam,
-        _         => aad,
-    }
+binders! { i, E;
+    Mul   => by_rm!(i, mul, E),
+    Imul  => by_rm!(i, imul, E),
+    Imul2 => match i.src {
+        Place::Mem => by_wide!(i, imul2, E, Mem),
+        _          => by_wide!(i, imul2, E, SrcReg),
+    },
+    Imul3 => match i.src {
+        Place::Mem => by_wide!(i, imul3, E, Mem),
+        _          => by_wide!(i, imul3, E, SrcReg),
+    },
+    Div   => by_rm!(i, div, E),
+    Idiv  => by_rm!(i, idiv, E),
+    Aaa   => aaa,
+    Aas   => aas,
+    Daa   => daa,
+    Das   => das,
+    Aam   => aam,
+    Aad => aad,
 }
 
 semantics!(Imul2, multiplied, imul2, W: Word, S: Source);

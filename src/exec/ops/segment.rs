@@ -3,27 +3,24 @@
 use crate::bus::Width;
 use crate::cpu::segment::Descriptor;
 use crate::cpu::{Cpu, Fault, Selector, Shadow};
-use crate::decode::{Insn, Op, Place, SegReg};
+use crate::decode::{Insn, Place, SegReg};
+use crate::exec::bind::binders;
 use crate::exec::frame::{Frame, peek};
 use crate::exec::operand::{DstReg, Mem, Source, SrcReg, Target, by_rm, by_width, ea, load};
 use crate::exec::segload::{descriptor_at, find, load_segment};
 use crate::exec::{Env, Handler};
 
-/// The function that executes `i`.
-#[rustfmt::skip]
-pub fn bind<E: Env>(i: &Insn) -> Handler<E> {
-    match i.op {
-        Op::MovFromSeg => by_rm!(i, mov_from, E),
-        Op::MovToSeg   => mov_to,
-        Op::PushSeg    => push,
-        Op::PopSeg     => pop,
-        Op::LoadFar    => load_far,
-        Op::Arpl       => if i.dst == Place::Mem { arpl::<E, Mem> } else { arpl::<E, DstReg> },
-        Op::Lar        => lar,
-        Op::Lsl        => lsl,
-        Op::Verr       => verr,
-        _              => verw,
-    }
+binders! { i, E;
+    MovFromSeg => by_rm!(i, mov_from, E),
+    MovToSeg   => mov_to,
+    PushSeg    => push,
+    PopSeg     => pop,
+    LoadFar    => load_far,
+    Arpl       => if i.dst == Place::Mem { arpl::<E, Mem> } else { arpl::<E, DstReg> },
+    Lar        => lar,
+    Lsl        => lsl,
+    Verr       => verr,
+    Verw => verw,
 }
 
 /// The segment register with this number; the decoder lets no other through.

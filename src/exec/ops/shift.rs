@@ -7,7 +7,7 @@
 use crate::cpu::gpr::ECX;
 use crate::cpu::{Cpu, Fault, LazyFlags, Word};
 use crate::decode::{Insn, Op, Place};
-use crate::exec::bind::semantics;
+use crate::exec::bind::{binders, semantics};
 use crate::exec::operand::{DstReg, Imm, Mem, Source, SrcReg, Target, by_wide, by_width};
 use crate::exec::{Binder, Env, Handler};
 
@@ -36,26 +36,22 @@ macro_rules! by_count {
     };
 }
 
-/// The function that executes `i`.
-#[rustfmt::skip]
-pub fn bind<E: Env>(i: &Insn) -> Handler<E> {
-    match i.op {
-        Op::Rol  => by_count!(i, E, RolOp),
-        Op::Ror  => by_count!(i, E, RorOp),
-        Op::Rcl  => by_count!(i, E, RclOp),
-        Op::Rcr  => by_count!(i, E, RcrOp),
-        Op::Shl  => by_count!(i, E, ShlOp),
-        Op::Shr  => by_count!(i, E, ShrOp),
-        Op::Sar  => by_count!(i, E, SarOp),
-        Op::Shld => match i.dst {
-            Place::Mem => by_wide!(i, double, E, Mem, ShldOp),
-            _          => by_wide!(i, double, E, DstReg, ShldOp),
-        },
-        _        => match i.dst {
-            Place::Mem => by_wide!(i, double, E, Mem, ShrdOp),
-            _          => by_wide!(i, double, E, DstReg, ShrdOp),
-        },
-    }
+binders! { i, E;
+    Rol  => by_count!(i, E, RolOp),
+    Ror  => by_count!(i, E, RorOp),
+    Rcl  => by_count!(i, E, RclOp),
+    Rcr  => by_count!(i, E, RcrOp),
+    Shl  => by_count!(i, E, ShlOp),
+    Shr  => by_count!(i, E, ShrOp),
+    Sar  => by_count!(i, E, SarOp),
+    Shld => match i.dst {
+        Place::Mem => by_wide!(i, double, E, Mem, ShldOp),
+        _          => by_wide!(i, double, E, DstReg, ShldOp),
+    },
+    Shrd => match i.dst {
+        Place::Mem => by_wide!(i, double, E, Mem, ShrdOp),
+        _          => by_wide!(i, double, E, DstReg, ShrdOp),
+    },
 }
 
 semantics!(Shifted, shifting, shift, W: Word, D: Target, S: Source, O: Shift);

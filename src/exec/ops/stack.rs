@@ -4,31 +4,27 @@ use crate::addr::Linear;
 use crate::cpu::gpr::{EBP, EDI, ESP};
 use crate::cpu::{Cpu, Eflags, Fault, Word};
 use crate::decode::{Insn, Op, Place, SegReg};
-use crate::exec::bind::semantics;
+use crate::exec::bind::{binders, semantics};
 use crate::exec::operand::{DstReg, Imm, Mem, Source, Target, by_wide, load, readable, writable};
 use crate::exec::stack::{self, pop_above, push_below};
 use crate::exec::{Binder, Env, Handler};
 
-/// The function that executes `i`.
-#[rustfmt::skip]
-pub fn bind<E: Env>(i: &Insn) -> Handler<E> {
-    match i.op {
-        Op::Push  => match i.dst {
-            Place::Mem => by_wide!(i, push, E, Mem),
-            Place::Imm => by_wide!(i, push, E, Imm),
-            _          => by_wide!(i, push, E, DstReg),
-        },
-        Op::Pop   => match i.dst {
-            Place::Mem => by_wide!(i, pop_mem, E),
-            _          => by_wide!(i, pop_reg, E),
-        },
-        Op::Pusha => by_wide!(i, pusha, E),
-        Op::Popa  => by_wide!(i, popa, E),
-        Op::Pushf => by_wide!(i, pushf, E),
-        Op::Popf  => by_wide!(i, popf, E),
-        Op::Enter => by_wide!(i, enter, E),
-        _         => by_wide!(i, leave, E),
-    }
+binders! { i, E;
+    Push  => match i.dst {
+        Place::Mem => by_wide!(i, push, E, Mem),
+        Place::Imm => by_wide!(i, push, E, Imm),
+        _          => by_wide!(i, push, E, DstReg),
+    },
+    Pop   => match i.dst {
+        Place::Mem => by_wide!(i, pop_mem, E),
+        _          => by_wide!(i, pop_reg, E),
+    },
+    Pusha => by_wide!(i, pusha, E),
+    Popa  => by_wide!(i, popa, E),
+    Pushf => by_wide!(i, pushf, E),
+    Popf  => by_wide!(i, popf, E),
+    Enter => by_wide!(i, enter, E),
+    Leave => by_wide!(i, leave, E),
 }
 
 semantics!(Push, pushing, push, W: Word, S: Source);

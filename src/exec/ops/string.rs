@@ -10,7 +10,8 @@ use super::io::check_port;
 use crate::addr::{Linear, PAGE_SIZE};
 use crate::cpu::gpr::{EAX, ECX, EDI, EDX, ESI};
 use crate::cpu::{Cpu, Eflags, Fault, LazyFlags, Word};
-use crate::decode::{Insn, Op, Rep, SegReg};
+use crate::decode::{Insn, Rep, SegReg};
+use crate::exec::bind::binders;
 use crate::exec::operand::{by_width, load, store, writable};
 use crate::exec::{Env, Handler};
 
@@ -37,18 +38,14 @@ struct StosOp;
 struct InsOp;
 struct OutsOp;
 
-/// The function that executes `i`.
-#[rustfmt::skip]
-pub fn bind<E: Env>(i: &Insn) -> Handler<E> {
-    match i.op {
-        Op::Movs => by_repeat::<E, MovsOp>(i),
-        Op::Cmps => by_repeat::<E, CmpsOp>(i),
-        Op::Scas => by_repeat::<E, ScasOp>(i),
-        Op::Lods => by_repeat::<E, LodsOp>(i),
-        Op::Stos => by_repeat::<E, StosOp>(i),
-        Op::Ins  => by_repeat::<E, InsOp>(i),
-        _        => by_repeat::<E, OutsOp>(i),
-    }
+binders! { i, E;
+    Movs => by_repeat::<E, MovsOp>(i),
+    Cmps => by_repeat::<E, CmpsOp>(i),
+    Scas => by_repeat::<E, ScasOp>(i),
+    Lods => by_repeat::<E, LodsOp>(i),
+    Stos => by_repeat::<E, StosOp>(i),
+    Ins  => by_repeat::<E, InsOp>(i),
+    Outs => by_repeat::<E, OutsOp>(i),
 }
 
 fn by_repeat<E: Env, O: Step>(i: &Insn) -> Handler<E> {

@@ -7,42 +7,40 @@ use crate::cpu::control::{
     APIC_ENABLE, APIC_FIRST, APIC_PAGE, DR6_BD, DR6_ONES, DR7_GD, DR7_ONES, DR7_ZEROS,
 };
 use crate::cpu::{Activity, Cpu, Cr0, Cr4, Eflags, Fault, Segment, Selector, Shadow, TableReg, Word, gpr};
-use crate::decode::{Insn, Op, Place};
+use crate::decode::{Insn, Place};
+use crate::exec::bind::binders;
 use crate::exec::operand::{DstReg, Mem, Source, Target, by_rm, by_width, ea, load, store};
 use crate::exec::segload::find;
 use crate::exec::task::{self, is_available_tss};
 use crate::exec::{Env, Handler, cpuid, pointers};
 
-/// The function that executes `i`.
-#[rustfmt::skip]
-pub fn bind<E: Env>(i: &Insn) -> Handler<E> {
-    match i.op {
-        Op::Cli       => cli,
-        Op::Sti       => sti,
-        Op::Hlt       => hlt,
-        Op::Lgdt      => lgdt,
-        Op::Lidt      => lidt,
-        Op::Sgdt      => sgdt,
-        Op::Sidt      => sidt,
-        Op::Lldt      => lldt,
-        Op::Ltr       => ltr,
-        Op::Sldt      => by_rm!(i, sldt, E),
-        Op::Str       => by_rm!(i, str, E),
-        Op::Smsw      => by_rm!(i, smsw, E),
-        Op::Lmsw      => lmsw,
-        Op::Clts      => clts,
-        Op::Invd | Op::Wbinvd => invalidate_caches,
-        Op::Invlpg    => invlpg,
-        Op::MovFromCr => mov_from_cr,
-        Op::MovToCr   => mov_to_cr,
-        Op::MovFromDr => mov_from_dr,
-        Op::MovToDr   => mov_to_dr,
-        Op::Cpuid     => cpuid_insn,
-        Op::Rdtsc     => rdtsc,
-        Op::Rdpmc     => rdpmc,
-        Op::Rdmsr     => rdmsr,
-        _             => wrmsr,
-    }
+binders! { i, E;
+    Cli       => cli,
+    Sti       => sti,
+    Hlt       => hlt,
+    Lgdt      => lgdt,
+    Lidt      => lidt,
+    Sgdt      => sgdt,
+    Sidt      => sidt,
+    Lldt      => lldt,
+    Ltr       => ltr,
+    Sldt      => by_rm!(i, sldt, E),
+    Str       => by_rm!(i, str, E),
+    Smsw      => by_rm!(i, smsw, E),
+    Lmsw      => lmsw,
+    Clts      => clts,
+    Invd      => invalidate_caches,
+    Wbinvd    => invalidate_caches,
+    Invlpg    => invlpg,
+    MovFromCr => mov_from_cr,
+    MovToCr   => mov_to_cr,
+    MovFromDr => mov_from_dr,
+    MovToDr   => mov_to_dr,
+    Cpuid     => cpuid_insn,
+    Rdtsc     => rdtsc,
+    Rdpmc     => rdpmc,
+    Rdmsr     => rdmsr,
+    Wrmsr => wrmsr,
 }
 
 /// Privileged instructions: #GP(0) unless CPL is 0 (real mode is CPL 0, virtual-8086 mode CPL 3).

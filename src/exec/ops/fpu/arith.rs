@@ -5,36 +5,43 @@ use super::{accept, begin, commit, indefinite, note, operand, overflows, rules, 
 use crate::cpu::fpu::status::{C0, C1, C2, C3, CODES};
 use crate::cpu::{Cpu, F80, Fault, Fpu};
 use crate::decode::{FpuOp, Insn, Place};
+use crate::exec::bind::binders;
 use crate::exec::fpu::{Control, Operand, Outcome, arith, exponent};
 use crate::exec::{Env, Handler};
 
-/// The function that executes `i`.
-pub(super) fn bind<E: Env>(i: &Insn) -> Handler<E> {
-    match i.fpu {
-        FpuOp::Fchs | FpuOp::Fabs => set_sign,
-        FpuOp::Fsqrt | FpuOp::Frndint => unary,
-        FpuOp::Fscale => fscale,
-        FpuOp::Fxtract => fxtract,
-        FpuOp::Fprem | FpuOp::Fprem1 => fprem,
-        _ if i.dst == Place::Mem => memory,
-        _ => registers,
-    }
+/// What an instruction does to its destination (first) and source.
+type Binary = fn(&Operand, &Operand, &Control) -> Outcome;
+
+/// The compiled form of an operation of two operands.
+macro_rules! two {
+    ($i:ident, $f:expr) => {
+        if $i.dst == Place::Mem {
+            |cpu, env, i| memory(cpu, env, i, $f)
+        } else {
+            |cpu, env, i| registers(cpu, env, i, $f)
+        }
+    };
 }
 
-/// What the instruction does to its destination (first) and source.
-fn operation(op: FpuOp) -> fn(&Operand, &Operand, &Control) -> Outcome {
-    match op {
-        FpuOp::Fmul => arith::mul,
-        FpuOp::Fsub => arith::sub,
-        FpuOp::Fsubr => arith::subr,
-        FpuOp::Fdiv => arith::div,
-        FpuOp::Fdivr => arith::divr,
-        _ => arith::add,
-    }
+binders! { i, E;
+    Fadd    => two!(i, arith::add),
+    Fmul    => two!(i, arith::mul),
+    Fsub    => two!(i, arith::sub),
+    Fsubr   => two!(i, arith::subr),
+    Fdiv    => two!(i, arith::div),
+    Fdivr   => two!(i, arith::divr),
+    Fchs    => set_sign,
+    Fabs    => set_sign,
+    Fsqrt   => unary,
+    Frndint => unary,
+    Fscale  => fscale,
+    Fxtract => fxtract,
+    Fprem   => fprem,
+    Fprem1  => fprem,
 }
 
 // FADD m32, m64; FIADD m16, m32; likewise FMUL, FSUB, FSUBR, FDIV, FDIVR
-fn memory<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+fn memory<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn, f: Binary) -> Result<(), Fault> {
     if !begin(cpu, env, i)? {
         return Ok(());
     }
@@ -42,14 +49,14 @@ fn memory<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     note(cpu, i);
     let fpu = &mut cpu.fpu;
     if !underflows(fpu, &[0], indefinite(0, 0)) {
-        let outcome = operation(i.fpu)(&operand(fpu, 0), &source, &rules(fpu));
+        let outcome = f(&operand(fpu, 0), &source, &rules(fpu));
         commit(fpu, 0, &outcome, 0);
     }
     Ok(())
 }
 
 // FADD ST(0), ST(i); FADD ST(i), ST(0); FADDP ST(i), ST(0); likewise the others
-fn registers<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+fn registers<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn, f: Binary) -> Result<(), Fault> {
     if !begin(cpu, env, i)? {
         return Ok(());
     }
@@ -57,7 +64,7 @@ fn registers<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> 
     let fpu = &mut cpu.fpu;
     if !underflows(fpu, &[i.dst_reg, i.src_reg], indefinite(i.dst_reg, i.extra)) {
         let (a, b) = (operand(fpu, i.dst_reg), operand(fpu, i.src_reg));
-        let outcome = operation(i.fpu)(&a, &b, &rules(fpu));
+        let outcome = f(&a, &b, &rules(fpu));
         commit(fpu, i.dst_reg, &outcome, i.extra);
     }
     Ok(())

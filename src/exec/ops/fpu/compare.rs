@@ -5,18 +5,18 @@ use super::{accept, begin, note, operand, pop, stack_fault};
 use crate::cpu::fpu::status::{C0, C1, C2, C3, CODES, IE};
 use crate::cpu::{Cpu, Eflags, F80, Fault, Fpu};
 use crate::decode::{FpuOp, Insn, Place};
+use crate::exec::bind::binders;
 use crate::exec::fpu::{Class, Operand, Outcome, arith};
 use crate::exec::{Env, Handler};
 use std::cmp::Ordering;
 
-/// The function that executes `i`.
-pub(super) fn bind<E: Env>(i: &Insn) -> Handler<E> {
-    match i.fpu {
-        FpuOp::Fcomi | FpuOp::Fucomi => fcomi,
-        FpuOp::Fxam => fxam,
-        _ if i.dst == Place::Mem => fcom_memory,
-        _ => fcom,
-    }
+binders! { i, E;
+    Fcom   => if i.dst == Place::Mem { fcom_memory } else { fcom },
+    Fucom  => fcom,
+    Fcomi  => fcomi,
+    Fucomi => fcomi,
+    Ftst   => fcom,
+    Fxam   => fxam,
 }
 
 /// C3, C2 and C0, which SAHF puts where ZF, PF and CF are.

@@ -6,31 +6,29 @@ use crate::bus::Width;
 use crate::cpu::fpu::status::C1;
 use crate::cpu::{Cpu, Cr0, Fault, gpr};
 use crate::decode::{FpuOp, Insn, Place};
+use crate::exec::bind::binders;
 use crate::exec::fpu::image::{self, FX_BYTES, Format};
 use crate::exec::operand::ea;
 use crate::exec::{Env, Handler};
 
-/// The function that executes `i`.
-#[rustfmt::skip]
-pub(super) fn bind<E: Env>(i: &Insn) -> Handler<E> {
-    match i.fpu {
-        FpuOp::Fincstp | FpuOp::Fdecstp => turn,
-        FpuOp::Ffree    => ffree,
-        FpuOp::Fninit   => fninit,
-        FpuOp::Fnclex   => fnclex,
-        FpuOp::Fldcw    => fldcw,
-        FpuOp::Fnstcw   => fnstcw,
-        FpuOp::Fnstsw   => fnstsw,
-        FpuOp::Fnstenv  => fnstenv,
-        FpuOp::Fldenv   => fldenv,
-        FpuOp::Fnsave   => fnsave,
-        FpuOp::Frstor   => frstor,
-        FpuOp::Fxsave   => fxsave,
-        FpuOp::Fxrstor  => fxrstor,
-        FpuOp::Wait     => wait,
-        FpuOp::Obsolete => obsolete,
-        _               => fnop,
-    }
+binders! { i, E;
+    Fincstp  => turn,
+    Fdecstp  => turn,
+    Ffree    => ffree,
+    Fnop     => fnop,
+    Wait     => wait,
+    Fninit   => fninit,
+    Fnclex   => fnclex,
+    Fldcw    => fldcw,
+    Fnstcw   => fnstcw,
+    Fnstsw   => fnstsw,
+    Fnstenv  => fnstenv,
+    Fldenv   => fldenv,
+    Fnsave   => fnsave,
+    Frstor   => frstor,
+    Fxsave   => fxsave,
+    Fxrstor  => fxrstor,
+    Obsolete => obsolete,
 }
 
 // FNOP

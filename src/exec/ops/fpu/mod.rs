@@ -17,29 +17,41 @@ mod transfer;
 
 use crate::cpu::fpu::status::{C1, DE, IE, SF, ZE};
 use crate::cpu::{Cpu, Cr0, F80, Fault, Fpu};
+use crate::decode::x87::for_each_fpu_op;
 use crate::decode::{FpuOp, Insn, Place, SegReg};
+use crate::exec::bind::binders;
 use crate::exec::fpu::{Control, Operand, Outcome};
 use crate::exec::operand::ea;
 use crate::exec::{Env, Handler};
 
-/// The function that executes `i`.
-pub fn bind<E: Env>(i: &Insn) -> Handler<E> {
-    use FpuOp::*;
-    match i.fpu {
-        Fld | Fst | Fxch | Fcmov | Fld1 | Fldl2t | Fldl2e | Fldpi | Fldlg2 | Fldln2 | Fldz => {
-            transfer::bind(i)
+binders! { i, E;
+    Fpu => of_operation(i),
+}
+
+/// Declares `of_operation`, from the table of x87 operations: the module that has an operation's handler, under its name.
+macro_rules! choose {
+    ($($module:ident { $($Op:ident)* })*) => {
+        /// The function that executes the x87 instruction `i`.
+        fn of_operation<E: Env>(i: &Insn) -> Handler<E> {
+            match i.fpu { $($(FpuOp::$Op => $module::bind::$Op(i),)*)* }
         }
-        Fadd | Fmul | Fsub | Fsubr | Fdiv | Fdivr | Fchs | Fabs | Fsqrt | Frndint | Fscale | Fxtract
-        | Fprem | Fprem1 => arith::bind(i),
-        Fcom | Fucom | Fcomi | Fucomi | Ftst | Fxam => compare::bind(i),
-        F2xm1 | Fyl2x | Fyl2xp1 | Fptan | Fpatan | Fsin | Fcos | Fsincos => transcendental::bind(i),
-        Undefined => undefined,
-        _ => control::bind(i),
+    };
+}
+
+for_each_fpu_op!(choose);
+
+/// What no x87 instruction has for a family.
+mod undefined {
+    use super::{Env, Handler, Insn, unknown};
+    use crate::exec::bind::binders;
+
+    binders! { i, E;
+        Undefined => unknown,
     }
 }
 
 /// D9 D1 and the like: #NM goes before #UD.
-fn undefined<E: Env>(cpu: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), Fault> {
+fn unknown<E: Env>(cpu: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), Fault> {
     available(cpu)?;
     Err(Fault::UD)
 }

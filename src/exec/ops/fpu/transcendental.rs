@@ -4,19 +4,25 @@ use super::arith::{cannot_leave_two, commit_two};
 use super::{accept, begin, commit, indefinite, note, operand, rules, underflows};
 use crate::cpu::fpu::status::C2;
 use crate::cpu::{Cpu, F80, Fault};
-use crate::decode::{FpuOp, Insn};
+use crate::decode::Insn;
+use crate::exec::bind::binders;
 use crate::exec::fpu::{Control, Operand, Outcome, transcendental as f};
 use crate::exec::{Env, Handler};
 
-/// The function that executes `i`.
-pub(super) fn bind<E: Env>(i: &Insn) -> Handler<E> {
-    match i.fpu {
-        FpuOp::F2xm1 => f2xm1,
-        FpuOp::Fsin | FpuOp::Fcos => fsin,
-        FpuOp::Fsincos => fsincos,
-        FpuOp::Fptan => fptan,
-        _ => of_two,
-    }
+/// A function of ST(1) and ST(0).
+type Binary = fn(&Operand, &Operand, &Control) -> Outcome;
+/// A function of an angle; `None` out of its range.
+type Circular = fn(&Operand, &Control) -> Option<Outcome>;
+
+binders! { i, E;
+    F2xm1   => f2xm1,
+    Fyl2x   => |cpu, env, i| of_two(cpu, env, i, f::y_log2_x),
+    Fyl2xp1 => |cpu, env, i| of_two(cpu, env, i, f::y_log2_x_plus_1),
+    Fptan   => fptan,
+    Fpatan  => |cpu, env, i| of_two(cpu, env, i, f::atan),
+    Fsin    => |cpu, env, i| circular(cpu, env, i, f::sin),
+    Fcos    => |cpu, env, i| circular(cpu, env, i, f::cos),
+    Fsincos => fsincos,
 }
 
 // F2XM1
@@ -34,16 +40,11 @@ fn f2xm1<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
 }
 
 // FYL2X, FYL2XP1, FPATAN: the result replaces ST(1), and ST(0) is popped
-fn of_two<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+fn of_two<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn, function: Binary) -> Result<(), Fault> {
     if !begin(cpu, env, i)? {
         return Ok(());
     }
     note(cpu, i);
-    let function: fn(&Operand, &Operand, &Control) -> Outcome = match i.fpu {
-        FpuOp::Fyl2x => f::y_log2_x,
-        FpuOp::Fyl2xp1 => f::y_log2_x_plus_1,
-        _ => f::atan,
-    };
     let fpu = &mut cpu.fpu;
     if !underflows(fpu, &[0, 1], indefinite(1, 1)) {
         let outcome = function(&operand(fpu, 1), &operand(fpu, 0), &rules(fpu));
@@ -53,12 +54,11 @@ fn of_two<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
 }
 
 // FSIN, FCOS: C2 says that the operand is out of range, and stays
-fn fsin<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+fn circular<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn, function: Circular) -> Result<(), Fault> {
     if !begin(cpu, env, i)? {
         return Ok(());
     }
     note(cpu, i);
-    let function = if i.fpu == FpuOp::Fsin { f::sin } else { f::cos };
     let fpu = &mut cpu.fpu;
     fpu.set_codes(C2, 0);
     if !underflows(fpu, &[0], indefinite(0, 0)) {

@@ -4,23 +4,31 @@ use super::memory::{check, number, read, write};
 use super::{accept, begin, commit, indefinite, note, operand, overflows, pop, rules, underflows};
 use crate::cpu::fpu::status::{C1, DE, IE, OE, PE, UE};
 use crate::cpu::{Cpu, F80, Fault, Fpu};
-use crate::decode::{FpuMem, FpuOp, Insn, Place};
+use crate::decode::{FpuMem, Insn, Place};
+use crate::exec::bind::binders;
 use crate::exec::fpu::operand::nan;
 use crate::exec::fpu::{Control, Operand, Outcome, Rounding, convert};
 use crate::exec::{Env, Handler};
 
-/// The function that executes `i`.
-pub(super) fn bind<E: Env>(i: &Insn) -> Handler<E> {
-    match (i.fpu, i.fpu_mem) {
-        (FpuOp::Fld, FpuMem::None) => fld_register,
-        (FpuOp::Fld, FpuMem::Real80) => fld_extended,
-        (FpuOp::Fld, _) => fld_memory,
-        (FpuOp::Fst, FpuMem::None) => fst_register,
-        (FpuOp::Fst, _) => fst_memory,
-        (FpuOp::Fxch, _) => fxch,
-        (FpuOp::Fcmov, _) => fcmov,
-        _ => fld_constant,
-    }
+binders! { i, E;
+    Fld    => match i.fpu_mem {
+        FpuMem::None   => fld_register,
+        FpuMem::Real80 => fld_extended,
+        _              => fld_memory,
+    },
+    Fst    => match i.fpu_mem {
+        FpuMem::None => fst_register,
+        _            => fst_memory,
+    },
+    Fxch   => fxch,
+    Fcmov  => fcmov,
+    Fld1   => |cpu, env, i| fld_constant(cpu, env, i, Constant::Exact(F80::ONE)),
+    Fldl2t => |cpu, env, i| fld_constant(cpu, env, i, LOG2_10),
+    Fldl2e => |cpu, env, i| fld_constant(cpu, env, i, LOG2_E),
+    Fldpi  => |cpu, env, i| fld_constant(cpu, env, i, PI),
+    Fldlg2 => |cpu, env, i| fld_constant(cpu, env, i, LOG10_2),
+    Fldln2 => |cpu, env, i| fld_constant(cpu, env, i, LN_2),
+    Fldz   => |cpu, env, i| fld_constant(cpu, env, i, Constant::Exact(F80::ZERO)),
 }
 
 /// Pushes what was loaded. A denormal is, even if its exception is not masked: in the register it is none.
@@ -175,35 +183,47 @@ fn fcmov<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     Ok(())
 }
 
-/// The constants: what they are cut to 64 bits, and how they round.
-#[rustfmt::skip]
-fn constant(op: FpuOp, c: &Control) -> F80 {
-    // Whether the bits beyond the 64th are more than half a unit.
-    let (value, more_than_half) = match op {
-        FpuOp::Fld1   => return F80::ONE,
-        FpuOp::Fldl2t => (F80::new(0x4000, 0xd49a_784b_cd1b_8afe), false),
-        FpuOp::Fldl2e => (F80::new(0x3fff, 0xb8aa_3b29_5c17_f0bb), true),
-        FpuOp::Fldpi  => (F80::new(0x4000, 0xc90f_daa2_2168_c234), true),
-        FpuOp::Fldlg2 => (F80::new(0x3ffd, 0x9a20_9a84_fbcf_f798), true),
-        FpuOp::Fldln2 => (F80::new(0x3ffe, 0xb172_17f7_d1cf_79ab), true),
-        _             => return F80::ZERO,
-    };
-    let up = match c.rounding {
-        Rounding::Nearest => more_than_half,
-        Rounding::Up => true,
-        Rounding::Down | Rounding::Zero => false,
-    };
-    F80::new(value.sign_exp, value.significand + u64::from(up))
+/// A constant of the x87.
+#[derive(Clone, Copy)]
+enum Constant {
+    /// The number itself, however it is rounded.
+    Exact(F80),
+    /// The number cut to 64 bits; the bits beyond are less than half a unit.
+    Below(F80),
+    /// The number cut to 64 bits; the bits beyond are more than half a unit.
+    Above(F80),
+}
+
+const LOG2_10: Constant = Constant::Below(F80::new(0x4000, 0xd49a_784b_cd1b_8afe));
+const LOG2_E: Constant = Constant::Above(F80::new(0x3fff, 0xb8aa_3b29_5c17_f0bb));
+const PI: Constant = Constant::Above(F80::new(0x4000, 0xc90f_daa2_2168_c234));
+const LOG10_2: Constant = Constant::Below(F80::new(0x3ffd, 0x9a20_9a84_fbcf_f798));
+const LN_2: Constant = Constant::Above(F80::new(0x3ffe, 0xb172_17f7_d1cf_79ab));
+
+impl Constant {
+    fn rounded(self, c: &Control) -> F80 {
+        let (value, more_than_half) = match self {
+            Constant::Exact(value) => return value,
+            Constant::Below(value) => (value, false),
+            Constant::Above(value) => (value, true),
+        };
+        let up = match c.rounding {
+            Rounding::Nearest => more_than_half,
+            Rounding::Up => true,
+            Rounding::Down | Rounding::Zero => false,
+        };
+        F80::new(value.sign_exp, value.significand + u64::from(up))
+    }
 }
 
 // FLD1, FLDL2T, FLDL2E, FLDPI, FLDLG2, FLDLN2, FLDZ
-fn fld_constant<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+fn fld_constant<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn, constant: Constant) -> Result<(), Fault> {
     if !begin(cpu, env, i)? {
         return Ok(());
     }
     note(cpu, i);
     let fpu = &mut cpu.fpu;
-    let value = constant(i.fpu, &rules(fpu));
+    let value = constant.rounded(&rules(fpu));
     push(fpu, &Outcome::exact(value));
     Ok(())
 }

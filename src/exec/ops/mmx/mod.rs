@@ -10,7 +10,8 @@ mod packed;
 use super::fpu::memory::{read, write};
 use super::fpu::report;
 use crate::cpu::{Cpu, Cr0, Fault};
-use crate::decode::{Insn, Op, Place};
+use crate::decode::{Insn, Place};
+use crate::exec::bind::binders;
 use crate::exec::{Env, Handler};
 
 /// The compiled form of `MNEMONIC mm, mm/m64`, whose function of the two operands is in [`packed`].
@@ -34,33 +35,54 @@ macro_rules! shift {
     };
 }
 
-/// The function that executes `i`.
-#[rustfmt::skip]
-pub fn bind<E: Env>(i: &Insn) -> Handler<E> {
-    use Op::*;
-    match i.op {
-        Emms      => emms,
-        Movd      => if i.extra != 0 { movd_store } else { movd_load },
-        Movq      => if i.extra != 0 { movq_store } else { movq_load },
-        Paddb     => two!(paddb),     Paddw     => two!(paddw),     Paddd     => two!(paddd),
-        Paddsb    => two!(paddsb),    Paddsw    => two!(paddsw),
-        Paddusb   => two!(paddusb),   Paddusw   => two!(paddusw),
-        Psubb     => two!(psubb),     Psubw     => two!(psubw),     Psubd     => two!(psubd),
-        Psubsb    => two!(psubsb),    Psubsw    => two!(psubsw),
-        Psubusb   => two!(psubusb),   Psubusw   => two!(psubusw),
-        Pmullw    => two!(pmullw),    Pmulhw    => two!(pmulhw),    Pmaddwd   => two!(pmaddwd),
-        Pcmpeqb   => two!(pcmpeqb),   Pcmpeqw   => two!(pcmpeqw),   Pcmpeqd   => two!(pcmpeqd),
-        Pcmpgtb   => two!(pcmpgtb),   Pcmpgtw   => two!(pcmpgtw),   Pcmpgtd   => two!(pcmpgtd),
-        Packsswb  => two!(packsswb),  Packssdw  => two!(packssdw),  Packuswb  => two!(packuswb),
-        Punpckhbw => two!(punpckhbw), Punpckhwd => two!(punpckhwd), Punpckhdq => two!(punpckhdq),
-        Punpcklbw => low!(punpcklbw), Punpcklwd => low!(punpcklwd), Punpckldq => low!(punpckldq),
-        Pand      => two!(pand),      Pandn     => two!(pandn),
-        Por       => two!(por),       Pxor      => two!(pxor),
-        Psllw     => shift!(psllw),   Pslld     => shift!(pslld),   Psllq     => shift!(psllq),
-        Psrlw     => shift!(psrlw),   Psrld     => shift!(psrld),   Psrlq     => shift!(psrlq),
-        Psraw     => shift!(psraw),   Psrad     => shift!(psrad),
-        _         => super::undefined,
-    }
+binders! { i, E;
+    Emms      => emms,
+    Movd      => if i.extra != 0 { movd_store } else { movd_load },
+    Movq      => if i.extra != 0 { movq_store } else { movq_load },
+    Paddb     => two!(paddb),
+    Paddw     => two!(paddw),
+    Paddd     => two!(paddd),
+    Paddsb    => two!(paddsb),
+    Paddsw    => two!(paddsw),
+    Paddusb   => two!(paddusb),
+    Paddusw   => two!(paddusw),
+    Psubb     => two!(psubb),
+    Psubw     => two!(psubw),
+    Psubd     => two!(psubd),
+    Psubsb    => two!(psubsb),
+    Psubsw    => two!(psubsw),
+    Psubusb   => two!(psubusb),
+    Psubusw   => two!(psubusw),
+    Pmullw    => two!(pmullw),
+    Pmulhw    => two!(pmulhw),
+    Pmaddwd   => two!(pmaddwd),
+    Pcmpeqb   => two!(pcmpeqb),
+    Pcmpeqw   => two!(pcmpeqw),
+    Pcmpeqd   => two!(pcmpeqd),
+    Pcmpgtb   => two!(pcmpgtb),
+    Pcmpgtw   => two!(pcmpgtw),
+    Pcmpgtd   => two!(pcmpgtd),
+    Packsswb  => two!(packsswb),
+    Packssdw  => two!(packssdw),
+    Packuswb  => two!(packuswb),
+    Punpckhbw => two!(punpckhbw),
+    Punpckhwd => two!(punpckhwd),
+    Punpckhdq => two!(punpckhdq),
+    Punpcklbw => low!(punpcklbw),
+    Punpcklwd => low!(punpcklwd),
+    Punpckldq => low!(punpckldq),
+    Pand      => two!(pand),
+    Pandn     => two!(pandn),
+    Por       => two!(por),
+    Pxor      => two!(pxor),
+    Psllw     => shift!(psllw),
+    Pslld     => shift!(pslld),
+    Psllq     => shift!(psllq),
+    Psrlw     => shift!(psrlw),
+    Psrld     => shift!(psrld),
+    Psrlq     => shift!(psrlq),
+    Psraw     => shift!(psraw),
+    Psrad     => shift!(psrad),
 }
 
 /// What an MMX instruction does first. False: it waits for FERR#, and is to end; EIP names it again.

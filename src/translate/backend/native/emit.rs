@@ -6,6 +6,7 @@
 //! there is none, at the start, with the flags saved in R8. There is always time for one more unit: the backend's margin.
 
 use super::host::LEAVE;
+use crate::decode::op::Flags;
 use crate::decode::{Insn, Op, Place};
 use crate::translate::backend::Whole;
 use crate::translate::plan::{SIDE_EXITS, Step, Tail};
@@ -160,9 +161,7 @@ fn carried_over(unit: &Whole<'_>, addressing: Addressing) -> Vec<Vec<u8>> {
 
 /// Whether an instruction writes all arithmetic flags, reads none, and reaches registers only.
 fn kills_flags(i: &Insn) -> bool {
-    use Op::*;
-    let registers = i.dst != Place::Mem && i.src != Place::Mem;
-    registers && matches!(i.op, Add | Or | And | Sub | Xor | Cmp | Test | Neg)
+    i.op.facts().flags == Flags::Writes && !i.has_memory_operand()
 }
 
 /// Whether an instruction is in the subset: what leaves no flag undefined, and is not locked or repeated.
