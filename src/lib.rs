@@ -19,6 +19,7 @@
 //! | [`interp`] | the run loop over cached traces |
 //! | [`translate`] | the binary translator: units, chaining, and the backend that runs them |
 //! | [`classify`] | Popek and Goldberg's classification of the instruction set, derived by running it |
+//! | [`report`] | what a monitor reports: exits, who ran the instructions, the terms of modelled cycles |
 //! | [`machine`] | the board, reset, and running it |
 //! | [`vmm`] | the monitor: trap and emulate, shadow page tables |
 //! | [`load`] | flat, ELF, Multiboot and disk images |
@@ -52,6 +53,7 @@ pub mod machine;
 pub mod media;
 pub mod mem;
 pub mod mmu;
+pub mod report;
 pub mod saved;
 mod seeded;
 pub mod snapshot;

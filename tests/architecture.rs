@@ -16,6 +16,7 @@ const ROWS: [&[&str]; 23] = [
     &["load"],
     &["vmm"],
     &["machine"],
+    &["report"],
     &["classify"],
     &["translate"],
     &["interp"],

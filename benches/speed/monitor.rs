@@ -4,8 +4,8 @@ use super::guest::{PAGING_ON, advance, loaded, paging_on, plan, small};
 use criterion::{Bencher, Criterion, Throughput};
 use subring::cell::{Cell, Coherence};
 use subring::machine::Machine;
-use subring::vmm::exit::Cause;
-use subring::vmm::{self, Trap};
+use subring::report::Cause;
+use subring::vmm;
 
 /// Where the small guests' code and tables are.
 const CODE: u32 = 0x8000;
@@ -48,7 +48,7 @@ fn put(machine: &mut Machine, coherence: Coherence) {
 }
 
 fn exits(machine: &Machine, cause: Cause) -> u64 {
-    machine.monitor::<Trap>().expect("a monitor").exits.of(cause)
+    machine.monitor().expect("a monitor").exits().of(cause)
 }
 
 /// Runs `instructions` once, which must bring `STEPS` exits of `cause`, then measures.

@@ -7,9 +7,9 @@ use super::guest::{PAGING_ON, advance, loaded, paging_on, plan, small};
 use criterion::{Bencher, Criterion, Throughput};
 use subring::cell::Cell;
 use subring::machine::Machine;
-use subring::vmm::bt::TranslationFigures;
-use subring::vmm::exit::Cause;
-use subring::vmm::{self, Trap};
+use subring::report::Cause;
+use subring::report::TranslationFigures;
+use subring::vmm;
 
 /// Where the small guests' code and tables are.
 const CODE: u32 = 0x8000;
@@ -56,8 +56,8 @@ fn put(machine: &mut Machine, adaptive: bool) {
 
 /// What was counted: exits of a cause, and of translation.
 fn counts(machine: &Machine, cause: Cause) -> (u64, TranslationFigures) {
-    let monitor = machine.monitor::<Trap>().expect("a monitor");
-    (monitor.exits.of(cause), TranslationFigures::of(monitor.translation.as_deref().expect("a translator")))
+    let report = machine.monitor().expect("a monitor").report();
+    (report.exits.of(cause), report.translation.expect("it translates"))
 }
 
 /// Runs `instructions` twice, `grown` of the second time must be `expected`, but for the few where a run began or a timer was

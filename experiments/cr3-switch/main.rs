@@ -7,9 +7,9 @@ use subring::addr::GuestPhys;
 use subring::cell::{Cell, Coherence};
 use subring::machine::board::BoardConfig;
 use subring::machine::{Config, Limits, Machine, Outcome};
+use subring::report::Cause;
+use subring::vmm;
 use subring::vmm::cost::Costs;
-use subring::vmm::exit::Cause;
-use subring::vmm::{self, Trap};
 
 const RAM: u32 = 16 << 20;
 const CODE: u32 = 0x8000;
@@ -93,9 +93,10 @@ fn measure(spaces: u32, coherence: Coherence, shadow_frames: u32) -> Cost {
 
 /// Exits, hidden page faults, modelled cycles, switches so far.
 fn figures(m: &Machine) -> [u64; 4] {
-    let t: &Trap = m.monitor().expect("a monitor");
-    let cycles = Costs::default().total(t);
-    [t.exits.total(), t.exits.of(Cause::HiddenPageFault), cycles, t.mmu.shadow.counts.switches]
+    let report = m.monitor().expect("a monitor").report();
+    let cycles = Costs::default().total(&report);
+    let switches = report.shadow.map_or(0, |shadow| shadow.counts.switches);
+    [report.exits.total(), report.exits.of(Cause::HiddenPageFault), cycles, switches]
 }
 
 fn advance(m: &mut Machine, instructions: u64) {

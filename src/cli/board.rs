@@ -25,7 +25,7 @@ use crate::machine::{
 use crate::media::overlay::Overlay;
 use crate::media::{Disk, MemoryDisk, Snapshot};
 use crate::snapshot::Saved;
-use crate::vmm::{self, Trap};
+use crate::vmm;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -376,7 +376,7 @@ impl Pc for Bare {
                 .collect(),
             unbuilt: m.counts.unbuilt.clone(),
             other: other.into_iter().map(|(name, n)| (name.to_owned(), n)).collect(),
-            monitor: m.monitor::<Trap>().map(Monitored::of),
+            monitor: m.monitor().map(|monitor| Monitored::of(&monitor.report())),
         }
     }
 

@@ -14,9 +14,10 @@ use crate::error::{Error, Result};
 use crate::lab::boundary::Compared;
 use crate::lab::guest::Guest;
 use crate::lab::{boundary, lockstep, state};
+use crate::machine::Monitor;
 use crate::snapshot::recording::Input;
+use crate::vmm;
 use crate::vmm::cost::Costs;
-use crate::vmm::{self, Trap};
 use clap::{Arg, Args};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -227,9 +228,9 @@ impl Command {
             _ = guest.machine.world.board.take_serial_output(0);
         }
         let host = start.elapsed();
-        let monitor = guest.machine.monitor::<Trap>().map(report::Figures::of);
+        let monitor = guest.machine.monitor().map(Monitor::report);
         let retired = guest.machine.cpu.retired();
-        let cycles = guest.machine.monitor::<Trap>().map_or(0, |t| costs.total(t));
+        let cycles = monitor.as_ref().map_or(0, |report| costs.total(report));
         let verdict = match divergence {
             Some(d) => Verdict::Diverged(Box::new(d), self.symbol_of(&guest)),
             None if same && retired == reference.retired => Verdict::Same,

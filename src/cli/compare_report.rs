@@ -6,14 +6,9 @@ use super::rules::Finding;
 use crate::addr::Linear;
 use crate::cell::Cell;
 use crate::lab::lockstep::Divergence;
+use crate::report::{Breach, Cause, Obstacle, Report, ShadowFigures, TranslationFigures};
 use crate::translate::RuleId;
-use crate::vmm::Trap;
-use crate::vmm::audit::{Audit, Breach};
-use crate::vmm::bt::{TranslationFigures, rules};
-use crate::vmm::exit::{Cause, Exits};
-use crate::vmm::memory::MmuCounts;
-use crate::vmm::trap::Counts;
-use crate::vmm::vcpu::Obstacle;
+use crate::vmm::bt::rules;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -37,46 +32,23 @@ pub(super) enum Verdict {
     Lost,
 }
 
-/// What a monitor counted.
-pub(super) struct Figures {
-    counts: Counts,
-    exits: Exits,
-    mmu: MmuCounts,
-    /// Frames of shadow page tables, the most at a time.
-    frames: usize,
-    translation: Option<TranslationFigures>,
-    audit: Option<Audit>,
+/// Writes to traced frames.
+fn traces(report: &Report) -> u64 {
+    report.exits.of(Cause::TracePageTable) + report.exits.of(Cause::TraceDescriptors)
 }
 
-impl Figures {
-    pub(super) fn of(monitor: &Trap) -> Self {
-        Self {
-            counts: monitor.counts.clone(),
-            exits: monitor.exits.clone(),
-            mmu: monitor.mmu.shadow.counts.clone(),
-            frames: monitor.mmu.shadow.target.frames().1,
-            translation: monitor.translation.as_deref().map(TranslationFigures::of),
-            audit: monitor.audit.clone(),
-        }
-    }
+/// The causes with their counts, the most frequent first.
+fn by_frequency(report: &Report) -> Vec<(Cause, u64)> {
+    let mut causes: Vec<_> = report.exits.by_cause.iter().map(|(&c, &n)| (c, n)).collect();
+    causes.sort_by_key(|&(cause, n)| (std::cmp::Reverse(n), cause));
+    causes
+}
 
-    fn traces(&self) -> u64 {
-        self.exits.of(Cause::TracePageTable) + self.exits.of(Cause::TraceDescriptors)
-    }
-
-    /// The causes with their counts, the most frequent first.
-    fn by_frequency(&self) -> Vec<(Cause, u64)> {
-        let mut causes: Vec<_> = self.exits.by_cause.iter().map(|(&c, &n)| (c, n)).collect();
-        causes.sort_by_key(|&(cause, n)| (std::cmp::Reverse(n), cause));
-        causes
-    }
-
-    /// Causes at places, likewise.
-    fn sites_by_frequency(&self) -> Vec<((Cause, u32), u64)> {
-        let mut sites: Vec<_> = self.exits.by_site.iter().map(|(&site, &n)| (site, n)).collect();
-        sites.sort_by_key(|&(site, n)| (std::cmp::Reverse(n), site));
-        sites
-    }
+/// The causes at places with their counts, the most frequent first.
+fn sites_by_frequency(report: &Report) -> Vec<((Cause, u32), u64)> {
+    let mut sites: Vec<_> = report.exits.by_site.iter().map(|(&site, &n)| (site, n)).collect();
+    sites.sort_by_key(|&(site, n)| (std::cmp::Reverse(n), site));
+    sites
 }
 
 /// The name of a row: its cell, and what the monitor runs without.
@@ -100,7 +72,7 @@ pub(super) struct Row {
     pub(super) cycles: u64,
     /// None of a run without instructions.
     pub(super) slowdown: Option<f64>,
-    pub(super) monitor: Option<Figures>,
+    pub(super) monitor: Option<Report>,
     /// Boundaries at which it was compared, if at each.
     pub(super) boundaries: Option<u64>,
     pub(super) host: Duration,
@@ -172,7 +144,7 @@ impl Row {
     }
 
     fn traces(&self) -> u64 {
-        self.monitor.as_ref().map_or(0, Figures::traces)
+        self.monitor.as_ref().map_or(0, traces)
     }
 
     fn per_thousand(&self) -> Option<f64> {
@@ -353,7 +325,7 @@ pub(super) fn adaptation(with: &Row, without: &Row) -> String {
 fn about(out: &mut String, row: &Row, all_exits: bool) {
     let Some(figures) = &row.monitor else { return };
     let _ = writeln!(out, "\n{}", row.name());
-    let causes = figures.by_frequency();
+    let causes = by_frequency(figures);
     let shown = if all_exits { causes.len() } else { TOP };
     let list: Vec<_> =
         causes.iter().take(shown).map(|(c, n)| format!("{} {}", c.name(), grouped(*n))).collect();
@@ -386,7 +358,9 @@ fn about(out: &mut String, row: &Row, all_exits: bool) {
     }
     if all_exits {
         sites(out, figures);
-        let _ = writeln!(out, "  shadow: {}", shadow(figures));
+        if let Some(figures) = &figures.shadow {
+            let _ = writeln!(out, "  shadow: {}", shadow(figures));
+        }
     }
     if let Some(n) = row.boundaries {
         let _ = writeln!(out, "  compared at {} boundaries", grouped(n));
@@ -413,20 +387,20 @@ fn translation(out: &mut String, t: &TranslationFigures) {
     );
 }
 
-fn sites(out: &mut String, figures: &Figures) {
-    for ((cause, at), n) in figures.sites_by_frequency().into_iter().take(SITES) {
+fn sites(out: &mut String, figures: &Report) {
+    for ((cause, at), n) in sites_by_frequency(figures).into_iter().take(SITES) {
         let _ = writeln!(out, "    at {at:#010x}: {} {}", cause.name(), grouped(n));
     }
 }
 
-fn shadow(figures: &Figures) -> String {
-    let changes = figures.mmu.changes.iter().map(|(change, n)| {
+fn shadow(figures: &ShadowFigures) -> String {
+    let changes = figures.counts.changes.iter().map(|(change, n)| {
         let name = serde_json::to_value(change).ok().and_then(|v| v.as_str().map(str::to_owned));
         format!("{} {}", name.unwrap_or_default(), grouped(*n))
     });
-    let spaces = format!("address spaces {}", grouped(figures.mmu.spaces_made));
-    let switches = format!("switches {}", grouped(figures.mmu.switches));
-    let frames = format!("tables at most {}", figures.frames);
+    let spaces = format!("address spaces {}", grouped(figures.counts.spaces_made));
+    let switches = format!("switches {}", grouped(figures.counts.switches));
+    let frames = format!("tables at most {}", figures.most_tables);
     changes.chain([spaces, switches, frames]).collect::<Vec<_>>().join(", ")
 }
 
@@ -551,7 +525,7 @@ pub(super) fn json(table: &Table, places: bool) -> String {
 
 /// The most frequent first.
 fn places_json(row: &Row) -> Value {
-    let places = row.monitor.as_ref().map(Figures::sites_by_frequency).unwrap_or_default();
+    let places = row.monitor.as_ref().map(sites_by_frequency).unwrap_or_default();
     let place =
         |((cause, at), n): ((Cause, u32), u64)| json!({ "at": at, "cause": cause.name(), "exits": n });
     places.into_iter().map(place).collect()
@@ -582,7 +556,7 @@ fn row_json(row: &Row) -> Value {
         "exits_total": row.exits(),
         "trace_hits": row.traces(),
         "boundaries": row.boundaries,
-        "shadow": row.monitor.as_ref().map(|m| json!({ "counts": m.mmu, "most_tables": m.frames })),
+        "shadow": row.monitor.as_ref().and_then(|m| m.shadow.as_ref()),
         "modelled_cycles": row.cycles,
         "slowdown": row.slowdown,
         "divergence": divergence,

@@ -19,10 +19,10 @@ use crate::error::{Error, Result};
 use crate::lab::guest::Guest;
 use crate::lab::mappings::View;
 use crate::load::{Symbol, symbol_at};
-use crate::machine::Machine;
+use crate::machine::{Machine, Monitor};
+use crate::report::Journal;
 use crate::snapshot::recording::Input;
-use crate::vmm::memory::Journal;
-use crate::vmm::{Config, Trap};
+use crate::vmm::Config;
 use clap::Args;
 use event::Event;
 use session::{Ran, Runner};
@@ -198,8 +198,8 @@ impl Command {
         signal: &Arc<AtomicBool>,
     ) -> Result<Runner> {
         let Bare { mut machine, .. } = board::bare(self.spec(config)?)?;
-        if let Some(monitor) = machine.monitor_mut::<Trap>() {
-            monitor.mmu.shadow.journal = Some(journal);
+        if let Some(shadow) = machine.monitor_mut().and_then(Monitor::shadow_mut) {
+            shadow.keep_journal(journal);
         }
         let last = self.run.time.map_or(Ticks::MAX, |us| machine.clock().micros(us));
         let limits = (self.run.budget.unwrap_or(u64::MAX), last);

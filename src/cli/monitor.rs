@@ -148,6 +148,7 @@ impl MonitorArgs {
                 .map_or(default.fragment_memory, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
             seed: self.frame_seed.unwrap_or(default.seed),
             without: self.without_rule.first().copied(),
+            audit: false,
         }
     }
 }

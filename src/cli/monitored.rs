@@ -1,9 +1,8 @@
 //! What a run under a monitor counted: who ran its instructions, and what that took.
 
 use super::report::grouped;
-use crate::cell::{Cell, Coherence, Mmu, Strategy};
-use crate::vmm::Trap;
-use crate::vmm::bt::TranslationFigures;
+use crate::cell::Cell;
+use crate::report::Report;
 use crate::vmm::cost::Costs;
 use serde::Serialize;
 use std::cmp::Reverse;
@@ -12,9 +11,8 @@ use std::collections::BTreeMap;
 /// What a monitor counted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Monitored {
-    strategy: Strategy,
-    mmu: Mmu,
-    coherence: Option<Coherence>,
+    #[serde(flatten)]
+    cell: Cell,
     /// Instructions that ran by themselves.
     direct: u64,
     /// Those in translated code.
@@ -38,28 +36,21 @@ pub struct Monitored {
 }
 
 impl Monitored {
-    /// What `monitor` counted so far.
-    pub(super) fn of(monitor: &Trap) -> Self {
-        let translation = monitor.translation.as_deref().map(TranslationFigures::of);
-        let cell = if translation.is_some() {
-            Cell::bt(monitor.mmu.coherence())
-        } else {
-            Cell::trap(monitor.mmu.coherence())
-        };
-        let counts = &monitor.counts;
+    /// What a monitor reports.
+    pub(super) fn of(report: &Report) -> Self {
+        let translation = report.translation.as_ref();
+        let counts = &report.counts;
         Self {
-            strategy: cell.strategy(),
-            mmu: cell.mmu(),
-            coherence: cell.coherence(),
+            cell: report.cell,
             direct: counts.direct,
             translated: counts.translated,
             emulated: counts.emulated,
             interpreted: counts.interpreted.values().sum(),
-            exits: monitor.exits.total(),
-            by_cause: monitor.exits.by_cause.iter().map(|(cause, n)| (cause.name(), *n)).collect(),
-            units: translation.as_ref().map(|t| t.units),
-            callouts: translation.map(|t| t.callouts),
-            modelled_cycles: Costs::default().total(monitor),
+            exits: report.exits.total(),
+            by_cause: report.exits.by_cause.iter().map(|(cause, n)| (cause.name(), *n)).collect(),
+            units: translation.map(|t| t.units),
+            callouts: translation.map(|t| t.callouts.clone()),
+            modelled_cycles: Costs::default().total(report),
         }
     }
 
@@ -73,10 +64,7 @@ impl Monitored {
             grouped(self.interpreted)
         );
         let mut rows = vec![
-            ("monitor", {
-                let coherence = self.coherence.map_or(String::new(), |c| format!("/{c}"));
-                format!("{} {}{coherence}", self.strategy, self.mmu)
-            }),
+            ("monitor", self.cell.to_string()),
             ("ran", ran),
             ("exits", counted(self.exits, &self.by_cause)),
         ];

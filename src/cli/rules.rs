@@ -5,9 +5,9 @@ use super::compare_report::{Row, Verdict};
 use super::report::grouped;
 use crate::addr::Linear;
 use crate::cell::Coherence;
+use crate::report::Cause;
 use crate::translate::RuleId;
 use crate::vmm::bt::rules::{self, COLUMNS, RULES};
-use crate::vmm::exit::Cause;
 use serde::Serialize;
 use std::fmt::Write;
 

@@ -10,10 +10,9 @@ use super::translate_report::{self as report, Report, Unit};
 use crate::cell::{Cell, Choice, Strategy};
 use crate::error::{Error, Result};
 use crate::load::Symbol;
+use crate::machine::{Monitor, TranslationView};
+use crate::report::Counts;
 use crate::translate::UnitInfo;
-use crate::vmm::Trap;
-use crate::vmm::bt::{Translation, TranslationFigures};
-use crate::vmm::trap::Counts;
 use clap::Args;
 use std::ops::Range;
 
@@ -60,10 +59,9 @@ impl Command {
         let place = self.place.as_deref().map(|text| place(text, &symbols, &self.run.name())).transpose()?;
         super::tell_notes(&notes);
         let mut pc = board::bare(spec)?;
-        if let Some(translation) = pc.machine.monitor_mut::<Trap>().and_then(|m| m.translation.as_deref_mut())
-        {
-            translation.translator.keep_dropped(KEPT);
-            translation.translator.count_instructions();
+        if let Some(translation) = pc.machine.monitor_mut().and_then(Monitor::translation_mut) {
+            translation.translator_mut().keep_dropped(KEPT);
+            translation.translator_mut().count_instructions();
         }
         let mut console = Console::open_with(session::silent())?;
         let limited = self.run.budget.is_some() || self.run.time.is_some();
@@ -76,23 +74,22 @@ impl Command {
             replay: None,
         };
         let end = session::drive(&mut pc, &mut console, &wishes)?;
-        let monitor = pc.machine.monitor::<Trap>();
-        let Some((translation, counts)) = monitor.and_then(|m| Some((m.translation.as_deref()?, &m.counts)))
-        else {
+        let monitor = pc.machine.monitor();
+        let Some((monitor, translation)) = monitor.and_then(|m| Some((m, m.translation()?))) else {
             return Err(Error::Usage("this guest has no binary translator under it".into()));
         };
         let units = self.chosen(translation, place.as_ref());
         if let (Some(range), true) = (&place, units.is_empty()) {
-            return Err(Error::Usage(self.nothing_at(range, end.retired, translation, counts)));
+            return Err(Error::Usage(self.nothing_at(range, end.retired, translation, monitor.counts())));
         }
         let shown = units.iter().map(|unit| Unit::of(unit, translation, &symbols)).collect();
         let text = Report {
             guest: self.run.name(),
             ending: end.ending.sentence(),
             instructions: end.retired,
-            translated: counts.translated,
-            figures: TranslationFigures::of(translation),
-            lost: translation.translator.lost_units(),
+            translated: monitor.counts().translated,
+            figures: monitor.report().translation.unwrap_or_default(),
+            lost: translation.translator().lost_units(),
             units: shown,
         };
         super::out(if self.run.json { report::json(&text) } else { report::text(&text) }.as_bytes())?;
@@ -131,8 +128,12 @@ impl Command {
     }
 
     /// The units at `place` in the order of their addresses, or the hottest.
-    fn chosen<'a>(&self, translation: &'a Translation, place: Option<&Range<u64>>) -> Vec<UnitInfo<'a>> {
-        let mut units: Vec<_> = translation.translator.all_units().collect();
+    fn chosen<'a>(
+        &self,
+        translation: &'a dyn TranslationView,
+        place: Option<&Range<u64>>,
+    ) -> Vec<UnitInfo<'a>> {
+        let mut units: Vec<_> = translation.translator().all_units().collect();
         let by_heat = |unit: &UnitInfo<'_>| (std::cmp::Reverse(unit.runs), unit.number);
         match place {
             Some(range) => {
@@ -155,7 +156,13 @@ impl Command {
     }
 
     /// Why there is no unit.
-    fn nothing_at(&self, range: &Range<u64>, retired: u64, of: &Translation, counts: &Counts) -> String {
+    fn nothing_at(
+        &self,
+        range: &Range<u64>,
+        retired: u64,
+        of: &dyn TranslationView,
+        counts: &Counts,
+    ) -> String {
         let mut text = format!(
             "nothing at {:#010x} is translated: in {} instructions the guest did not come there",
             range.start,
@@ -164,7 +171,7 @@ impl Command {
         if counts.direct > 0 {
             text += ", or it is user code, which runs by itself";
         }
-        let lost = of.translator.lost_units();
+        let lost = of.translator().lost_units();
         if lost > 0 {
             text += ", or its translation is among the ";
             text += &super::report::grouped(lost.into());

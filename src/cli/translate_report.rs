@@ -5,9 +5,10 @@ use super::report::grouped;
 use crate::classify::{Class, verdict};
 use crate::decode::disassemble;
 use crate::load::{Symbol, symbol_at};
+use crate::machine::TranslationView;
+use crate::report::TranslationFigures;
 use crate::translate::{RuleId, Step, Tail, UnitInfo, Why};
 use crate::vmm::bt::rules::{self, COLUMNS};
-use crate::vmm::bt::{Translation, TranslationFigures};
 use serde::Serialize;
 use serde_json::json;
 use std::fmt::Write;
@@ -83,7 +84,7 @@ pub(super) struct Unit {
 
 impl Unit {
     /// What there is to say of `unit`.
-    pub(super) fn of(unit: &UnitInfo<'_>, translation: &Translation, symbols: &[Symbol]) -> Self {
+    pub(super) fn of(unit: &UnitInfo<'_>, translation: &dyn TranslationView, symbols: &[Symbol]) -> Self {
         Self {
             number: unit.number,
             linear: unit.linear,
@@ -195,7 +196,7 @@ fn tail(unit: &UnitInfo<'_>, tail: Tail) -> (Tag, Option<&'static str>, String) 
 }
 
 /// The ways out, and what they are chained to.
-fn ways_out(unit: &UnitInfo<'_>, translation: &Translation) -> Vec<Way> {
+fn ways_out(unit: &UnitInfo<'_>, translation: &dyn TranslationView) -> Vec<Way> {
     let jumps = unit.plan.last.is_some_and(|insn| {
         use crate::decode::Op::{Call, Jmp};
         matches!(insn.op, Jmp | Call)
@@ -215,7 +216,7 @@ fn ways_out(unit: &UnitInfo<'_>, translation: &Translation) -> Vec<Way> {
     names
         .map(|(way, name)| {
             let to = unit.links.get(way).copied().flatten();
-            let linear = to.and_then(|n| translation.translator.unit(n)).map(|u| u.linear);
+            let linear = to.and_then(|n| translation.translator().unit(n)).map(|u| u.linear);
             Way { name, unit: to.filter(|_| linear.is_some()), linear }
         })
         .collect()

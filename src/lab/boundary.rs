@@ -13,9 +13,9 @@ use super::state::{self, Followed};
 use super::why;
 use crate::bus::Ticks;
 use crate::error::Result;
+use crate::machine::Monitor;
 use crate::machine::Outcome;
 use crate::translate;
-use crate::vmm::Trap;
 use std::mem::discriminant;
 
 /// Turns between two looks whether to go on, also where the guest gets nowhere.
@@ -86,10 +86,11 @@ fn again(
 ) -> Result<(Guest, Guest)> {
     let (mut a, mut b) = make()?;
     while b.machine.cpu.now < good && b.run_to_boundary(u64::MAX).is_none() {}
-    if let Some(translation) = b.machine.monitor_mut::<Trap>().and_then(|t| t.translation.as_mut()) {
+    if let Some(translation) = b.machine.monitor_mut().and_then(Monitor::translation_mut) {
+        let translator = translation.translator_mut();
         let longest = translate::Limits::default().unit as u64;
-        translation.translator.limits.unit = unit.min(longest) as usize;
-        translation.translator.forget();
+        translator.limits.unit = unit.min(longest) as usize;
+        translator.forget();
     }
     b.run_until(good + count, u64::MAX);
     a.run_until(good, u64::MAX);
@@ -213,7 +214,7 @@ fn whole(mut make: impl FnMut() -> Result<(Guest, Guest)>, good: Ticks, bad: Tic
     {
         return Ok(found.cached(why));
     }
-    let translates = b.machine.monitor::<Trap>().is_some_and(|t| t.translation.is_some());
+    let translates = b.machine.translation().is_some();
     if !translates {
         return Ok(found);
     }

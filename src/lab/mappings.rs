@@ -4,12 +4,11 @@
 use crate::addr::{GuestPhys, Linear, PAGE_SHIFT, PAGE_SIZE};
 use crate::bus::phys::{Backing, PhysMap, Target};
 use crate::cpu::{Cpu, Cr0, Cr4};
-use crate::machine::Machine;
+use crate::machine::{Machine, ShadowView};
 use crate::mmu::pae;
 use crate::mmu::paging::{TableMemory, entry};
 use crate::mmu::tlb::Cached;
-use crate::vmm::Trap;
-use crate::vmm::memory::{Key, Leaf, Noted, Reason, Root, ShadowTarget};
+use crate::report::{Leaf, Noted, Reason, Root};
 use serde::Serialize;
 use std::ops::RangeInclusive;
 
@@ -98,20 +97,18 @@ pub struct Page {
 /// An address space, as it is now.
 pub struct View<'a> {
     machine: &'a Machine,
-    /// The monitor, if there is one.
-    pub monitor: Option<&'a Trap>,
-    /// Its shadow of the address space that the guest is in, if it has one yet.
+    /// The monitor's shadow page tables, if there are any.
+    pub shadow: Option<&'a dyn ShadowView>,
+    /// The shadow of the address space that the guest is in, if it has been made.
     pub root: Option<Root>,
 }
 
 impl<'a> View<'a> {
     /// What `machine` is in. [`Machine::follow`] is to be called before.
     pub fn of(machine: &'a Machine) -> Self {
-        let monitor = machine.monitor::<Trap>();
-        let key = Key::of(&machine.cpu);
-        let root =
-            monitor.and_then(|m| m.mmu.spaces().into_iter().find(|(of, _)| *of == key)).map(|(_, root)| root);
-        Self { machine, monitor, root }
+        let shadow = machine.shadow();
+        let root = shadow.and_then(|shadow| shadow.space_of(&machine.cpu));
+        Self { machine, shadow, root }
     }
 
     /// The pages among `pages` (page numbers) that somebody maps, or of which the journal tells, upwards. In 2 MiB without any
@@ -146,8 +143,8 @@ impl<'a> View<'a> {
 
     /// The page numbers that the shadow maps, upwards.
     fn leaves(&self) -> Vec<u32> {
-        let Some((monitor, root)) = self.monitor.zip(self.root) else { return Vec::new() };
-        let leaves = monitor.mmu.shadow.target.leaves(&self.map().ram, root);
+        let Some((shadow, root)) = self.shadow.zip(self.root) else { return Vec::new() };
+        let leaves = shadow.leaves(&self.map().ram, root);
         leaves.into_iter().map(|(at, _)| at.page_number()).collect()
     }
 
@@ -155,16 +152,15 @@ impl<'a> View<'a> {
     fn page(&self, at: Linear) -> Option<Page> {
         let (cpu, map) = (&self.machine.cpu, self.map());
         let guest = guest_entry(cpu, map, at);
-        let leaf =
-            self.monitor.zip(self.root).and_then(|(m, root)| m.mmu.shadow.target.entry(&map.ram, root, at));
-        let shadow = leaf.zip(self.monitor).map(|(leaf, m)| (leaf, m.mmu.guest_frame(map, leaf.frame)));
+        let leaf = self.shadow.zip(self.root).and_then(|(shadow, root)| shadow.entry(&map.ram, root, at));
+        let shadow = leaf.map(|leaf| (leaf, map.guest_address(leaf.frame)));
         let tlb = self.machine.world.running_tlb().cached(at);
         // With paging off the guest has a mapping for everything, which says nothing.
         let anything = shadow.is_some() || tlb.is_some() || guest.is_some_and(|g| g.size != Size::Unpaged);
         if !anything && self.history(at).is_empty() {
             return None;
         }
-        let traced = self.monitor.zip(guest).map_or(Reason::empty(), |(m, g)| m.mmu.shadow.traced(g.frame));
+        let traced = self.shadow.zip(guest).map_or(Reason::empty(), |(shadow, g)| shadow.traced(g.frame));
         let mut page = Page { at, guest, shadow, tlb, traced, marks: Vec::new() };
         page.marks = self.marks(&page);
         Some(page)
@@ -175,7 +171,7 @@ impl<'a> View<'a> {
         if page.guest.is_some_and(|g| g.reserved) {
             marks.push(Mark::Reserved);
         }
-        if self.monitor.is_some() {
+        if self.shadow.is_some() {
             self.shadow_marks(page, &mut marks);
         }
         if self.tlb_is_stale(page) {
@@ -234,7 +230,7 @@ impl<'a> View<'a> {
     /// Whether the TLB holds what the tables that it is filled from do not say.
     fn tlb_is_stale(&self, page: &Page) -> bool {
         let Some(t) = page.tlb else { return false };
-        let (frame, user, write) = match (self.monitor, page.shadow, page.guest) {
+        let (frame, user, write) = match (self.shadow, page.shadow, page.guest) {
             (Some(_), Some((leaf, _)), _) => (leaf.frame.0, leaf.user, leaf.write),
             (None, _, Some(g)) if !g.reserved => {
                 let wp = self.machine.cpu.cr0.contains(Cr0::WP);
@@ -247,8 +243,8 @@ impl<'a> View<'a> {
 
     /// What happened to the shadow's entry for the page of `at`, the oldest first, if a journal was kept.
     pub fn history(&self, at: Linear) -> Vec<&'a Noted> {
-        let Some((monitor, root)) = self.monitor.zip(self.root) else { return Vec::new() };
-        monitor.mmu.shadow.journal.as_ref().map_or_else(Vec::new, |j| j.of(root, at).collect())
+        let Some((shadow, root)) = self.shadow.zip(self.root) else { return Vec::new() };
+        shadow.journal().map_or_else(Vec::new, |j| j.of(root, at).collect())
     }
 }
 

@@ -25,7 +25,7 @@ use crate::interp::{Interp, Stop};
 use crate::mem::Ram;
 use board::{Board, BoardConfig};
 use history::History;
-pub use monitor::Monitor;
+pub use monitor::{Image, Monitor, ProcessorView, ShadowView, TranslationView};
 use rewind::Rewind;
 pub use rewind::{HistoryConfig, HistoryInfo, Input, LastWrite, Moment, Sought, Wish};
 pub use save::State;

@@ -1,34 +1,133 @@
-//! The seam between the machine and a monitor. The machine keeps the guest's processor, its world, its time and the
-//! delivery of its events; a monitor only takes over the running of its instructions, on a real processor of its own.
+//! The seam between the machine and a monitor, and between a monitor and its observers. The machine keeps the guest's
+//! processor, its world, its time and the delivery of its events; a monitor takes over the running of its instructions,
+//! on a real processor of its own. Observers ask a monitor for its cell, its report and its views, never for its type.
 
 use super::{Limits, Machine, Outcome, World};
-use crate::addr::{GuestPhys, MachineAddr, PAGE_SHIFT};
+use crate::addr::{GuestPhys, Linear, MachineAddr, PAGE_SHIFT};
 use crate::bus::Ticks;
+use crate::cell::Cell;
 use crate::cpu::Cpu;
 use crate::interp::Stop;
 use crate::mem::{P2m, Ram};
-use std::any::Any;
+use crate::report::{
+    Counts, Exit, Exits, Journal, Key, Leaf, MmuCounts, Noted, Obstacle, Reason, Report, Role, Root,
+};
+use crate::translate::{RuleId, Translator};
+use std::collections::BTreeMap;
 
 /// Runs a guest's instructions in the place of the bare processor.
-pub trait Monitor: Any {
-    /// Runs the guest from the state in `cpu` until `until`, a fault that is the guest's own, or a reason to look up. The
-    /// state is in `cpu` again when it comes back, as the bare processor would leave it.
+pub trait Monitor {
+    /// The cell that this monitor realises.
+    fn cell(&self) -> Cell;
+    /// What was counted so far, all of it.
+    fn report(&self) -> Report;
+    /// Who ran the instructions so far.
+    fn counts(&self) -> &Counts;
+    /// Exits so far.
+    fn exits(&self) -> &Exits;
+    /// Keeps a log of exits from now on, or none.
+    fn log_exits(&mut self, on: bool);
+    /// The exits that were logged since the last call, in their order.
+    fn take_log(&mut self) -> Vec<Exit>;
+
+    /// Runs the guest from the state in `cpu` until `until`, a fault of the guest's own, or a reason to stop. On return
+    /// `cpu` holds the state as the bare processor would leave it.
     fn run(&mut self, cpu: &mut Cpu, world: &mut World, until: Ticks) -> Stop;
     /// A maskable interrupt is about to be delivered to the guest.
-    fn interrupted(&mut self, cpu: &Cpu, world: &mut World) {
-        let _ = (cpu, world);
-    }
-    /// From now on it comes back at each of its boundaries, or no longer does: exits, and ends of translation units or of instructions
-    /// that run by themselves.
-    fn stop_at_boundaries(&mut self, on: bool) {
-        let _ = on;
-    }
-    /// Somebody wants to see what is kept: brings it up to what the guest did last, as before the guest runs on.
-    fn follow(&mut self, cpu: &Cpu, world: &mut World) {
-        let _ = (cpu, world);
-    }
+    fn interrupted(&mut self, cpu: &Cpu, world: &mut World);
+    /// Returns at each boundary from now on, or no longer: at exits, and at the ends of translation units or of
+    /// instructions that run directly.
+    fn stop_at_boundaries(&mut self, on: bool);
+    /// Brings tables and caches up to what the guest did last, for an observer, as before the guest runs on.
+    fn follow(&mut self, cpu: &Cpu, world: &mut World);
     /// Processor, memory or chips were replaced from outside: nothing that was derived from them counts any more.
     fn forget(&mut self, world: &mut World);
+
+    /// The real processor, if the guest runs on one de-privileged.
+    fn processor(&self) -> Option<&dyn ProcessorView> {
+        None
+    }
+    /// The shadow page tables, if there are any.
+    fn shadow(&self) -> Option<&dyn ShadowView> {
+        None
+    }
+    /// The shadow page tables, to keep a journal of.
+    fn shadow_mut(&mut self) -> Option<&mut dyn ShadowView> {
+        None
+    }
+    /// The binary translation, if guest code is translated.
+    fn translation(&self) -> Option<&dyn TranslationView> {
+        None
+    }
+    /// The binary translation, to observe its units.
+    fn translation_mut(&mut self) -> Option<&mut dyn TranslationView> {
+        None
+    }
+}
+
+/// A de-privileged guest's real processor, and Popek and Goldberg's map V from the guest's state to the real one's.
+pub trait ProcessorView {
+    /// The real processor, as the guest last left it.
+    fn real(&self) -> &Cpu;
+    /// V of the guest's state, on the present tables.
+    ///
+    /// # Errors
+    /// The reason why this state has no image.
+    fn image(&self, guest: &Cpu) -> Result<Image, Obstacle>;
+}
+
+/// A guest's state under V.
+pub struct Image {
+    /// V of the state.
+    pub real: Cpu,
+    /// What V's inverse makes of that: the state itself.
+    pub guest: Cpu,
+}
+
+/// Shadow page tables, as an observer sees them.
+pub trait ShadowView {
+    /// The address spaces that are kept.
+    fn spaces(&self) -> Vec<(Key, Root)>;
+    /// The kept address space that `cpu` is in.
+    fn space_of(&self, cpu: &Cpu) -> Option<Root>;
+    /// The address space that the real processor uses.
+    fn current(&self) -> Option<(Key, Root)>;
+    /// Whether the real processor uses the address space that `cpu` is in.
+    fn is_entered(&self, cpu: &Cpu) -> bool;
+    /// Every address space that has tables.
+    fn roots(&self) -> Vec<Root>;
+    /// Every entry of `root`, upwards, without the monitor's own.
+    fn leaves(&self, ram: &Ram, root: Root) -> Vec<(Linear, Leaf)>;
+    /// The entry of the page of `at`.
+    fn entry(&self, ram: &Ram, root: Root, at: Linear) -> Option<Leaf>;
+    /// Frames that hold tables now.
+    fn tables(&self) -> usize;
+    /// Why the frame of `at` is traced; empty if it is not.
+    fn traced(&self, at: GuestPhys) -> Reason;
+    /// The traced frames, upwards, with the reasons.
+    fn all_traced(&self) -> Vec<(GuestPhys, Reason)>;
+    /// What the frame of `at` is to the guest's page tables.
+    fn roles(&self, at: GuestPhys) -> Vec<Role>;
+    /// What was counted.
+    fn counts(&self) -> &MmuCounts;
+    /// The history of entries, if one is kept.
+    fn journal(&self) -> Option<&Journal>;
+    /// Keeps a history of entries in `journal` from now on.
+    fn keep_journal(&mut self, journal: Journal);
+    /// The changes that were logged since the last call, in their order.
+    fn take_changes(&mut self) -> Vec<Noted>;
+}
+
+/// Binary translation, as an observer sees it.
+pub trait TranslationView {
+    /// Translated code.
+    fn translator(&self) -> &Translator<World>;
+    /// Translated code, to observe or to forget.
+    fn translator_mut(&mut self) -> &mut Translator<World>;
+    /// Callouts by rule.
+    fn callouts(&self) -> &BTreeMap<RuleId, u64>;
+    /// Inline sequences run, by any rule.
+    fn inlined(&self) -> u64;
 }
 
 impl Machine {
@@ -80,9 +179,24 @@ impl Machine {
         pages.into_iter().filter_map(guest).collect()
     }
 
-    /// Another number means that a chip may have changed.
+    /// A number that changes whenever a chip may have.
     pub fn chip_contacts(&self) -> u64 {
         self.world.contacts
+    }
+
+    /// The cell of the cube that runs the guest.
+    pub fn cell(&self) -> Cell {
+        self.monitor().map_or(Cell::BARE, Monitor::cell)
+    }
+
+    /// The monitor between the guest and the processor, if there is one.
+    pub fn monitor(&self) -> Option<&dyn Monitor> {
+        self.monitor.as_deref()
+    }
+
+    /// The monitor, to change what observers may.
+    pub fn monitor_mut(&mut self) -> Option<&mut dyn Monitor> {
+        self.monitor.as_deref_mut().map(|monitor| monitor as &mut dyn Monitor)
     }
 
     /// Whether a monitor stands between the guest and the processor.
@@ -90,15 +204,13 @@ impl Machine {
         self.monitor.is_some()
     }
 
-    /// The monitor, if there is one of type `M`.
-    pub fn monitor<M: Monitor>(&self) -> Option<&M> {
-        let monitor: &dyn Any = &**self.monitor.as_ref()?;
-        monitor.downcast_ref()
+    /// The shadow page tables of the monitor, if there are any.
+    pub fn shadow(&self) -> Option<&dyn ShadowView> {
+        self.monitor()?.shadow()
     }
 
-    /// The same, to change.
-    pub fn monitor_mut<M: Monitor>(&mut self) -> Option<&mut M> {
-        let monitor: &mut dyn Any = &mut **self.monitor.as_mut()?;
-        monitor.downcast_mut()
+    /// The binary translation of the monitor, if there is any.
+    pub fn translation(&self) -> Option<&dyn TranslationView> {
+        self.monitor()?.translation()
     }
 }

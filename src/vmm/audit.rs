@@ -9,42 +9,12 @@ use super::memory::PageTables;
 use crate::addr::Linear;
 use crate::cpu::{Cpu, Cr0, Cr4, Eflags, Segment, TableReg};
 use crate::mem::Ram;
+use crate::report::{Audit, Breach};
 use xxhash_rust::xxh3::Xxh3;
 
 /// Entries after which the monitor's frames are looked at, at first, and then one in so many.
 const ALL_FRAMES: u64 = 1024;
 const SAMPLE: u64 = 64;
-
-/// What the guest got at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Breach {
-    /// It ran in ring 0.
-    Ring,
-    /// A register that is the monitor's has another value.
-    Register(&'static str),
-    /// A frame of the monitor's has another content.
-    Frames,
-}
-
-impl Breach {
-    /// What it is, for people.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ring => "ring 0",
-            Self::Register(name) => name,
-            Self::Frames => "a frame of the monitor's",
-        }
-    }
-}
-
-/// The audit.
-#[derive(Clone, Debug, Default)]
-pub struct Audit {
-    /// Entries that were looked at.
-    pub entries: u64,
-    /// The first breach, with the linear address at which the guest was then.
-    pub first: Option<(Breach, Linear)>,
-}
 
 /// What is the monitor's, before the guest runs.
 pub(super) struct Before {
@@ -90,40 +60,38 @@ impl Registers {
     }
 }
 
-impl Audit {
-    /// Notes what is the monitor's.
-    pub(super) fn before(
-        &mut self,
-        real: &Cpu,
-        ram: &Ram,
-        tables: &PageTables,
-        descriptors: &Descriptors,
-    ) -> Before {
-        let looks = self.entries < ALL_FRAMES || self.entries.is_multiple_of(SAMPLE);
-        self.entries += 1;
-        Before { registers: Registers::of(real), frames: looks.then(|| digest(ram, tables, descriptors)) }
-    }
+/// Notes what is the monitor's.
+pub(super) fn before(
+    audit: &mut Audit,
+    real: &Cpu,
+    ram: &Ram,
+    tables: &PageTables,
+    descriptors: &Descriptors,
+) -> Before {
+    let looks = audit.entries < ALL_FRAMES || audit.entries.is_multiple_of(SAMPLE);
+    audit.entries += 1;
+    Before { registers: Registers::of(real), frames: looks.then(|| digest(ram, tables, descriptors)) }
+}
 
-    /// Compares; the guest stopped.
-    pub(super) fn after(
-        &mut self,
-        before: &Before,
-        real: &Cpu,
-        ram: &Ram,
-        tables: &PageTables,
-        descriptors: &Descriptors,
-    ) {
-        let breach = if real.cpl == 0 {
-            Some(Breach::Ring)
-        } else if let Some(name) = before.registers.changed(&Registers::of(real)) {
-            Some(Breach::Register(name))
-        } else {
-            let same = before.frames.is_none_or(|hash| hash == digest(ram, tables, descriptors));
-            (!same).then_some(Breach::Frames)
-        };
-        if let (None, Some(breach)) = (self.first, breach) {
-            self.first = Some((breach, Linear(real.linear_eip())));
-        }
+/// Compares; the guest stopped.
+pub(super) fn after(
+    audit: &mut Audit,
+    before: &Before,
+    real: &Cpu,
+    ram: &Ram,
+    tables: &PageTables,
+    descriptors: &Descriptors,
+) {
+    let breach = if real.cpl == 0 {
+        Some(Breach::Ring)
+    } else if let Some(name) = before.registers.changed(&Registers::of(real)) {
+        Some(Breach::Register(name))
+    } else {
+        let same = before.frames.is_none_or(|hash| hash == digest(ram, tables, descriptors));
+        (!same).then_some(Breach::Frames)
+    };
+    if let (None, Some(breach)) = (audit.first, breach) {
+        audit.first = Some((breach, Linear(real.linear_eip())));
     }
 }
 

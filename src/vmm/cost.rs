@@ -3,9 +3,7 @@
 
 mod table;
 
-use super::Trap;
-use super::bt::TranslationFigures;
-use super::exit::Cause;
+use crate::report::{Cause, Report, Term};
 use std::collections::BTreeMap;
 
 /// The default table's text.
@@ -52,26 +50,28 @@ impl Costs {
         (retired > 0).then(|| cycles as f64 / retired.saturating_mul(self.instruction) as f64)
     }
 
-    /// What a run under `monitor` cost.
-    pub fn total(&self, monitor: &Trap) -> u64 {
-        let Trap { counts, exits, .. } = monitor;
-        let interpreted: u64 = counts.interpreted.values().sum();
-        let of = |n: u64, cycles: u64| n.saturating_mul(cycles);
-        let run = of(counts.direct, self.instruction).saturating_add(of(interpreted, self.interpreted));
-        let run =
-            exits.by_cause.iter().fold(run, |sum, (&cause, &n)| sum.saturating_add(of(n, self.of(cause))));
-        let Some(translation) = &monitor.translation else { return run };
-        let figures = TranslationFigures::of(translation);
-        let price = &self.translation;
-        [
-            of(counts.translated, price.instruction),
-            of(figures.inline, price.inline),
-            of(figures.all_callouts(), price.callout),
-            of(figures.misses, price.miss),
-            of(figures.instructions, price.translated),
-        ]
-        .into_iter()
-        .fold(run, u64::saturating_add)
+    /// What one event of `term` costs.
+    pub fn price(&self, term: Term) -> u64 {
+        match term {
+            Term::Direct => self.instruction,
+            Term::Interpreted => self.interpreted,
+            Term::Exit(cause) => self.of(cause),
+            Term::Translated => self.translation.instruction,
+            Term::Inline => self.translation.inline,
+            Term::Callout => self.translation.callout,
+            Term::Miss => self.translation.miss,
+            Term::Translation => self.translation.translated,
+        }
+    }
+
+    /// Each term of a run: how often it occurred, and the cycles that it cost.
+    pub fn breakdown(&self, report: &Report) -> Vec<(Term, u64, u64)> {
+        report.terms().into_iter().map(|(term, n)| (term, n, n.saturating_mul(self.price(term)))).collect()
+    }
+
+    /// The modelled cycles of a run.
+    pub fn total(&self, report: &Report) -> u64 {
+        self.breakdown(report).into_iter().fold(0, |sum, (_, _, cycles)| sum.saturating_add(cycles))
     }
 }
 

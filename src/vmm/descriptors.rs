@@ -7,7 +7,7 @@
 
 use super::bug::{self, Bug};
 use super::layout::{self, Frames};
-use super::memory::{Reason, Shadow};
+use super::memory::Shadow;
 use super::shade::{self, Ring};
 use crate::addr::{GuestPhys, Linear, MachineAddr, PAGE_OFFSET, PAGE_SIZE};
 use crate::bus::phys::{PhysMap, Target};
@@ -15,6 +15,7 @@ use crate::cpu::segment::Descriptor;
 use crate::cpu::{Cpu, Selector};
 use crate::machine::World;
 use crate::mem::Ram;
+use crate::report::Reason;
 
 /// Bytes of a descriptor.
 const SIZE: u32 = 8;

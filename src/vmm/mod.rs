@@ -10,24 +10,24 @@
 //! | `vcpu` | V, the map from the virtual processor to the real one, and back |
 //! | `shade`, `descriptors` | real descriptors, and the traced guest tables that they shadow |
 //! | `memory` | the shadow MMU: frames, tables, and the two ways to keep them coherent |
-//! | `exit` | why the monitor was entered |
+//! | `views` | what observers see |
 //! | `bug`, `seal`, `audit` | rules that tests can break; whether the guest broke in |
 //! | `cost` | what exits cost, by a published table |
 //! | `trap` | trap and emulate |
 //! | `bt` | binary translation of what must not run by itself |
 
-pub mod audit;
+mod audit;
 pub mod bt;
 mod bug;
 pub mod cost;
 pub mod descriptors;
-pub mod exit;
 pub mod layout;
 pub mod memory;
 mod seal;
 mod shade;
 pub mod trap;
 pub mod vcpu;
+mod views;
 
 #[cfg(test)]
 #[path = "../../tests/monitor/mod.rs"]
@@ -38,6 +38,7 @@ use crate::cell::{Cell, Strategy};
 use crate::error::{Error, Result};
 use crate::machine::Machine;
 use crate::mem::{P2m, Ram};
+use crate::report::Audit;
 use crate::translate::{Limits, RuleId};
 use descriptors::Descriptors;
 use layout::Frames;
@@ -64,6 +65,8 @@ pub struct Config {
     pub fragment_memory: usize,
     /// Under binary translation, the one rewriting rule that is not in force. Such a run is audited.
     pub without: Option<RuleId>,
+    /// Audits the run: looks at each entry whether the guest reached state of the monitor's.
+    pub audit: bool,
 }
 
 impl Default for Config {
@@ -76,6 +79,7 @@ impl Default for Config {
             seed: 1,
             fragment_memory: Limits::default().fragments,
             without: None,
+            audit: false,
         }
     }
 }
@@ -98,13 +102,13 @@ pub fn install(machine: &mut Machine, config: &Config) -> Result<()> {
     let tables = PageTables::new(&mut ram, pool, region)
         .map_err(|_| Error::Usage("the monitor has no frame for its own page table".into()))?;
     let mmu = ShadowMmu::new(tables, coherence, for_rom.to_vec());
-    let mut monitor = Trap::new(mmu, descriptors);
+    let mut monitor = Trap::new(config.cell, mmu, descriptors);
     if config.cell.strategy() == Strategy::Bt {
         let mut translation = bt::Translation::new(config.without, config.adaptive);
         translation.translator.limits.fragments = config.fragment_memory;
         monitor.translation = Some(Box::new(translation));
-        monitor.audit = config.without.map(|_| audit::Audit::default());
     }
+    monitor.audit = (config.audit || config.without.is_some()).then(Audit::default);
     machine.virtualize(Box::new(monitor), ram, p2m);
     Ok(())
 }

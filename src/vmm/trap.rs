@@ -4,46 +4,32 @@
 //!
 //! Sensitive instructions that do not fault run on the real state, and go wrong. That is not repaired here.
 
-use super::audit::{Audit, Before};
+use super::audit::{self, Before};
 use super::bt::{self, Translation};
 use super::bug::{self, Bug};
 use super::descriptors::Descriptors;
-use super::exit::{Cause, Exit, Exits};
 use super::layout;
-use super::memory::{Reason, Resolution, ShadowMmu};
+use super::memory::{Resolution, ShadowMmu};
 use super::seal;
-use super::vcpu::{Mode, Obstacle, V};
+use super::vcpu::{Mode, V};
 use crate::addr::Linear;
 use crate::bus::Ticks;
+use crate::cell::Cell;
 use crate::cpu::control::{DR6_BS, DR6_BT, Dr7, Watch};
 use crate::cpu::fault::pf;
 use crate::cpu::{Cpu, Cr0, Eflags, Fault, Vector};
 use crate::decode::{Decoded, Insn, MAX_INSN_LEN, Op, SegReg, decode};
 use crate::interp::{self, CodeEnv, Interp, Stop};
-use crate::machine::{Monitor, Walked, World};
+use crate::machine::{Monitor, ProcessorView, ShadowView, TranslationView, Walked, World};
 use crate::mmu::paging::Access;
-use std::collections::BTreeMap;
+use crate::report::{Audit, Cause, Counts, Exit, Exits, Obstacle, Origin, Reason, Report, ShadowFigures};
 
 /// How it comes back at a boundary.
 const BOUNDARY: Stop = Stop::Exit(interp::Exit::Boundary);
 
-/// What was counted of how instructions ran.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// On the real processor, with no intervention.
-    pub direct: u64,
-    /// In translated code.
-    pub translated: u64,
-    /// Emulated after an exit.
-    pub emulated: u64,
-    /// Interpreted because the state had no image, by the reason.
-    pub interpreted: BTreeMap<Obstacle, u64>,
-    /// World switches into the guest.
-    pub entries: u64,
-}
-
 /// The monitor.
 pub struct Trap {
+    cell: Cell,
     /// The shadow MMU.
     pub mmu: ShadowMmu,
     /// The real descriptor tables.
@@ -86,8 +72,9 @@ struct CutShort {
 
 impl Trap {
     /// A monitor with these tables, about to run a guest for the first time.
-    pub fn new(mmu: ShadowMmu, descriptors: Descriptors) -> Self {
+    pub fn new(cell: Cell, mmu: ShadowMmu, descriptors: Descriptors) -> Self {
         Self {
+            cell,
             mmu,
             descriptors,
             exits: Exits::default(),
@@ -106,11 +93,6 @@ impl Trap {
             wrote: false,
             cut_short: None,
         }
-    }
-
-    /// The real processor, as it last ran.
-    pub fn real(&self) -> &Cpu {
-        &self.real
     }
 
     fn count(&mut self, world: &mut World, cause: Cause, at: Place) {
@@ -168,13 +150,13 @@ impl Trap {
     /// Tells the journal, if there is one, whose changes come next.
     fn note_origin(&mut self, guest: &Cpu, world: &World, outside: bool) {
         if let Some(journal) = &mut self.mmu.shadow.journal {
-            journal.set_origin(guest, world, outside);
+            let bytes = world.peek(guest, Linear(guest.linear_eip()), MAX_INSN_LEN);
+            journal.set_origin(Origin::of(guest, bytes, outside));
         }
     }
 
     /// The real TLB forgets what the shadow no longer says.
     pub(super) fn drop_stale(&mut self, world: &mut World) {
-        use super::memory::ShadowTarget;
         let stale = self.mmu.shadow.target.take_stale();
         let tlb = world.machine_tlb();
         if bug::on(Bug::StaleTlb) {
@@ -190,14 +172,14 @@ impl Trap {
     /// The guest is about to run.
     pub(super) fn audit_before(&mut self, world: &World) -> Option<Before> {
         let (tables, descriptors) = (&self.mmu.shadow.target, &self.descriptors);
-        self.audit.as_mut().map(|audit| audit.before(&self.real, &world.map.ram, tables, descriptors))
+        self.audit.as_mut().map(|audit| audit::before(audit, &self.real, &world.map.ram, tables, descriptors))
     }
 
     /// It stopped.
     pub(super) fn audit_after(&mut self, world: &World, before: Option<&Before>) {
         if let (Some(audit), Some(before)) = (&mut self.audit, before) {
             let (tables, descriptors) = (&self.mmu.shadow.target, &self.descriptors);
-            audit.after(before, &self.real, &world.map.ram, tables, descriptors);
+            audit::after(audit, before, &self.real, &world.map.ram, tables, descriptors);
         }
     }
 
@@ -513,6 +495,60 @@ fn own(cause: Cause, fault: Fault) -> Cause {
 }
 
 impl Monitor for Trap {
+    fn cell(&self) -> Cell {
+        self.cell
+    }
+
+    fn report(&self) -> Report {
+        Report {
+            cell: self.cell,
+            counts: self.counts.clone(),
+            exits: self.exits.clone(),
+            shadow: Some(ShadowFigures {
+                counts: self.mmu.shadow.counts.clone(),
+                most_tables: self.mmu.shadow.target.frames().1,
+            }),
+            translation: self.translation.as_ref().map(|translation| translation.figures()),
+            audit: self.audit.clone(),
+        }
+    }
+
+    fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    fn exits(&self) -> &Exits {
+        &self.exits
+    }
+
+    fn log_exits(&mut self, on: bool) {
+        self.log = on.then(Vec::new);
+    }
+
+    fn take_log(&mut self) -> Vec<Exit> {
+        self.log.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    fn processor(&self) -> Option<&dyn ProcessorView> {
+        Some(self)
+    }
+
+    fn shadow(&self) -> Option<&dyn ShadowView> {
+        Some(&self.mmu)
+    }
+
+    fn shadow_mut(&mut self) -> Option<&mut dyn ShadowView> {
+        Some(&mut self.mmu)
+    }
+
+    fn translation(&self) -> Option<&dyn TranslationView> {
+        self.translation.as_deref().map(|translation| translation as &dyn TranslationView)
+    }
+
+    fn translation_mut(&mut self) -> Option<&mut dyn TranslationView> {
+        self.translation.as_deref_mut().map(|translation| translation as &mut dyn TranslationView)
+    }
+
     fn run(&mut self, guest: &mut Cpu, world: &mut World, until: Ticks) -> Stop {
         // Nothing looks up in the midst of code that runs by itself, and there it goes wrong and heals.
         let alone = self.by_boundary && self.translation.is_none();

@@ -27,7 +27,7 @@ use crate::cpu::fpu::LastInsn;
 use crate::cpu::segment::attr;
 use crate::cpu::{Cpu, Cr0, Cr4, Eflags, Segment, Selector, TableReg};
 use crate::decode::SegReg;
-use serde::Serialize;
+use crate::report::Obstacle;
 
 /// What the guest is in, as far as the map is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,39 +71,6 @@ impl Mode {
     /// Whether selectors name descriptors.
     pub(super) fn selectors(self) -> bool {
         matches!(self, Self::Kernel | Self::User)
-    }
-}
-
-/// Why a state has no image: the monitor interprets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Obstacle {
-    /// A segment register in real mode is not what virtual-8086 mode would make of its selector.
-    UnrealMode,
-    /// A segment register holds what no descriptor could put there (data in CS, say, right after CR0.PE is set).
-    Unloadable,
-    /// A segment lies in the monitor's region, or is expand-down and reaches it.
-    MonitorsRegion,
-    /// Guest ring 1 or 2.
-    MiddleRing,
-    /// The x87 drives FERR#, which what takes the exception back has to release: a matter of the board. (Before that an exception that
-    /// waits is the processor's own affair.)
-    X87Error,
-    /// There is no shadow page table to run on.
-    NoShadow,
-}
-
-impl Obstacle {
-    /// For people.
-    pub fn sentence(self) -> &'static str {
-        match self {
-            Self::UnrealMode => "real mode with a segment that virtual-8086 mode cannot hold",
-            Self::Unloadable => "a segment register with what no descriptor can load",
-            Self::MonitorsRegion => "a segment that cannot be kept below the monitor",
-            Self::MiddleRing => "guest ring 1 or 2",
-            Self::X87Error => "an x87 error on its way to the interrupt controller",
-            Self::NoShadow => "no shadow page table",
-        }
     }
 }
 

@@ -17,9 +17,9 @@ use subring::decode::{Decoded, decode, disassemble};
 use subring::event::{Event, Sink};
 use subring::exec::Env;
 use subring::machine::board::BoardConfig;
-use subring::machine::{Config, Limits, Machine, Outcome, Wants, Watcher};
-use subring::vmm::memory::Change;
-use subring::vmm::{self, Trap};
+use subring::machine::{Config, Limits, Machine, Monitor, Outcome, Wants, Watcher};
+use subring::report::Change;
+use subring::vmm;
 
 /// What was delivered, in the words of the cases.
 #[derive(Clone, Default)]
@@ -191,7 +191,7 @@ fn run(p: &Prepared, way: Way) -> Result<Ran, String> {
     // The run loop's own note, no part of the processor's state.
     machine.cpu.leave.set(false);
     let events = seen.0.take();
-    let translation = machine.monitor::<Trap>().map_or_else(Translation::default, translation);
+    let translation = machine.monitor().map_or_else(Translation::default, translation);
     Ok(Ran { machine, events, outcome, translation })
 }
 
@@ -200,15 +200,16 @@ fn run(p: &Prepared, way: Way) -> Result<Ran, String> {
 fn translate(machine: &mut Machine, steps: u64) -> Result<(), String> {
     let config = vmm::Config { cell: Cell::BT_TRACE, shadow_frames: 64, ..vmm::Config::default() };
     vmm::install(machine, &config).map_err(|e| e.to_string())?;
-    let translation = machine.monitor_mut::<Trap>().and_then(|m| m.translation.as_mut());
-    translation.ok_or("the monitor does not translate")?.translator.limits.unit = steps as usize;
+    let translation = machine.monitor_mut().and_then(Monitor::translation_mut);
+    translation.ok_or("the monitor does not translate")?.translator_mut().limits.unit = steps as usize;
     Ok(())
 }
 
-fn translation(monitor: &Trap) -> Translation {
-    let units = monitor.translation.as_ref().map_or(0, |t| t.translator.runs().units);
-    let changed_live_tables = monitor.mmu.shadow.counts.changes.contains_key(&Change::Synced);
-    Translation { instructions: monitor.counts.translated, units, changed_live_tables, fresher: false }
+fn translation(monitor: &dyn Monitor) -> Translation {
+    let units = monitor.translation().map_or(0, |t| t.translator().runs().units);
+    let changed_live_tables =
+        monitor.shadow().is_some_and(|s| s.counts().changes.contains_key(&Change::Synced));
+    Translation { instructions: monitor.counts().translated, units, changed_live_tables, fresher: false }
 }
 
 /// Programs the interrupt controller so that its line 0 gives `vector` (a multiple of 8), and the timer so that the

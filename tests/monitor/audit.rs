@@ -4,13 +4,13 @@
 //! allow, or allowed when the guest last flushed), and maps the frame that they name. **Resource control**: no entry
 //! maps a frame that is neither the guest's nor a true copy of its ROM that it cannot write to, none lets a traced frame be written, and the monitor's pages are its own.
 
+use super::pair::shadow;
 use subring::addr::{GuestPhys, Linear};
 use subring::bus::phys::PhysMap;
 use subring::cpu::{Cpu, Cr0, Cr4};
 use subring::machine::Machine;
 use subring::mmu::paging::{Access, Mapping, TableMemory, walk};
-use subring::vmm::Trap;
-use subring::vmm::memory::{Key, Leaf, Reason, Top};
+use subring::report::{Key, Leaf, Reason, Top};
 
 /// The guest's tables, left as they are; whether a walk would have set a bit.
 struct Untouched<'a>(&'a PhysMap, bool);
@@ -52,31 +52,30 @@ fn in_space(m: &Machine, key: &Key) -> Cpu {
 
 /// Holds the address spaces that the monitor under `m` keeps against the guest's tables. `fresh`: no entry may be stale.
 pub(super) fn audit(m: &Machine, fresh: bool) -> Result<(), String> {
-    let monitor: &Trap = m.monitor().expect("a monitor");
-    let mmu = &monitor.mmu;
+    let mmu = shadow(m);
     // What the guest did last reaches the shadow before the guest runs on.
     let synced = mmu.is_entered(&m.cpu) && !m.world.map.traces.is_hit();
     let spaces = mmu.spaces();
-    for (at, why) in mmu.shadow.all_traced() {
+    for (at, why) in mmu.all_traced() {
         if why.contains(Reason::PAGE_TABLE) && mmu.roles(at).is_empty() {
             return Err(format!("{at} is traced as a page table, and is none"));
         }
     }
-    for root in mmu.shadow.target.roots() {
+    for root in mmu.roots() {
         let key = spaces.iter().find(|(_, of)| *of == root).map(|(key, _)| key);
         let cpu = if fresh && synced {
             Some(in_space(m, key.ok_or("a shadow of no address space")?))
         } else {
             None
         };
-        for (at, leaf) in mmu.shadow.target.leaves(&m.world.map.ram, root) {
-            let Some(frame) = mmu.guest_frame(&m.world.map, leaf.frame) else {
+        for (at, leaf) in mmu.leaves(&m.world.map.ram, root) {
+            let Some(frame) = m.world.map.guest_address(leaf.frame) else {
                 return Err(format!("{at}: a frame of the monitor's is mapped"));
             };
             if m.world.map.p2m().guest(leaf.frame).is_none() && (leaf.write || !is_copied(m, leaf, frame)) {
                 return Err(format!("{at}: {leaf:?} is no copy of the ROM page {frame}, or can be written"));
             }
-            if leaf.write && synced && !mmu.shadow.traced(frame).is_empty() {
+            if leaf.write && synced && !mmu.traced(frame).is_empty() {
                 return Err(format!("{at}: the traced frame {frame} can be written"));
             }
             if let Some(cpu) = &cpu {

@@ -3,14 +3,15 @@
 
 use super::equivalence::{cases, runner};
 use super::kernel;
-use super::pair::{CELLS, Cell, Strides, TRAPS, Tested};
+use super::pair::{CELLS, Cell, Strides, TRAPS, Tested, shadow};
 use super::printed;
 use proptest::test_runner::TestCaseError;
 use std::cell::Cell as Counter;
 use subring::machine::Machine;
+use subring::report::Change;
 use subring::translate::Why;
-use subring::vmm::memory::{Change, FEWEST_FRAMES};
-use subring::vmm::{Config, Trap};
+use subring::vmm::Config;
+use subring::vmm::memory::FEWEST_FRAMES;
 
 /// How long a kernel runs, and when it is looked at.
 const STRIDES: Strides = Strides { most: 60_000, stride: 331, whole: 16 };
@@ -39,13 +40,12 @@ struct Gone {
 impl Gone {
     /// Counts that of `machine`, and holds its memory to the caps.
     fn add(&self, machine: &Machine, config: &Config) -> Result<(), TestCaseError> {
-        let monitor: &Trap = machine.monitor().expect("a monitor");
-        let evicted = monitor.mmu.shadow.counts.changes.get(&Change::Evicted).copied();
+        let evicted = shadow(machine).counts().changes.get(&Change::Evicted).copied();
         self.shadow.set(self.shadow.get() + evicted.unwrap_or(0));
-        let Some(translation) = &monitor.translation else { return Ok(()) };
-        let full = translation.translator.counts.dropped[Why::Full as usize];
+        let Some(translation) = machine.translation() else { return Ok(()) };
+        let full = translation.translator().counts.dropped[Why::Full as usize];
         self.units.set(self.units.get() + full);
-        let bytes = translation.translator.fragment_bytes();
+        let bytes = translation.translator().fragment_bytes();
         if bytes > config.fragment_memory.saturating_add(LONGEST) {
             return Err(TestCaseError::fail(format!("{bytes} bytes of fragments")));
         }

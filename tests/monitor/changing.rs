@@ -3,7 +3,7 @@
 //! counted as that. With a rule broken each of these guests ends otherwise.
 
 use super::flat::{CODE, machine, with_disk};
-use super::pair::{BT_TRACE, BT_VTLB, Cell, Strides, Tested};
+use super::pair::{BT_TRACE, BT_VTLB, Cell, Strides, Tested, figures, translator};
 use crate::translate::bug as translator;
 use crate::vmm::bug::{self, Bug};
 use subring::addr::GuestPhys;
@@ -11,8 +11,6 @@ use subring::bus::Width;
 use subring::cpu::gpr;
 use subring::machine::{Machine, Outcome};
 use subring::translate::Why;
-use subring::vmm::Trap;
-use subring::vmm::bt::Translation;
 
 const CELLS: [Cell; 2] = [BT_TRACE, BT_VTLB];
 
@@ -33,20 +31,15 @@ fn alike(make: &dyn Fn() -> Machine, cell: Cell, stride: u64) -> Result<[Machine
     }
 }
 
-fn translation(m: &Machine) -> &Translation {
-    let monitor: &Trap = m.monitor().expect("a monitor");
-    monitor.translation.as_deref().expect("a translator")
-}
-
 /// Units thrown away because their code was overwritten; stale ones whose code turned out to be the same.
 fn overwritten(m: &Machine) -> (u64, u64) {
-    let counts = &translation(m).translator.counts;
+    let counts = &translator(m).counts;
     (counts.dropped[Why::Overwritten as usize], counts.renewed)
 }
 
 /// How many of a hundred ways out of units were chained.
 fn chained(m: &Machine) -> u64 {
-    let translator = &translation(m).translator;
+    let translator = translator(m);
     let (counts, runs) = (&translator.counts, translator.runs().units);
     let looked_up = counts.direct_misses + counts.indirect_misses + counts.entries;
     100 * runs.saturating_sub(looked_up) / runs.max(1)
@@ -121,7 +114,7 @@ fn code_that_a_disk_overwrites_while_it_runs_translated_is_the_new_code_from_the
         let (dropped, _) = overwritten(&bt);
         println!("{cell}: {old} old turns, {new} new ones; {dropped} units overwritten");
         assert!(dropped > 0);
-        assert_eq!(translation(&bt).translator.counts.dropped.iter().sum::<u64>(), dropped, "{cell}");
+        assert_eq!(translator(&bt).counts.dropped.iter().sum::<u64>(), dropped, "{cell}");
     }
 }
 
@@ -253,7 +246,7 @@ fn code_in_a_page_table_that_edits_it_ends_the_same_before_and_after_adaptation(
                 alike(&|| in_page_table(entry), cell, stride).unwrap_or_else(|e| panic!("{entry:?}: {e}"));
             assert_eq!([gpr::EAX, gpr::EBX].map(|r| bare.cpu.regs[r]), sums(entry), "{entry:?}, bare");
             let (dropped, renewed) = overwritten(&bt);
-            let adapted = translation(&bt).adaptation.adapted;
+            let adapted = figures(&bt).adapted;
             println!(
                 "{cell}, {entry:?}: {dropped} overwritten, {renewed} found unchanged, {adapted} adapted"
             );

@@ -4,7 +4,7 @@
 
 use super::equivalence::runner;
 use super::kernel::{self, Op};
-use super::pair::{BT_TRACE, BT_VTLB, CELLS, Cell, Noticed, Strides, TRACE, Tested, VTLB, run_to};
+use super::pair::{BT_TRACE, BT_VTLB, CELLS, Cell, Noticed, Strides, TRACE, Tested, VTLB, monitor, run_to};
 use super::printed;
 use super::properties::{COHERENCE, CONTROL, EFFICIENCY, HOMOMORPHISM, observed, walk};
 use crate::vmm::bug::{self, Bug};
@@ -13,8 +13,8 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, Test
 use std::cell::Cell as Counter;
 use subring::lab::lockstep;
 use subring::machine::Outcome;
+use subring::report::Breach;
 use subring::vmm;
-use subring::vmm::audit::Breach;
 use subring::vmm::memory::FEWEST_FRAMES;
 
 /// How long a kernel runs, and when it is looked at.
@@ -258,10 +258,9 @@ fn the_audit_finds_what_the_guest_gets_at() {
         _ = runner(60).run(&kernel::kernels(), |ops| {
             let first = bug::with(bug, || {
                 let mut m = kernel::machine(&ops);
-                cell.put(&mut m, SEED);
-                m.monitor_mut::<vmm::Trap>().expect("a monitor").audit = Some(vmm::audit::Audit::default());
+                cell.put_with(&mut m, &vmm::Config { audit: true, ..cell.config(SEED) });
                 run_to(&mut m, 20_000);
-                m.monitor::<vmm::Trap>().expect("a monitor").audit.as_ref().and_then(|audit| audit.first)
+                monitor(&m).report().audit.and_then(|audit| audit.first)
             });
             found.set(found.get().or(first.map(|(breach, _)| breach)));
             Ok(())

@@ -1,13 +1,13 @@
 //! **Equivalence**: under a monitor a guest ends as on the bare machine, bit for bit, unless it runs a sensitive
 //! instruction that does not fault; then the first difference is at such an instruction.
 
-use super::pair::{Cell, Pair, TRACE, Tested, VTLB};
+use super::pair::{Cell, Pair, TRACE, Tested, VTLB, shadow};
 use super::seed;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use std::cell::Cell as Counter;
 use subring::cell::Coherence;
-use subring::vmm::memory::Change;
+use subring::report::Change;
 
 /// Bytes of a case.
 const LEN: usize = 16_000;
@@ -70,7 +70,7 @@ fn forgets_to_flush(data: &[u8]) -> bool {
         Ok(()) => true,
         Err(parting) => parting.verdict.sensitive_unprivileged,
     };
-    same && pair.monitor().mmu.shadow.counts.changes.contains_key(&Change::Synced)
+    same && shadow(&pair.trap).counts().changes.contains_key(&Change::Synced)
 }
 
 #[test]

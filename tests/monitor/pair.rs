@@ -12,8 +12,10 @@ use subring::event::{Event, Sink};
 use subring::lab::guest::Guest;
 use subring::lab::state::{self, Difference};
 use subring::lab::why::{self, Mode};
-use subring::machine::{Limits, Machine, Outcome, Wants, Watcher};
-use subring::vmm::{self, Config, Trap};
+use subring::machine::{Limits, Machine, Monitor, Outcome, ShadowView, Wants, Watcher, World};
+use subring::report::TranslationFigures;
+use subring::translate::Translator;
+use subring::vmm::{self, Config};
 
 /// Trap and emulate, with either policy.
 pub(super) const TRACE: Cell = Cell::TRAP_TRACE;
@@ -77,6 +79,26 @@ impl Tested for Cell {
     }
 }
 
+/// The monitor under `m`.
+pub(super) fn monitor(m: &Machine) -> &dyn Monitor {
+    m.monitor().expect("a monitor")
+}
+
+/// The shadow page tables under `m`.
+pub(super) fn shadow(m: &Machine) -> &dyn ShadowView {
+    m.shadow().expect("a shadow")
+}
+
+/// The translated code under `m`.
+pub(super) fn translator(m: &Machine) -> &Translator<World> {
+    m.translation().expect("it translates").translator()
+}
+
+/// The figures of translation under `m`.
+pub(super) fn figures(m: &Machine) -> TranslationFigures {
+    monitor(m).report().translation.expect("it translates")
+}
+
 /// An instruction that the bare machine tried in a tick. There may be several: one faults, and its handler begins.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tried {
@@ -136,10 +158,6 @@ impl Pair {
         let wants = Wants { insn: true, ..Wants::default() };
         bare.watch(Some(Watcher { wants, sink: Box::new(Keep(Rc::clone(&tried))) }));
         Self { bare, trap, tried }
-    }
-
-    pub(super) fn monitor(&self) -> &Trap {
-        self.trap.monitor().expect("it is there")
     }
 
     /// Runs both, tick by tick, to `ticks`, or to where they part. The bare machine's TLB holds nothing from one

@@ -4,7 +4,7 @@
 use super::bytes::Bytes;
 use super::equivalence::{cases, runner};
 use super::kernel::{self, Op};
-use super::pair::{CELLS, Cell, TRACE, Tested, run_to};
+use super::pair::{CELLS, Cell, TRACE, Tested, monitor, run_to};
 use super::walk::{Grain, Looks, Tally, Walk, run_to_boundary};
 use super::{machine, printed, seed};
 use std::cell::RefCell;
@@ -16,8 +16,7 @@ use subring::event::{Event, Sink};
 use subring::lab::state;
 use subring::machine::board::BoardConfig;
 use subring::machine::{CodeStop, Config, Limits, Machine, Outcome, Wants, Watcher};
-use subring::vmm::Trap;
-use subring::vmm::memory::Journal;
+use subring::report::Journal;
 
 const NOTHING: Looks =
     Looks { homomorphism: false, efficiency: false, control: false, coherence: false, strict: false };
@@ -197,9 +196,9 @@ pub(super) fn observed(make: impl Fn() -> Machine, cell: Cell, ticks: u64) -> Re
     let (mut plain, mut watched) = (make(), make());
     cell.put(&mut plain, 5);
     cell.put(&mut watched, 5);
-    let monitor = watched.monitor_mut::<Trap>().expect("a monitor");
-    monitor.log = Some(Vec::new());
-    monitor.mmu.shadow.journal = Some(Journal::new(0..=0xf_ffff, true));
+    let under = watched.monitor_mut().expect("a monitor");
+    under.log_exits(true);
+    under.shadow_mut().expect("a shadow").keep_journal(Journal::new(0..=0xf_ffff, true));
     let wants = Wants { insn: true, fault: true, interrupt: true, port: true, memory: true, exit: true };
     watched.watch(Some(Watcher { wants, sink: Box::new(Looker(Rc::default())) }));
     let end = run_to(&mut plain, ticks);
@@ -219,7 +218,7 @@ pub(super) fn observed(make: impl Fn() -> Machine, cell: Cell, ticks: u64) -> Re
         }
     };
     let differences = state::differences(&plain, &watched);
-    let exits = |m: &Machine| m.monitor::<Trap>().expect("a monitor").exits.clone();
+    let exits = |m: &Machine| monitor(m).exits().clone();
     if end != seen || !differences.is_empty() {
         return Err(format!("observers: {end:?} and {seen:?}, {differences:?}"));
     }

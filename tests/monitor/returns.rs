@@ -4,7 +4,7 @@
 
 use super::equivalence::{cases, runner};
 use super::kernel::image::CHIPS;
-use super::pair::{BT_TRACE, BT_VTLB, Cell, Strides, Tested};
+use super::pair::{BT_TRACE, BT_VTLB, Cell, Strides, Tested, figures};
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Cases, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use std::cell::Cell as Counter;
@@ -13,7 +13,7 @@ use subring::bus::Width;
 use subring::cpu::{Segment, TableReg};
 use subring::machine::board::BoardConfig;
 use subring::machine::{Config, Machine};
-use subring::vmm::bt::TranslationFigures;
+use subring::report::TranslationFigures;
 
 /// How long a kernel runs, and when it is looked at.
 const STRIDES: Strides = Strides { most: 20_000, stride: 97, whole: 8 };
@@ -317,8 +317,7 @@ fn same(ops: &[Op], cell: Cell) -> Result<TranslationFigures, String> {
     let (mut bare, mut other) = (machine(ops), machine(ops));
     cell.put(&mut other, 3);
     STRIDES.hold(&mut bare, &mut other, cell)?;
-    let monitor: &subring::vmm::Trap = other.monitor().expect("a monitor");
-    Ok(TranslationFigures::of(monitor.translation.as_ref().expect("it translates")))
+    Ok(figures(&other))
 }
 
 /// Such kernels, bare and translated: for the seeded bugs.

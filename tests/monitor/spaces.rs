@@ -11,7 +11,8 @@ use subring::cell::Coherence;
 use subring::cpu::{Cr0, Cr4};
 use subring::machine::Machine;
 use subring::mmu::paging::Access;
-use subring::vmm::memory::{FEWEST_FRAMES, FramePool, PageTables, Resolution, ShadowMmu, Top};
+use subring::report::Top;
+use subring::vmm::memory::{FEWEST_FRAMES, FramePool, PageTables, Resolution, ShadowMmu};
 
 /// The guest's directories, of which the first entry is one of tables, and each table maps its first page.
 const DIRECTORIES: u32 = 0x10_0000;
@@ -39,7 +40,7 @@ fn used_last_stay(draws: &[u32]) -> Result<u64, String> {
         }
         by_use.retain(|other| *other != n);
         by_use.push(n);
-        let mut kept: Vec<u32> = mmu.spaces().iter().map(|(key, _)| number(key.top)).collect();
+        let mut kept: Vec<u32> = mmu.kept_spaces().iter().map(|(key, _)| number(key.top)).collect();
         let mut last = by_use[by_use.len() - kept.len()..].to_vec();
         kept.sort_unstable();
         last.sort_unstable();

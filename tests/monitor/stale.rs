@@ -3,13 +3,13 @@
 //! flush each change before they make the next: any flush counts for all pages.
 
 use super::audit::{self, audit};
+use super::pair::shadow;
 use std::collections::{BTreeMap, BTreeSet};
 use subring::addr::{GuestPhys, Linear};
 use subring::decode::{Decoded, Op, decode};
 use subring::machine::Machine;
 use subring::mmu::paging::Access;
-use subring::vmm::Trap;
-use subring::vmm::memory::Leaf;
+use subring::report::Leaf;
 
 /// All accesses that there are.
 const ACCESSES: [Access; 4] = [
@@ -67,7 +67,7 @@ impl Coherent {
     /// Holds the shadow of `other` against it, after both took the step; how many entries there were.
     pub(super) fn check(&self, other: &Machine) -> Result<u64, String> {
         audit(other, self.fresh)?;
-        let mmu = &monitor(other).mmu;
+        let mmu = shadow(other);
         // What the guest flushed last reaches the shadow before the guest runs on.
         if !mmu.is_entered(&other.cpu) || other.world.has_flushes() || other.world.map.traces.is_hit() {
             return Ok(0);
@@ -103,14 +103,10 @@ impl Coherent {
     }
 }
 
-fn monitor(m: &Machine) -> &Trap {
-    m.monitor().expect("a monitor")
-}
-
 /// The entries of the current address space.
 fn leaves(m: &Machine) -> Vec<(Linear, Leaf)> {
-    let mmu = &monitor(m).mmu;
-    mmu.root().map(|root| mmu.shadow.target.leaves(&m.world.map.ram, root)).into_iter().flatten().collect()
+    let mmu = shadow(m);
+    mmu.current().map(|(_, root)| mmu.leaves(&m.world.map.ram, root)).into_iter().flatten().collect()
 }
 
 /// What the tables of the guest on `m` allow now of the page at `at`; perhaps only what they allow without setting a bit.

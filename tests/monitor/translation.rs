@@ -3,7 +3,7 @@
 
 use super::bytes::Bytes;
 use super::equivalence::runner;
-use super::pair::{self, BT_TRACE, Noticed, Strides, Tested, run_to};
+use super::pair::{self, BT_TRACE, Noticed, Strides, Tested, figures, monitor, run_to, shadow};
 use super::{kernel, machine, printed, seed};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
@@ -14,8 +14,7 @@ use subring::decode::{Decoded, MAX_INSN_LEN, Op, decode};
 use subring::lab::why::LEFT_OPEN;
 use subring::lab::{lockstep, state};
 use subring::machine::{Machine, Outcome};
-use subring::vmm::Trap;
-use subring::vmm::memory::Change;
+use subring::report::Change;
 
 /// Bytes of a random guest, the ticks that it runs, and the longest stride.
 pub(super) const LEN: usize = 16_000;
@@ -25,10 +24,6 @@ const LONGEST: u64 = 211;
 /// Puts `machine` under a translating monitor.
 fn translate(machine: &mut Machine, coherence: Coherence) {
     pair::Cell::bt(coherence).put(machine, 5);
-}
-
-fn monitor(machine: &Machine) -> &Trap {
-    machine.monitor().expect("it is there")
 }
 
 /// A way to run a machine to a tick.
@@ -119,7 +114,7 @@ pub(super) fn is_open(data: &[u8], coherence: Coherence, seed: u64) -> bool {
     _ = difference(&mut random(data), &mut bt, seed);
     // What was written right before they parted, by one string instruction perhaps, has not been looked at yet.
     bt.follow();
-    let counts = &monitor(&bt).mmu.shadow.counts;
+    let counts = shadow(&bt).counts();
     // Without a translation made from it there is none to be taken away; but a table may cease to be one.
     counts.changes.contains_key(&Change::Synced) || counts.traces_released > 0
 }
@@ -135,7 +130,7 @@ fn random_guests(coherence: Coherence) {
         match difference(&mut bare, &mut bt, seed) {
             Ok(()) => {
                 ran.set(ran.get() + bt.cpu.now);
-                translated.set(translated.get() + monitor(&bt).counts.translated);
+                translated.set(translated.get() + monitor(&bt).counts().translated);
             }
             Err(_) if is_open(&data, coherence, seed) => excused.set(excused.get() + 1),
             Err(Noticed { what, .. }) => prop_assert!(false, "{what}"),
@@ -277,9 +272,8 @@ fn an_access_is_adapted_and_taken_back_and_adapted_again() {
     let mut bt = kernel::machine(&[kernel::Op::Rewrite { kind: 1, other: 4, times: 110 }]);
     translate(&mut bt, Coherence::Trace);
     assert!(run_to(&mut bt, STRIDES.most).is_some(), "it halts");
-    let translation = monitor(&bt).translation.as_ref().expect("it translates");
-    let adaptation = &translation.adaptation;
-    assert_eq!((adaptation.adapted, adaptation.reverted), (2, 1));
+    let figures = figures(&bt);
+    assert_eq!((figures.adapted, figures.reverted), (2, 1));
 }
 
 #[test]

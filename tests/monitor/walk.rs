@@ -14,9 +14,9 @@
 //! **Coherence**: what the shadow allows, the guest's tables allow; see [`super::stale`].
 
 use super::audit::audit;
-use super::pair::{Cell, Tested, run_to};
+use super::pair::{Cell, Tested, monitor, run_to, shadow};
 use super::stale::Coherent;
-use crate::vmm::bt::{conceal, rules};
+use crate::vmm::bt::rules;
 use crate::vmm::seal;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -31,11 +31,11 @@ use subring::decode::{Decoded, Insn, MAX_INSN_LEN, Op, SegReg, decode, disassemb
 use subring::event::{Event, Sink};
 use subring::lab::state;
 use subring::machine::{Limits, Machine, Outcome, Wants, Watcher};
+use subring::report::Change;
+use subring::report::Obstacle;
+use subring::report::{Cause, Exit};
 use subring::translate::RuleId;
-use subring::vmm::exit::{Cause, Exit};
-use subring::vmm::memory::Change;
-use subring::vmm::vcpu::{Obstacle, V};
-use subring::vmm::{Trap, layout};
+use subring::vmm::layout;
 
 /// Hidden page faults that one instruction may need: its pages, each perhaps for reading and again for writing, and again
 /// when a frame had to be taken from another.
@@ -167,16 +167,17 @@ struct Counted {
 }
 
 impl Counted {
-    fn of(t: &Trap) -> Self {
+    fn of(m: &Machine) -> Self {
+        let counts = monitor(m).counts();
         let mut counted = Self {
-            direct: t.counts.direct + t.counts.translated,
-            emulated: t.counts.emulated,
-            interpreted: t.counts.interpreted.values().sum(),
+            direct: counts.direct + counts.translated,
+            emulated: counts.emulated,
+            interpreted: counts.interpreted.values().sum(),
             ..Self::default()
         };
-        if let Some(translation) = &t.translation {
-            counted.callouts = translation.callouts.clone();
-            counted.inlined = translation.inlined.iter().sum();
+        if let Some(translation) = m.translation() {
+            counted.callouts = translation.callouts().clone();
+            counted.inlined = translation.inlined();
         }
         counted
     }
@@ -222,11 +223,11 @@ impl Walk {
         let seen = Rc::new(RefCell::new(Seen::default()));
         let wants = Wants { insn: true, fault: true, memory: true, ..Wants::default() };
         bare.watch(Some(Watcher { wants, sink: Box::new(Keep(Rc::clone(&seen))) }));
-        let monitor = other.monitor_mut::<Trap>().expect("a monitor");
-        monitor.log = Some(Vec::new());
-        if let (Grain::Unit(most), Some(translation)) = (grain, &mut monitor.translation) {
-            translation.translator.limits.unit = most;
-            translation.translator.forget();
+        let under = other.monitor_mut().expect("a monitor");
+        under.log_exits(true);
+        if let (Grain::Unit(most), Some(translation)) = (grain, under.translation_mut()) {
+            translation.translator_mut().limits.unit = most;
+            translation.translator_mut().forget();
         }
         seal::watch(looks.control);
         let coherent = Coherent::new(cell.coherence() == Some(Coherence::Trace));
@@ -242,10 +243,9 @@ impl Walk {
         while self.now() < end && self.step(end, steps)? {
             steps += 1;
         }
-        let t = monitor(&self.other);
-        let Counted { direct, emulated, interpreted, .. } = Counted::of(t);
-        self.tally.translated = t.counts.translated;
-        let counts = &t.mmu.shadow.counts;
+        let Counted { direct, emulated, interpreted, .. } = Counted::of(&self.other);
+        self.tally.translated = monitor(&self.other).counts().translated;
+        let counts = shadow(&self.other).counts();
         self.tally.live_writes = counts.changes.get(&Change::Synced).copied().unwrap_or(0);
         (self.tally.direct, self.tally.emulated, self.tally.interpreted) = (direct, emulated, interpreted);
         Ok(std::mem::take(&mut self.tally))
@@ -259,7 +259,7 @@ impl Walk {
     /// One step; whether it goes on.
     fn step(&mut self, end: u64, steps: u64) -> Result<bool, String> {
         *self.seen.borrow_mut() = Seen::default();
-        let before = Counted::of(monitor(&self.other));
+        let before = Counted::of(&self.other);
         let from = self.now();
         let (to, b) = match self.grain {
             Grain::Tick => (from + 1, run_to(&mut self.other, from + 1)),
@@ -306,7 +306,7 @@ impl Walk {
         if differs && !self.looks.homomorphism {
             return Err(format!("equivalence: the guest went another way ({})", self.place()));
         }
-        let did = Counted::of(monitor(&self.other)).since(&before);
+        let did = Counted::of(&self.other).since(&before);
         self.look(&log, &did, self.bare.cpu.now - from)?;
         Ok(a.is_none_or(|outcome| outcome == Outcome::Reset))
     }
@@ -319,8 +319,7 @@ impl Walk {
     }
 
     fn take_log(&mut self) -> Vec<Exit> {
-        let log = &mut self.other.monitor_mut::<Trap>().expect("a monitor").log;
-        log.as_mut().map(std::mem::take).unwrap_or_default()
+        self.other.monitor_mut().expect("a monitor").take_log()
     }
 
     fn look(&mut self, log: &[Exit], did: &Counted, ticks: u64) -> Result<(), String> {
@@ -357,31 +356,25 @@ impl Walk {
             return Ok(());
         }
         differ("step(s)", &self.bare.cpu, "what V's inverse makes of step'(V(s))", &self.other.cpu)?;
-        let t = monitor(&self.other);
-        let Some(root) = t.mmu.shadow.target.directory() else { return Ok(()) };
-        let mut v = V::default();
-        let mut image = Cpu::new();
+        let processor = monitor(&self.other).processor().expect("a real processor");
         let s = &self.bare.cpu;
-        if let Err(why) = v.compose(s, &t.descriptors, root, &mut image) {
+        let image = match processor.image(s) {
+            Ok(image) => image,
+            Err(Obstacle::NoShadow) => return Ok(()),
             // A segment register that the inline sequence loaded may hold what the real one cannot. All else lasts.
-            if matches!(why, Obstacle::MonitorsRegion | Obstacle::Unloadable) && did.inlined > 0 {
-                return Ok(());
+            Err(Obstacle::MonitorsRegion | Obstacle::Unloadable) if did.inlined > 0 => return Ok(()),
+            Err(why) => {
+                return Err(format!("the state after the instruction has no image: {}", why.sentence()));
             }
-            return Err(format!("the state after the instruction has no image: {}", why.sentence()));
-        }
-        if t.translation.is_some() && v.mode().is_users() {
-            conceal(s, &mut image);
-        }
-        let mut real = t.real().clone();
+        };
+        let mut real = processor.real().clone();
         if self.grain != Grain::Tick {
-            // It has tried the instruction at which the step ends, which takes RF away.
-            real.system_flags.set(Eflags::RF, image.system_flags.contains(Eflags::RF));
+            // The real processor has tried the instruction at which the step ends, which takes RF away.
+            real.system_flags.set(Eflags::RF, image.real.system_flags.contains(Eflags::RF));
         }
-        differ("V(step(s))", &image, "step'(V(s))", &real)?;
+        differ("V(step(s))", &image.real, "step'(V(s))", &real)?;
         self.tally.compared += 1;
-        let mut guest = s.clone();
-        v.decompose(&image, &t.descriptors, &mut guest);
-        differ("s", s, "V's inverse of V(s)", &guest)?;
+        differ("s", s, "V's inverse of V(s)", &image.guest)?;
         self.tally.returned += 1;
         Ok(())
     }
@@ -440,7 +433,7 @@ impl Walk {
         if adapted > 0 {
             // It is the last one, or the one before, which faulted.
             let base = self.other.cpu.segs[1].base;
-            let sites = &monitor(&self.other).exits.by_site;
+            let sites = &monitor(&self.other).exits().by_site;
             let of = |at: u32| ADAPTING.iter().filter_map(move |cause| sites.get(&(*cause, at))).sum::<u64>();
             if !seen.insns.iter().any(|(eip, ..)| of(base.wrapping_add(*eip)) >= PATIENCE) {
                 return Err("an access calls out that did not keep exiting".into());
@@ -462,10 +455,10 @@ impl Walk {
     }
 
     fn control(&self, to: u64, steps: u64) -> Result<(), String> {
-        let t = monitor(&self.other);
-        let real = t.real();
+        let monitor = monitor(&self.other);
+        let real = monitor.processor().expect("a real processor").real();
         // Until it first ran the guest, the real processor is as after its reset.
-        if t.counts.entries != 0 {
+        if monitor.counts().entries != 0 {
             if !real.system_flags.contains(Eflags::IF) {
                 return Err("the real IF is off".into());
             }
@@ -495,10 +488,6 @@ impl Drop for Walk {
     fn drop(&mut self) {
         seal::watch(false);
     }
-}
-
-fn monitor(m: &Machine) -> &Trap {
-    m.monitor().expect("a monitor")
 }
 
 /// Runs to the monitor's next boundary at which time has moved on, or to `end`. `None` when it got there.

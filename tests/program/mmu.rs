@@ -12,8 +12,8 @@ use subring::cli::builtin;
 use subring::lab::mappings::View;
 use subring::lab::state;
 use subring::machine::{Limits, Machine, Outcome};
-use subring::vmm::memory::Journal;
-use subring::vmm::{self, Config, Trap};
+use subring::report::Journal;
+use subring::vmm::{self, Config};
 
 /// What `subring mmu` prints.
 #[track_caller]
@@ -246,8 +246,12 @@ fn looking_changes_nothing() {
                 m
             };
             let (mut alone, mut watched) = (monitored(), monitored());
-            watched.monitor_mut::<Trap>().unwrap().mmu.shadow.journal =
-                Some(Journal::new(0..=0xf_ffff, true));
+            watched
+                .monitor_mut()
+                .unwrap()
+                .shadow_mut()
+                .unwrap()
+                .keep_journal(Journal::new(0..=0xf_ffff, true));
             let mut seen = 0;
             for step in 1..=20 {
                 let ends = (run_to(&mut alone, step * 300_007), run_to(&mut watched, step * 300_007));
@@ -259,24 +263,13 @@ fn looking_changes_nothing() {
                     break;
                 }
             }
-            let (a, b) = (alone.monitor::<Trap>().unwrap(), watched.monitor::<Trap>().unwrap());
+            let (a, b) = (alone.monitor().unwrap().report(), watched.monitor().unwrap().report());
             assert_eq!(
-                (&a.exits, &a.counts.direct, &a.mmu.shadow.counts),
-                (&b.exits, &b.counts.direct, &b.mmu.shadow.counts)
+                (a.exits, a.counts.direct, a.shadow.unwrap().counts),
+                (b.exits, b.counts.direct, b.shadow.unwrap().counts)
             );
-            assert!(
-                seen > 0
-                    && !watched
-                        .monitor_mut::<Trap>()
-                        .unwrap()
-                        .mmu
-                        .shadow
-                        .journal
-                        .as_mut()
-                        .unwrap()
-                        .take_log()
-                        .is_empty()
-            );
+            let changes = watched.monitor_mut().unwrap().shadow_mut().unwrap().take_changes();
+            assert!(seen > 0 && !changes.is_empty());
         }
     }
 }

@@ -9,10 +9,10 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use subring::cell::Cell;
 use subring::cli::builtin;
-use subring::machine::{Limits, Machine, Outcome};
-use subring::translate::Why;
-use subring::vmm::bt::{Translation, rules::RULES};
-use subring::vmm::{self, Trap};
+use subring::machine::{Limits, Machine, Monitor, Outcome, World};
+use subring::translate::{Translator, Why};
+use subring::vmm;
+use subring::vmm::bt::rules::RULES;
 
 /// A line of the table.
 struct Case {
@@ -290,9 +290,9 @@ fn the_hottest_units_come_first_and_chains_lead_to_units() {
 }
 
 /// The translator under `machine`.
-fn translation(machine: &mut Machine) -> &mut Translation {
-    let monitor = machine.monitor_mut::<Trap>().expect("a monitor");
-    monitor.translation.as_deref_mut().expect("a translator")
+fn translator_of(machine: &mut Machine) -> &mut Translator<World> {
+    let translation = machine.monitor_mut().and_then(Monitor::translation_mut);
+    translation.expect("it translates").translator_mut()
 }
 
 /// Rings under bt, with room for so few fragments that all are dropped time and again, after a million instructions.
@@ -300,7 +300,7 @@ fn crowded(kept: usize) -> Machine {
     let mut machine = guest::machine(builtin::find("rings").expect("a built-in guest"));
     let config = vmm::Config { cell: Cell::BT_TRACE, ..vmm::Config::default() };
     vmm::install(&mut machine, &config).expect("a monitor");
-    let translator = &mut translation(&mut machine).translator;
+    let translator = translator_of(&mut machine);
     translator.limits.fragments = 8 << 10;
     translator.keep_dropped(kept);
     assert_eq!(machine.run(Limits::instructions(1_000_000)), Outcome::Reached);
@@ -310,7 +310,7 @@ fn crowded(kept: usize) -> Machine {
 #[test]
 fn units_that_were_dropped_with_all_others_are_kept_under_their_numbers() {
     let mut machine = crowded(usize::MAX);
-    let translator = &translation(&mut machine).translator;
+    let translator = translator_of(&mut machine);
     assert!(translator.counts.dropped[Why::Full as usize] > 100, "{:?}", translator.counts);
     let units: Vec<_> = translator.all_units().collect();
     assert_eq!(units.len() as u64, translator.counts.translated);
@@ -328,16 +328,13 @@ fn units_that_were_dropped_with_all_others_are_kept_under_their_numbers() {
     }
 
     let mut bounded = crowded(50);
-    let translator = &translation(&mut bounded).translator;
+    let translator = translator_of(&mut bounded);
     let kept: Vec<_> = translator.all_units().map(|u| u.number).collect();
     assert_eq!(kept.len(), translator.units().count() + 50);
     assert!(kept.iter().copied().eq(translator.lost_units()..units.len() as u32));
     assert!(translator.unit(translator.lost_units() - 1).is_none());
     let mut forgetful = crowded(0);
-    assert_eq!(
-        translation(&mut forgetful).translator.all_units().next().map(|u| u.number),
-        kept.get(50).copied()
-    );
+    assert_eq!(translator_of(&mut forgetful).all_units().next().map(|u| u.number), kept.get(50).copied());
 }
 
 /// How often each instruction of a unit of `object` ran.

@@ -8,9 +8,8 @@ use crate::cli::report::grouped;
 use crate::error::{Error, Result};
 use crate::load::Symbol;
 use crate::machine::CodeStop;
-use crate::vmm::Trap;
-use crate::vmm::exit::Cause;
-use crate::vmm::memory::Change;
+use crate::report::Cause;
+use crate::report::Change;
 use std::ops::RangeInclusive;
 
 /// Where to look.
@@ -156,13 +155,13 @@ impl Event {
     /// When the event happens: in a run that goes a little beyond it. Else how the run ended, and how often it happened.
     fn find(&self, runner: &mut Runner) -> (Option<Ticks>, Ran, u64) {
         let (mut met, mut found) = (0, None);
-        if let Some(monitor) = runner.guest.machine.monitor_mut::<Trap>() {
-            monitor.log = Some(Vec::new());
+        if let Some(monitor) = runner.guest.machine.monitor_mut() {
+            monitor.log_exits(true);
         }
         let how = runner.run_watched(|machine| {
-            let Some(monitor) = machine.monitor_mut::<Trap>() else { return true };
-            let exits = monitor.log.as_mut().map(std::mem::take).unwrap_or_default();
-            let entries = monitor.mmu.shadow.journal.as_mut().map(|j| j.take_log()).unwrap_or_default();
+            let Some(monitor) = machine.monitor_mut() else { return true };
+            let exits = monitor.take_log();
+            let entries = monitor.shadow_mut().map(|shadow| shadow.take_changes()).unwrap_or_default();
             let mut count = |now: Ticks, nth: u64| {
                 met += 1;
                 if met == nth {

@@ -6,19 +6,18 @@ use super::{Moment, Names};
 use crate::cpu::{Cr0, Cr4};
 use crate::decode::disassemble;
 use crate::lab::mappings::Page;
-use crate::vmm::memory::{About, Noted, Reason};
+use crate::report::{About, Noted, Reason};
 use serde_json::{Value, json};
 
 /// The moment.
 pub(super) fn moment(m: &Moment<'_>) -> String {
     let cpu = &m.machine.cpu;
     let pages: Vec<Value> = m.view.pages(m.pages.clone()).iter().map(|p| page(m, p)).collect();
-    let traced: Vec<Value> = m.view.monitor.map_or_else(Vec::new, |monitor| {
-        let frames = monitor.mmu.shadow.all_traced();
+    let traced: Vec<Value> = m.view.shadow.map_or_else(Vec::new, |shadow| {
         let one = |(at, why): (crate::addr::GuestPhys, Reason)| {
-            json!({ "frame": at.0, "why": why_traced(&monitor.mmu.roles(at), why, m.view) })
+            json!({ "frame": at.0, "why": why_traced(&shadow.roles(at), why, m.view) })
         };
-        frames.map(one).collect()
+        shadow.all_traced().into_iter().map(one).collect()
     });
     let object = json!({
         "guest": m.guest,

@@ -9,7 +9,7 @@ use crate::cpu::{Cr0, Cr4};
 use crate::decode::disassemble;
 use crate::lab::mappings::{GuestEntry, Mark, Page, Size, View};
 use crate::mmu::tlb::Cached;
-use crate::vmm::memory::{About, Change, Key, Leaf, Noted, Origin, Reason, Role, Top};
+use crate::report::{About, Change, Key, Leaf, Noted, Origin, Reason, Role, Top};
 use std::fmt::Write;
 
 /// The most pages that are shown one by one.
@@ -61,7 +61,7 @@ fn head(out: &mut String, m: &Moment<'_>) {
             "guest   paging is off: linear addresses are guest-physical ones, and there are no guest page tables"
         );
     }
-    let Some(monitor) = m.view.monitor else {
+    let Some(shadow) = m.view.shadow else {
         _ = writeln!(
             out,
             "shadow  none: this is the bare machine, whose processor walks the guest's page tables itself; \
@@ -69,8 +69,7 @@ fn head(out: &mut String, m: &Moment<'_>) {
         );
         return;
     };
-    let (mmu, spaces) = (&monitor.mmu, monitor.mmu.spaces());
-    let frames = mmu.shadow.target.frames().0;
+    let (spaces, frames) = (shadow.spaces(), shadow.tables());
     let own = match m.view.root {
         Some(root) => format!("address space {} of {} kept", root.0, spaces.len()),
         None => format!("none yet of this address space, {} of others", spaces.len()),
@@ -246,7 +245,7 @@ fn one(out: &mut String, m: &Moment<'_>, page: &Page) {
     let name = m.names.of(page.at.0).map_or(String::new(), |name| format!("  {name}"));
     _ = writeln!(out, "\n{:08x}{name}", page.at.0);
     _ = writeln!(out, "  guest   {}{entry}", guest_text(page.guest.as_ref()));
-    if m.view.monitor.is_some() {
+    if m.view.shadow.is_some() {
         let frame = page.shadow.as_ref().and_then(|(_, frame)| *frame);
         let frame = frame.map_or(String::new(), |at| format!("   which is guest frame {:08x}", at.0));
         _ = writeln!(out, "  shadow  {}{frame}", shadow_text(page, true));
@@ -317,7 +316,7 @@ fn traced_text(why: Reason) -> &'static str {
 
 fn sums(out: &mut String, m: &Moment<'_>, pages: &[Page]) {
     // Under a monitor the TLB is filled from the shadow.
-    let unlike = if m.view.monitor.is_some() { "unlike the shadow" } else { "stale" };
+    let unlike = if m.view.shadow.is_some() { "unlike the shadow" } else { "stale" };
     let count = |f: &dyn Fn(&Page) -> bool| grouped(pages.iter().filter(|p| f(p)).count() as u64);
     let has = |mark: Mark| move |p: &Page| p.marks.contains(&mark);
     _ = writeln!(
@@ -334,7 +333,7 @@ fn sums(out: &mut String, m: &Moment<'_>, pages: &[Page]) {
 
 /// The traced frames: all of them, or those that the range maps or is mapped by.
 fn protected(out: &mut String, m: &Moment<'_>, pages: &[Page]) {
-    let Some(monitor) = m.view.monitor else { return };
+    let Some(shadow) = m.view.shadow else { return };
     let concerned = |at: GuestPhys| {
         !m.ranged
             || pages
@@ -342,13 +341,13 @@ fn protected(out: &mut String, m: &Moment<'_>, pages: &[Page]) {
                 .filter_map(|p| p.guest)
                 .any(|g| g.frame.page() == at || g.entry.is_some_and(|entry| entry.page() == at))
     };
-    let frames: Vec<_> = monitor.mmu.shadow.all_traced().filter(|(at, _)| concerned(*at)).collect();
+    let frames: Vec<_> = shadow.all_traced().into_iter().filter(|(at, _)| concerned(*at)).collect();
     if frames.is_empty() {
         return;
     }
     _ = writeln!(out, "write-protected guest frames:");
     for (at, why) in frames.iter().take(FRAMES) {
-        _ = writeln!(out, "  {:08x}  {}", at.0, why_traced(&monitor.mmu.roles(*at), *why, m.view));
+        _ = writeln!(out, "  {:08x}  {}", at.0, why_traced(&shadow.roles(*at), *why, m.view));
     }
     if frames.len() > FRAMES {
         _ = writeln!(out, "  and {} more", frames.len() - FRAMES);

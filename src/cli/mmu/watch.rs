@@ -8,8 +8,8 @@ use super::text::change_line;
 use crate::addr::{PAGE_OFFSET, PAGE_SIZE};
 use crate::cli::out;
 use crate::error::Result;
-use crate::vmm::Trap;
-use crate::vmm::memory::Noted;
+use crate::machine::Monitor;
+use crate::report::Noted;
 use std::fmt::Write;
 use std::rc::Rc;
 
@@ -17,8 +17,8 @@ use std::rc::Rc;
 pub(super) fn watch(runner: &mut Runner, names: &Names, as_json: bool) -> Result<Ran> {
     let mut failed = None;
     let ran = runner.run_watched(|machine| {
-        let Some(monitor) = machine.monitor_mut::<Trap>() else { return true };
-        let log = monitor.mmu.shadow.journal.as_mut().map(|j| j.take_log()).unwrap_or_default();
+        let Some(shadow) = machine.monitor_mut().and_then(Monitor::shadow_mut) else { return true };
+        let log = shadow.take_changes();
         let text = if as_json { json::changes(names, &log) } else { lines(names, &log) };
         if let Err(e) = out(text.as_bytes()) {
             failed = Some(e);

@@ -2,7 +2,7 @@
 //! the end of a truncated segment is translated again, into a callout, which costs less than a fault; and back when it has
 //! met nothing for a while. Only what it costs depends on that.
 
-use crate::vmm::exit::Cause;
+use crate::report::Cause;
 use std::collections::HashMap;
 
 /// Exits after which an access is adapted, at first. Twice as many each time that it was taken back.

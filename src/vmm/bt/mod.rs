@@ -15,7 +15,6 @@ mod sequences;
 
 use super::bug::{self, Bug};
 use super::descriptors::Descriptors;
-use super::exit::Cause;
 use super::layout;
 use super::seal;
 use super::trap::Trap;
@@ -27,10 +26,10 @@ use crate::decode::{Insn, MAX_INSN_LEN, Op, SegReg};
 use crate::exec::Handler;
 use crate::interp::Stop;
 use crate::machine::World;
+use crate::report::{Cause, TranslationFigures};
 use crate::translate::{Flow, Left, Policy, RuleId, Translator, Treatment, Why};
 use adapt::Adaptation;
 use rules::RuleSet;
-use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// The translator, its rules, and what was counted.
@@ -64,70 +63,15 @@ impl Translation {
 }
 
 impl Translation {
-    /// The carried-over instruction at `at` left translated code for `cause`.
-    pub(super) fn exited(&mut self, at: Linear, cause: Cause) {
-        if self.adaptation.exited(at.0, cause) {
-            self.translator.retranslate(at);
-        }
-    }
-
-    /// The adapted access at `at` ran; whether it met a trace or a chip.
-    pub(super) fn called_out(&mut self, at: Linear, met: bool) {
-        if self.adaptation.called_out(at.0, met) {
-            self.translator.retranslate(at);
-        }
-    }
-}
-
-/// What a run counted of translation.
-#[derive(Clone, Debug, Serialize)]
-pub struct TranslationFigures {
-    /// Units translated.
-    pub units: u64,
-    /// Their guest instructions, each time that they were translated.
-    pub instructions: u64,
-    /// Of these, carried over unchanged.
-    pub ident: u64,
-    /// Bytes of fragments now, for each byte of guest code that is translated now.
-    pub expansion: f64,
-    /// How often units ran, those with an indirect branch and those with an inline sequence at their end.
-    pub runs: u64,
-    /// See there.
-    pub indirect: u64,
-    /// See there.
-    pub inline: u64,
-    /// Ways out that were not chained to where they led.
-    pub misses: u64,
-    /// The same of indirect branches.
-    pub indirect_misses: u64,
-    /// Entries from outside of translated code.
-    pub entries: u64,
-    /// Single instructions: before a deadline, in a shadow, across a page.
-    pub singles: u64,
-    /// Callouts by rule.
-    pub callouts: BTreeMap<&'static str, u64>,
-    /// Inline sequences run, by rule.
-    pub inlined: BTreeMap<&'static str, u64>,
-    /// Units thrown away, by cause.
-    pub dropped: BTreeMap<&'static str, u64>,
-    /// Units whose page was written to, and whose code was found to be the same.
-    pub renewed: u64,
-    /// Accesses that became callouts, and those that were carried over again.
-    pub adapted: u64,
-    /// See there.
-    pub reverted: u64,
-}
-
-impl TranslationFigures {
-    /// Those of `translation`.
-    pub fn of(translation: &Translation) -> Self {
-        let translator = &translation.translator;
+    /// The figures so far.
+    pub fn figures(&self) -> TranslationFigures {
+        let translator = &self.translator;
         let (counts, runs) = (&translator.counts, translator.runs());
         let guest: usize = translator.units().map(|unit| unit.code.len()).sum();
-        let callouts = translation.callouts.iter().map(|(id, n)| (rules::by_id(*id).name, *n)).collect();
-        let inlined = rules::RULES.iter().zip(translation.inlined).filter(|(_, n)| *n > 0);
+        let callouts = self.callouts.iter().map(|(id, n)| (rules::by_id(*id).name, *n)).collect();
+        let inlined = rules::RULES.iter().zip(self.inlined).filter(|(_, n)| *n > 0);
         let dropped = Why::ALL.iter().zip(counts.dropped).filter(|(_, n)| *n > 0);
-        Self {
+        TranslationFigures {
             units: counts.translated,
             instructions: counts.instructions,
             ident: counts.ident,
@@ -143,43 +87,24 @@ impl TranslationFigures {
             inlined: inlined.map(|(rule, n)| (rule.name, n)).collect(),
             dropped: dropped.map(|(why, n)| (why.name(), n)).collect(),
             renewed: counts.renewed,
-            adapted: translation.adaptation.adapted,
-            reverted: translation.adaptation.reverted,
+            adapted: self.adaptation.adapted,
+            reverted: self.adaptation.reverted,
         }
     }
 
-    /// How often the rule called `name` came into play.
-    pub fn uses(&self, name: &str) -> u64 {
-        let of = |counts: &BTreeMap<&'static str, u64>| counts.get(name).copied().unwrap_or(0);
-        of(&self.callouts) + of(&self.inlined)
+    /// The carried-over instruction at `at` left translated code for `cause`.
+    pub(super) fn exited(&mut self, at: Linear, cause: Cause) {
+        if self.adaptation.exited(at.0, cause) {
+            self.translator.retranslate(at);
+        }
     }
 
-    /// Callouts, all together.
-    pub fn all_callouts(&self) -> u64 {
-        self.callouts.values().sum()
+    /// The adapted access at `at` ran; whether it met a trace or a chip.
+    pub(super) fn called_out(&mut self, at: Linear, met: bool) {
+        if self.adaptation.called_out(at.0, met) {
+            self.translator.retranslate(at);
+        }
     }
-
-    /// Ways out of units that were chained, of a hundred.
-    pub fn chained(&self) -> f64 {
-        share(
-            self.runs.saturating_sub(self.misses + self.entries.min(self.runs)),
-            self.runs.saturating_sub(self.entries),
-        )
-    }
-
-    /// Indirect branches whose inline cache had the target, of a hundred.
-    pub fn indirect_hits(&self) -> f64 {
-        share(self.indirect.saturating_sub(self.indirect_misses), self.indirect)
-    }
-
-    /// Instructions carried over unchanged, of a hundred translated.
-    pub fn ident_share(&self) -> f64 {
-        share(self.ident, self.instructions)
-    }
-}
-
-fn share(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 100.0 } else { 100.0 * part as f64 / whole as f64 }
 }
 
 /// What translated code is made by, and the virtual state that its inline sequences work on.

@@ -5,12 +5,11 @@
 //! guest's dirty bit is clear (so that the walk sets it), writes to traced frames and to ROM, all accesses to chips.
 //! What it allows less than the guest shows as a hidden page fault, which the guest never learns of.
 
-mod journal;
 mod pool;
 mod rom;
 mod shadow;
+mod space;
 mod tables;
-mod target;
 mod trace;
 mod vtlb;
 
@@ -18,106 +17,20 @@ use super::bug::{self, Bug};
 use crate::addr::{GuestPhys, Linear, MachineAddr};
 use crate::bus::phys::{PhysMap, Target};
 use crate::cell::Coherence;
-use crate::cpu::{Cpu, Cr0, Cr4, Fault};
+use crate::cpu::{Cpu, Cr0, Fault};
 use crate::machine::{Flushes, Walked, World};
-use crate::mmu::pae;
 use crate::mmu::paging::{Access, Mapping, TableMemory, entry};
-pub use journal::{About, Journal, Noted, Origin};
+use crate::report::{About, Key, Reason, Role, Root};
 pub use pool::FramePool;
 use rom::Roms;
-pub use shadow::{Change, MmuCounts, Reason, Shadow};
-pub use tables::PageTables;
-pub use target::{Exhausted, Leaf, Root, ShadowTarget, Stale};
+pub use shadow::Shadow;
+use space::Layout;
+pub use space::key_of;
+pub use tables::{Exhausted, PageTables, Stale};
 
 /// Fewest frames for tables: one instruction must find all the pages that it touches mapped at once, and each may lie in
 /// another 4 MiB.
 pub const FEWEST_FRAMES: u32 = 16;
-
-/// Where the translations of a guest address space start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Top {
-    /// Paging is off.
-    Off,
-    /// 32-bit paging, with the directory in this frame.
-    Directory(GuestPhys),
-    /// PAE paging, with the directory of each GiB in these frames: what the registers hold, not the table in memory that
-    /// they were loaded from.
-    Pointers([Option<GuestPhys>; 4]),
-}
-
-impl Top {
-    /// How entries are laid out.
-    fn layout(self) -> Layout {
-        if matches!(self, Self::Pointers(_)) { Layout::Pae } else { Layout::Two }
-    }
-}
-
-/// How the guest's page tables are laid out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Layout {
-    /// Two levels of 32-bit entries.
-    Two,
-    /// PAE: 64-bit entries.
-    Pae,
-}
-
-impl Layout {
-    /// Bytes of an entry.
-    fn entry(self) -> u32 {
-        match self {
-            Self::Two => 4,
-            Self::Pae if bug::on(Bug::HalfEntries) => 4,
-            Self::Pae => 8,
-        }
-    }
-    /// log2 of the bytes that an entry of a directory stands for.
-    fn directory_shift(self) -> u32 {
-        match self {
-            Self::Two => 22,
-            Self::Pae => 21,
-        }
-    }
-}
-
-/// What tells one guest address space from another, as far as translations differ.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-// ANCHOR: key
-pub struct Key {
-    /// Where its translations start.
-    pub top: Top,
-    /// CR4.PSE; false without 32-bit paging.
-    pub pse: bool,
-    /// CR0.WP; false without paging.
-    pub wp: bool,
-}
-// ANCHOR_END: key
-
-impl Key {
-    /// The address space that `cpu` is in.
-    pub fn of(cpu: &Cpu) -> Self {
-        let paging = cpu.cr0.contains(Cr0::PG);
-        let top = if !paging {
-            Top::Off
-        } else if cpu.cr4.contains(Cr4::PAE) {
-            let pointers = if bug::on(Bug::StalePointers) { [u64::from(cpu.cr3) | 1; 4] } else { cpu.pdptes };
-            Top::Pointers(pointers.map(|p| pae::present(p).then_some(GuestPhys((p & pae::FRAME) as u32))))
-        } else {
-            Top::Directory(GuestPhys(cpu.cr3).page())
-        };
-        let two = matches!(top, Top::Directory(_));
-        Self {
-            top,
-            pse: two && cpu.cr4.contains(Cr4::PSE) && !bug::on(Bug::IgnorePse),
-            wp: paging && cpu.cr0.contains(Cr0::WP) && !bug::on(Bug::IgnoreWp),
-        }
-    }
-
-    /// Whether a TLB may keep global pages from one to the other: nothing but a load of CR3 lies between.
-    fn differs_in_cr3_alone(&self, other: &Self) -> bool {
-        let kind = |top: Top| std::mem::discriminant(&top);
-        kind(self.top) == kind(other.top) && (self.pse, self.wp) == (other.pse, other.wp)
-    }
-}
 
 /// A translation that was just made.
 pub(super) struct Fill<'a> {
@@ -150,19 +63,6 @@ trait Policy {
         let _ = at;
         Vec::new()
     }
-}
-
-/// What a traced frame is to the guest's page tables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Role {
-    /// The address space.
-    pub root: Root,
-    /// A page directory; else a page table.
-    pub directory: bool,
-    /// The first linear address that its entries stand for.
-    pub first: Linear,
-    /// The last one.
-    pub last: Linear,
 }
 
 /// What became of a page fault of the real processor.
@@ -201,47 +101,42 @@ impl ShadowMmu {
         Self { shadow: Shadow::new(target), policy, coherence, roms: Roms::new(rom_frames), current: None }
     }
 
-    /// How it is kept coherent.
+    /// How the shadow is kept coherent.
     pub fn coherence(&self) -> Coherence {
         self.coherence
     }
 
-    /// The current address space.
-    pub fn root(&self) -> Option<Root> {
-        self.current.map(|(_, root)| root)
+    /// The address space that the real processor uses.
+    pub fn current_space(&self) -> Option<(Key, Root)> {
+        self.current
     }
 
     /// The address spaces that are kept, for an observer.
-    pub fn spaces(&self) -> Vec<(Key, Root)> {
+    pub fn kept_spaces(&self) -> Vec<(Key, Root)> {
         self.policy.spaces()
     }
 
     /// What the frame of `at` is to the guest's page tables, for an observer.
-    pub fn roles(&self, at: GuestPhys) -> Vec<Role> {
+    pub fn roles_of(&self, at: GuestPhys) -> Vec<Role> {
         self.policy.roles(at)
     }
 
-    /// Which frame of the guest's is in `frame`: of its RAM, or of its ROM, of which that is a copy. `None`: the monitor's.
-    pub fn guest_frame(&self, map: &PhysMap, frame: MachineAddr) -> Option<GuestPhys> {
-        map.guest_address(frame)
-    }
-
     /// Whether the current address space is the one that `cpu` is in.
-    pub fn is_entered(&self, cpu: &Cpu) -> bool {
-        self.current.is_some_and(|(key, _)| key == Key::of(cpu))
+    pub fn is_in_space_of(&self, cpu: &Cpu) -> bool {
+        self.current.is_some_and(|(key, _)| key == key_of(cpu))
     }
 
     /// Makes the address space that `cpu` is in the current one.
     pub fn enter(&mut self, cpu: &Cpu, map: &mut PhysMap) {
-        if self.is_entered(cpu) {
+        if self.is_in_space_of(cpu) {
             return;
         }
-        let key = Key::of(cpu);
+        let key = key_of(cpu);
         let root = loop {
             match self.policy.space(&mut self.shadow, map, key) {
                 Ok(root) => break root,
                 Err(Exhausted) => {
-                    let current = self.root();
+                    let current = self.current.map(|(_, root)| root);
                     self.policy.evict(&mut self.shadow, map, current);
                 }
             }
@@ -280,7 +175,7 @@ impl ShadowMmu {
             Target::Chip | Target::Open => None,
         };
         let Some(frame) = frame else { return Resolution::Mmio };
-        let fill = Fill { root, layout: key.top.layout(), at, mapping, entries };
+        let fill = Fill { root, layout: Layout::of(key.top), at, mapping, entries };
         self.policy.filling(&mut self.shadow, map, &fill);
         let traced = self.shadow.traced(mapping.frame);
         let seeded = bug::on(Bug::WritableRom) && backing.read == Target::Rom;

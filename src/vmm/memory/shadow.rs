@@ -2,64 +2,11 @@
 //! which guest frames are traced and why, and what happened to each entry.
 
 use super::super::bug::{self, Bug};
-use super::journal::{About, Journal};
-use super::tables::PageTables;
-use super::target::{Exhausted, Leaf, Root, ShadowTarget};
+use super::tables::{Exhausted, PageTables};
 use crate::addr::{GuestPhys, Linear, MachineAddr, PAGE_SHIFT, PAGE_SIZE};
 use crate::bus::phys::PhysMap;
-use bitflags::bitflags;
-use serde::Serialize;
+use crate::report::{About, Change, Journal, Leaf, MmuCounts, Reason, Root};
 use std::collections::{BTreeMap, BTreeSet};
-
-bitflags! {
-    /// Why a guest frame is traced.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub struct Reason: u8 {
-        /// A page directory or page table of the guest's lies there.
-        const PAGE_TABLE = 1;
-        /// The guest's GDT or LDT lies there.
-        const DESCRIPTORS = 2;
-    }
-}
-
-/// What happened to a shadow entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Change {
-    /// Made from the guest's tables, on a hidden fault.
-    Filled,
-    /// Made again with other rights, on a hidden fault.
-    Refilled,
-    /// Writes taken away: its frame is traced from now on.
-    Downgraded,
-    /// Taken away: the guest wrote the entry that it was made from.
-    Synced,
-    /// Taken away: the guest flushed its TLB.
-    Flushed,
-    /// Taken away: the guest invalidated the page.
-    Invalidated,
-    /// Taken away: its place was needed.
-    Evicted,
-    /// Taken away: its address space is no more, or the memory map changed.
-    Dropped,
-}
-
-/// What the shadow MMU counted.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct MmuCounts {
-    /// Changes of entries, by kind.
-    pub changes: BTreeMap<Change, u64>,
-    /// Frames that became traced.
-    pub traces_set: u64,
-    /// Frames that ceased to be.
-    pub traces_released: u64,
-    /// Address spaces made.
-    pub spaces_made: u64,
-    /// Address spaces dropped.
-    pub spaces_dropped: u64,
-    /// Switches of address space.
-    pub switches: u64,
-}
 
 /// The books.
 pub struct Shadow {

@@ -3,10 +3,10 @@
 //! does not reach it for want of the U bit, the guest's kernel in ring 1 for want of segments that long.
 
 use super::pool::FramePool;
-use super::target::{Exhausted, Leaf, Root, ShadowTarget, Stale};
 use crate::addr::{Linear, MachineAddr, PAGE_SHIFT, PAGE_SIZE};
 use crate::mem::Ram;
 use crate::mmu::paging::entry;
+use crate::report::{Leaf, Root};
 
 /// Entries in a table.
 const ENTRIES: usize = 1024;
@@ -14,6 +14,19 @@ const ENTRIES: usize = 1024;
 const REGION_SHIFT: u32 = 22;
 /// Accessed and dirty are set from the start: the real processor's walker writes nothing.
 const USED: u32 = entry::PRESENT | entry::ACCESSED | entry::DIRTY;
+
+/// There is no frame left for another table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exhausted;
+
+/// Translations that the real TLB must not use any more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stale {
+    /// All of them.
+    pub all: bool,
+    /// These pages of the current address space.
+    pub pages: Vec<Linear>,
+}
 
 /// The tables of an address space.
 struct Space {
@@ -129,8 +142,14 @@ impl PageTables {
     }
 }
 
-impl ShadowTarget for PageTables {
-    fn add_root(&mut self, ram: &mut Ram) -> Result<Root, Exhausted> {
+/// Changes of entries. What the real TLB may still hold of entries that were taken away or lessened is noted until
+/// [`PageTables::take_stale`].
+impl PageTables {
+    /// A new, empty address space.
+    ///
+    /// # Errors
+    /// [`Exhausted`].
+    pub fn add_root(&mut self, ram: &mut Ram) -> Result<Root, Exhausted> {
         let directory = self.pool.take(ram).ok_or(Exhausted)?;
         put(ram, directory, ENTRIES - 1, self.monitor.0 | USED | entry::WRITE);
         let space = Space { directory, tables: Box::new([None; ENTRIES]) };
@@ -143,7 +162,8 @@ impl ShadowTarget for PageTables {
         Ok(Root(n as u32))
     }
 
-    fn drop_root(&mut self, ram: &mut Ram, root: Root) {
+    /// Drops an address space with all its translations. Dropping the current one leaves none.
+    pub fn drop_root(&mut self, ram: &mut Ram, root: Root) {
         if self.current == Some(root) {
             self.current = None;
             self.stale.all = true;
@@ -156,14 +176,19 @@ impl ShadowTarget for PageTables {
         }
     }
 
-    fn switch_root(&mut self, root: Root) {
+    /// Makes `root` the current address space.
+    pub fn switch_root(&mut self, root: Root) {
         if self.current != Some(root) {
             self.current = Some(root);
             self.stale = Stale { all: true, pages: Vec::new() };
         }
     }
 
-    fn map(&mut self, ram: &mut Ram, root: Root, at: Linear, leaf: Leaf) -> Result<(), Exhausted> {
+    /// Translates the page of `at` as `leaf` says, instead of what was there.
+    ///
+    /// # Errors
+    /// [`Exhausted`]; nothing has changed then.
+    pub fn map(&mut self, ram: &mut Ram, root: Root, at: Linear, leaf: Leaf) -> Result<(), Exhausted> {
         let table = match self.table(root, at) {
             Some(table) => table,
             None => {
@@ -184,7 +209,8 @@ impl ShadowTarget for PageTables {
         Ok(())
     }
 
-    fn unmap(&mut self, ram: &mut Ram, root: Root, at: Linear) -> Option<Leaf> {
+    /// Takes the translation of the page of `at` away, and returns it.
+    pub fn unmap(&mut self, ram: &mut Ram, root: Root, at: Linear) -> Option<Leaf> {
         let table = self.table(root, at)?;
         let leaf = decode(get(ram, table, table_index(at)))?;
         put(ram, table, table_index(at), 0);
@@ -192,7 +218,8 @@ impl ShadowTarget for PageTables {
         Some(leaf)
     }
 
-    fn protect(&mut self, ram: &mut Ram, root: Root, at: Linear) {
+    /// Takes writes of the page of `at` away.
+    pub fn protect(&mut self, ram: &mut Ram, root: Root, at: Linear) {
         let Some(table) = self.table(root, at) else { return };
         if let Some(leaf) = decode(get(ram, table, table_index(at))) {
             put(ram, table, table_index(at), encode(Leaf { write: false, ..leaf }));
@@ -200,18 +227,21 @@ impl ShadowTarget for PageTables {
         }
     }
 
-    fn entry(&self, ram: &Ram, root: Root, at: Linear) -> Option<Leaf> {
+    /// The translation of the page of `at`.
+    pub fn entry(&self, ram: &Ram, root: Root, at: Linear) -> Option<Leaf> {
         decode(get(ram, self.table(root, at)?, table_index(at)))
     }
 
-    fn region(&self, ram: &Ram, root: Root, at: Linear) -> Vec<Linear> {
+    /// The pages of `root` that are translated within the 4 MiB of `at`.
+    pub fn region(&self, ram: &Ram, root: Root, at: Linear) -> Vec<Linear> {
         let Some(table) = self.table(root, at) else { return Vec::new() };
         let base = at.0 >> REGION_SHIFT << REGION_SHIFT;
         let present = |n: &usize| get(ram, table, *n) & entry::PRESENT != 0;
         (0..ENTRIES).filter(present).map(|n| Linear(base + n as u32 * PAGE_SIZE)).collect()
     }
 
-    fn release_region(&mut self, ram: &mut Ram, root: Root, at: Linear) {
+    /// Gives back the table of the 4 MiB of `at`, which translates nothing any more.
+    pub fn release_region(&mut self, ram: &mut Ram, root: Root, at: Linear) {
         let Some(Some(space)) = self.spaces.get_mut(root.0 as usize) else { return };
         if let Some(table) = space.tables[directory_index(at)].take() {
             put(ram, space.directory, directory_index(at), 0);
@@ -219,7 +249,8 @@ impl ShadowTarget for PageTables {
         }
     }
 
-    fn take_stale(&mut self) -> Stale {
+    /// What the real TLB must drop before the guest runs again.
+    pub fn take_stale(&mut self) -> Stale {
         std::mem::take(&mut self.stale)
     }
 }

@@ -8,12 +8,13 @@
 //! apart then.
 
 use super::super::bug::{self, Bug};
-use super::shadow::{Change, Reason, Shadow};
-use super::target::{Exhausted, Root};
-use super::{Fill, Key, Layout, Policy, Role};
+use super::shadow::Shadow;
+use super::tables::Exhausted;
+use super::{Fill, Layout, Policy};
 use crate::addr::{GuestPhys, Linear, PAGE_SHIFT, PAGE_SIZE};
 use crate::bus::phys::{PhysMap, Target};
 use crate::machine::Flushes;
+use crate::report::{Change, Key, Reason, Role, Root};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Writes to the directory of an address space that is not in use, after which it is taken for something else by now.

@@ -3,12 +3,13 @@
 //! global pages. Its sibling is [`super::trace`].
 
 use super::super::bug::{self, Bug};
-use super::shadow::{Change, Shadow};
-use super::target::{Exhausted, Root};
-use super::{Fill, Key, Policy};
+use super::shadow::Shadow;
+use super::tables::Exhausted;
+use super::{Fill, Policy};
 use crate::addr::{GuestPhys, Linear, PAGE_SHIFT};
 use crate::bus::phys::PhysMap;
 use crate::machine::Flushes;
+use crate::report::{Change, Key, Root};
 use std::collections::BTreeMap;
 
 /// What is to be known of a translation when the guest flushes.

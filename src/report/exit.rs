@@ -40,7 +40,7 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// All of them, in the order of tables.
+    /// Every cause, in the order of tables.
     pub const ALL: [Self; 14] = [
         Self::Privileged,
         Self::PortIo,
@@ -58,7 +58,7 @@ impl Cause {
         Self::ExternalInterrupt,
     ];
 
-    /// Its name in tables and in cost files.
+    /// The name in tables and in cost files.
     pub fn name(self) -> &'static str {
         match self {
             Self::Privileged => "privileged",
@@ -109,7 +109,7 @@ pub struct Exit {
     pub eip: u32,
 }
 
-/// Places that are kept apart; the rest counts by cause alone.
+/// Places that are counted apart; exits at others count by cause alone.
 const MOST_SITES: usize = 4096;
 
 /// What was counted of exits.
@@ -122,7 +122,7 @@ pub struct Exits {
 }
 
 impl Exits {
-    /// Counts one, at the linear address `at`.
+    /// Counts an exit, at the linear address `at`.
     pub fn count(&mut self, cause: Cause, at: u32) {
         *self.by_cause.entry(cause).or_default() += 1;
         if self.by_site.len() < MOST_SITES || self.by_site.contains_key(&(cause, at)) {
@@ -130,12 +130,12 @@ impl Exits {
         }
     }
 
-    /// All of them.
+    /// Exits, all together.
     pub fn total(&self) -> u64 {
         self.by_cause.values().sum()
     }
 
-    /// Those of `cause`.
+    /// Exits of `cause`.
     pub fn of(&self, cause: Cause) -> u64 {
         self.by_cause.get(&cause).copied().unwrap_or(0)
     }

@@ -1,13 +1,11 @@
-//! What happened to the entries of the shadow, when, and by which instruction: for an observer, who asks for it
-//! ([`super::Shadow::journal`]). Nothing that is done depends on it.
+//! What happened to the entries of a shadow, when, and by which instruction. An observer asks for a journal; nothing that the
+//! monitor does depends on one.
 
-use super::shadow::{Change, Reason};
-use super::target::{Leaf, Root};
+use super::shadow::{Change, Leaf, Reason, Root};
 use crate::addr::{GuestPhys, Linear};
 use crate::bus::Ticks;
 use crate::cpu::Cpu;
-use crate::decode::{MAX_INSN_LEN, SegReg};
-use crate::machine::World;
+use crate::decode::SegReg;
 use crate::mmu::paging::Access;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::RangeInclusive;
@@ -23,23 +21,23 @@ pub struct Origin {
     pub now: Ticks,
     /// Instructions retired before it.
     pub retired: u64,
-    /// Its CS selector.
+    /// The CS selector.
     pub cs: u16,
-    /// Its EIP.
+    /// EIP.
     pub eip: u32,
-    /// The same as a linear address.
+    /// CS:EIP as a linear address.
     pub linear: u32,
     /// Code is 32-bit there.
     pub code32: bool,
-    /// Its first bytes, as many as are mapped.
+    /// The instruction's first bytes, as many as are mapped.
     pub bytes: Vec<u8>,
-    /// It is only what was next: a bus master or the delivery of an event changed memory.
+    /// The instruction was only next: a bus master or the delivery of an event changed memory.
     pub outside: bool,
 }
 
 impl Origin {
-    /// The instruction that `cpu` is at.
-    fn of(cpu: &Cpu, world: &World, outside: bool) -> Self {
+    /// The instruction that `cpu` is at, whose first bytes are `bytes`.
+    pub fn of(cpu: &Cpu, bytes: Vec<u8>, outside: bool) -> Self {
         Self {
             now: cpu.now,
             retired: cpu.retired(),
@@ -47,7 +45,7 @@ impl Origin {
             eip: cpu.eip,
             linear: cpu.linear_eip(),
             code32: cpu.code32(),
-            bytes: world.peek(cpu, Linear(cpu.linear_eip()), MAX_INSN_LEN),
+            bytes,
             outside,
         }
     }
@@ -84,10 +82,10 @@ pub struct Noted {
     pub origin: Rc<Origin>,
 }
 
-/// The journal.
+/// Changes of shadow entries, the last ones of each page.
 #[derive(Debug)]
 pub struct Journal {
-    /// The pages that count.
+    /// Numbers of the pages whose changes are kept.
     pages: RangeInclusive<u32>,
     last: BTreeMap<(Root, u32), VecDeque<Noted>>,
     log: Option<Vec<Noted>>,
@@ -102,18 +100,19 @@ impl Journal {
         Self { pages, last: BTreeMap::new(), log, origin: Rc::default(), about: About::Nothing }
     }
 
-    /// From now on changes are because of the instruction that `cpu` is at, or of something else before it.
-    pub fn set_origin(&mut self, cpu: &Cpu, world: &World, outside: bool) {
-        self.origin = Rc::new(Origin::of(cpu, world, outside));
+    /// Changes are because of `origin` from now on.
+    pub fn set_origin(&mut self, origin: Origin) {
+        self.origin = Rc::new(origin);
         self.about = About::Nothing;
     }
 
-    /// From now on they are about this.
+    /// Changes are about this from now on.
     pub fn set_about(&mut self, about: About) {
         self.about = about;
     }
 
-    pub(super) fn note(&mut self, root: Root, at: Linear, change: Change, leaf: Leaf) {
+    /// Notes a change of the page of `at`.
+    pub fn note(&mut self, root: Root, at: Linear, change: Change, leaf: Leaf) {
         if !self.pages.contains(&at.page_number()) {
             return;
         }
@@ -132,8 +131,8 @@ impl Journal {
         }
     }
 
-    /// `root` is another address space from now on: what happened in the one before is no part of its story.
-    pub(super) fn begin(&mut self, root: Root) {
+    /// Forgets the address space that `root` stood for before.
+    pub fn begin(&mut self, root: Root) {
         self.last.retain(|(r, _), _| *r != root);
     }
 
