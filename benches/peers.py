@@ -334,9 +334,9 @@ def main():
     if options.install:
         subprocess.run(["apt-get", "install", "-y", *PACKAGES], check=True)
     if not options.binary:
-        subprocess.run(["cargo", "build", "--release", "--quiet"], cwd=ROOT, check=True)
+        subprocess.run(["cargo", "build", "--profile", "dist", "--quiet"], cwd=ROOT, check=True)
         target = os.environ.get("CARGO_TARGET_DIR", ROOT / "target")
-        options.binary = str(Path(target) / "release/subring")
+        options.binary = str(Path(target) / "dist/subring")
     with tempfile.TemporaryDirectory() as scratch:
         ours = [Subring(options.binary, strategy) for strategy in options.strategy]
         others = list(peers(scratch, options))

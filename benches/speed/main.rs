@@ -8,6 +8,8 @@ mod guest;
 mod memory;
 mod micro;
 mod monitor;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod native;
 mod system;
 mod translation;
 
@@ -22,10 +24,18 @@ fn settings() -> Criterion {
         .measurement_time(Duration::from_secs(2))
 }
 
+/// The prototype of the backend for x86-64 hosts, where there is one.
+fn generated_code(c: &mut Criterion) {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    native::benches(c);
+    #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+    let _ = c;
+}
+
 criterion_group!(
     name = benches;
     config = settings();
     targets = compute::benches, memory::benches, control::benches, system::benches, micro::benches,
-        monitor::benches, translation::benches
+        monitor::benches, translation::benches, generated_code
 );
 criterion_main!(benches);

@@ -17,9 +17,8 @@ const CHUNK_SHIFT: u32 = 6;
 /// a [`P2m`] names.
 pub struct Ram {
     bytes: MmapMut,
-    /// What `bytes` maps.
-    #[cfg(feature = "native-spike")]
-    object: std::fs::File,
+    /// What `bytes` maps, if it can be mapped a second time.
+    object: Option<std::fs::File>,
     /// Per page: one bit per 64-byte chunk that decoded code came from.
     code: Vec<u64>,
     /// Per page: moves on when marked bytes change.
@@ -80,26 +79,36 @@ impl Ram {
     /// # Errors
     /// [`Error::Host`] when the host cannot map it.
     pub fn of_pages(pages: u32) -> Result<Self> {
-        let size = pages << PAGE_SHIFT;
-        let pages = (size >> PAGE_SHIFT) as usize;
-        let (bytes, _object) = map(size as usize)?;
-        Ok(Self {
+        Ok(Self::over(map_anonymous((pages << PAGE_SHIFT) as usize)?, None))
+    }
+
+    /// `pages` zeroed pages of an object that can be mapped a second time, see [`Ram::object`]. A page that was never
+    /// written costs the host a frame when it is read there; in other RAM it costs nothing.
+    ///
+    /// # Errors
+    /// [`Error::Host`] when the host cannot map it.
+    pub fn mappable(pages: u32) -> Result<Self> {
+        let (bytes, object) = map_object((pages << PAGE_SHIFT) as usize)?;
+        Ok(Self::over(bytes, Some(object)))
+    }
+
+    fn over(bytes: MmapMut, object: Option<std::fs::File>) -> Self {
+        let pages = bytes.len() >> PAGE_SHIFT;
+        Self {
             bytes,
-            #[cfg(feature = "native-spike")]
-            object: _object,
+            object,
             code: vec![0; pages],
             generation: vec![0; pages],
             code_changed: false,
             code_epoch: 0,
             written: vec![true; pages],
-        })
+        }
     }
 
-    /// The object that can be mapped a second time: RAM's bytes from offset 0 up. Who stores through such a mapping owes
-    /// [`Ram::touch`], or maps pages with code read-only.
-    #[cfg(feature = "native-spike")]
-    pub fn object(&self) -> &std::fs::File {
-        &self.object
+    /// The object that can be mapped a second time: RAM's bytes from offset 0 up; none but in [`Ram::mappable`] RAM. A
+    /// store through such a mapping owes [`Ram::touch`], or pages with code are mapped read-only.
+    pub fn object(&self) -> Option<&std::fs::File> {
+        self.object.as_ref()
     }
 
     /// Size in bytes.
@@ -282,10 +291,8 @@ fn chunks(at: MachineAddr, len: u32) -> u64 {
     (u64::MAX >> (63 - last)) & (u64::MAX << first)
 }
 
-/// Maps `size` zeroed bytes of a memfd, so that the same frames can be mapped twice. There a page that was never written costs
-/// the host a frame when it is read.
-#[cfg(feature = "native-spike")]
-fn map(size: usize) -> Result<(MmapMut, std::fs::File)> {
+/// Maps `size` zeroed bytes of a memfd, so that the same frames can be mapped twice.
+fn map_object(size: usize) -> Result<(MmapMut, std::fs::File)> {
     let host = |source| Error::Host { action: "allocate guest memory", source };
     let fd = rustix::fs::memfd_create("subring-ram", rustix::fs::MemfdFlags::CLOEXEC)
         .map_err(|e| host(e.into()))?;
@@ -298,11 +305,8 @@ fn map(size: usize) -> Result<(MmapMut, std::fs::File)> {
 }
 
 /// Maps `size` zeroed bytes, which cost the host nothing before they are written.
-#[cfg(not(feature = "native-spike"))]
-fn map(size: usize) -> Result<(MmapMut, ())> {
-    let bytes =
-        MmapMut::map_anon(size).map_err(|source| Error::Host { action: "allocate guest memory", source })?;
-    Ok((bytes, ()))
+fn map_anonymous(size: usize) -> Result<MmapMut> {
+    MmapMut::map_anon(size).map_err(|source| Error::Host { action: "allocate guest memory", source })
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ mod fuzz_decoder;
 mod fuzz_loaders;
 mod fuzz_machine;
 mod loaders;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod native;
 mod rewind;
 mod snapshot;
 mod x87;

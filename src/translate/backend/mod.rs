@@ -1,7 +1,7 @@
 //! From a plan to what runs. A backend compiles bodies and near branches; other tails, chaining and deadlines stay with the
 //! translator.
 
-#[cfg(feature = "native-spike")]
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod native;
 mod portable;
 

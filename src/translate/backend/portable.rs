@@ -387,7 +387,7 @@ impl<E: Env> Operation<E> {
 
 impl<E> Portable<E> {
     /// Operations of one instruction each.
-    #[cfg(feature = "native-spike")]
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     pub(super) fn singly() -> Self {
         Self { fuses: false, ..Self::default() }
     }

@@ -1,4 +1,4 @@
-//! A prototype of the backend for x86-64 hosts, behind the feature `native-spike`: it shows that the seam holds, and what the
+//! A prototype of the backend for x86-64 Linux hosts, which no command uses yet: it shows that the seam holds, and what the
 //! ways of addressing cost. Units of a subset (moves, arithmetic, the stack, direct near branches; flat 32-bit segments) run
 //! on the host's processor and chain there; what is outside of it runs by [`Portable`], from the instruction on at which
 //! generated code ends. Memory is the *window*, whose pages are mapped when generated code first meets them.
@@ -12,9 +12,6 @@
 //!
 //! Not built: a monitor's world (its TLB would have to tell what it may map), one window for each privilege level, counting
 //! how often units ran.
-
-#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-compile_error!("the feature native-spike generates code for x86-64 Linux hosts only: build without it");
 
 mod emit;
 mod host;
@@ -210,7 +207,8 @@ fn show<E: Windowed>(host: &mut Host, cpu: &Cpu, env: &mut E) -> bool {
     let Some(at) = host.window.linear(host.context.fault_at) else { return false };
     match env.frame(cpu, at, write) {
         Some(frame) if frame.writable || !write => {
-            host.window.map(at, env.ram().object(), frame.at, frame.writable).is_ok()
+            let object = env.ram().object();
+            object.is_some_and(|object| host.window.map(at, object, frame.at, frame.writable).is_ok())
         }
         _ => false,
     }

@@ -37,13 +37,13 @@ pub fn flat_cpu(eip: u32, esp: u32) -> Cpu {
 }
 
 impl FlatWorld {
-    /// RAM of `size` bytes, at the linear addresses that are its own.
+    /// RAM of `size` bytes, whole pages, at the linear addresses that are its own.
     ///
     /// # Errors
-    /// As [`Ram::new`].
+    /// As [`Ram::mappable`].
     pub fn new(size: u32) -> Result<Self> {
         let pages = (0..size >> PAGE_SHIFT).map(|n| (n, (n, true))).collect();
-        Ok(Self { ram: Ram::new(size)?, pages, stale: Vec::new(), epoch: 0 })
+        Ok(Self { ram: Ram::mappable(size >> PAGE_SHIFT)?, pages, stale: Vec::new(), epoch: 0 })
     }
 
     /// Puts the page of RAM at `frame` at the page of `at`, or nothing.

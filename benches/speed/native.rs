@@ -1,8 +1,7 @@
 //! The prototype of the backend for x86-64 hosts against `portable`, on the same guest loops, with each way of addressing the
-//! window: `cargo bench --features native-spike --bench native`. An element is a guest instruction.
+//! window: `cargo bench -- native`. An element is a guest instruction.
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use std::time::Duration;
+use criterion::{BenchmarkId, Criterion, Throughput};
 use subring::cpu::Cpu;
 use subring::translate::backend::native::world::{FlatWorld, flat_cpu};
 use subring::translate::backend::native::{ByBase, ByGs, Choice, Native};
@@ -111,7 +110,7 @@ fn measure(c: &mut Criterion, name: &str, way: &str, mut run: impl FnMut()) {
     group.finish();
 }
 
-fn benches(c: &mut Criterion) {
+pub(crate) fn benches(c: &mut Criterion) {
     for (name, code) in LOOPS {
         let mut machine = Machine::<Portable<FlatWorld>>::new(code);
         measure(c, name, "portable", move || machine.run(TICKS));
@@ -119,14 +118,3 @@ fn benches(c: &mut Criterion) {
     native::<ByGs>(c, "gs");
     native::<ByBase>(c, "base");
 }
-
-/// Short: a loop's speed varies little.
-fn settings() -> Criterion {
-    Criterion::default()
-        .sample_size(20)
-        .warm_up_time(Duration::from_millis(300))
-        .measurement_time(Duration::from_secs(1))
-}
-
-criterion_group!(name = all; config = settings(); targets = benches);
-criterion_main!(all);
