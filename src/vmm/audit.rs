@@ -4,9 +4,7 @@
 //!
 //! For runs in which something is broken on purpose: `subring compare --without-rule`.
 
-use super::descriptors::Descriptors;
-use super::memory::PageTables;
-use crate::addr::Linear;
+use crate::addr::{Linear, MachineAddr};
 use crate::cpu::{Cpu, Cr0, Cr4, Eflags, Segment, TableReg};
 use crate::mem::Ram;
 use crate::report::{Audit, Breach};
@@ -60,45 +58,31 @@ impl Registers {
     }
 }
 
-/// Notes what is the monitor's.
-pub(super) fn before(
-    audit: &mut Audit,
-    real: &Cpu,
-    ram: &Ram,
-    tables: &PageTables,
-    descriptors: &Descriptors,
-) -> Before {
+/// Notes what is the monitor's; `digest` hashes the monitor's frames.
+pub(super) fn before(audit: &mut Audit, real: &Cpu, digest: impl FnOnce() -> u64) -> Before {
     let looks = audit.entries < ALL_FRAMES || audit.entries.is_multiple_of(SAMPLE);
     audit.entries += 1;
-    Before { registers: Registers::of(real), frames: looks.then(|| digest(ram, tables, descriptors)) }
+    Before { registers: Registers::of(real), frames: looks.then(digest) }
 }
 
-/// Compares; the guest stopped.
-pub(super) fn after(
-    audit: &mut Audit,
-    before: &Before,
-    real: &Cpu,
-    ram: &Ram,
-    tables: &PageTables,
-    descriptors: &Descriptors,
-) {
+/// Compares after the guest stopped; `digest` hashes the monitor's frames.
+pub(super) fn after(audit: &mut Audit, before: &Before, real: &Cpu, digest: impl FnOnce() -> u64) {
     let breach = if real.cpl == 0 {
         Some(Breach::Ring)
     } else if let Some(name) = before.registers.changed(&Registers::of(real)) {
         Some(Breach::Register(name))
     } else {
-        let same = before.frames.is_none_or(|hash| hash == digest(ram, tables, descriptors));
-        (!same).then_some(Breach::Frames)
+        before.frames.is_some_and(|hash| hash != digest()).then_some(Breach::Frames)
     };
     if let (None, Some(breach)) = (audit.first, breach) {
         audit.first = Some((breach, Linear(real.linear_eip())));
     }
 }
 
-/// A hash of what the monitor's frames hold.
-pub(super) fn digest(ram: &Ram, tables: &PageTables, descriptors: &Descriptors) -> u64 {
+/// A hash of what the monitor's `frames` hold.
+pub(super) fn digest(ram: &Ram, frames: impl Iterator<Item = MachineAddr>) -> u64 {
     let mut hash = Xxh3::new();
-    for at in descriptors.frames().iter().copied().chain(tables.table_frames()) {
+    for at in frames {
         hash.update(ram.page(at));
     }
     hash.digest()

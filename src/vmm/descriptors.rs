@@ -7,8 +7,8 @@
 
 use super::bug::{self, Bug};
 use super::layout::{self, Frames};
-use super::memory::Shadow;
-use super::shade::{self, Ring};
+use super::memory::FrameTraces;
+use super::shadow_descriptor::{self, Ring};
 use crate::addr::{GuestPhys, Linear, MachineAddr, PAGE_OFFSET, PAGE_SIZE};
 use crate::bus::phys::{PhysMap, Target};
 use crate::cpu::segment::Descriptor;
@@ -80,8 +80,8 @@ impl Table {
     fn load_slot(&mut self, world: &mut World, frames: &Frames, slot: usize, ring: Ring) {
         let (d, loadable) = self.read(world, slot);
         self.guest[slot] = d;
-        let shaded = shade::descriptor(d, ring, loadable);
-        let depends = shaded != shade::descriptor(d, other(ring), loadable);
+        let shaded = shadow_descriptor::descriptor(d, ring, loadable);
+        let depends = shaded != shadow_descriptor::descriptor(d, other(ring), loadable);
         match self.by_ring.binary_search(&slot) {
             Ok(n) if !depends => _ = self.by_ring.remove(n),
             Err(n) if depends => self.by_ring.insert(n, slot),
@@ -181,9 +181,9 @@ impl Descriptors {
     }
 
     /// Brings the shadows up to the guest's GDTR and LDTR, and to where the guest's page tables now have its tables.
-    pub fn refresh(&mut self, cpu: &Cpu, world: &mut World, shadow: &mut Shadow) {
-        let changed = self.resolve(cpu, world, shadow, true, gdt_of(cpu))
-            | self.resolve(cpu, world, shadow, false, ldt_of(cpu));
+    pub fn refresh(&mut self, cpu: &Cpu, world: &mut World, traces: &mut dyn FrameTraces) {
+        let changed = self.resolve(cpu, world, traces, true, gdt_of(cpu))
+            | self.resolve(cpu, world, traces, false, ldt_of(cpu));
         self.version += u64::from(changed);
         self.walks = world.map.entries_written();
     }
@@ -193,7 +193,7 @@ impl Descriptors {
         &mut self,
         cpu: &Cpu,
         world: &mut World,
-        shadow: &mut Shadow,
+        traces: &mut dyn FrameTraces,
         global: bool,
         (base, end): (u32, u32),
     ) -> bool {
@@ -222,12 +222,12 @@ impl Descriptors {
         table.guest = vec![Descriptor(0); (end / SIZE) as usize];
         for frame in old.iter().filter_map(|p| p.frame) {
             if !self.uses(frame) {
-                shadow.untrace(&mut world.map, frame, Reason::DESCRIPTORS);
+                traces.untrace(&mut world.map, frame, Reason::DESCRIPTORS);
             }
         }
         let table = if global { &mut self.gdt } else { &mut self.ldt };
         for frame in table.pages.iter().filter_map(|p| p.frame) {
-            shadow.trace(&mut world.map, frame, Reason::DESCRIPTORS);
+            traces.trace(&mut world.map, frame, Reason::DESCRIPTORS);
         }
         for slot in 0..table.guest.len() {
             table.load_slot(world, &self.frames, slot, self.ring);
@@ -273,18 +273,18 @@ impl Descriptors {
         for table in [&self.gdt, &self.ldt] {
             for &slot in &table.by_ring {
                 // What depends on the ring is loadable.
-                let shaded = shade::descriptor(table.guest[slot], ring, true);
+                let shaded = shadow_descriptor::descriptor(table.guest[slot], ring, true);
                 put(ram, &self.frames, table.shadow, slot, shaded);
             }
         }
     }
 
     /// Forgets the guest's tables.
-    pub fn forget(&mut self, world: &mut World, shadow: &mut Shadow) {
+    pub fn forget(&mut self, world: &mut World, traces: &mut dyn FrameTraces) {
         for table in [&mut self.gdt, &mut self.ldt] {
             table.clear(&mut world.map.ram, &self.frames);
             for frame in std::mem::take(&mut table.pages).iter().filter_map(|p| p.frame) {
-                shadow.untrace(&mut world.map, frame, Reason::DESCRIPTORS);
+                traces.untrace(&mut world.map, frame, Reason::DESCRIPTORS);
             }
             (table.base, table.end) = (0, 0);
         }

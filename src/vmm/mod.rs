@@ -8,24 +8,26 @@
 //! |---|---|
 //! | `layout` | where in linear space the monitor lives |
 //! | `vcpu` | V, the map from the virtual processor to the real one, and back |
-//! | `shade`, `descriptors` | real descriptors, and the traced guest tables that they shadow |
+//! | `shadow_descriptor`, `descriptors` | real descriptors, and the traced guest tables that they shadow |
 //! | `memory` | the shadow MMU: frames, tables, and the two ways to keep them coherent |
 //! | `views` | what observers see |
-//! | `bug`, `seal`, `audit` | rules that tests can break; whether the guest broke in |
+//! | `bug`, `integrity`, `audit` | rules that tests can break; whether the guest reached state of the monitor's |
 //! | `cost` | what exits cost, by a published table |
-//! | `trap` | trap and emulate |
-//! | `bt` | binary translation of what must not run by itself |
+//! | `ring` | ring compression: the guest on the real processor, exits, emulation |
+//! | `trap` | trap and emulate, over `ring` |
+//! | `bt` | binary translation of what must not run directly, over `ring` |
 
 mod audit;
 pub mod bt;
 mod bug;
 pub mod cost;
 pub mod descriptors;
+mod integrity;
 pub mod layout;
 pub mod memory;
-mod seal;
-mod shade;
-pub mod trap;
+mod ring;
+mod shadow_descriptor;
+mod trap;
 pub mod vcpu;
 mod views;
 
@@ -36,14 +38,13 @@ mod tests;
 use crate::addr::{MachineAddr, PAGE_SHIFT};
 use crate::cell::{Cell, Strategy};
 use crate::error::{Error, Result};
-use crate::machine::Machine;
+use crate::machine::{Machine, Monitor};
 use crate::mem::{P2m, Ram};
-use crate::report::Audit;
 use crate::translate::{Limits, RuleId};
 use descriptors::Descriptors;
 use layout::Frames;
 use memory::{FEWEST_FRAMES, FramePool, PageTables, ShadowMmu};
-pub use trap::Trap;
+use ring::{RingCompression, RingMonitor};
 
 /// The most frames for copies of the guest's ROM: all that there can be below 1 MiB.
 const ROM_FRAMES: usize = 64;
@@ -102,15 +103,21 @@ pub fn install(machine: &mut Machine, config: &Config) -> Result<()> {
     let tables = PageTables::new(&mut ram, pool, region)
         .map_err(|_| Error::Usage("the monitor has no frame for its own page table".into()))?;
     let mmu = ShadowMmu::new(tables, coherence, for_rom.to_vec());
-    let mut monitor = Trap::new(config.cell, mmu, descriptors);
-    if config.cell.strategy() == Strategy::Bt {
-        let mut translation = bt::Translation::new(config.without, config.adaptive);
-        translation.translator.limits.fragments = config.fragment_memory;
-        monitor.translation = Some(Box::new(translation));
-    }
-    monitor.audit = (config.audit || config.without.is_some()).then(Audit::default);
-    machine.virtualize(Box::new(monitor), ram, p2m);
+    let audit = config.audit || config.without.is_some();
+    let ring = RingCompression::new(config.cell, mmu, descriptors, audit);
+    let monitor: Box<dyn Monitor> = match config.cell.strategy() {
+        Strategy::Bt => Box::new(RingMonitor::new(ring, translation(config))),
+        Strategy::Bare | Strategy::Trap => Box::new(RingMonitor::new(ring, trap::TrapAndEmulate)),
+    };
+    machine.virtualize(monitor, ram, p2m);
     Ok(())
+}
+
+/// Binary translation as `config` says.
+fn translation(config: &Config) -> bt::Translation {
+    let mut translation = bt::Translation::new(config.without, config.adaptive);
+    translation.translator.limits.fragments = config.fragment_memory;
+    translation
 }
 
 /// The real machine's memory, the guest's place in it, and the frames that are left for the monitor.

@@ -21,7 +21,7 @@
 use super::bug::{self, Bug};
 use super::descriptors::Descriptors;
 use super::layout;
-use super::shade::{self, Ring};
+use super::shadow_descriptor::{self, Ring};
 use crate::addr::MachineAddr;
 use crate::cpu::fpu::LastInsn;
 use crate::cpu::segment::attr;
@@ -292,7 +292,7 @@ fn image(mode: Mode, s: SegReg, segment: &Segment, tables: &Descriptors) -> Resu
         SegReg::Cs | SegReg::Ss => lowered(segment.selector),
         _ => segment.selector.0,
     };
-    shade::segment(segment, selector).ok_or(Obstacle::MonitorsRegion)
+    shadow_descriptor::segment(segment, selector).ok_or(Obstacle::MonitorsRegion)
 }
 
 /// Whether the real processor can load this register from a slot that has its descriptor for a moment.

@@ -1,34 +1,14 @@
-//! What observers see of this monitor: the views that `machine::monitor` declares.
+//! What observers see of shadow page tables and of translated code: the views that `machine::monitor` declares.
 
-use super::Trap;
-use super::bt::{self, Translation};
+use super::bt::Translation;
 use super::memory::{ShadowMmu, key_of};
-use super::vcpu::V;
 use crate::addr::{GuestPhys, Linear};
 use crate::cpu::Cpu;
-use crate::machine::{Image, ProcessorView, ShadowView, TranslationView, World};
+use crate::machine::{ShadowView, TranslationView, World};
 use crate::mem::Ram;
-use crate::report::{Journal, Key, Leaf, MmuCounts, Noted, Obstacle, Reason, Role, Root};
+use crate::report::{Journal, Key, Leaf, MmuCounts, Noted, Reason, Role, Root};
 use crate::translate::{RuleId, Translator};
 use std::collections::BTreeMap;
-
-impl ProcessorView for Trap {
-    fn real(&self) -> &Cpu {
-        &self.real
-    }
-
-    fn image(&self, guest: &Cpu) -> Result<Image, Obstacle> {
-        let root = self.mmu.shadow.target.directory().ok_or(Obstacle::NoShadow)?;
-        let (mut v, mut real) = (V::default(), Cpu::new());
-        v.compose(guest, &self.descriptors, root, &mut real)?;
-        if self.translation.is_some() && v.mode().is_users() {
-            bt::conceal(guest, &mut real);
-        }
-        let mut back = guest.clone();
-        v.decompose(&real, &self.descriptors, &mut back);
-        Ok(Image { real, guest: back })
-    }
-}
 
 impl ShadowView for ShadowMmu {
     fn spaces(&self) -> Vec<(Key, Root)> {

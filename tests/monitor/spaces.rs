@@ -10,6 +10,7 @@ use subring::addr::{GuestPhys, Linear, MachineAddr, PAGE_SIZE};
 use subring::cell::Coherence;
 use subring::cpu::{Cr0, Cr4};
 use subring::machine::Machine;
+use subring::machine::ShadowView;
 use subring::mmu::paging::Access;
 use subring::report::Top;
 use subring::vmm::memory::{FEWEST_FRAMES, FramePool, PageTables, Resolution, ShadowMmu};
@@ -48,7 +49,7 @@ fn used_last_stay(draws: &[u32]) -> Result<u64, String> {
             return Err(format!("{kept:?} are kept, of {by_use:?} in the order of their last use"));
         }
     }
-    Ok(mmu.shadow.counts.spaces_dropped)
+    Ok(mmu.counts().spaces_dropped)
 }
 
 /// The number of the space with this directory.

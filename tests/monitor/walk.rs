@@ -17,7 +17,7 @@ use super::audit::audit;
 use super::pair::{Cell, Tested, monitor, run_to, shadow};
 use super::stale::Coherent;
 use crate::vmm::bt::rules;
-use crate::vmm::seal;
+use crate::vmm::integrity;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -229,7 +229,7 @@ impl Walk {
             translation.translator_mut().limits.unit = most;
             translation.translator_mut().forget();
         }
-        seal::watch(looks.control);
+        integrity::watch(looks.control);
         let coherent = Coherent::new(cell.coherence() == Some(Coherence::Trace));
         let may_part = cell.parts_at_sensitive() && !looks.strict;
         let tally = Tally::default();
@@ -470,7 +470,7 @@ impl Walk {
         if self.other.world.escapes() != 0 {
             return Err("the real processor reached a chip".into());
         }
-        if seal::broken() != 0 {
+        if integrity::broken() != 0 {
             return Err("the guest's own run changed what is the monitor's".into());
         }
         if steps.is_multiple_of(AUDIT) {
@@ -486,7 +486,7 @@ impl Walk {
 
 impl Drop for Walk {
     fn drop(&mut self) {
-        seal::watch(false);
+        integrity::watch(false);
     }
 }
 

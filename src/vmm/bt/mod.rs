@@ -7,27 +7,25 @@
 //! |---|---|
 //! | `rules` | which instruction in which mode becomes what |
 //! | `adapt` | accesses that keep leaving become callouts |
+//! | `run` | running translated code |
 //! | `sequences` | inline sequences on the virtual state |
 
 pub mod adapt;
 pub mod rules;
+mod run;
 mod sequences;
 
 use super::bug::{self, Bug};
 use super::descriptors::Descriptors;
 use super::layout;
-use super::seal;
-use super::trap::Trap;
 use super::vcpu::{Mode, V};
 use crate::addr::Linear;
-use crate::bus::Ticks;
 use crate::cpu::{Cpu, Cr4, Eflags, Fault, Segment};
 use crate::decode::{Insn, MAX_INSN_LEN, Op, SegReg};
 use crate::exec::Handler;
-use crate::interp::Stop;
 use crate::machine::World;
-use crate::report::{Cause, TranslationFigures};
-use crate::translate::{Flow, Left, Policy, RuleId, Translator, Treatment, Why};
+use crate::report::TranslationFigures;
+use crate::translate::{Flow, Policy, RuleId, Translator, Treatment, Why};
 use adapt::Adaptation;
 use rules::RuleSet;
 use std::collections::BTreeMap;
@@ -91,20 +89,6 @@ impl Translation {
             reverted: self.adaptation.reverted,
         }
     }
-
-    /// The carried-over instruction at `at` left translated code for `cause`.
-    pub(super) fn exited(&mut self, at: Linear, cause: Cause) {
-        if self.adaptation.exited(at.0, cause) {
-            self.translator.retranslate(at);
-        }
-    }
-
-    /// The adapted access at `at` ran; whether it met a trace or a chip.
-    pub(super) fn called_out(&mut self, at: Linear, met: bool) {
-        if self.adaptation.called_out(at.0, met) {
-            self.translator.retranslate(at);
-        }
-    }
 }
 
 /// What translated code is made by, and the virtual state that its inline sequences work on.
@@ -164,12 +148,6 @@ impl Policy<World> for Rewriting<'_> {
     }
 }
 
-/// Whether the guest's code can run by itself: user code with interrupts on, that may neither turn them off nor speak to
-/// ports (Bugnion et al., 4.3).
-pub(super) fn is_safe(guest: &Cpu, mode: Mode) -> bool {
-    mode.is_users() && guest.system_flags.contains(Eflags::IF) && guest.iopl() < 3
-}
-
 /// Makes `real` fit to run user code that is to see nothing of the monitor. Its descriptor tables are where nothing is
 /// mapped: loads of segment registers, LAR, LSL, VERR and VERW fault there, and are emulated. UMIP makes SGDT and its
 /// like fault. IOPL is the guest's: no instruction at CPL 3 does anything else for it, but PUSHF shows it.
@@ -200,57 +178,5 @@ fn narrow(image: Segment, real: &mut Cpu) {
     let now = *real.seg(SegReg::Cs);
     if now == (Segment { limit: now.limit, ..image }) {
         real.set_seg(SegReg::Cs, image);
-    }
-}
-
-impl Trap {
-    /// Runs translated code until something stops it. `None`: it can go on.
-    pub(super) fn run_translated(
-        &mut self,
-        guest: &mut Cpu,
-        world: &mut World,
-        until: Ticks,
-    ) -> Option<Stop> {
-        self.drop_stale(world);
-        let before = self.audit_before(world);
-        let Some(translation) = &mut self.translation else { return None };
-        let start = guest.now;
-        widen(guest, self.v.mode(), &mut self.real);
-        let mut policy = Rewriting {
-            mode: self.v.mode(),
-            rules: translation.rules,
-            inlined: &mut translation.inlined,
-            adaptation: &translation.adaptation,
-            guest,
-            v: &mut self.v,
-            tables: &self.descriptors,
-        };
-        let sealed = seal::take(&world.map.ram, &self.mmu.shadow.target, &self.descriptors);
-        world.enter_machine();
-        let left = translation.translator.run(&mut self.real, world, &mut policy, until);
-        let resumed = translation.translator.resumed();
-        world.leave_machine();
-        seal::check(sealed, &world.map.ram, &self.mmu.shadow.target, &self.descriptors);
-        self.audit_after(world, before.as_ref());
-        narrow(self.v.image(SegReg::Cs), &mut self.real);
-        self.v.decompose(&self.real, &self.descriptors, guest);
-        self.counts.entries += 1;
-        self.counts.translated += guest.now - start;
-        match left {
-            Left::Stop(stop) => self.stopped(guest, world, stop, resumed),
-            Left::Look => None,
-            // It may fault, and what ran before it is to be seen first.
-            Left::Callout(_) if self.owes_boundary(guest) => Some(self.look_up(guest)),
-            Left::Callout(rule) => {
-                *self.translation.as_mut()?.callouts.entry(rule).or_default() += 1;
-                let at = Linear(guest.linear_eip());
-                _ = world.take_reached_chip();
-                let stop = self.call_out(guest, world);
-                if rule == rules::ADAPTED {
-                    self.adapted_ran(world, at, false);
-                }
-                stop
-            }
-        }
     }
 }

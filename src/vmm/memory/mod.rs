@@ -20,7 +20,7 @@ use crate::cell::Coherence;
 use crate::cpu::{Cpu, Cr0, Fault};
 use crate::machine::{Flushes, Walked, World};
 use crate::mmu::paging::{Access, Mapping, TableMemory, entry};
-use crate::report::{About, Key, Reason, Role, Root};
+use crate::report::{About, Journal, Key, Reason, Role, Root};
 pub use pool::FramePool;
 use rom::Roms;
 pub use shadow::Shadow;
@@ -40,6 +40,24 @@ pub(super) struct Fill<'a> {
     mapping: &'a Mapping,
     /// The guest's entries that it was made from, from the top.
     entries: &'a [GuestPhys],
+}
+
+/// Traces guest frames that hold what the monitor shadows: no translation lets a traced frame be written.
+pub trait FrameTraces {
+    /// Traces the frame of `at`.
+    fn trace(&mut self, map: &mut PhysMap, at: GuestPhys, why: Reason);
+    /// Takes one reason to trace the frame of `at` away.
+    fn untrace(&mut self, map: &mut PhysMap, at: GuestPhys, why: Reason);
+}
+
+impl FrameTraces for ShadowMmu {
+    fn trace(&mut self, map: &mut PhysMap, at: GuestPhys, why: Reason) {
+        self.shadow.trace(map, at, why);
+    }
+
+    fn untrace(&mut self, map: &mut PhysMap, at: GuestPhys, why: Reason) {
+        self.shadow.untrace(map, at, why);
+    }
 }
 
 /// How the shadow is kept coherent with the guest's tables. The two ways are [`trace::Trace`] and [`vtlb::Vtlb`].
@@ -84,9 +102,8 @@ pub enum Resolution {
 /// The shadow MMU.
 pub struct ShadowMmu {
     /// The translations and the traces.
-    pub shadow: Shadow,
+    pub(in crate::vmm) shadow: Shadow,
     policy: Box<dyn Policy>,
-    coherence: Coherence,
     roms: Roms,
     current: Option<(Key, Root)>,
 }
@@ -98,12 +115,37 @@ impl ShadowMmu {
             Coherence::Trace => Box::new(trace::Trace::default()),
             Coherence::Vtlb => Box::new(vtlb::Vtlb::default()),
         };
-        Self { shadow: Shadow::new(target), policy, coherence, roms: Roms::new(rom_frames), current: None }
+        Self { shadow: Shadow::new(target), policy, roms: Roms::new(rom_frames), current: None }
     }
 
-    /// How the shadow is kept coherent.
-    pub fn coherence(&self) -> Coherence {
-        self.coherence
+    /// The page directory of the current address space, for the real CR3.
+    pub fn directory(&self) -> Option<MachineAddr> {
+        self.shadow.target.directory()
+    }
+
+    /// The frames that hold tables.
+    pub fn table_frames(&self) -> impl Iterator<Item = MachineAddr> + '_ {
+        self.shadow.target.table_frames()
+    }
+
+    /// Frames that held tables, the most at a time.
+    pub fn most_tables(&self) -> usize {
+        self.shadow.target.frames().1
+    }
+
+    /// Why the frame of `at` is traced; empty if it is not.
+    pub fn why_traced(&self, at: GuestPhys) -> Reason {
+        self.shadow.traced(at)
+    }
+
+    /// The history of entries, if an observer keeps one.
+    pub fn journal_mut(&mut self) -> Option<&mut Journal> {
+        self.shadow.journal.as_mut()
+    }
+
+    /// What the real TLB must drop before the guest runs again.
+    pub fn take_stale(&mut self) -> Stale {
+        self.shadow.target.take_stale()
     }
 
     /// The address space that the real processor uses.

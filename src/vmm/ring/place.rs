@@ -1,0 +1,20 @@
+//! Where the guest is, for exits.
+
+use crate::bus::Ticks;
+use crate::cpu::Cpu;
+use crate::decode::SegReg;
+
+/// Where the guest is.
+#[derive(Clone, Copy)]
+pub(in crate::vmm) struct Place {
+    pub(super) now: Ticks,
+    pub(super) cs: u16,
+    pub(super) eip: u32,
+    pub(super) linear: u32,
+}
+
+/// The place of the instruction that `guest` is at.
+pub(super) fn place(guest: &Cpu) -> Place {
+    let cs = guest.seg(SegReg::Cs).selector.0;
+    Place { now: guest.now, cs, eip: guest.eip, linear: guest.linear_eip() }
+}
