@@ -15,6 +15,7 @@
 //! | [`mmu`] | segmentation checks, the page walker, the TLB |
 //! | [`media`] | what a drive's medium is on the host: image files, memory, writes that can be taken back |
 //! | [`device`] | one file per chip |
+//! | [`firmware`] | the built-in BIOS; ACPI tables and the MP table |
 //! | [`exec`] | the semantics of instructions, over the seam [`exec::env::Env`] |
 //! | [`interp`] | the run loop over cached traces |
 //! | [`translate`] | the binary translator: units, chaining, and the backend that runs them |
@@ -22,8 +23,8 @@
 //! | [`report`] | what a monitor reports: exits, who ran the instructions, the terms of modelled cycles |
 //! | [`machine`] | the board, reset, and running it |
 //! | [`vmm`] | the monitor: trap and emulate, shadow page tables |
-//! | [`load`] | flat, ELF, Multiboot and disk images |
 //! | [`snapshot`] | files of saved machines and of recorded input |
+//! | [`load`] | guest images (flat, ELF, Multiboot, Linux, disks), and the machine that is built for one |
 //! | [`debug`] | why a guest died, in plain English; the stub for gdb, which also goes back in time |
 //! | [`lab`] | machines side by side: where they part, and what each costs |
 //! | [`theorem`] | Popek and Goldberg's theorem on its own machine ⟨E, M, P, R⟩; apart from all the rest |
@@ -46,6 +47,7 @@ pub mod device;
 pub mod error;
 pub mod event;
 pub mod exec;
+pub mod firmware;
 pub mod interp;
 pub mod lab;
 pub mod load;

@@ -1,5 +1,5 @@
 //! The `subring` program: everything is in [`subring::cli`].
 
 fn main() -> std::process::ExitCode {
-    subring::cli::main(std::env::args_os(), &subring::cli::board::build)
+    subring::cli::main(std::env::args_os())
 }

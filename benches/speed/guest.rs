@@ -2,14 +2,9 @@
 
 use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput, measurement::WallTime};
 use std::hint::black_box;
-use std::path::Path;
 use subring::addr::GuestPhys;
-use subring::bus::Clock;
-use subring::cli::builtin;
-use subring::device::fw_cfg::FwCfgConfig;
-use subring::load::{self, Around, Entry, Plan};
-use subring::machine::board::BoardConfig;
-use subring::machine::{Config, Limits, Machine, Outcome};
+use subring::load::{Entry, Plan, Spec, builtin};
+use subring::machine::{Limits, Machine, Outcome};
 
 /// Memory of every machine here.
 pub(crate) const RAM: u32 = 16 << 20;
@@ -22,55 +17,27 @@ const PREPARATION: u64 = 5_000_000;
 /// So many that no sample reaches the end, and their loop counts fit into 32 bits.
 const ROUNDS: u32 = 17_000;
 
-/// A machine without disks.
-pub(crate) fn machine(bios: Option<&[u8]>) -> Machine {
-    let board = BoardConfig {
-        clock: Clock::default(),
-        ram_size: RAM,
-        epoch: 0,
-        disks: [const { None }; 4],
-        floppies: [const { None }; 2],
-        cdrom: None,
-        boot_order: 0,
-        firmware: bios.is_some(),
-        apic: true,
-        acpi: true,
-        transmitter: subring::device::uart::Transmitter::default(),
-        fw_cfg: FwCfgConfig::default(),
-    };
-    let config = Config { ram_size: RAM, board, bios: bios.map(<[u8]>::to_vec), vga_bios: None };
-    Machine::new(config).expect("memory for the machine")
+/// A machine without disks that starts in `bios`.
+pub(crate) fn firmware(bios: &[u8]) -> Machine {
+    Spec { mem: RAM, bios: Some(bios.to_vec()), ..Spec::default() }.build().expect("memory for the machine")
 }
 
 /// How the bench guest is loaded, with its command line.
 pub(crate) fn plan(cmdline: &str) -> Plan {
     let guest = builtin::find("bench").expect("a built-in guest");
-    let path = Path::new(guest.name);
-    let kind =
-        load::identify(path, guest.bytes, guest.bytes.len() as u64, load::Format::Auto).expect("a kernel");
-    let around = Around { mem: RAM, cmdline: Some(cmdline.into()), ..Around::default() };
-    load::plan(path, guest.bytes, kind, &around).expect("a kernel that fits")
+    Spec::builtin(guest, RAM, Some(cmdline)).expect("a kernel that fits").plan
 }
 
 /// A machine at the first instruction of `plan`.
 pub(crate) fn loaded(plan: &Plan) -> Machine {
-    let mut machine = machine(None);
-    for (at, bytes) in &plan.writes {
-        machine.store(*at, bytes);
-    }
-    let Entry::Flat { eip, eax, ebx, esp } = plan.entry else { panic!("the bench guest is a kernel") };
-    machine.start_flat(eip, eax, ebx, esp);
-    machine
+    Spec { mem: RAM, plan: plan.clone(), ..Spec::default() }.build().expect("memory for the machine")
 }
 
 /// A machine without firmware at `eip`, with `writes` in its memory.
 pub(crate) fn small(eip: u32, writes: &[(u32, &[u8])]) -> Machine {
-    let mut machine = machine(None);
-    for (at, bytes) in writes {
-        machine.store(GuestPhys(*at), bytes);
-    }
-    machine.start_flat(eip, 0, 0, STACK);
-    machine
+    let entry = Entry::Flat { eip, eax: 0, ebx: 0, esp: STACK };
+    let writes = writes.iter().map(|(at, bytes)| (GuestPhys(*at), bytes.to_vec())).collect();
+    loaded(&Plan::new(entry, writes))
 }
 
 /// Runs `instructions` more; the guest must still be at it then.

@@ -3,7 +3,7 @@
 //! The guests are endless loops of a few instructions, given as bytes with their assembly text. Guest instructions are
 //! counted into steps here: `PAIRS * 3` instructions are `PAIRS` rounds of a loop of three.
 
-use super::guest::{PAGING_ON, advance, loaded, machine, paging_on, plan, small};
+use super::guest::{PAGING_ON, advance, firmware, loaded, paging_on, plan, small};
 use criterion::{Bencher, Criterion, Throughput};
 use std::hint::black_box;
 use subring::decode::{Decoded, decode};
@@ -49,7 +49,7 @@ fn start_kernel(b: &mut Bencher<'_>) {
 
 /// The same with a BIOS, from the reset vector.
 fn start_firmware(b: &mut Bencher<'_>) {
-    b.iter(|| advance(&mut machine(Some(BIOS)), 1));
+    b.iter(|| advance(&mut firmware(BIOS), 1));
 }
 
 /// The bench kernel's bytes, cut at its instructions as a linear sweep finds them (it sweeps over the constants, too).

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Instant;
 use subring::addr::GuestPhys;
 use subring::cell::{Cell, Coherence};
-use subring::machine::board::BoardConfig;
-use subring::machine::{Config, Limits, Machine, Outcome};
+use subring::load::{Entry, Plan, Spec};
+use subring::machine::{Limits, Machine, Outcome};
 use subring::report::Cause;
 use subring::vmm;
 use subring::vmm::cost::Costs;
@@ -106,18 +106,15 @@ fn advance(m: &mut Machine, instructions: u64) {
 
 /// A guest that goes round `spaces` address spaces and reads eight pages in each.
 fn machine(spaces: u32) -> Machine {
-    let board = BoardConfig { ram_size: RAM, ..BoardConfig::default() };
-    let mut m = Machine::new(Config { ram_size: RAM, board, bios: None, vga_bios: None }).expect("a machine");
     let entries = || -> Vec<u8> { (0..1024u32).flat_map(|n| (n << 12 | 0x63).to_le_bytes()).collect() };
-    m.store(GuestPhys(IDENTITY), &entries());
-    m.store(GuestPhys(TABLE), &entries());
+    let mut writes = vec![(IDENTITY, entries()), (TABLE, entries()), (CODE, code(spaces))];
     for n in 0..spaces {
         let directory = [(IDENTITY | 3).to_le_bytes(), (TABLE | 3).to_le_bytes()].concat();
-        m.store(GuestPhys(DIRECTORIES + n * 0x1000), &directory);
+        writes.push((DIRECTORIES + n * 0x1000, directory));
     }
-    m.store(GuestPhys(CODE), &code(spaces));
-    m.start_flat(CODE, 0, 0, 0x1000);
-    m
+    let writes = writes.into_iter().map(|(at, bytes)| (GuestPhys(at), bytes)).collect();
+    let plan = Plan::new(Entry::Flat { eip: CODE, eax: 0, ebx: 0, esp: 0x1000 }, writes);
+    Spec { mem: RAM, plan, ..Spec::default() }.build().expect("a machine")
 }
 
 fn code(spaces: u32) -> Vec<u8> {

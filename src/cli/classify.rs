@@ -4,6 +4,7 @@
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod host;
 
+use super::output::out;
 use crate::classify::forms::{Form, all};
 use crate::classify::judge::{Judgement, judge, tell};
 use crate::classify::literature::{NOTES, compare};
@@ -99,7 +100,7 @@ impl Command {
         } else {
             self.table()
         };
-        super::out(text.as_bytes())?;
+        out(text.as_bytes())?;
         Ok(0)
     }
 

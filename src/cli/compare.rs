@@ -1,26 +1,29 @@
 //! `subring compare`: one guest on the bare machine and under every monitor that is built, side by side. Where a monitor
 //! goes another way than the bare machine, the first instruction after which it does.
 
-use super::board::{self, Bare};
 use super::compare_report::{self as report, Row, Table, Verdict};
+use super::emulator::Emulator;
+use super::ending::Ending;
+use super::guest_args::GuestArgs;
+use super::output::{out, tell_notes};
 use super::progress::Progress;
 use super::rules::Finding;
-use super::run::{Display, Run};
-use super::session::{self, Ending, Spec, Wishes};
-use super::terminal::Console;
+use super::session;
+use super::signals::watch_signals;
+use super::terminal::{Console, Setup};
 use crate::addr::Linear;
 use crate::cell::{Cell, Choice, Strategy};
 use crate::error::{Error, Result};
 use crate::lab::boundary::Compared;
 use crate::lab::guest::Guest;
 use crate::lab::{boundary, lockstep, state};
+use crate::load::Spec;
 use crate::machine::Monitor;
 use crate::snapshot::recording::Input;
 use crate::vmm;
 use crate::vmm::cost::Costs;
-use clap::{Arg, Args};
+use clap::Args;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -37,10 +40,10 @@ Exit status:
 
 /// The options of `subring compare`.
 #[derive(Args, Clone, Debug)]
-#[command(mut_args(hide_refused), after_help = HELP)]
+#[command(mut_arg("load_at", |arg| arg.alias("at")), after_help = HELP)]
 pub struct Command {
     #[command(flatten)]
-    run: Run,
+    guest: GuestArgs,
     /// What exits cost, in modelled cycles: a TOML file in the form of the built-in table; see src/vmm/costs.toml
     #[arg(long, value_name = "FILE")]
     costs: Option<PathBuf>,
@@ -55,6 +58,9 @@ pub struct Command {
     /// Print the table as CSV
     #[arg(long, conflicts_with = "json")]
     csv: bool,
+    /// Print the table as one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 /// What is compared with the bare machine: a monitor for each of `cells`. Without a rule, or without adaptation, each
@@ -90,7 +96,7 @@ impl Command {
         let (reference, row) = self.reference(&costs)?;
         let mut rows = vec![row];
         let mut interrupted = reference.ending == Ending::Interrupted;
-        let monitor = &self.run.monitor;
+        let monitor = &self.guest.monitor;
         let wanted = |cell: &Cell| cell.has_monitor() && monitor.choice().admits(*cell);
         let cells = Cell::COMPARED.iter().copied().filter(wanted);
         for config in variants(cells, |cell| monitor.monitor(cell)) {
@@ -103,21 +109,21 @@ impl Command {
             }
         }
         let (findings, adaptation) = (self.findings(&rows), self.adaptation(&rows));
-        let table = Table { guest: self.run.name(), rows, findings, adaptation, interrupted };
-        let text = if self.run.json {
+        let table = Table { guest: self.guest.name(), rows, findings, adaptation, interrupted };
+        let text = if self.json {
             report::json(&table, self.exits)
         } else if self.csv {
             report::csv(&table)
         } else {
             report::text(&table, self.exits)
         };
-        super::out(text.as_bytes())?;
+        out(text.as_bytes())?;
         Ok(if interrupted { 130 } else { 0 })
     }
 
     /// Whether the rules are to be listed, and nothing else.
     pub(super) fn lists_rules(&self) -> bool {
-        self.run.monitor.list_rules
+        self.guest.monitor.list_rules
     }
 
     /// What the missing rule broke, by coherence: each row without it comes after the one with all.
@@ -141,7 +147,7 @@ impl Command {
     }
 
     fn check(&self) -> Result<()> {
-        let run = &self.run;
+        let monitor = &self.guest.monitor;
         if self.exits && self.csv {
             return Err(Error::Usage(
                 "--csv has a column for each cause of exits anyway, and no room for their places: leave --exits out, or give \
@@ -149,37 +155,35 @@ impl Command {
                     .into(),
             ));
         }
-        if run.monitor.strategy.is_some() && run.monitor.strategy() == Strategy::Bare {
+        if monitor.strategy.is_some() && monitor.strategy() == Strategy::Bare {
             return Err(Error::Usage(
                 "`compare` always compares with the bare machine: give --strategy trap or bt, or leave it out".into(),
             ));
         }
-        let choice = run.monitor.choice();
+        let choice = monitor.choice();
         Choice { strategy: choice.strategy.or(Some(Strategy::Trap)), ..choice }.cell()?;
-        run.monitor.check_rule()?;
-        run.monitor.check_translated()?;
-        refuse_unfit(run, "is for one run, and `compare` does several: give it to `subring run`")
+        monitor.check_rule()?;
+        monitor.check_translated()
     }
 
     /// What each machine is built from; each variant brings its own monitor.
     fn spec(&self, monitor: Option<vmm::Config>) -> Result<Spec> {
-        Ok(Spec { monitor, ..self.run.unseen_spec()?.0 })
+        self.guest.spec_unseen(monitor)
     }
 
     fn reference(&self, costs: &Costs) -> Result<(Reference, Row)> {
-        let (spec, notes) = self.run.unseen_spec()?;
-        super::tell_notes(&notes);
-        let mut pc = board::bare(spec)?;
-        let mut console = Console::open_with(session::silent())?;
-        let wishes = Wishes {
-            budget: self.run.budget,
-            time: self.run.time,
-            keys: self.run.keys.concat(),
+        let spec = self.spec(None)?;
+        tell_notes(&spec.plan.notes);
+        let mut pc = Emulator::new(spec, None, None)?;
+        let mut console = Console::open_with(Setup::silent())?;
+        let options = session::Options {
+            budget: self.guest.budget,
+            time: self.guest.time,
+            keys: self.guest.key_steps(),
             record: true,
-            journal: None,
-            replay: None,
+            ..session::Options::default()
         };
-        let end = session::drive(&mut pc, &mut console, &wishes)?;
+        let end = session::drive(&mut pc, &mut console, &options)?;
         let limited = matches!(end.ending, Ending::BudgetSpent | Ending::TimeSpent | Ending::Interrupted);
         let limit = if limited { end.retired } else { end.retired.saturating_add(1) };
         let cycles = end.retired.saturating_mul(costs.instruction);
@@ -198,9 +202,8 @@ impl Command {
         Ok((Reference { ending: end.ending, retired: end.retired, inputs: end.inputs, limit }, row))
     }
 
-    fn guest(&self, reference: &Reference, monitor: Option<vmm::Config>) -> Result<Guest> {
-        let Bare { machine, .. } = board::bare(self.spec(monitor)?)?;
-        Ok(Guest::new(machine, reference.inputs.clone()))
+    fn machine(&self, reference: &Reference, monitor: Option<vmm::Config>) -> Result<Guest> {
+        Ok(Guest::new(self.spec(monitor)?.build()?, reference.inputs.clone()))
     }
 
     /// One row; `None` when a signal came.
@@ -213,7 +216,7 @@ impl Command {
     ) -> Result<Option<Row>> {
         let goes_on = || !signal.load(Ordering::Relaxed);
         let Compared { divergence, same, boundaries } = self.compare(reference, config, goes_on)?;
-        let mut guest = self.guest(reference, Some(config))?;
+        let mut guest = self.machine(reference, Some(config))?;
         let to = divergence.as_ref().map_or(reference.limit, |d| d.after);
         let start = Instant::now();
         loop {
@@ -257,7 +260,7 @@ impl Command {
         config: vmm::Config,
         goes_on: impl Fn() -> bool,
     ) -> Result<Compared> {
-        let make = || Ok((self.guest(reference, None)?, self.guest(reference, Some(config))?));
+        let make = || Ok((self.machine(reference, None)?, self.machine(reference, Some(config))?));
         if !self.lockstep {
             let (mut bare, mut other) = make()?;
             let divergence =
@@ -281,67 +284,4 @@ impl Command {
         let spec = self.spec(None).ok()?;
         crate::load::symbol_at(&spec.plan.symbols, guest.machine.cpu.eip)
     }
-}
-
-/// Leaves out of a command's help what [`refuse_unfit`] refuses.
-pub(super) fn hide_refused(arg: Arg) -> Arg {
-    if arg.get_id() == "restore" { arg.hide(true) } else { hide_unfit(arg) }
-}
-
-/// The same for [`unfit`].
-pub(super) fn hide_unfit(arg: Arg) -> Arg {
-    const UNFIT: [&str; 13] = [
-        "gdb",
-        "gdb_history",
-        "record",
-        "replay",
-        "trace",
-        "trace_file",
-        "debugcon",
-        "bioscon",
-        "dump_state",
-        "dump_memory",
-        "dump_screen",
-        "display",
-        "stats",
-    ];
-    let is_unfit = UNFIT.contains(&arg.get_id().as_str());
-    if is_unfit { arg.hide(true) } else { arg }
-}
-
-/// Refuses options of `run` that mean nothing elsewhere.
-pub(super) fn refuse_unfit(run: &Run, why: &str) -> Result<()> {
-    match unfit(run).or(run.restore.is_some().then_some("--restore")) {
-        Some(name) => Err(Error::Usage(format!("{name} {why}"))),
-        None => Ok(()),
-    }
-}
-
-/// What is given of those options that show, trace, keep or steer one run: a command that runs its guests unseen can do nothing
-/// with them.
-pub(super) fn unfit(run: &Run) -> Option<&'static str> {
-    let unfit = [
-        ("--gdb", run.gdb.is_some()),
-        ("--record", run.record.is_some()),
-        ("--replay", run.replay.is_some()),
-        ("--trace", run.trace.is_some()),
-        ("--debugcon", run.debugcon.is_some()),
-        ("--bioscon", run.bioscon.is_some()),
-        ("--dump-state", run.dump_state.is_some()),
-        ("--dump-memory", !run.dump_memory.is_empty()),
-        ("--dump-screen", run.dump_screen),
-        ("--display", run.display != Display::None),
-        ("--stats", run.stats),
-    ];
-    unfit.into_iter().find_map(|(name, given)| given.then_some(name))
-}
-
-/// A flag that a signal sets.
-pub(super) fn watch_signals() -> Result<Arc<AtomicBool>> {
-    let flag = Arc::new(AtomicBool::new(false));
-    for number in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(number, Arc::clone(&flag))
-            .map_err(|source| Error::Host { action: "watch for signals", source })?;
-    }
-    Ok(flag)
 }

@@ -1,7 +1,7 @@
 //! What `subring compare` prints: one table for people, CSV or JSON for programs. Events, modelled cycles and host time
 //! stand in columns of their own.
 
-use super::report::grouped;
+use super::digits::grouped;
 use super::rules::Finding;
 use crate::addr::Linear;
 use crate::cell::Cell;

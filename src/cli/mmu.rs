@@ -7,18 +7,21 @@ mod session;
 mod text;
 mod watch;
 
-use super::board::{self, Bare};
+use super::digits::grouped;
+use super::emulator::Emulator;
+use super::guest_args::GuestArgs;
 use super::monitor::MonitorArgs;
-use super::report::grouped;
-use super::run::Run;
-use super::session::{Spec, Wishes, drive, silent};
-use super::terminal::Console;
+use super::output::{out, tell, tell_notes};
+use super::restore::RestoreArgs;
+use super::session::{Options, drive};
+use super::signals::watch_signals;
+use super::terminal::{Console, Setup};
 use crate::bus::Ticks;
 use crate::cell::Strategy;
 use crate::error::{Error, Result};
 use crate::lab::guest::Guest;
 use crate::lab::mappings::View;
-use crate::load::{Symbol, symbol_at};
+use crate::load::{Spec, Symbol, symbol_at};
 use crate::machine::{Machine, Monitor};
 use crate::report::Journal;
 use crate::snapshot::recording::Input;
@@ -52,10 +55,12 @@ Exit status:
 
 /// The options of `subring mmu`.
 #[derive(Args, Clone, Debug)]
-#[command(mut_arg("at", |arg| arg.long("load-at")), mut_args(super::compare::hide_unfit), after_help = HELP)]
+#[command(after_help = HELP)]
 pub(super) struct Command {
     #[command(flatten)]
-    run: Run,
+    guest: GuestArgs,
+    #[command(flatten)]
+    start: RestoreArgs,
     /// Where in the run to look; see below
     #[arg(id = "point", long = "at", value_name = "EVENT", allow_hyphen_values = true)]
     event: Option<String>,
@@ -65,6 +70,9 @@ pub(super) struct Command {
     /// The pages of an address, or from A up to B: hexadecimal after 0x, or symbols [default: all that is mapped, in runs]
     #[arg(long, value_name = "A[..B]", allow_hyphen_values = true)]
     address: Option<String>,
+    /// Print one JSON object, or with --watch one for each change
+    #[arg(long)]
+    json: bool,
 }
 
 /// Bytes behind a symbol that may still be called after it.
@@ -99,15 +107,15 @@ struct Moment<'a> {
 impl Command {
     /// Whether the rewriting rules are to be listed, and nothing else.
     pub(super) fn lists_rules(&self) -> bool {
-        self.run.monitor.list_rules
+        self.guest.monitor.list_rules
     }
 
     /// The command. Gives the program's exit status.
     pub(super) fn run(&self) -> Result<u8> {
         self.check()?;
         let config = self.config()?;
-        let (spec, notes) = self.run.unseen_spec()?;
-        let names = Names(spec.plan.symbols);
+        let plan = self.spec(None)?.plan;
+        let names = Names(plan.symbols);
         let all = 0..=u32::MAX >> crate::addr::PAGE_SHIFT;
         let pages = self.address.as_deref().map_or(Ok(all), |text| event::pages(text, &names.0))?;
         let event = self.event.as_deref().map(|text| Event::parse(text, &names.0)).transpose()?;
@@ -117,16 +125,16 @@ impl Command {
                     .into(),
             ));
         }
-        super::tell_notes(&notes);
-        let signal = super::compare::watch_signals()?;
+        tell_notes(&plan.notes);
+        let signal = watch_signals()?;
         let inputs = self.inputs()?;
         let log = self.watch || matches!(event, Some(Event::Entry { .. }));
         let start = || self.runner(config, inputs.clone(), Journal::new(pages.clone(), log), &signal);
         let mut runner = start()?;
         if self.watch {
-            let ran = watch::watch(&mut runner, &names, self.run.json)?;
+            let ran = watch::watch(&mut runner, &names, self.json)?;
             let retired = grouped(runner.guest.machine.cpu.retired());
-            super::tell(&format!("subring: {} after {retired} instructions\n", ran.sentence()));
+            tell(&format!("subring: {} after {retired} instructions\n", ran.sentence()));
             return Ok(if ran == Ran::Interrupted { 130 } else { 0 });
         }
         let (mut runner, ran) = match (&event, &self.event) {
@@ -148,46 +156,51 @@ impl Command {
             None => Strategy::Bare.to_string(),
         };
         let ranged = self.address.is_some();
-        let moment =
-            Moment { guest: self.run.name(), who, how, machine, view: &view, names: &names, pages, ranged };
-        let text = if self.run.json { json::moment(&moment) } else { text::text(&moment) };
-        super::out(text.as_bytes())?;
+        let moment = Moment {
+            guest: self.start.name(&self.guest),
+            who,
+            how,
+            machine,
+            view: &view,
+            names: &names,
+            pages,
+            ranged,
+        };
+        let text = if self.json { json::moment(&moment) } else { text::text(&moment) };
+        out(text.as_bytes())?;
         Ok(if ran == Ran::Interrupted { 130 } else { 0 })
     }
 
     fn check(&self) -> Result<()> {
-        let run = &self.run;
-        let keys = run.restore.is_some() && !run.keys.is_empty();
-        match super::compare::unfit(run).or(keys.then_some("--keys")) {
-            Some(name) => Err(Error::Usage(format!(
-                "`mmu` shows page tables and does nothing with {name}: leave it out"
-            ))),
-            None => Ok(()),
+        if self.start.restore.is_some() && !self.guest.keys.is_empty() {
+            return Err(Error::Usage("`mmu` cannot type at a restored machine: leave --keys out".into()));
         }
+        Ok(())
     }
 
     /// The monitor: unless another strategy is named, trap and emulate.
     fn config(&self) -> Result<Option<Config>> {
-        let strategy = self.run.monitor.strategy.or(Some(Strategy::Trap));
-        MonitorArgs { strategy, ..self.run.monitor.clone() }.config()
+        let strategy = self.guest.monitor.strategy.or(Some(Strategy::Trap));
+        MonitorArgs { strategy, ..self.guest.monitor.clone() }.config()
     }
 
     /// What a machine is built from.
     fn spec(&self, monitor: Option<Config>) -> Result<Spec> {
-        Ok(Spec { monitor, ..self.run.unseen_spec()?.0 })
+        let guest = GuestArgs { snapshot: true, ..self.guest.clone() };
+        Ok(Spec { monitor, ..self.start.spec(&guest)? })
     }
 
     /// What `--keys` type, and when: a run of the bare machine finds out.
     fn inputs(&self) -> Result<Vec<Input>> {
-        let keys = self.run.keys.concat();
+        let keys = self.guest.key_steps();
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let mut pc = board::bare(self.spec(None)?)?;
-        let mut console = Console::open_with(silent())?;
-        let (budget, time) = (self.run.budget, self.run.time);
-        let wishes = Wishes { budget, time, keys, record: true, journal: None, replay: None };
-        Ok(drive(&mut pc, &mut console, &wishes)?.inputs)
+        let mut pc = Emulator::new(self.spec(None)?, None, None)?;
+        let mut console = Console::open_with(Setup::silent())?;
+        let (budget, time) = (self.guest.budget, self.guest.time);
+        let options = Options { budget, time, keys, record: true, ..Options::default() };
+        Ok(drive(&mut pc, &mut console, &options)?.inputs)
     }
 
     fn runner(
@@ -197,12 +210,12 @@ impl Command {
         journal: Journal,
         signal: &Arc<AtomicBool>,
     ) -> Result<Runner> {
-        let Bare { mut machine, .. } = board::bare(self.spec(config)?)?;
+        let mut machine = self.spec(config)?.build()?;
         if let Some(shadow) = machine.monitor_mut().and_then(Monitor::shadow_mut) {
             shadow.keep_journal(journal);
         }
-        let last = self.run.time.map_or(Ticks::MAX, |us| machine.clock().micros(us));
-        let limits = (self.run.budget.unwrap_or(u64::MAX), last);
+        let last = self.guest.time.map_or(Ticks::MAX, |us| machine.clock().micros(us));
+        let limits = (self.guest.budget.unwrap_or(u64::MAX), last);
         Ok(Runner { guest: Guest::new(machine, inputs), limits, signal: Arc::clone(signal) })
     }
 }

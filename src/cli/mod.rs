@@ -1,32 +1,48 @@
-//! The command line: `subring`, `subring guests`, `subring run`, `subring snapshot`, `subring classify`, `subring
-//! theorem`. One file per command; [`session`] is the loop that drives a machine for all of them, over the seam
-//! [`session::Pc`].
+//! The command line. One file per command: `run`, `compare`, `mmu`, `translate`, `snapshot`, `guests`, `theorem`,
+//! `classify`; `demo` is `subring` alone. What the commands share, from the options to the report:
+//!
+//! - `guest_args`, `monitor`: the options that every command with a guest takes; `restore` starts from a snapshot.
+//! - `launch`: from those options to a [`crate::load::Spec`], which builds the machine; `source` finds the guest.
+//! - `session`: the loop that drives a machine over the seam [`pc::Pc`]; `emulator` is the machine behind it.
+//! - `terminal`, `screen`, `keys`, `record_replay`: what goes into a machine and comes out of it while it runs.
+//! - `ending`, `stats`, `state`, `report`: what is left at the end.
 
 pub mod args;
-pub mod board;
-pub mod builtin;
 mod classify;
 pub mod compare;
 mod compare_report;
 mod demo;
+mod digits;
 pub mod dump;
+pub mod emulator;
+pub mod ending;
+pub mod guest_args;
 mod guests;
 pub mod keys;
+mod launch;
 mod mmu;
 pub mod monitor;
-mod monitored;
+pub mod monitored;
+mod output;
+pub mod pc;
 mod progress;
+mod record_file;
+pub mod record_replay;
 pub mod report;
+pub mod restore;
 mod rules;
 pub mod run;
 pub mod screen;
 pub mod session;
+mod signals;
 pub mod snapshot;
 mod source;
-pub mod tap;
+pub mod state;
+pub mod stats;
+mod status;
 pub mod terminal;
 pub mod theorem;
-mod trace;
+pub mod trace;
 pub mod translate;
 mod translate_report;
 
@@ -35,25 +51,8 @@ use clap::{Parser, Subcommand};
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-/// Printed below the options of `subring --help` and `subring run --help`.
-pub(crate) const STATUS_HELP: &str = "\
-At a terminal, stdin goes to the guest's serial port:
-  Ctrl-A X leaves, Ctrl-A C shows registers, Ctrl-A A sends Ctrl-A, Ctrl-A H helps
-
-Exit status:
-  0-255  the guest's own: the byte it wrote to port 0xF4
-  1      trouble on our side: a file, an image that cannot be loaded
-  2      a wrong option
-  0      also: the guest turned the machine off (ACPI)
-  120    triple fault
-  121    halted for ever: HLT with nothing left that could wake it
-  122    the guest asked for a reset
-  124    the budget (--budget, --time) is spent
-  130    left with Ctrl-A X, ended by gdb, or interrupted by a signal
-A guest may choose one of these numbers itself; --json says which it was.";
-
 #[derive(Parser)]
-#[command(name = "subring", version, about, long_about = None, after_help = STATUS_HELP)]
+#[command(name = "subring", version, about, long_about = None, max_term_width = 80, after_help = status::HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -79,8 +78,8 @@ enum Command {
     Classify(classify::Command),
 }
 
-/// Runs the program with `args` (the program's name first); machines come from `build`.
-pub fn main(args: impl IntoIterator<Item = OsString>, build: &session::Build) -> ExitCode {
+/// Runs the program with `args` (the program's name first).
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(e) => {
@@ -90,7 +89,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, build: &session::Build) ->
         }
     };
     let lists_rules = match &cli.command {
-        Some(Command::Run(args)) => args.monitor.list_rules,
+        Some(Command::Run(args)) => args.lists_rules(),
         Some(Command::Compare(args)) => args.lists_rules(),
         Some(Command::Mmu(args)) => args.lists_rules(),
         Some(Command::Snapshot(args)) => args.lists_rules(),
@@ -98,22 +97,22 @@ pub fn main(args: impl IntoIterator<Item = OsString>, build: &session::Build) ->
         _ => false,
     };
     let result = match cli.command {
-        _ if lists_rules => out(rules::list().as_bytes()).map(|()| 0),
-        None => demo::run(build),
+        _ if lists_rules => output::out(rules::list().as_bytes()).map(|()| 0),
+        None => demo::run(),
         Some(Command::Guests) => guests::run(),
         Some(Command::Theorem(args)) => args.run(),
         Some(Command::Classify(args)) => args.run(),
-        Some(Command::Run(args)) => args.run(build),
+        Some(Command::Run(args)) => args.run(),
         Some(Command::Compare(args)) => args.run(),
         Some(Command::Mmu(args)) => args.run(),
-        Some(Command::Snapshot(args)) => args.run(build),
+        Some(Command::Snapshot(args)) => args.run(),
         Some(Command::Translate(args)) => args.run(),
     };
     match result {
         Ok(status) => ExitCode::from(status),
         Err(e) if is_closed_pipe(&e) => ExitCode::SUCCESS,
         Err(e) => {
-            tell(&format!("subring: {e}\n"));
+            output::tell(&format!("subring: {e}\n"));
             ExitCode::from(if matches!(e, Error::Usage(_)) { 2 } else { 1 })
         }
     }
@@ -122,28 +121,4 @@ pub fn main(args: impl IntoIterator<Item = OsString>, build: &session::Build) ->
 /// Whether output went to a reader that had left.
 fn is_closed_pipe(e: &Error) -> bool {
     matches!(e, Error::Host { source, .. } if source.kind() == std::io::ErrorKind::BrokenPipe)
-}
-
-/// Writes to stderr. That it cannot be written (a full disk behind it) has nowhere to be told.
-pub(crate) fn tell(text: &str) {
-    use std::io::Write;
-    let _ = std::io::stderr().lock().write_all(text.as_bytes());
-}
-
-/// Tells what the loader had to say of a guest.
-pub(crate) fn tell_notes(notes: &[String]) {
-    notes.iter().for_each(|note| tell(&format!("subring: note: {note}\n")));
-}
-
-/// Creates a file of the user's, or says why not.
-pub(crate) fn create(path: &std::path::Path) -> crate::error::Result<std::fs::File> {
-    std::fs::File::create(path).map_err(|e| Error::file("create", path, e))
-}
-
-/// Writes to stdout and flushes; a failure says so.
-pub(crate) fn out(bytes: &[u8]) -> crate::error::Result<()> {
-    use std::io::Write;
-    let mut stdout = std::io::stdout().lock();
-    let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
-    written.map_err(|source| Error::Host { action: "write to standard output", source })
 }

@@ -1,6 +1,6 @@
 //! What a run under a monitor counted: who ran its instructions, and what that took.
 
-use super::report::grouped;
+use super::digits::grouped;
 use crate::cell::Cell;
 use crate::report::Report;
 use crate::vmm::cost::Costs;

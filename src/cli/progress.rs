@@ -1,8 +1,8 @@
 //! A line on standard error that tells how far a long comparison is: at a terminal only, so that what goes into a file or a
 //! pipe stays the same. It goes when the work is done.
 
-use super::report::grouped;
-use super::tell;
+use super::digits::grouped;
+use super::output::tell;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 

@@ -1,8 +1,10 @@
 //! What a run leaves for the user: one line, a table, or a JSON object.
 
+use super::digits::grouped;
+use super::ending::{End, Ending};
 use super::monitored::Monitored;
 use super::screen;
-use super::session::{End, Ending, Stats};
+use super::stats::Stats;
 use crate::cpu::fault::vector_name;
 use crate::debug;
 use crate::machine::board::chip_name;
@@ -12,19 +14,6 @@ use std::fmt::Write;
 
 /// Ports shown in a table; all are in the JSON object.
 const PORTS_SHOWN: usize = 12;
-
-/// A count with its digits in groups of three.
-pub fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(c);
-    }
-    out
-}
 
 /// One line: how it ended, after how much.
 pub fn line(end: &End) -> String {
@@ -133,16 +122,4 @@ pub fn json(guest: &str, end: &End) -> String {
     };
     // All keys are strings or integers and no value can fail to serialise.
     serde_json::to_string(&object).unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn digits_are_grouped() {
-        assert_eq!(grouped(0), "0");
-        assert_eq!(grouped(999), "999");
-        assert_eq!(grouped(1_234_567), "1,234,567");
-    }
 }

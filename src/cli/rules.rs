@@ -2,7 +2,7 @@
 //! said by Popek and Goldberg's three properties (CACM 1974, section 3): equivalence, efficiency, resource control.
 
 use super::compare_report::{Row, Verdict};
-use super::report::grouped;
+use super::digits::grouped;
 use crate::addr::Linear;
 use crate::cell::Coherence;
 use crate::report::Cause;

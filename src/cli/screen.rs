@@ -1,6 +1,6 @@
-//! The VGA text screen in the terminal: ANSI colours, redrawn row by row as it changes.
+//! The VGA text screen, and its picture in the terminal: ANSI colours, redrawn row by row as it changes.
 
-use super::session::TextScreen;
+use super::output::out;
 use crate::error::Result;
 use std::fmt::Write as _;
 use std::io::Write;
@@ -10,6 +10,33 @@ use std::time::{Duration, Instant};
 const FRAME: Duration = Duration::from_millis(33);
 /// VGA colours count in the order blue, green, red; ANSI ones in the order red, green, blue.
 const ANSI: [u8; 8] = [0, 4, 2, 6, 1, 5, 3, 7];
+
+/// The VGA text screen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TextScreen {
+    /// Cells in a row.
+    pub columns: usize,
+    /// The cells, row by row: a character and its VGA attribute.
+    pub cells: Vec<(char, u8)>,
+    /// Column and row of the cursor, if it shows.
+    pub cursor: Option<(usize, usize)>,
+}
+
+impl TextScreen {
+    /// The rows as text, without trailing blanks.
+    pub fn lines(&self) -> Vec<String> {
+        let row = |cells: &[(char, u8)]| {
+            let text: String = cells.iter().map(|c| if c.0 == '\0' { ' ' } else { c.0 }).collect();
+            text.trim_end().to_owned()
+        };
+        self.cells.chunks(self.columns.max(1)).map(row).collect()
+    }
+
+    /// Whether some row contains `text`.
+    pub fn shows(&self, text: &str) -> bool {
+        self.lines().iter().any(|line| line.contains(text))
+    }
+}
 
 /// A screen that is shown while the guest runs, on the terminal's alternate screen.
 pub struct Live {
@@ -23,7 +50,7 @@ impl Live {
     /// # Errors
     /// [`crate::error::Error::Host`] when it cannot be written.
     pub fn open() -> Result<Self> {
-        super::out(b"\x1b[?1049h\x1b[2J")?;
+        out(b"\x1b[?1049h\x1b[2J")?;
         Ok(Self { shown: TextScreen::default(), drawn: None })
     }
 
@@ -57,14 +84,14 @@ impl Live {
     /// [`crate::error::Error::Host`] when the terminal cannot be written.
     pub fn say(&mut self, text: &str) -> Result<()> {
         let row = self.shown.cells.len() / self.shown.columns.max(1) + 2;
-        super::out(format!("\x1b[{row};1H\x1b[0m\x1b[J{text}").as_bytes())
+        out(format!("\x1b[{row};1H\x1b[0m\x1b[J{text}").as_bytes())
     }
 }
 
 impl Drop for Live {
     fn drop(&mut self) {
         // Nothing can be done about a terminal that is gone.
-        let _ = super::out(b"\x1b[0m\x1b[?25h\x1b[?1049l");
+        let _ = out(b"\x1b[0m\x1b[?25h\x1b[?1049l");
     }
 }
 

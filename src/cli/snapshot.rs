@@ -1,15 +1,19 @@
-//! `subring snapshot`: runs a guest to a point and saves the machine; and `subring run --restore`, which goes on from
-//! there.
+//! `subring snapshot`: runs a guest to a point and saves the machine, for `subring run --restore`.
 
-use super::args::{self, ImageArg};
-use super::create;
-use super::report;
-use super::run::Run;
-use super::session::{Build, Drive, End, Ending, Medium, Pc, Spec};
-use crate::device::uart::Transmitter;
+use super::args;
+use super::digits::grouped;
+use super::emulator::Emulator;
+use super::ending::Ending;
+use super::guest_args::GuestArgs;
+use super::output::{create, tell, tell_notes};
+use super::pc::Pc;
+use super::restore::RestoreArgs;
+use super::session;
+use super::terminal::{Console, Setup};
 use crate::error::{Error, Result};
-use crate::load::Plan;
-use crate::media::{ImageFormat, SECTOR, image};
+use crate::load::{Drive, Medium, Spec};
+use crate::media::ImageFormat;
+use crate::media::SECTOR;
 use crate::snapshot::{self, Snapshot, hash_files};
 use clap::Args;
 use std::io::Write;
@@ -17,64 +21,60 @@ use std::path::{Path, PathBuf};
 
 /// The options of `subring snapshot`.
 #[derive(Args, Clone, Debug)]
+#[command(mut_arg("load_at", |arg| arg.alias("at")))]
 pub struct Command {
     #[command(flatten)]
-    run: Run,
+    guest: GuestArgs,
+    #[command(flatten)]
+    start: RestoreArgs,
     /// Save the machine after N instructions since power-on (1_000_000, 10M, 2G)
-    #[arg(long, value_name = "N", value_parser = args::count, conflicts_with = "budget", required_unless_present = "at_time")]
+    #[arg(long, value_name = "N", value_parser = args::count, conflicts_with = "budget",
+          required_unless_present_any = ["at_time", "list_rules"])]
     at_instruction: Option<u64>,
     /// Save the machine at this guest time (2s, 300ms, 1m)
     #[arg(long, value_name = "TIME", value_parser = args::micros, conflicts_with_all = ["time", "at_instruction"])]
     at_time: Option<u64>,
     /// The file to save it to
-    #[arg(long, value_name = "FILE")]
-    out: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "list_rules")]
+    out: Option<PathBuf>,
 }
 
 impl Command {
     /// Whether the rewriting rules are to be listed, and nothing else.
     pub(super) fn lists_rules(&self) -> bool {
-        self.run.monitor.list_rules
+        self.guest.monitor.list_rules
     }
 
     /// The command. Gives the program's exit status.
-    pub(super) fn run(&self, build: &Build) -> Result<u8> {
-        self.check()?;
-        let mut run = self.run.clone();
-        run.budget = self.at_instruction.or(run.budget);
-        run.time = self.at_time.or(run.time);
-        let point = if self.at_time.is_some() { Ending::TimeSpent } else { Ending::BudgetSpent };
-        let save = |pc: &mut dyn Pc, end: &End, media: &Media| {
-            if end.ending != point {
-                let reason = format!("the run ended before the point to save: {}", end.ending.sentence());
-                return Err(Error::Usage(reason));
-            }
-            media.save(pc, &self.out)
+    pub(super) fn run(&self) -> Result<u8> {
+        // Clap has seen to it that there is one.
+        let to = self.out.as_deref().unwrap_or(Path::new(""));
+        let spec = Spec { monitor: self.guest.monitor.config()?, ..self.start.spec(&self.guest)? };
+        tell_notes(&spec.plan.notes);
+        let media = Media::of(&spec)?;
+        let mut pc = Emulator::new(spec, None, None)?;
+        let mut console = Console::open_with(Setup { input: true, stream: true, ..Setup::silent() })?;
+        let options = session::Options {
+            budget: self.at_instruction.or(self.guest.budget),
+            time: self.at_time.or(self.guest.time),
+            keys: self.guest.key_steps(),
+            ..session::Options::default()
         };
-        let end = run.drive_then(build, save)?;
-        let retired = report::grouped(end.retired);
-        super::tell(&format!(
-            "subring: the machine is saved to {} after {retired} instructions\n",
-            self.out.display()
-        ));
-        Ok(0)
-    }
-
-    /// Refuses what only `run` prints at the end.
-    fn check(&self) -> Result<()> {
-        let run = &self.run;
-        let unfit = [("--stats", run.stats), ("--json", run.json), ("--dump-screen", run.dump_screen)];
-        match unfit.iter().find(|(_, given)| *given) {
-            Some((name, _)) => Err(Error::Usage(format!(
-                "`snapshot` saves the machine and says nothing more of its run, so {name} has no use: leave it out"
-            ))),
-            None => Ok(()),
+        let end = session::drive(&mut pc, &mut console, &options)?;
+        let point = if self.at_time.is_some() { Ending::TimeSpent } else { Ending::BudgetSpent };
+        if end.ending != point {
+            let reason = format!("the run ended before the point to save: {}", end.ending.sentence());
+            return Err(Error::Usage(reason));
         }
+        media.save(&pc, to)?;
+        let retired = grouped(end.retired);
+        tell(&format!("subring: the machine is saved to {} after {retired} instructions\n", to.display()));
+        Ok(0)
     }
 }
 
 /// The disks, floppies and CD-ROM of a run, as its snapshot names them.
-pub(super) struct Media {
+struct Media {
     disks: Vec<Described>,
     floppies: Vec<Described>,
     cdrom: Vec<Described>,
@@ -85,7 +85,7 @@ type Described = (snapshot::Drive, Vec<PathBuf>);
 
 impl Media {
     /// Those of `spec`.
-    pub(super) fn of(spec: &Spec) -> Result<Self> {
+    fn of(spec: &Spec) -> Result<Self> {
         let all = |drives: &[Drive]| drives.iter().map(describe).collect::<Result<_>>();
         Ok(Self {
             disks: all(&spec.disks)?,
@@ -135,7 +135,7 @@ fn describe(drive: &Drive) -> Result<Described> {
 }
 
 /// Writes a whole file: under another name first, so that an older one is replaced by a complete one or stays.
-pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut partial = path.as_os_str().to_owned();
     partial.push(".partial");
     let partial = PathBuf::from(partial);
@@ -147,67 +147,3 @@ pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     }
     moved
 }
-
-/// What a machine is built from that goes on from the snapshot at `path`. Its images are where the options say, in
-/// order, and the rest where they were; what it writes to them is kept in memory if it was so before, or if `keep` says so.
-pub(super) fn spec(
-    path: &Path,
-    disks_now: &[ImageArg],
-    floppies_now: &[ImageArg],
-    keep: bool,
-) -> Result<Spec> {
-    let Snapshot { machine, disks, floppies, cdrom } = Snapshot::read(path)?;
-    let open = |drives: &[snapshot::Drive], now: &[ImageArg], option: &str| {
-        if now.len() > drives.len() {
-            return Err(Error::Usage(format!(
-                "the saved machine has {} of what {option} names, and it is given {} times",
-                drives.len(),
-                now.len()
-            )));
-        }
-        let now = now.iter().map(Some).chain(std::iter::repeat(None));
-        drives.iter().zip(now).map(|(drive, now)| reopen(drive, now, keep)).collect::<Result<Vec<_>>>()
-    };
-    Ok(Spec {
-        mem: machine.state.ram_size(),
-        hz: machine.state.clock().hz(),
-        epoch: 0,
-        apic: false,
-        acpi: false,
-        transmitter: Transmitter::default(),
-        bios: None,
-        vga_bios: None,
-        disks: open(&disks, disks_now, "--disk")?,
-        floppies: open(&floppies, floppies_now, "--floppy")?,
-        cdrom: cdrom.as_ref().map(|drive| reopen(drive, None, keep)).transpose()?,
-        cdrom_first: false,
-        trace: None,
-        gdb: None,
-        monitor: None,
-        plan: Plan::firmware(),
-        restore: Some(machine),
-    })
-}
-
-/// The medium of a saved machine: its image as it was then, or room for what is in the machine's state.
-fn reopen(drive: &snapshot::Drive, now: Option<&ImageArg>, keep: bool) -> Result<Drive> {
-    let overlay = drive.overlay || keep;
-    let path = now.map_or(&drive.path, |now| &now.path).clone();
-    if drive.hash.is_none() {
-        if now.is_some() {
-            return Err(Error::Usage(format!(
-                "the saved machine's disk `{}` is in the snapshot itself, and no other can take its place",
-                drive.path.display()
-            )));
-        }
-        let medium = Medium::Memory(vec![0; drive.bytes.min(MAX_IN_MEMORY) as usize]);
-        return Ok(Drive { path, medium, snapshot: overlay });
-    }
-    let format = now.and_then(|now| now.format).unwrap_or(drive.format);
-    let image = image::open(&path, Some(format), !overlay)?;
-    drive.check(&image.files)?;
-    Ok(Drive { path, medium: Medium::Image(image), snapshot: overlay })
-}
-
-/// More than any built-in guest's disk has.
-const MAX_IN_MEMORY: u64 = 1 << 30;

@@ -1,8 +1,8 @@
 //! The guest of a command: a built-in one, or a file, and what kind of guest it is.
 
-use super::builtin::{self, Builtin};
-use super::run::{FormatArg, Run};
+use super::guest_args::{FormatArg, GuestArgs};
 use crate::error::{Error, Result};
+use crate::load::builtin::{self, Builtin};
 use crate::load::{self, Format, Guest};
 use std::fs::File;
 use std::io::Read;
@@ -19,7 +19,7 @@ pub(super) struct Source {
     pub(super) builtin: Option<&'static Builtin>,
 }
 
-impl Run {
+impl GuestArgs {
     /// The guest: built in, or a file. A disk's content stays in its file.
     pub(super) fn source(&self) -> Result<Option<Source>> {
         let Some(path) = &self.guest else { return Ok(None) };
@@ -49,7 +49,7 @@ impl Run {
 
     /// Refuses the options of a flat binary for a file that begins as a kernel with a header, unless it is said to be flat.
     fn check_flat(&self, path: &Path, head: &[u8], size: u64) -> Result<()> {
-        let told = match (self.at, self.mode) {
+        let told = match (self.load_at, self.mode) {
             _ if self.format != FormatArg::Auto => return Ok(()),
             (Some(_), _) => "an address to load it at",
             (None, Some(_)) => "--mode",
@@ -84,20 +84,6 @@ impl Run {
             ));
         }
         Ok(())
-    }
-
-    pub(super) fn format(&self) -> Format {
-        match self.format {
-            // A flat binary's options say what the file is.
-            FormatArg::Auto if self.at.is_some() || self.mode.is_some() => Format::Flat,
-            FormatArg::Auto => Format::Auto,
-            FormatArg::Flat => Format::Flat,
-            FormatArg::Elf => Format::Elf,
-            FormatArg::Multiboot => Format::Multiboot,
-            FormatArg::Disk => Format::Disk,
-            FormatArg::Floppy => Format::Floppy,
-            FormatArg::Cdrom => Format::Cdrom,
-        }
     }
 }
 

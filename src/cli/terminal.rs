@@ -2,8 +2,8 @@
 //!
 //! The terminal is put back on every way out: when the console is closed or dropped, and by a panic hook.
 
-use super::screen::Live;
-use super::session::TextScreen;
+use super::output::tell;
+use super::screen::{Live, TextScreen};
 use crate::device::keymap::{Stroke, from_terminal};
 use crate::error::{Error, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -51,6 +51,13 @@ pub struct Setup {
     pub debugcon: Option<Box<dyn Write>>,
     /// Where port 0x402 goes.
     pub bioscon: Option<Box<dyn Write>>,
+}
+
+impl Setup {
+    /// A console that shows nothing and reads nothing.
+    pub(super) fn silent() -> Self {
+        Self { input: false, stream: false, keep: false, live: false, debugcon: None, bioscon: None }
+    }
 }
 
 /// The open console.
@@ -227,7 +234,7 @@ impl Console {
         match &mut self.live {
             Some(live) => live.say(text),
             None => {
-                super::tell(&format!("\n{text}\n"));
+                tell(&format!("\n{text}\n"));
                 Ok(())
             }
         }

@@ -1,6 +1,7 @@
 //! `subring theorem`: Popek and Goldberg's definitions and theorems on their own machine, for one instruction set or
 //! all, as text for a student or as JSON.
 
+use super::output::out;
 use crate::error::{Error, Result};
 use crate::theorem::isa::Isa;
 use crate::theorem::machine::{By, Mode};
@@ -46,7 +47,7 @@ impl Command {
         } else {
             text(&reports, self.isa.is_some())
         };
-        super::out(text.as_bytes())?;
+        out(text.as_bytes())?;
         Ok(0)
     }
 }

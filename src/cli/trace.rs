@@ -1,4 +1,4 @@
-//! `--trace`: events as lines of text.
+//! `--trace`: which events are traced, and each as a line of text.
 
 use crate::debug::source::{Place, Source};
 use crate::decode::disassemble;
@@ -7,10 +7,55 @@ use crate::event::{Event, Sink};
 use crate::load::{Symbol, symbol_at};
 use crate::report::Cause;
 use crate::vmm::cost::Costs;
+use bitflags::bitflags;
 use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::rc::Rc;
+
+/// Where a trace goes.
+pub struct Trace {
+    /// Which events.
+    pub what: TraceFilter,
+    /// One line per event.
+    pub to: Box<dyn Write>,
+}
+
+bitflags! {
+    /// Events that can be traced.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct TraceFilter: u8 {
+        /// Instructions.
+        const INSN = 1;
+        /// Faults.
+        const FAULT = 2;
+        /// Interrupts.
+        const INT = 4;
+        /// Port accesses.
+        const PORT = 8;
+        /// Memory accesses.
+        const MEM = 16;
+        /// Exits to a monitor.
+        const EXIT = 32;
+    }
+}
+
+/// A comma-separated list of events.
+///
+/// # Errors
+/// A sentence.
+pub fn filter(text: &str) -> std::result::Result<TraceFilter, String> {
+    let one = |name: &str| match name.trim() {
+        "insn" => Ok(TraceFilter::INSN),
+        "fault" => Ok(TraceFilter::FAULT),
+        "int" => Ok(TraceFilter::INT),
+        "port" => Ok(TraceFilter::PORT),
+        "mem" => Ok(TraceFilter::MEM),
+        "exit" => Ok(TraceFilter::EXIT),
+        other => Err(format!("`{other}` is none of insn, fault, int, port, mem, exit")),
+    };
+    text.split(',').try_fold(TraceFilter::empty(), |all, name| Ok(all | one(name)?))
+}
 
 /// Writes one line per event.
 pub struct TraceWriter {

@@ -1,11 +1,13 @@
 //! `subring translate`: the translation microscope. Runs a guest under binary translation and shows the units of translated
 //! code that ran most, or those at an address: what became of each guest instruction, by which rule and why.
 
-use super::board;
-use super::compare;
-use super::run::Run;
-use super::session::{self, Ending, Wishes};
-use super::terminal::Console;
+use super::digits::grouped;
+use super::emulator::Emulator;
+use super::ending::Ending;
+use super::guest_args::GuestArgs;
+use super::output::{out, tell_notes};
+use super::session;
+use super::terminal::{Console, Setup};
 use super::translate_report::{self as report, Report, Unit};
 use crate::cell::{Cell, Choice, Strategy};
 use crate::error::{Error, Result};
@@ -33,47 +35,49 @@ Exit status:
 
 /// The options of `subring translate`.
 #[derive(Args, Clone, Debug)]
-#[command(mut_arg("at", |arg| arg.long("load-at")), mut_args(compare::hide_refused), after_help = HELP)]
+#[command(after_help = HELP)]
 pub struct Command {
     #[command(flatten)]
-    run: Run,
+    guest: GuestArgs,
     /// Show the units that cover this linear address (0x100e18), this symbol's code, or an address in it (name+0x10)
     #[arg(id = "place", long = "at", value_name = "ADDR|SYMBOL")]
     place: Option<String>,
     /// Show the N units that ran most often [default: 10; with --at all of them]
     #[arg(long, value_name = "N")]
     hot: Option<usize>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 impl Command {
     /// Whether the rewriting rules are to be listed, and nothing else.
     pub(super) fn lists_rules(&self) -> bool {
-        self.run.monitor.list_rules
+        self.guest.monitor.list_rules
     }
 
     /// The command. Gives the program's exit status.
     pub(super) fn run(&self) -> Result<u8> {
         self.check()?;
-        let (spec, notes) = self.spec()?;
+        let spec = self.guest.spec_unseen(Some(self.guest.monitor.monitor(self.cell()?)))?;
         let symbols = spec.plan.symbols.clone();
-        let place = self.place.as_deref().map(|text| place(text, &symbols, &self.run.name())).transpose()?;
-        super::tell_notes(&notes);
-        let mut pc = board::bare(spec)?;
+        let place =
+            self.place.as_deref().map(|text| place(text, &symbols, &self.guest.name())).transpose()?;
+        tell_notes(&spec.plan.notes);
+        let mut pc = Emulator::new(spec, None, None)?;
         if let Some(translation) = pc.machine.monitor_mut().and_then(Monitor::translation_mut) {
             translation.translator_mut().keep_dropped(KEPT);
             translation.translator_mut().count_instructions();
         }
-        let mut console = Console::open_with(session::silent())?;
-        let limited = self.run.budget.is_some() || self.run.time.is_some();
-        let wishes = Wishes {
-            budget: if limited { self.run.budget } else { Some(DEFAULT_BUDGET) },
-            time: self.run.time,
-            keys: self.run.keys.concat(),
-            record: false,
-            journal: None,
-            replay: None,
+        let mut console = Console::open_with(Setup::silent())?;
+        let limited = self.guest.budget.is_some() || self.guest.time.is_some();
+        let options = session::Options {
+            budget: if limited { self.guest.budget } else { Some(DEFAULT_BUDGET) },
+            time: self.guest.time,
+            keys: self.guest.key_steps(),
+            ..session::Options::default()
         };
-        let end = session::drive(&mut pc, &mut console, &wishes)?;
+        let end = session::drive(&mut pc, &mut console, &options)?;
         let monitor = pc.machine.monitor();
         let Some((monitor, translation)) = monitor.and_then(|m| Some((m, m.translation()?))) else {
             return Err(Error::Usage("this guest has no binary translator under it".into()));
@@ -84,7 +88,7 @@ impl Command {
         }
         let shown = units.iter().map(|unit| Unit::of(unit, translation, &symbols)).collect();
         let text = Report {
-            guest: self.run.name(),
+            guest: self.guest.name(),
             ending: end.ending.sentence(),
             instructions: end.retired,
             translated: monitor.counts().translated,
@@ -92,13 +96,13 @@ impl Command {
             lost: translation.translator().lost_units(),
             units: shown,
         };
-        super::out(if self.run.json { report::json(&text) } else { report::text(&text) }.as_bytes())?;
+        out(if self.json { report::json(&text) } else { report::text(&text) }.as_bytes())?;
         Ok(if end.ending == Ending::Interrupted { 130 } else { 0 })
     }
 
     fn check(&self) -> Result<()> {
-        let run = &self.run;
-        if run.monitor.strategy.is_some() && run.monitor.strategy() != Strategy::Bt {
+        let monitor = &self.guest.monitor;
+        if monitor.strategy.is_some() && monitor.strategy() != Strategy::Bt {
             return Err(Error::Usage(
                 "`translate` shows what binary translation makes of a guest: give --strategy bt, or leave it out"
                     .into(),
@@ -108,23 +112,12 @@ impl Command {
             return Err(Error::Usage("--hot 0 shows nothing: give a number of units".into()));
         }
         self.cell()?;
-        run.monitor.check_rule()?;
-        compare::refuse_unfit(
-            run,
-            "is no option of `translate`, which shows translated code: give it to `subring run`",
-        )
+        monitor.check_rule()
     }
 
     /// The translating cell that is asked for.
     fn cell(&self) -> Result<Cell> {
-        Choice { strategy: Some(Strategy::Bt), ..self.run.monitor.choice() }.cell()
-    }
-
-    /// What the machine is built from, and what there is to say of it.
-    fn spec(&self) -> Result<(session::Spec, Vec<String>)> {
-        let monitor = self.run.monitor.monitor(self.cell()?);
-        let (spec, notes) = self.run.unseen_spec()?;
-        Ok((session::Spec { monitor: Some(monitor), ..spec }, notes))
+        Choice { strategy: Some(Strategy::Bt), ..self.guest.monitor.choice() }.cell()
     }
 
     /// The units at `place` in the order of their addresses, or the hottest.
@@ -166,7 +159,7 @@ impl Command {
         let mut text = format!(
             "nothing at {:#010x} is translated: in {} instructions the guest did not come there",
             range.start,
-            super::report::grouped(retired)
+            grouped(retired)
         );
         if counts.direct > 0 {
             text += ", or it is user code, which runs by itself";
@@ -174,7 +167,7 @@ impl Command {
         let lost = of.translator().lost_units();
         if lost > 0 {
             text += ", or its translation is among the ";
-            text += &super::report::grouped(lost.into());
+            text += &grouped(lost.into());
             text += " dropped ones that are no longer kept";
         }
         text

@@ -3,8 +3,10 @@
 //! The protected-mode part goes to 1 MiB and the initial RAM disk as high as the kernel allows. The kernel's 16-bit
 //! setup code is not run: its header, the memory map and the screen go into the boot parameters ("zero page").
 
+use super::guest::Around;
 use super::memory_map::memory_map;
-use super::{Around, Entry, Part, Plan, check_parts, check_range, kib};
+use super::part::{Part, check_parts, check_range, kib, writes_of};
+use super::plan::{Entry, Plan};
 use crate::error::{Error, Result};
 use std::path::Path;
 
@@ -137,7 +139,7 @@ pub fn plan(path: &Path, bytes: &[u8], around: &Around) -> Result<Plan> {
     }
     check_parts(path, &mut parts, around.mem)?;
     let entry = Entry::Linux { eip: KERNEL, esi: PARAMS, gdt: GDT };
-    Ok(Plan { writes: super::writes_of(&parts), entry, symbols: Vec::new(), debug: None, notes: Vec::new() })
+    Ok(Plan::new(entry, writes_of(&parts)))
 }
 
 /// The command line with its terminating zero.

@@ -3,7 +3,11 @@
 //! The entry point is a virtual address; where a segment is linked apart from where it is loaded (p_vaddr and
 //! p_paddr differ), the start is at the physical place of that address, as boot loaders do it.
 
-use super::{Around, DebugSections, Entry, Part, Plan, Symbol, check_parts, multiboot, stack_top, writes_of};
+use super::dwarf::DebugSections;
+use super::guest::Around;
+use super::part::{Part, check_parts, stack_top, writes_of};
+use super::plan::{Entry, Plan};
+use super::symbol::Symbol;
 use crate::error::{Error, Result};
 use object::LittleEndian as Le;
 use object::elf::{self, FileHeader32, ProgramHeader32};
@@ -24,9 +28,6 @@ pub fn is_elf(head: &[u8]) -> bool {
 /// # Errors
 /// [`Error::Image`] with what is wrong with it.
 pub fn plan(path: &Path, bytes: &[u8], around: &Around) -> Result<Plan> {
-    if !around.named {
-        multiboot::refuse_out_of_reach(path, bytes)?;
-    }
     let (image, notes) = read(path, bytes, around.mem)?;
     Ok(Plan {
         writes: writes_of(&image.parts),

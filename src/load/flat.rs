@@ -3,7 +3,9 @@
 //! The default is what a kernel linked with `-Ttext 0x100000 --oformat binary` wants: 32-bit protected mode at
 //! 1 MiB. `--mode real` starts in real mode, at 0000:7C00 by default, as a boot sector would.
 
-use super::{Around, Entry, Mode, Part, Plan, check_parts, multiboot, stack_top, writes_of};
+use super::guest::{Around, Mode};
+use super::part::{Part, check_parts, stack_top, writes_of};
+use super::plan::{Entry, Plan};
 use crate::error::{Error, Result};
 use std::path::Path;
 
@@ -15,9 +17,6 @@ const DEFAULT_REAL: u32 = 0x7c00;
 /// # Errors
 /// [`Error::Image`] when it does not fit where it is to go.
 pub fn plan(path: &Path, bytes: &[u8], around: &Around) -> Result<Plan> {
-    if !around.named {
-        multiboot::refuse_out_of_reach(path, bytes)?;
-    }
     let mode = around.mode.unwrap_or(Mode::Flat);
     let at = around.at.unwrap_or(match mode {
         Mode::Real => DEFAULT_REAL,
@@ -30,7 +29,7 @@ pub fn plan(path: &Path, bytes: &[u8], around: &Around) -> Result<Plan> {
         Mode::Real => real(path, at)?,
         Mode::Flat => Entry::Flat { eip: at, eax: 0, ebx: 0, esp: stack_top(around.mem) },
     };
-    Ok(Plan { writes: writes_of(&parts), entry, symbols: Vec::new(), debug: None, notes: Vec::new() })
+    Ok(Plan::new(entry, writes_of(&parts)))
 }
 
 /// `0000:at` within the first 64 KiB, else the segment that starts at the paragraph of `at`.

@@ -1,6 +1,7 @@
 //! What a file is, by its first 64 KiB. What cannot run is named, with what to do instead.
 
-use super::{Format, Guest, bzimage, disk, elf, multiboot};
+use super::guest::{Format, Guest};
+use super::{bzimage, disk, elf, multiboot};
 use crate::error::{Error, Result};
 use crate::media::ImageFormat;
 use std::path::Path;

@@ -3,11 +3,15 @@
 
 mod info;
 
-use super::{
-    Around, DebugSections, Entry, Module, Part, Plan, Symbol, check_parts, elf, stack_top, writes_of,
-};
+use super::dwarf::DebugSections;
+use super::elf;
+use super::guest::{Around, Module};
+use super::part::{LEGACY, Part, check_parts, stack_top, writes_of};
+use super::plan::{Entry, Plan};
+use super::symbol::Symbol;
 use crate::addr::{GuestPhys, PAGE_SIZE};
 use crate::error::{Error, Result};
+use info::Placed;
 use std::path::Path;
 
 /// First word of the header.
@@ -190,12 +194,6 @@ fn by_addresses(bytes: &[u8], header: usize) -> std::result::Result<Kernel<'_>, 
     Ok(Kernel { parts: vec![part], entry, symbols: Vec::new() })
 }
 
-/// A module and where it lies.
-struct Placed<'a> {
-    at: u32,
-    module: &'a Module,
-}
-
 /// Puts the modules on pages above the kernel.
 fn place_modules<'a>(
     path: &Path,
@@ -203,7 +201,7 @@ fn place_modules<'a>(
     modules: &'a [Module],
     mem: u32,
 ) -> Result<Vec<Placed<'a>>> {
-    let mut next = parts.iter().map(Part::end).max().unwrap_or(0).max(super::LEGACY.end);
+    let mut next = parts.iter().map(Part::end).max().unwrap_or(0).max(LEGACY.end);
     let mut placed = Vec::new();
     for module in modules {
         let at = next.next_multiple_of(u64::from(PAGE_SIZE));
@@ -239,7 +237,7 @@ fn place_info(path: &Path, parts: &mut [Part<'_>], len: usize, mem: u32) -> Resu
         }
     }
     if at + len > LOW.end.min(u64::from(mem)) {
-        let top = parts.iter().map(Part::end).max().unwrap_or(0).max(super::LEGACY.end);
+        let top = parts.iter().map(Part::end).max().unwrap_or(0).max(LEGACY.end);
         at = top.next_multiple_of(u64::from(PAGE_SIZE));
     }
     if at + len > u64::from(mem) {

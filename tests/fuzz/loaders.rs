@@ -3,7 +3,7 @@
 
 use super::bytes::Bytes;
 use std::path::Path;
-use subring::cli::builtin;
+use subring::load::builtin;
 use subring::load::{Around, Entry, Format, Guest, HEAD, Mode, Module, Plan, identify, plan};
 
 /// Plans the load that `data` means.

@@ -9,10 +9,10 @@ use crate::fuzz::machine;
 use std::cell::Cell;
 use std::rc::Rc;
 use subring::addr::{GuestPhys, Linear};
-use subring::cli::builtin;
 use subring::cpu::{Cr0, Eflags, Segment, TableReg, gpr};
 use subring::decode::SegReg;
 use subring::event::{Event, Sink};
+use subring::load::builtin;
 use subring::machine::board::BoardConfig;
 use subring::machine::{CodeStop, Config, DataStop, Hit, Limits, Machine, Outcome, Wants, Watcher};
 

@@ -8,8 +8,8 @@ use crate::fuzz::bytes::Bytes;
 use crate::fuzz::machine;
 use proptest::prelude::*;
 use subring::addr::{GuestPhys, Linear};
-use subring::cli::builtin;
 use subring::device::keymap::KeyEvent;
+use subring::load::builtin;
 use subring::machine::board::BoardConfig;
 use subring::machine::{
     CodeStop, Config, DataStop, HistoryConfig, Hit, Input, Limits, Machine, Moment, Outcome, Sought,

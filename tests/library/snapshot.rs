@@ -5,7 +5,7 @@ use crate::common::seed;
 use crate::fuzz::bytes::Bytes;
 use crate::fuzz::machine;
 use proptest::prelude::*;
-use subring::cli::builtin::{self, Builtin};
+use subring::load::builtin::{self, Builtin};
 use subring::load::{Format, Guest};
 use subring::machine::{Limits, Machine, Outcome, State};
 use subring::media::{Disk, MemoryDisk};

@@ -49,7 +49,7 @@ fn help_documents_flags_and_statuses() {
 #[test]
 fn bad_options_are_status_2() {
     refused(&["frobnicate"], 2, "unrecognized subcommand");
-    refused(&["run"], 2, "required");
+    refused(&["run"], 2, "there is no guest");
     refused(&["run", "x", "--frobnicate"], 2, "unexpected argument");
     for (option, value, words) in [
         ("--mem", "1T", "none of K, M, G"),
@@ -60,7 +60,7 @@ fn bad_options_are_status_2() {
         ("--budget", "99999999999999999999", "too large"),
         ("--hz", "0", "from 1K to 100G"),
         ("--epoch", "yesterday", "seconds since 1970"),
-        ("--at", "0x100000000", "below 4 GiB"),
+        ("--load-at", "0x100000000", "below 4 GiB"),
         ("--mode", "long", "invalid value"),
         ("--trace", "insn,everything", "`everything` is none of"),
         ("--keys", "<Bogus>", "no key is called <Bogus>"),
@@ -1052,7 +1052,6 @@ fn strategies_that_mean_nothing_get_a_sentence() {
         (&["run", "hello", "--strategy", "trap", "--machine-mem", "16M"], "KiB of memory"),
         (&["run", "hello", "--strategy", "trap", "--shadow-frames", "3"], "too few"),
         (&["compare", "hello", "--strategy", "bare"], "compares with the bare machine"),
-        (&["compare", "hello", "--trace", "insn"], "for one run"),
         (&["run", "hello", "--trace", "exit"], "bare machine has none"),
         (&["run", "hello", "--strategy", "trap", "--mem", "3G", "--machine-mem", "1G"], "KiB of memory"),
         (&["compare", "hello", "--costs", "/nonexistent"], "cannot read"),

@@ -3,7 +3,7 @@
 
 use crate::common::program::ends;
 use serde_json::Value;
-use subring::cli::builtin;
+use subring::load::builtin;
 
 /// Those that use none.
 const CLEAN: [&str; 6] = ["hello", "rings-clean", "nano-clean", "smc", "bench", "boot"];

@@ -8,9 +8,9 @@ use crate::common::scratch::Scratch;
 use serde_json::Value;
 use std::path::Path;
 use subring::cell::{Cell, Coherence};
-use subring::cli::builtin;
 use subring::lab::mappings::View;
 use subring::lab::state;
+use subring::load::builtin;
 use subring::machine::{Limits, Machine, Outcome};
 use subring::report::Journal;
 use subring::vmm::{self, Config};
@@ -160,7 +160,6 @@ fn nonsense_is_refused_in_a_sentence() {
     refused(&["rings-clean", "--address", "nosuch..0x5000"], "no symbol `nosuch`");
     refused(&["rings-clean", "--strategy", "bare", "--watch"], "no monitor");
     refused(&["rings-clean", "--strategy", "bare", "--at", "exit:any"], "no monitor");
-    refused(&["rings-clean", "--gdb", "0"], "--gdb");
     let whole = object("rings-clean --at 3M --address 0x0..0x100000000");
     let default = object("rings-clean --at 3M");
     assert_eq!(whole["pages"], default["pages"], "4 GiB are everything");

@@ -1,18 +1,16 @@
-//! Options of `run` in the commands that take its options: each is known here as one that means there what it means in `run`, or as one
-//! that is refused in a sentence. A new option has to become one of the two.
+//! Which command takes which option: each shows just its own in its help, and refuses the others.
 
 use crate::common::boot_sector::{COPIES_ITSELF, disk};
-use crate::common::program::{ends, refused, subring, text};
+use crate::common::program::{ends, refused, text};
 use crate::common::scratch::Scratch;
 
-/// Those that mean something wherever a guest is run: what it is, what its machine has, how long it runs, its monitor, the form of
-/// what is printed.
-const HONOURED: [&str; 35] = [
+/// The options that every command with a guest takes.
+const OF_THE_GUEST: [&str; 32] = [
     "--append",
     "--initrd",
     "--module",
     "--format",
-    "--at",
+    "--load-at",
     "--mode",
     "--mem",
     "--disk",
@@ -21,13 +19,13 @@ const HONOURED: [&str; 35] = [
     "--snapshot",
     "--bios",
     "--vgabios",
-    "--budget",
-    "--time",
-    "--hz",
-    "--epoch",
     "--no-apic",
     "--no-acpi",
     "--uart-pace",
+    "--hz",
+    "--epoch",
+    "--budget",
+    "--time",
     "--keys",
     "--strategy",
     "--mmu",
@@ -39,15 +37,11 @@ const HONOURED: [&str; 35] = [
     "--frame-seed",
     "--without-rule",
     "--list-rules",
-    "--json",
     "--help",
-    // Only beside --trace and --gdb, which are refused.
-    "--trace-file",
-    "--gdb-history",
 ];
 
-/// Those that are about one run: with a value that `run` takes, if they have one.
-const OF_ONE_RUN: [&[&str]; 13] = [
+/// The options of `run` alone, with a value if they take one.
+const OF_RUN: [&[&str]; 13] = [
     &["--record", "none/r"],
     &["--replay", "none/r"],
     &["--display", "vga"],
@@ -55,18 +49,21 @@ const OF_ONE_RUN: [&[&str]; 13] = [
     &["--debugcon", "none/e9"],
     &["--bioscon", "none/402"],
     &["--trace", "insn"],
+    &["--trace-file", "none/t"],
     &["--gdb", "0"],
+    &["--gdb-history", "0"],
     &["--stats"],
     &["--dump-state", "none/s"],
     &["--dump-memory", "0:1=none/m"],
-    // Here there is no file to go on from; `mmu` goes on from one.
-    &["--restore", "none/snapshot"],
-    &["--debugcon", "-"],
 ];
 
-/// The long options of `subring run`, by its help.
-fn options() -> Vec<String> {
-    let help = text(&subring(&["run", "--help"]).stdout);
+/// The other commands with a guest, and which of `--restore` and `--json` they take.
+const OTHERS: [(&str, bool, bool); 4] =
+    [("compare", false, true), ("translate", false, true), ("mmu", true, true), ("snapshot", true, false)];
+
+/// The long options that `subring COMMAND --help` shows.
+fn options(command: &str) -> Vec<String> {
+    let help = text(&ends(&[command, "--help"], 0).stdout);
     let flags = help.lines().filter_map(|line| line.trim_start().split_once("--"));
     let flags = flags.filter(|(before, _)| before.is_empty() || before.ends_with(", "));
     let name =
@@ -75,38 +72,68 @@ fn options() -> Vec<String> {
 }
 
 #[test]
-fn each_option_of_run_is_known_here() {
-    let options = options();
-    assert!(options.len() > 40, "{options:?}");
-    let gone = HONOURED.iter().find(|known| !options.iter().any(|option| option == *known));
-    assert_eq!(gone, None, "`run` has it no longer");
-    for option in options {
-        let refused = OF_ONE_RUN.iter().any(|args| args[0] == option);
-        assert!(refused != HONOURED.contains(&option.as_str()), "{option}: honoured or refused?");
+fn each_command_shows_the_options_of_a_guest_and_its_own() {
+    let run = options("run");
+    for option in OF_THE_GUEST.iter().copied().chain(OF_RUN.iter().map(|args| args[0])) {
+        assert!(run.iter().any(|shown| shown == option), "run --help: {option}");
     }
+    for (command, restores, json) in OTHERS {
+        let shown = options(command);
+        let shows = |option: &str| shown.iter().any(|shown| shown == option);
+        for option in OF_THE_GUEST {
+            assert!(shows(option), "{command} --help: {option}");
+        }
+        for args in OF_RUN {
+            assert!(!shows(args[0]), "{command} --help: {}", args[0]);
+        }
+        assert_eq!((shows("--restore"), shows("--json")), (restores, json), "{command} --help");
+    }
+}
+
+/// Asserts that a command does not know this option.
+#[track_caller]
+fn unknown(args: &[&str], option: &str) {
+    let said = text(&ends(args, 2).stderr);
+    assert!(said.contains(&format!("unexpected argument '{option}'")), "{args:?}: {said}");
 }
 
 #[test]
 fn what_is_about_one_run_is_refused_elsewhere() {
-    for args in OF_ONE_RUN {
-        let guest: &[&str] = if args[0] == "--restore" { &[] } else { &["hello"] };
-        for command in ["compare", "translate"] {
-            refused(&[&[command], guest, args].concat(), 2, args[0]);
+    for (command, restores, json) in OTHERS {
+        for args in OF_RUN {
+            unknown(&[&[command, "hello"], args].concat(), args[0]);
         }
-        let (status, words) = if guest.is_empty() { (1, args[1]) } else { (2, args[0]) };
-        refused(&[&["mmu"], guest, args].concat(), status, words);
-    }
-    for (command, goes_on) in [("compare", false), ("translate", false), ("mmu", true)] {
-        let help = text(&ends(&[command, "--help"], 0).stdout);
-        let shown =
-            |option: &str| help.lines().any(|line| line.split_whitespace().any(|word| word == option));
-        assert!(shown("--strategy"), "{command}");
-        for args in OF_ONE_RUN {
-            assert_eq!(shown(args[0]), goes_on && args[0] == "--restore", "{command} --help: {}", args[0]);
+        if !restores {
+            unknown(&[command, "--restore", "none/snapshot"], "--restore");
+        }
+        if !json {
+            unknown(&[command, "hello", "--json"], "--json");
         }
     }
-    for option in ["--stats", "--json", "--dump-screen"] {
-        refused(&["snapshot", "hello", "--at-instruction", "9", "--out", "none/s", option], 2, option);
+    refused(&["mmu", "--restore", "none/snapshot"], 1, "none/snapshot");
+}
+
+#[test]
+fn help_fits_a_terminal_of_80_columns() {
+    for command in ["", "run", "compare", "mmu", "translate", "snapshot", "guests", "theorem", "classify"] {
+        let args: &[&str] = if command.is_empty() { &["--help"] } else { &[command, "--help"] };
+        for line in text(&ends(args, 0).stdout).lines() {
+            assert!(line.chars().count() <= 80, "{args:?}: {line}");
+        }
+    }
+}
+
+/// A flat binary is loaded at `--load-at` in every command; `--at` is a place to look at where a command has one.
+#[test]
+fn a_flat_binary_has_one_option_for_its_address() {
+    let dir = Scratch::new("load-at");
+    // mov al, 7; out 0xf4, al
+    let flat = dir.file("flat.bin", &[0xb0, 7, 0xe6, 0xf4]);
+    ends(&["run", &flat, "--load-at", "0x5000"], 7);
+    ends(&["run", &flat, "--at", "0x5000"], 7);
+    for (command, _, _) in OTHERS.iter().filter(|other| other.0 != "snapshot") {
+        let shown = text(&ends(&[command, &flat, "--load-at", "0x5000"], 0).stdout);
+        assert!(shown.contains("status 7"), "{command}: {shown}");
     }
 }
 
@@ -114,7 +141,7 @@ fn what_is_about_one_run_is_refused_elsewhere() {
 fn rules_are_listed_by_each_command_that_takes_the_option() {
     let list = ends(&["run", "--list-rules"], 0).stdout;
     assert!(text(&list).starts_with("rule "));
-    for command in ["compare", "mmu", "translate"] {
+    for command in ["compare", "mmu", "translate", "snapshot"] {
         assert!(ends(&[command, "--list-rules"], 0).stdout == list, "{command}");
     }
 }

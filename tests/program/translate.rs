@@ -8,7 +8,7 @@ use crate::common::scratch::Scratch;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use subring::cell::Cell;
-use subring::cli::builtin;
+use subring::load::builtin;
 use subring::machine::{Limits, Machine, Monitor, Outcome, World};
 use subring::translate::{Translator, Why};
 use subring::vmm;

@@ -5,7 +5,7 @@ use super::fetch::{file, have};
 use super::pc::{Lab, Monitor, Parts};
 use super::seabios;
 use std::path::PathBuf;
-use subring::cli::session::Outcome;
+use subring::cli::pc::Outcome;
 
 fn rescue() -> PathBuf {
     file("grub-rescue-pc", "usr/lib/grub-rescue/grub-rescue-floppy.img")

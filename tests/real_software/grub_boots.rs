@@ -6,7 +6,7 @@ use super::fetch::{cache, file, have, skipped};
 use super::pc::{Lab, Monitor, Parts, in_order};
 use super::{grub, hard_disk, linux};
 use std::path::PathBuf;
-use subring::cli::session::Outcome;
+use subring::cli::pc::Outcome;
 
 /// GRUB's prompt, with the disk.
 fn prompt(disk: PathBuf, mem: u32, hz: u64, monitor: Monitor) -> Lab {

@@ -3,7 +3,7 @@
 
 use super::fetch::{file, have};
 use super::pc::{Lab, Monitor, Parts};
-use subring::cli::session::Outcome;
+use subring::cli::pc::Outcome;
 
 /// Row of the ship's nose.
 const NOSE: usize = 23;

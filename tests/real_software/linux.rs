@@ -9,7 +9,7 @@ use super::pc::{Lab, Monitor, Parts, in_order};
 use super::pinned::{Inputs, assert_count};
 use super::qemu::Qemu;
 use std::path::PathBuf;
-use subring::cli::session::Outcome;
+use subring::cli::pc::Outcome;
 use subring::device::mouse::MouseEvent;
 
 /// What it needs.

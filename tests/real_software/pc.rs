@@ -1,13 +1,12 @@
 //! A machine under test: the one that `subring run` builds, driven to points of its transcript.
 
 use std::path::{Path, PathBuf};
-use subring::cli::board::build;
+use subring::cli::emulator::Emulator;
 use subring::cli::keys::{self, Typist};
-use subring::cli::session::{Drive, Limits, Medium, Outcome, Pc, Spec};
+use subring::cli::pc::{Limits, Outcome, Pc};
 use subring::device::keymap::KeyEvent;
 use subring::device::mouse::MouseEvent;
-use subring::device::uart::Transmitter;
-use subring::load::{self, Around, Plan};
+use subring::load::{self, Around, Drive, Medium, Plan, Spec};
 use subring::media::image;
 use subring::snapshot::recording::What;
 use subring::vmm;
@@ -60,7 +59,7 @@ impl Default for Parts {
 
 /// A running machine and what it has put out.
 pub(crate) struct Lab {
-    pc: Box<dyn Pc>,
+    pc: Emulator,
     /// What COM1 sent.
     pub(crate) serial: String,
     /// What SeaBIOS wrote to port 402h.
@@ -96,23 +95,17 @@ impl Lab {
         let spec = Spec {
             mem: parts.mem,
             hz: parts.hz,
-            epoch: 946_684_800,
-            apic: true,
-            acpi: true,
-            transmitter: Transmitter::default(),
             bios: parts.bios.as_ref().map(|(bios, _)| std::fs::read(bios).unwrap()),
             vga_bios: parts.bios.as_ref().map(|(_, vga)| std::fs::read(vga).unwrap()),
             disks: drives(parts.disks),
             floppies: drives(parts.floppies),
             cdrom_first: parts.cdrom.is_some(),
             cdrom: parts.cdrom.as_deref().map(drive),
-            trace: None,
-            gdb: None,
             monitor: parts.monitor,
             plan,
-            restore: None,
+            ..Spec::default()
         };
-        let pc = build(spec).unwrap();
+        let pc = Emulator::new(spec, None, None).unwrap();
         Self {
             pc,
             serial: String::new(),

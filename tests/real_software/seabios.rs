@@ -3,7 +3,7 @@
 use super::fetch::{file, have, own};
 use super::pc::{Lab, Monitor, Parts, in_order};
 use std::path::PathBuf;
-use subring::cli::session::Outcome;
+use subring::cli::pc::Outcome;
 
 /// Its threads take turns by the clock: the order of their lines in the log depends on the frequency.
 const HZ: u64 = 10_000_000;

@@ -4,7 +4,7 @@ use super::session::{Ran, Runner};
 use crate::addr::{Linear, PAGE_SHIFT};
 use crate::bus::Ticks;
 use crate::cli::args;
-use crate::cli::report::grouped;
+use crate::cli::digits::grouped;
 use crate::error::{Error, Result};
 use crate::load::Symbol;
 use crate::machine::CodeStop;

@@ -4,7 +4,7 @@
 use super::event::change_name;
 use super::{Moment, Names};
 use crate::addr::{GuestPhys, Linear, PAGE_OFFSET, PAGE_SIZE};
-use crate::cli::report::grouped;
+use crate::cli::digits::grouped;
 use crate::cpu::{Cr0, Cr4};
 use crate::decode::disassemble;
 use crate::lab::mappings::{GuestEntry, Mark, Page, Size, View};

@@ -6,7 +6,7 @@ use super::json;
 use super::session::{Ran, Runner};
 use super::text::change_line;
 use crate::addr::{PAGE_OFFSET, PAGE_SIZE};
-use crate::cli::out;
+use crate::cli::output::out;
 use crate::error::Result;
 use crate::machine::Monitor;
 use crate::report::Noted;

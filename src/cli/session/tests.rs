@@ -1,8 +1,16 @@
 //! The session loop over a mock machine.
 
 use super::super::keys;
+use super::super::screen::TextScreen;
+use super::super::state::State;
+use super::super::stats::Stats;
+use super::super::terminal::Setup;
 use super::*;
+use crate::bus::Clock;
+use crate::device::keymap::KeyEvent;
 use crate::device::mouse::Button;
+use crate::device::mouse::MouseEvent;
+use crate::error::Error;
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -93,15 +101,11 @@ impl Pc for Shared {
     }
 }
 
-fn drive_mock(mock: Mock, wishes: Wishes) -> (End, Shared) {
+fn drive_mock(mock: Mock, options: Options) -> (End, Shared) {
     let mut pc = Shared(Rc::new(RefCell::new(mock)));
     let setup = Setup { input: false, stream: false, keep: true, live: false, debugcon: None, bioscon: None };
     let mut console = Console::open_with(setup).unwrap();
-    (drive(&mut pc, &mut console, &wishes).unwrap(), pc)
-}
-
-fn wishes() -> Wishes {
-    Wishes { budget: None, time: None, keys: Vec::new(), record: false, journal: None, replay: None }
+    (drive(&mut pc, &mut console, &options).unwrap(), pc)
 }
 
 #[test]
@@ -116,7 +120,7 @@ fn each_outcome_has_its_ending_and_status() {
     ];
     for (outcome, ending, status) in table {
         let mock = Mock { at: 25_000, then: Some(outcome), output: b"hi".to_vec(), ..Mock::default() };
-        let (end, _) = drive_mock(mock, wishes());
+        let (end, _) = drive_mock(mock, Options::default());
         assert_eq!((end.ending.status(), &end.ending), (status, &ending));
         assert_eq!((end.retired, end.serial.as_slice()), (25_000, &b"hi"[..]));
     }
@@ -124,18 +128,19 @@ fn each_outcome_has_its_ending_and_status() {
 
 #[test]
 fn budget_and_time_end_a_run_exactly() {
-    let (end, _) = drive_mock(Mock::default(), Wishes { budget: Some(123_456), ..wishes() });
+    let (end, _) = drive_mock(Mock::default(), Options { budget: Some(123_456), ..Options::default() });
     assert_eq!((end.ending, end.retired), (Ending::BudgetSpent, 123_456));
-    let (end, _) = drive_mock(Mock::default(), Wishes { time: Some(55_555), ..wishes() });
+    let (end, _) = drive_mock(Mock::default(), Options { time: Some(55_555), ..Options::default() });
     assert_eq!((end.ending, end.ticks), (Ending::TimeSpent, 55_555));
-    let (end, _) = drive_mock(Mock::default(), Wishes { budget: Some(0), ..wishes() });
+    let (end, _) = drive_mock(Mock::default(), Options { budget: Some(0), ..Options::default() });
     assert_eq!((end.ending, end.retired), (Ending::BudgetSpent, 0));
 }
 
 #[test]
 fn keys_fall_on_the_grid_of_slices() {
     let script = keys::parse("@\"grub>\":a@+50ms:<Enter>").unwrap();
-    let (_, pc) = drive_mock(Mock::default(), Wishes { time: Some(200_000), keys: script, ..wishes() });
+    let (_, pc) =
+        drive_mock(Mock::default(), Options { time: Some(200_000), keys: script, ..Options::default() });
     let keys: Vec<(Ticks, u8, bool)> = pc.0.borrow().keys.iter().map(|(t, e)| (*t, e.code, e.down)).collect();
     assert_eq!(
         keys,
@@ -146,7 +151,8 @@ fn keys_fall_on_the_grid_of_slices() {
 #[test]
 fn the_mouse_of_a_script_takes_its_turn_among_the_keys() {
     let script = keys::parse("@10ms:a<Click:left><Move:3,-4>").unwrap();
-    let (_, pc) = drive_mock(Mock::default(), Wishes { time: Some(200_000), keys: script, ..wishes() });
+    let (_, pc) =
+        drive_mock(Mock::default(), Options { time: Some(200_000), keys: script, ..Options::default() });
     let button = |down| MouseEvent::Button { button: Button::Left, down };
     let expected =
         [(30_000, button(true)), (40_000, button(false)), (50_000, MouseEvent::Move { dx: 3, dy: -4 })];
@@ -157,13 +163,13 @@ fn the_mouse_of_a_script_takes_its_turn_among_the_keys() {
 #[test]
 fn an_idle_guest_gets_its_keys_before_it_is_given_up() {
     let mock = Mock { at: 5, then: Some(Outcome::Idle(None)), ..Mock::default() };
-    let (end, pc) = drive_mock(mock, Wishes { keys: keys::parse("@9s:q").unwrap(), ..wishes() });
+    let (end, pc) = drive_mock(mock, Options { keys: keys::parse("@9s:q").unwrap(), ..Options::default() });
     assert_eq!(end.ending, Ending::HaltedForever);
     assert_eq!(pc.0.borrow().keys.len(), 2);
 }
 
 #[test]
 fn a_batch_run_never_stops_at_idle() {
-    let (_, pc) = drive_mock(Mock::default(), Wishes { time: Some(100_000), ..wishes() });
+    let (_, pc) = drive_mock(Mock::default(), Options { time: Some(100_000), ..Options::default() });
     assert!(pc.0.borrow().limits.iter().all(|l| !l.at_idle));
 }

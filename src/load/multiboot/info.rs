@@ -1,7 +1,7 @@
 //! The Multiboot information structure (specification 3.3) and what it points to, as one block of bytes: the
 //! structure, the module list, the memory map, the strings.
 
-use super::{Around, Placed};
+use crate::load::guest::{Around, Module};
 use crate::load::memory_map::{HIGH, LOW_END, memory_map};
 
 /// What the machine's own loader calls itself.
@@ -18,6 +18,12 @@ mod has {
     pub(super) const MODS: u32 = 1 << 3;
     pub(super) const MMAP: u32 = 1 << 6;
     pub(super) const LOADER_NAME: u32 = 1 << 9;
+}
+
+/// A module and where it lies.
+pub(super) struct Placed<'a> {
+    pub(super) at: u32,
+    pub(super) module: &'a Module,
 }
 
 /// The block, before its address is known.

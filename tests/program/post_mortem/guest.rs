@@ -2,9 +2,8 @@
 
 use subring::addr::GuestPhys;
 use subring::debug::{Ending, Report, post_mortem};
-use subring::load::Symbol;
-use subring::machine::board::BoardConfig;
-use subring::machine::{Config, Limits, Machine, Outcome};
+use subring::load::{Entry, Plan, Spec, Symbol};
+use subring::machine::{Limits, Machine, Outcome};
 
 /// Where the tables lie.
 pub(crate) const GDT: u32 = 0x1000;
@@ -153,19 +152,15 @@ impl Guest {
 
     /// Runs it: the machine, and how it ended.
     pub(crate) fn end(&self) -> (Machine, Ending) {
-        let board = BoardConfig { ram_size: RAM, ..BoardConfig::default() };
-        let mut m = Machine::new(Config { ram_size: RAM, board, bios: None, vga_bios: None }).unwrap();
-        for (at, bytes) in &self.image {
-            m.store(GuestPhys(*at), bytes);
-        }
-        m.chips_as_after_post();
-        if self.real {
-            m.store(GuestPhys(0x7c00), &self.code);
-            m.start_real(0, 0x7c00);
+        let (at, entry) = if self.real {
+            (0x7c00, Entry::Real { cs: 0, ip: 0x7c00 })
         } else {
-            m.store(GuestPhys(CODE), &self.code);
-            m.start_flat(CODE, 0, 0, STACK);
-        }
+            (CODE, Entry::Flat { eip: CODE, eax: 0, ebx: 0, esp: STACK })
+        };
+        let parts = self.image.iter().cloned().chain([(at, self.code.clone())]);
+        let plan = Plan::new(entry, parts.map(|(at, bytes)| (GuestPhys(at), bytes)).collect());
+        let spec = Spec { mem: RAM, apic: false, acpi: false, plan, ..Spec::default() };
+        let mut m = spec.build().unwrap();
         let ending = match m.run(Limits { ticks: 2 * BUDGET, ..Limits::instructions(BUDGET) }) {
             Outcome::TripleFault(t) => Ending::TripleFault(t),
             Outcome::HaltedForever | Outcome::Idle(None) => Ending::HaltedForever,

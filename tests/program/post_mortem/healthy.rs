@@ -2,12 +2,10 @@
 
 use super::guest::Guest;
 use std::path::Path;
-use subring::bus::Clock;
-use subring::cli::builtin;
 use subring::debug::{Ending, post_mortem};
-use subring::load::{self, Around, Entry, Format};
-use subring::machine::board::BoardConfig;
-use subring::machine::{Config, Limits, Machine, Outcome};
+use subring::load::builtin;
+use subring::load::{self, Around, Entry, Format, Spec};
+use subring::machine::{Limits, Machine, Outcome};
 
 const RAM: u32 = 32 << 20;
 
@@ -16,10 +14,7 @@ fn machine(plan: &load::Plan) -> Option<Machine> {
     if plan.entry == Entry::Firmware {
         return None;
     }
-    let board = BoardConfig { clock: Clock::default(), ram_size: RAM, ..BoardConfig::default() };
-    let mut m = Machine::new(Config { ram_size: RAM, board, bios: None, vga_bios: None }).unwrap();
-    plan.carry_out(&mut m);
-    Some(m)
+    Some(Spec { mem: RAM, plan: plan.clone(), ..Spec::default() }.build().unwrap())
 }
 
 #[test]

@@ -37,7 +37,10 @@ use super::aml::{
     Aml, bus_range, device, eisa_id, io, io_range, irq, memory_range, name, number, package, processor,
     resources, scope,
 };
-use super::{PIRQ_ROUTES, SCI};
+use crate::device::pci::i440fx::PIRQ_ROUTES;
+
+/// The system control interrupt.
+pub(super) const SCI: u8 = 9;
 
 /// Where PCI memory begins: above all RAM that a machine can have.
 const PCI_MEMORY: (u32, u32) = (0xc000_0000, 0xfebf_ffff);

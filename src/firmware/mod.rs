@@ -1,9 +1,11 @@
-//! The tables by which a kernel learns of the board: ACPI's and, for older kernels, the MP table.
+//! Firmware: the built-in BIOS, and the tables by which a kernel learns of the board (ACPI's and, for older kernels,
+//! the MP table).
 //!
-//! How they come into memory is as on a real board. SeaBIOS gets them as files of fw_cfg and a script ([`fw_cfg_files`]).
-//! In the built-in BIOS they are part of the ROM ([`into_rom`]), at F0000h. For a kernel that is loaded without
-//! firmware they are in RAM at the same place ([`for_kernel`]), as a BIOS leaves its shadow. Either way the memory map
-//! has that segment reserved already, and the FACS, which software writes to, is in the extended BIOS data area.
+//! The tables reach memory as on a real board. SeaBIOS gets them as files of fw_cfg and a script ([`fw_cfg_files`]).
+//! In the built-in BIOS the tables are part of the ROM ([`built_in_bios`]), at F0000h. For a kernel that is loaded
+//! without firmware the tables are in RAM at the same place ([`for_kernel`]), as a BIOS leaves its shadow. Either way
+//! the memory map has that segment reserved already, and the FACS, which software writes to, is in the extended BIOS
+//! data area.
 
 mod aml;
 mod dsdt;
@@ -12,10 +14,9 @@ mod mp;
 mod tables;
 
 use crate::addr::GuestPhys;
-use crate::device::pci::i440fx::PIRQ_ROUTES;
 
-/// The system control interrupt.
-const SCI: u8 = 9;
+/// The built-in BIOS, as guest-programs/bios/build.sh builds it.
+const BIOS: &[u8] = include_bytes!("../../guest-programs/bios/bios.bin");
 /// Where the tables are, in the segment where they are looked for.
 const AT: u32 = 0xf_0000;
 /// The RSDP and the MP floating pointer come first, each on a 16-byte boundary.
@@ -40,8 +41,15 @@ pub fn fw_cfg_files(wanted: Wanted) -> Vec<(String, Vec<u8>)> {
     if wanted.acpi { loader::files(wanted.apic) } else { Vec::new() }
 }
 
+/// The built-in BIOS (guest-programs/bios) with the tables in the part of the ROM that its code leaves free.
+pub fn built_in_bios(wanted: Wanted) -> Vec<u8> {
+    let mut image = BIOS.to_vec();
+    into_rom(&mut image, wanted);
+    image
+}
+
 /// Puts the tables into the room that the built-in BIOS's image has for them.
-pub fn into_rom(image: &mut [u8], wanted: Wanted) {
+fn into_rom(image: &mut [u8], wanted: Wanted) {
     let segment = segment(wanted);
     if segment.len() <= ROM_ROOM {
         image[..segment.len()].copy_from_slice(&segment);

@@ -1,192 +1,104 @@
-//! Hooks [`crate::machine`] up to [`super::session::Pc`].
+//! The machine behind the seam [`Pc`], with its debugger and its trace.
 
-use super::dump::State;
+use super::ending::Ending;
 use super::monitored::Monitored;
-use super::session::{
-    Drive, Ending, Gdb, Hold, Limits, Medium, Outcome, Pc, Spec, Stats, TextScreen, Trace, TraceFilter,
-};
-use super::trace::TraceWriter;
+use super::output::tell;
+use super::pc::{Hold, Limits, Outcome, Pc};
+use super::screen::TextScreen;
+use super::state::State;
+use super::stats::Stats;
+use super::trace::{Trace, TraceFilter, TraceWriter};
 use crate::addr::GuestPhys;
 use crate::bus::{Clock, Ticks};
 use crate::debug;
 use crate::debug::gdb::{Mourning, Over, Server, Turn};
 use crate::debug::source::Source;
 use crate::device::cp437;
-use crate::device::fw_cfg::FwCfgConfig;
 use crate::device::keymap::KeyEvent;
 use crate::device::mouse::MouseEvent;
 use crate::error::{Error, Result};
-use crate::load::acpi::{self, Wanted};
-use crate::load::{DebugSections, Entry, Symbol};
-use crate::machine::board::BoardConfig;
+use crate::load::{DebugSections, Spec, Symbol};
 use crate::machine::{
-    Config, HistoryConfig, Input, Limits as MachineLimits, Machine, Outcome as MachineOutcome, Wants, Watcher,
+    HistoryConfig, Input, Limits as MachineLimits, Machine, Outcome as MachineOutcome, Wants, Watcher,
 };
 use crate::media::overlay::Overlay;
-use crate::media::{Disk, MemoryDisk, Snapshot};
 use crate::snapshot::Saved;
-use crate::vmm;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-/// A BIOS reports 639 KiB of conventional memory, and shadows itself below 1 MiB.
-const FIRMWARE_NEEDS: u32 = 1 << 20;
 /// Instructions between two snapshots of a debugger's history.
 const HISTORY_INTERVAL: u64 = 5_000_000;
-/// Boot devices as [`BoardConfig::boot_order`] has them: CD-ROM, disk, floppy.
-const CDROM_FIRST: u16 = 0x123;
-/// The project's own BIOS; see guest-programs/bios.
-const OWN_BIOS: &[u8] = include_bytes!("../../guest-programs/bios/bios.bin");
-
-/// Builds the machine of a `run`.
-///
-/// # Errors
-/// [`Error`] when it cannot be built as asked.
-pub fn build(spec: Spec) -> Result<Box<dyn Pc>> {
-    Ok(Box::new(bare(spec)?))
+/// How gdb is waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Gdb {
+    /// The TCP port of 127.0.0.1; 0 is any free one.
+    pub port: u16,
+    /// Bytes that the history may take; 0 is none.
+    pub history: u64,
 }
 
-/// The same, with the machine at hand.
-pub(super) fn bare(spec: Spec) -> Result<Bare> {
-    match spec.restore {
-        Some(saved) => {
-            let mut over = over(&spec.gdb);
-            let cdrom = spec.cdrom.map(disk);
-            let disks = place(drives(spec.disks, &mut over), cdrom.is_some());
-            let floppies = drives(spec.floppies, &mut over);
-            let mut machine = Machine::from_state(&saved.state, disks, floppies, cdrom)?;
-            virtualize(&mut machine, spec.monitor)?;
-            pc(machine, spec.trace, spec.gdb, over, saved.reboots, Vec::new(), None)
-        }
-        None => build_new(spec),
-    }
-}
-
-fn pc(
-    mut machine: Machine,
-    trace: Option<Trace>,
-    gdb: Option<Gdb>,
-    over: Option<Vec<Overlay>>,
+/// A machine, and what looks at it from outside.
+pub struct Emulator {
+    pub(super) machine: Machine,
+    trace: Option<Rc<RefCell<TraceWriter>>>,
+    gdb: Option<Server>,
+    /// What the guest wrote to its media and is not there yet.
+    media: Vec<Overlay>,
+    /// Whether a reset starts the guest again.
     reboots: bool,
+    /// The kernel's names for its addresses.
     symbols: Vec<Symbol>,
+    /// The kernel's debug information, and that information read, if a trace has asked for it.
     debug: Option<DebugSections>,
-) -> Result<Bare> {
-    let traced = trace.as_ref().is_some_and(|t| t.what.contains(TraceFilter::INSN));
-    let source = debug.as_ref().filter(|_| traced).map(|debug| Rc::new(Source::new(debug)));
-    if let Some(trouble) = source.as_ref().and_then(|s| s.trouble()) {
-        super::tell(&format!("subring: note: debug information unusable: {trouble}\n"));
-    }
-    let trace = trace.map(|t| watch(&mut machine, t, source.clone(), symbols.clone()));
-    let media = over.clone().unwrap_or_default();
-    if let Some(history) = over.zip(gdb.and_then(|g| usize::try_from(g.history).ok())) {
-        let (media, cap) = history;
-        machine.keep_history(HistoryConfig { cap, interval: HISTORY_INTERVAL, reboots, media });
-    }
-    let gdb = listen(gdb.map(|g| g.port))?;
-    Ok(Bare { machine, trace, gdb, media, reboots, symbols, debug, source, died: debug::Ending::Limit })
+    source: Option<Rc<Source>>,
+    /// How the last run ended.
+    died: debug::Ending,
 }
 
-/// Where to collect what is put over the media, when a history is kept.
-fn over(gdb: &Option<Gdb>) -> Option<Vec<Overlay>> {
-    gdb.is_some_and(|g| g.history != 0).then(Vec::new)
+impl Emulator {
+    /// Builds the machine of `spec`, and attaches what looks at it.
+    ///
+    /// # Errors
+    /// [`Error`] when the machine cannot be built as asked, or the port for gdb cannot be had.
+    pub fn new(mut spec: Spec, trace: Option<Trace>, gdb: Option<Gdb>) -> Result<Self> {
+        let reboots = spec.reboots();
+        let (symbols, debug) = (std::mem::take(&mut spec.plan.symbols), spec.plan.debug.take());
+        let history = gdb.and_then(|gdb| usize::try_from(gdb.history).ok()).filter(|&cap| cap != 0);
+        let (mut machine, media) = match history {
+            Some(_) => spec.build_with_overlays()?,
+            None => (spec.build()?, Vec::new()),
+        };
+        let source = source_of(trace.as_ref(), debug.as_ref());
+        let trace = trace.map(|t| watch(&mut machine, t, source.clone(), symbols.clone()));
+        if let Some(cap) = history {
+            let media = media.clone();
+            machine.keep_history(HistoryConfig { cap, interval: HISTORY_INTERVAL, reboots, media });
+        }
+        let gdb = gdb.map(|gdb| listen(gdb.port)).transpose()?;
+        let died = debug::Ending::Limit;
+        Ok(Self { machine, trace, gdb, media, reboots, symbols, debug, source, died })
+    }
 }
 
-/// The server for gdb at `port`, if one is asked for; says where it is.
-fn listen(port: Option<u16>) -> Result<Option<Server>> {
-    let server = port.map(Server::listen).transpose()?;
-    if let Some(server) = &server {
-        super::tell(&format!("subring: waiting for gdb: target remote 127.0.0.1:{}\n", server.port()));
+/// The source lines for a trace of instructions. Debug information that cannot be read is told.
+fn source_of(trace: Option<&Trace>, debug: Option<&DebugSections>) -> Option<Rc<Source>> {
+    let traced = trace.is_some_and(|t| t.what.contains(TraceFilter::INSN));
+    let source = debug.filter(|_| traced).map(|debug| Rc::new(Source::new(debug)))?;
+    if let Some(trouble) = source.trouble() {
+        tell(&format!("subring: note: debug information unusable: {trouble}\n"));
     }
+    Some(source)
+}
+
+/// The server for gdb at `port`; says where it is.
+fn listen(port: u16) -> Result<Server> {
+    let server = Server::listen(port)?;
+    tell(&format!("subring: waiting for gdb: target remote 127.0.0.1:{}\n", server.port()));
     Ok(server)
 }
 
-fn build_new(spec: Spec) -> Result<Bare> {
-    let firmware = spec.plan.entry == Entry::Firmware;
-    if firmware && spec.mem < FIRMWARE_NEEDS {
-        return Err(Error::Usage(
-            "firmware needs 1 MiB of memory to boot a disk: give at least --mem 1M".into(),
-        ));
-    }
-    // SeaBIOS takes the ROM of a VGA that is no PCI device from this file.
-    let rom = |rom: &Vec<u8>| ("vgaroms/vgabios.bin".to_owned(), rom.clone());
-    let wanted = Wanted { acpi: spec.acpi, apic: spec.apic };
-    let files = spec.vga_bios.iter().map(rom).chain(acpi::fw_cfg_files(wanted)).collect();
-    let fw_cfg = FwCfgConfig { files, ..FwCfgConfig::default() };
-    let mut over = over(&spec.gdb);
-    let cdrom = spec.cdrom.map(disk);
-    let board = BoardConfig {
-        clock: Clock::new(spec.hz),
-        ram_size: spec.mem,
-        epoch: spec.epoch,
-        disks: place(drives(spec.disks, &mut over), cdrom.is_some()),
-        cdrom,
-        floppies: drives(spec.floppies, &mut over),
-        boot_order: if spec.cdrom_first { CDROM_FIRST } else { 0 },
-        firmware,
-        apic: spec.apic,
-        acpi: spec.acpi,
-        transmitter: spec.transmitter,
-        fw_cfg,
-    };
-    let bios = firmware.then(|| spec.bios.unwrap_or_else(|| own_bios(wanted)));
-    let mut machine = Machine::new(Config { ram_size: spec.mem, board, bios, vga_bios: spec.vga_bios })?;
-    if !firmware {
-        acpi::for_kernel(wanted).iter().for_each(|(at, bytes)| machine.store(*at, bytes));
-    }
-    spec.plan.carry_out(&mut machine);
-    virtualize(&mut machine, spec.monitor)?;
-    pc(machine, spec.trace, spec.gdb, over, firmware, spec.plan.symbols, spec.plan.debug)
-}
-
-/// Puts the machine under the monitor that is asked for.
-fn virtualize(machine: &mut Machine, monitor: Option<vmm::Config>) -> Result<()> {
-    monitor.map_or(Ok(()), |config| vmm::install(machine, &config))
-}
-
-/// Our BIOS, with the tables of the machine in the part of the ROM that it leaves free.
-fn own_bios(wanted: Wanted) -> Vec<u8> {
-    let mut image = OWN_BIOS.to_vec();
-    acpi::into_rom(&mut image, wanted);
-    image
-}
-
-/// The media, each with an [`Overlay`] over it if those are collected.
-fn drives<const N: usize>(drives: Vec<Drive>, over: &mut Option<Vec<Overlay>>) -> [Option<Box<dyn Disk>>; N] {
-    let mut out = [const { None }; N];
-    for (slot, drive) in out.iter_mut().zip(drives) {
-        let disk = disk(drive);
-        *slot = Some(match over {
-            Some(over) => {
-                let overlay = Overlay::new(disk);
-                over.push(overlay.clone());
-                Box::new(overlay)
-            }
-            None => disk,
-        });
-    }
-    out
-}
-
-fn disk(drive: Drive) -> Box<dyn Disk> {
-    let snapshot = drive.snapshot;
-    let disk = medium(drive);
-    if snapshot { Box::new(Snapshot::new(disk)) } else { disk }
-}
-
-/// Where the disks go: the CD-ROM has the third place, so a third disk has the fourth.
-fn place(disks: [Option<Box<dyn Disk>>; 4], cdrom: bool) -> [Option<Box<dyn Disk>>; 4] {
-    let [first, second, third, fourth] = disks;
-    if cdrom { [first, second, None, third] } else { [first, second, third, fourth] }
-}
-
-fn medium(drive: Drive) -> Box<dyn Disk> {
-    match drive.medium {
-        Medium::Memory(bytes) => Box::new(MemoryDisk::new(bytes)),
-        Medium::Image(image) => image.disk,
-    }
-}
-
+/// Traces the events of `machine`.
 fn watch(
     machine: &mut Machine,
     trace: Trace,
@@ -206,25 +118,7 @@ fn watch(
     writer
 }
 
-/// The bare machine behind the session's seam.
-pub(super) struct Bare {
-    pub(super) machine: Machine,
-    trace: Option<Rc<RefCell<TraceWriter>>>,
-    gdb: Option<Server>,
-    /// What the guest wrote to its media and is not there yet.
-    media: Vec<Overlay>,
-    /// A reset starts the firmware again; a kernel that was loaded without one cannot be started twice.
-    reboots: bool,
-    /// The kernel's names for its addresses.
-    symbols: Vec<Symbol>,
-    /// Its debug information, and that read, if a trace has asked for it.
-    debug: Option<DebugSections>,
-    source: Option<Rc<Source>>,
-    /// How the last run ended.
-    died: debug::Ending,
-}
-
-impl Pc for Bare {
+impl Pc for Emulator {
     fn clock(&self) -> Clock {
         self.machine.clock()
     }
@@ -238,7 +132,7 @@ impl Pc for Bare {
     fn run(&mut self, limits: Limits) -> Outcome {
         let turn = self.gdb.as_mut().map_or(Turn::Run, |gdb| gdb.before(&mut self.machine));
         if let Some(note) = self.machine.take_history_note() {
-            super::tell(&format!("subring: {note}\n"));
+            tell(&format!("subring: {note}\n"));
         }
         match turn {
             Turn::Run => {}

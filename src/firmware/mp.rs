@@ -1,9 +1,10 @@
 //! The MP configuration table and the floating pointer to it (MultiProcessor Specification 1.4, chapter 4), for kernels
 //! that know no ACPI.
 
-use super::{PIRQ_ROUTES, SCI};
+use super::dsdt::SCI;
 use crate::cpu::control::SIGNATURE;
 use crate::device::apic::{IO_APIC, LOCAL_APIC};
+use crate::device::pci::i440fx::PIRQ_ROUTES;
 
 /// Bytes of the floating pointer.
 pub(super) const POINTER: usize = 16;

@@ -4,8 +4,9 @@
 //! byte makes which sum zero, is noted beside ([`Blob`]). Whoever knows the addresses finishes them: this program, or
 //! firmware by `loader`.
 
-use super::{PIRQ_ROUTES, SCI, dsdt};
+use super::dsdt::{self, SCI};
 use crate::device::apic::{IO_APIC, LOCAL_APIC};
+use crate::device::pci::i440fx::PIRQ_ROUTES;
 use crate::device::pm;
 
 /// Bytes of a table's header.
