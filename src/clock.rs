@@ -6,6 +6,15 @@ use serde::{Deserialize, Serialize};
 /// period of the nominal frequency.
 pub type Ticks = u64;
 
+/// A point of a run on both scales: what events are stamped with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct When {
+    /// Instructions retired since power-on: the count that users see and give back (`--budget`, gdb's `goto`).
+    pub instructions: u64,
+    /// Guest time, which halted time advances, too.
+    pub ticks: Ticks,
+}
+
 /// Converts between ticks and the frequencies that chips run at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "u64", into = "u64")]

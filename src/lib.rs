@@ -5,7 +5,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`addr`], [`width`], [`clock`], [`error`], [`saved`] | address newtypes; access widths; time; the host's trouble; forms of saved state |
+//! | [`addr`], [`width`], [`clock`], [`error`], [`saved`], [`symbols`] | address newtypes; access widths; time; the host's trouble; forms of saved state; names for addresses |
 //! | [`cell`] | the cube: strategy, MMU, coherence, engine, and which combinations mean something |
 //! | [`event`] | what observers see: instructions, faults, interrupts, ports, memory |
 //! | [`mem`] | guest RAM and its code marks |
@@ -59,6 +59,7 @@ pub mod report;
 pub mod saved;
 mod seeded;
 pub mod snapshot;
+pub mod symbols;
 pub mod theorem;
 pub mod translate;
 pub mod vmm;

@@ -30,7 +30,7 @@ const ROWS: [&[&str]; 25] = [
     &["decode"],
     &["mem"],
     &["cell", "event"],
-    &["addr", "width", "clock", "error", "saved", "seeded"],
+    &["addr", "width", "clock", "error", "saved", "seeded", "symbols"],
 ];
 
 /// The files that may hold `unsafe`, each for one reason that its SAFETY comments give.

@@ -23,6 +23,7 @@ use crate::machine::{
 };
 use crate::media::overlay::Overlay;
 use crate::snapshot::Saved;
+use crate::symbols::Symbols;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -69,6 +70,7 @@ impl Emulator {
             Some(_) => spec.build_with_overlays()?,
             None => (spec.build()?, Vec::new()),
         };
+        machine.symbols = Symbols::new(symbols.clone());
         let source = source_of(trace.as_ref(), debug.as_ref());
         let trace = trace.map(|t| watch(&mut machine, t, source.clone(), symbols.clone()));
         if let Some(cap) = history {
@@ -147,6 +149,8 @@ impl Pc for Emulator {
             self.died = match outcome {
                 MachineOutcome::TripleFault(t) => debug::Ending::TripleFault(t),
                 MachineOutcome::HaltedForever | MachineOutcome::Idle(None) => debug::Ending::HaltedForever,
+                MachineOutcome::Exit(status) => debug::Ending::Exit(status),
+                MachineOutcome::PowerOff | MachineOutcome::Reset => debug::Ending::Other,
                 _ => debug::Ending::Limit,
             };
             if self.gdb.as_mut().is_some_and(|gdb| gdb.after(&mut self.machine)) {

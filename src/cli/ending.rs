@@ -55,7 +55,15 @@ impl Ending {
 
     /// Whether the guest may have died.
     pub(super) fn wants_post_mortem(&self) -> bool {
-        matches!(self, Self::TripleFault(_) | Self::HaltedForever | Self::BudgetSpent | Self::TimeSpent)
+        match self {
+            Self::TripleFault(_)
+            | Self::HaltedForever
+            | Self::BudgetSpent
+            | Self::TimeSpent
+            | Self::Reset => true,
+            Self::Exit(status) => *status != 0,
+            _ => false,
+        }
     }
 
     /// Whether it may be the end of a guest that went wrong: it did not come by itself to one that it meant, or says so.

@@ -1,5 +1,6 @@
 //! `--trace`: which events are traced, and each as a line of text.
 
+use crate::clock::When;
 use crate::debug::source::{Place, Source};
 use crate::decode::disassemble;
 use crate::error::{Error, Result};
@@ -129,7 +130,7 @@ impl TraceWriter {
 }
 
 impl Sink for Rc<RefCell<TraceWriter>> {
-    fn record(&mut self, now: u64, event: &Event<'_>) {
+    fn record(&mut self, when: When, event: &Event<'_>) {
         if matches!(event, Event::Insn { within: true, .. }) {
             // It has its line: how a run is cut into pieces, and by whom, is not to show.
             return;
@@ -137,15 +138,17 @@ impl Sink for Rc<RefCell<TraceWriter>> {
         let mut writer = self.borrow_mut();
         writer.line.clear();
         // Writing to a string cannot fail.
-        let _ = describe(&mut writer.line, now, event);
+        let _ = describe(&mut writer.line, when, event);
         writer.name_place(event);
         writer.name_exit(event);
         writer.put();
     }
 }
 
-fn describe(line: &mut String, now: u64, event: &Event<'_>) -> std::fmt::Result {
-    write!(line, "{now:>12} ")?;
+/// One line: how many instructions had retired, and the event. An interrupt also has its tick, where halted time has
+/// made the two counts differ.
+fn describe(line: &mut String, when: When, event: &Event<'_>) -> std::fmt::Result {
+    write!(line, "{:>12} ", when.instructions)?;
     match *event {
         Event::Insn { cs, eip, bytes, code32, .. } => {
             let text = if bytes.is_empty() { "(not mapped)".into() } else { disassemble(bytes, code32, eip) };
@@ -162,7 +165,11 @@ fn describe(line: &mut String, now: u64, event: &Event<'_>) -> std::fmt::Result 
             writeln!(line)
         }
         Event::Interrupt { vector, cs, eip } => {
-            writeln!(line, "int   {cs:04x}:{eip:08x}  vector {vector:02x}")
+            write!(line, "int   {cs:04x}:{eip:08x}  vector {vector:02x}")?;
+            if when.ticks != when.instructions {
+                write!(line, "  tick {}", when.ticks)?;
+            }
+            writeln!(line)
         }
         Event::Exit { cause, cs, eip } => writeln!(line, "exit  {cs:04x}:{eip:08x}  {cause}"),
         Event::Port { port, width, value, write } => {

@@ -16,7 +16,7 @@ pub use segment::{Segment, Selector};
 pub use word::Word;
 
 use crate::addr::Linear;
-use crate::clock::Ticks;
+use crate::clock::{Ticks, When};
 use crate::decode::SegReg;
 use bitflags::bitflags;
 use serde::{Deserialize, Serialize};
@@ -210,6 +210,12 @@ impl Cpu {
     #[inline(always)]
     pub fn retired(&self) -> u64 {
         self.now - self.idle
+    }
+
+    /// The point of the run that the processor is at.
+    #[inline]
+    pub fn when(&self) -> When {
+        When { instructions: self.retired(), ticks: self.now }
     }
 
     /// A hidden segment part by name.

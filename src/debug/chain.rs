@@ -1,6 +1,6 @@
 //! The chain of exceptions and the last events as lines: each error code taken apart, each walk that it leads to.
 
-use super::facts::Facts;
+use super::facts::{Facts, event_name};
 use super::walk::{Wrong, descriptor_line, gate, gate_lines, page_lines};
 use super::{Ending, Step};
 use crate::cpu::fault::{pf, vector_name};
@@ -10,7 +10,7 @@ use crate::machine::history::Record;
 
 /// The steps of a triple fault: the events tried, and the last fault, which nothing was left to deliver.
 pub(super) fn steps(f: &Facts<'_>) -> Vec<Step> {
-    let Ending::TripleFault(t) = f.ending else { return Vec::new() };
+    let Ending::TripleFault(t) = f.ending else { return handled_steps(f) };
     let mut steps: Vec<Step> = Vec::new();
     for (n, link) in f.chain.iter().enumerate() {
         let how = if n == 0 { "first" } else { "then" };
@@ -31,6 +31,23 @@ pub(super) fn steps(f: &Facts<'_>) -> Vec<Step> {
         format!("met {} while delivering the double fault: the processor shuts down", t.third),
         Some(t.third),
     ));
+    steps
+}
+
+/// The steps of a chain of events that ended in a handler which did not return.
+fn handled_steps(f: &Facts<'_>) -> Vec<Step> {
+    if !f.last_is_fatal() {
+        return Vec::new();
+    }
+    let mut steps: Vec<Step> = Vec::new();
+    for (n, link) in f.chain.iter().enumerate() {
+        let how = if n == 0 { "first" } else { "then" };
+        let event = format!("{how} {}, EIP {}", event_name(link.record.event), f.place(link.record.eip));
+        steps.push(step(f, event, fault_of(link.record.event)));
+    }
+    if f.handled {
+        steps.push(step(f, "its handler ran, and did not return".into(), None));
+    }
     steps
 }
 
@@ -57,16 +74,6 @@ fn fault_of(event: Event) -> Option<Fault> {
 fn step(f: &Facts<'_>, event: String, fault: Option<Fault>) -> Step {
     let Some(fault) = fault else { return Step { event, code: Vec::new(), walk: Vec::new() } };
     Step { event, code: code_lines(fault), walk: walk_lines(f, fault) }
-}
-
-/// The name of an event, with its error code and address.
-fn event_name(event: Event) -> String {
-    match event {
-        Event::Exception(f) | Event::Software(f) => f.to_string(),
-        Event::SoftwareVector(v) => format!("INT {v:#04x}"),
-        Event::External(v) => format!("hardware interrupt {v:#04x}"),
-        Event::Nmi => "NMI".into(),
-    }
 }
 
 /// An error code bit by bit.
@@ -132,11 +139,16 @@ pub(super) fn events(f: &Facts<'_>) -> Vec<String> {
     for r in &f.history {
         let now = mode_of(r);
         if mode.as_ref().is_some_and(|before| *before != now) {
-            lines.push(format!("{:>12}  mode: {now}", r.when));
+            lines.push(format!("{:>12}  mode: {now}", r.when.instructions));
         }
         mode = Some(now);
         let met = if r.chained { ", met while delivering that" } else { "" };
-        lines.push(format!("{:>12}  {:04x}:{:08x}  {}{met}", r.when, r.cs, r.eip, event_name(r.event)));
+        let tick = match r.when.ticks == r.when.instructions {
+            true => String::new(),
+            false => format!("  tick {}", r.when.ticks),
+        };
+        let (when, event) = (r.when.instructions, event_name(r.event));
+        lines.push(format!("{when:>12}  {:04x}:{:08x}  {event}{met}{tick}", r.cs, r.eip));
     }
     lines
 }

@@ -66,10 +66,14 @@ fn write(t: &mut String, r: &Report) -> std::fmt::Result {
         writeln!(t, "{}{}", c.symbol.as_deref().unwrap_or("?"), at(&c.source))?;
     }
     if !r.events.is_empty() {
-        writeln!(t, "\nlast events (tick, what, where):")?;
+        writeln!(t, "\nlast events (after how many instructions, where, what):")?;
     }
     for line in &r.events {
         writeln!(t, "{line}")?;
+    }
+    // The terminal ends here: what is looked for first stands here once more.
+    if let Some(d) = r.diagnoses.first() {
+        writeln!(t, "\nlikely: {} [{}]", d.sentence, d.rule)?;
     }
     Ok(())
 }

@@ -2,15 +2,16 @@
 //! ended the run, the instruction at EIP.
 
 use super::Ending;
+use super::scene::Scene;
 use super::source::Source;
 use crate::addr::{GuestPhys, Linear};
 use crate::bus::phys::Target;
 use crate::cpu::{Cpu, Eflags, Fault, Vector, gpr};
 use crate::decode::{Decoded, Insn, MAX_INSN_LEN, SegReg, decode};
 use crate::exec::event::Event;
-use crate::load::Symbol;
 use crate::machine::Machine;
 use crate::machine::history::Record;
+use crate::symbols::{Symbol, name_in};
 
 /// An event that was tried, and the fault that its delivery met.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +23,10 @@ pub(super) struct Link {
 /// A machine after its run.
 pub struct Facts<'a> {
     pub(super) machine: &'a Machine,
+    /// The processor at the scene: see [`Scene`].
     pub(super) cpu: &'a Cpu,
+    /// The scene is an exception whose handler never returned; the run ended later.
+    pub(super) handled: bool,
     pub(super) ending: Ending,
     pub(super) symbols: &'a [Symbol],
     pub(super) source: Option<&'a Source>,
@@ -42,21 +46,29 @@ impl<'a> Facts<'a> {
         ending: Ending,
         symbols: &'a [Symbol],
         source: Option<&'a Source>,
+        scene: &'a Scene,
     ) -> Self {
-        let cpu = &machine.cpu;
-        let history: Vec<Record> = machine.history.records().copied().collect();
-        let bytes = machine.world.peek(cpu, Linear(cpu.linear_eip()), MAX_INSN_LEN);
+        let (cpu, history) = (&scene.cpu, scene.history.clone());
+        let bytes = bytes_at(machine, cpu);
         let insn = match decode(&bytes, cpu.code32()) {
             Decoded::Insn(insn) => Some(insn),
             _ => None,
         };
         let chain = chain(&history, ending);
-        Self { machine, cpu, ending, symbols, source, chain, history, bytes, insn }
+        Self { machine, cpu, handled: scene.handled, ending, symbols, source, chain, history, bytes, insn }
     }
 
     /// What happened, in a sentence.
     pub(super) fn what(&self) -> String {
-        let at = self.place(self.cpu.eip);
+        let (end, at) = (self.end_sentence(), self.place(self.cpu.eip));
+        let Some(record) = self.chain.last().map(|l| l.record).filter(|_| self.handled) else { return end };
+        let (event, when) = (event_name(record.event), record.when.instructions);
+        format!("{event} came at {at}, after {when} instructions, and its handler never returned; {end}")
+    }
+
+    /// How the run ended, in a sentence.
+    fn end_sentence(&self) -> String {
+        let at = self.place(self.now().eip);
         match self.ending {
             Ending::TripleFault(t) => {
                 let first = match t.first {
@@ -67,20 +79,46 @@ impl<'a> Facts<'a> {
                     "triple fault: {first} came with EIP at {at} and could not be delivered, nor could the double fault after it; the processor shut down"
                 )
             }
-            Ending::HaltedForever if self.cpu.system_flags.contains(Eflags::IF) => {
+            Ending::HaltedForever if self.now().system_flags.contains(Eflags::IF) => {
                 format!("halted for ever before {at}: interrupts are on, and no chip will raise one")
             }
             Ending::HaltedForever => format!("halted for ever before {at}: interrupts are off"),
             Ending::Limit => format!("stopped by the limit at {at}, with the guest stuck"),
+            Ending::Exit(status) => format!("the guest ended the run with status {status}, at {at}"),
+            Ending::Event => {
+                let event = self.chain.first().map_or(String::new(), |l| event_name(l.record.event));
+                format!("stopped at {at}, where {event} is about to be delivered")
+            }
+            Ending::Other => format!("the run ended at {at}"),
         }
     }
 
-    /// The triple fault's first exception.
+    /// The processor at the end of the run.
+    pub(super) fn now(&self) -> &'a Cpu {
+        &self.machine.cpu
+    }
+
+    /// The bytes at CS:EIP at the end of the run, as many as are mapped.
+    pub(super) fn bytes_now(&self) -> Vec<u8> {
+        bytes_at(self.machine, self.now())
+    }
+
+    /// The exception that the guest did not survive: the triple fault's first, or the one whose handler never returned.
     pub(super) fn first(&self) -> Option<Fault> {
-        match (self.ending, self.chain.first()?.record.event) {
-            (Ending::TripleFault(_), Event::Exception(f)) => Some(f),
+        let exception = |l: &Link| match l.record.event {
+            Event::Exception(f) => Some(f),
+            _ => None,
+        };
+        match self.ending {
+            Ending::TripleFault(_) | Ending::Event => self.chain.first().and_then(exception),
+            _ if self.handled => self.chain.iter().find_map(exception),
             _ => None,
         }
+    }
+
+    /// Whether the last chain of events is the end of the guest, and no event that it has dealt with.
+    pub(super) fn last_is_fatal(&self) -> bool {
+        self.died() || self.handled || self.ending == Ending::Event
     }
 
     /// The page faults of the chain, those met and the first.
@@ -113,13 +151,7 @@ impl<'a> Facts<'a> {
 
     /// `at` as an offset from the symbol that `inside` is in.
     fn named(&self, inside: u32, at: u32) -> Option<String> {
-        let n = self.symbols.partition_point(|s| s.value <= inside);
-        let s = self.symbols[..n].iter().rev().find(|s| !s.name.is_empty())?;
-        let offset = at.wrapping_sub(s.value);
-        if inside - s.value >= s.size.max(if s.size == 0 { 0x1000 } else { 0 }) {
-            return None;
-        }
-        Some(if offset == 0 { s.name.clone() } else { format!("{}+{offset:#x}", s.name) })
+        name_in(self.symbols, inside, at)
     }
 
     /// The doubleword at a linear address, if all of it is mapped.
@@ -165,6 +197,21 @@ impl<'a> Facts<'a> {
 
     pub(super) fn esp(&self) -> u32 {
         self.cpu.regs[gpr::ESP]
+    }
+}
+
+/// The bytes at the CS:EIP of `cpu`, as many as are mapped.
+fn bytes_at(machine: &Machine, cpu: &Cpu) -> Vec<u8> {
+    machine.world.peek(cpu, Linear(cpu.linear_eip()), MAX_INSN_LEN)
+}
+
+/// The name of an event, with its error code and address.
+pub(super) fn event_name(event: Event) -> String {
+    match event {
+        Event::Exception(f) | Event::Software(f) => f.to_string(),
+        Event::SoftwareVector(v) => format!("INT {v:#04x}"),
+        Event::External(v) => format!("hardware interrupt {v:#04x}"),
+        Event::Nmi => "NMI".into(),
     }
 }
 

@@ -11,15 +11,17 @@ pub mod explain;
 mod facts;
 pub mod gdb;
 pub mod rules;
+mod scene;
 pub mod source;
 mod walk;
 
 use crate::exec::event::TripleFault;
-use crate::load::Symbol;
 use crate::machine::Machine;
+use crate::symbols::Symbol;
 pub use explain::explain;
 use facts::Facts;
 pub use rules::{Diagnosis, diagnose};
+use scene::Scene;
 use serde::Serialize;
 use source::{Excerpt, Function, Place, Source};
 
@@ -32,6 +34,12 @@ pub enum Ending {
     HaltedForever,
     /// A limit of instructions or of time was reached.
     Limit,
+    /// The guest ended the run with this status.
+    Exit(u8),
+    /// The run was to stop at an event, which is about to be delivered.
+    Event,
+    /// Another end: power off, a reset, the user left.
+    Other,
 }
 
 /// One link of the chain of exceptions.
@@ -106,28 +114,61 @@ pub struct Report {
     pub events: Vec<String>,
 }
 
-/// Why this guest died; `None` when a limit stopped a guest that was not stuck.
+/// Why this guest died; `None` when it did not: a limit stopped a guest that was not stuck, or it ended the run with
+/// status 0, or with another one and not in the handler of an exception.
 pub fn post_mortem(
     machine: &Machine,
     ending: &Ending,
     symbols: &[Symbol],
     source: Option<&Source>,
 ) -> Option<Report> {
-    let facts = Facts::new(machine, *ending, symbols, source);
+    let scene = scene_of(machine, *ending);
+    let wanted = match ending {
+        Ending::TripleFault(_) | Ending::HaltedForever | Ending::Event => true,
+        Ending::Exit(0) => false,
+        Ending::Exit(_) | Ending::Other => scene.handled,
+        Ending::Limit => true,
+    };
+    let report = wanted.then(|| report(machine, *ending, symbols, source, &scene))?;
+    (*ending != Ending::Limit || !report.diagnoses.is_empty()).then_some(report)
+}
+
+/// The same report for a guest that need not have died.
+pub fn any_report(machine: &Machine, ending: &Ending, symbols: &[Symbol], source: Option<&Source>) -> Report {
+    report(machine, *ending, symbols, source, &scene_of(machine, *ending))
+}
+
+/// Where the post-mortem looks. A guest that a limit met in a handler may be well: only if it is stuck there, the
+/// exception is to blame.
+fn scene_of(machine: &Machine, ending: Ending) -> Scene {
+    let end = Scene::end(machine);
+    let may_be_handled = match ending {
+        Ending::TripleFault(_) | Ending::Event => false,
+        Ending::Limit => rules::stuck(&Facts::new(machine, ending, &[], None, &end)),
+        Ending::HaltedForever | Ending::Exit(_) | Ending::Other => true,
+    };
+    Scene::unreturned(machine).filter(|_| may_be_handled).unwrap_or(end)
+}
+
+fn report(
+    machine: &Machine,
+    ending: Ending,
+    symbols: &[Symbol],
+    source: Option<&Source>,
+    scene: &Scene,
+) -> Report {
+    let facts = Facts::new(machine, ending, symbols, source, scene);
     let diagnoses = diagnose(&facts);
-    if *ending == Ending::Limit && diagnoses.is_empty() {
-        return None;
-    }
     let backtrace = code::backtrace(&facts);
-    Some(Report {
+    Report {
         what: facts.what(),
         diagnoses,
         chain: chain::steps(&facts),
-        registers: machine.registers(),
+        registers: if scene.handled { machine.registers_of(facts.cpu) } else { machine.registers() },
         source: code::excerpt(&facts, &backtrace),
         code: code::around(&facts),
         backtrace,
         events: chain::events(&facts),
         source_trouble: source.and_then(Source::trouble),
-    })
+    }
 }

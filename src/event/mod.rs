@@ -1,6 +1,7 @@
 //! Events: what an observer of a run can see. Recording them changes nothing in the run.
 
 use crate::addr::{GuestPhys, Linear};
+use crate::clock::When;
 
 /// Something that happened, at a point in guest time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +78,6 @@ pub enum Event<'a> {
 
 /// Where events go.
 pub trait Sink {
-    /// Takes `event`, at tick `now`.
-    fn record(&mut self, now: u64, event: &Event<'_>);
+    /// Takes `event`, which happened at this point of the run.
+    fn record(&mut self, when: When, event: &Event<'_>);
 }

@@ -5,6 +5,7 @@
 use super::guest::Guest;
 use super::state::{self, Difference};
 use super::why;
+use crate::clock::When;
 use crate::decode::disassemble;
 use crate::error::Result;
 use crate::event::{Event, Sink};
@@ -171,7 +172,7 @@ struct Keep {
 }
 
 impl Sink for Keep {
-    fn record(&mut self, _: u64, event: &Event<'_>) {
+    fn record(&mut self, _: When, event: &Event<'_>) {
         let Event::Insn { cs, eip, bytes, code32, .. } = event else { return };
         let linear = self.base.wrapping_add(*eip);
         let (cs, eip, bytes) = (*cs, *eip, bytes.to_vec());

@@ -1,9 +1,10 @@
 //! The machine's state for people, and as a hash for tests of equality.
 
 use super::Machine;
+use crate::addr::Linear;
 use crate::cpu::gpr::NAMES;
 use crate::cpu::{Activity, Cpu, Eflags, Fpu, Segment};
-use crate::decode::{SegReg, disassemble};
+use crate::decode::{MAX_INSN_LEN, SegReg, disassemble};
 use crate::exec::event::{Event, TripleFault};
 use std::fmt::Write;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -16,6 +17,15 @@ impl Machine {
         let next = disassemble(&bytes, self.cpu.code32(), self.cpu.eip);
         let cs = self.cpu.seg(SegReg::Cs).selector.0;
         let _ = writeln!(text, "next {cs:04x}:{:08x}  {next}", self.cpu.eip);
+        text
+    }
+
+    /// The registers of `cpu`, a processor of this machine at another time, and the instruction that was next there.
+    pub fn registers_of(&self, cpu: &Cpu) -> String {
+        let mut text = registers(cpu);
+        let bytes = self.world.peek(cpu, Linear(cpu.linear_eip()), MAX_INSN_LEN);
+        let next = disassemble(&bytes, cpu.code32(), cpu.eip);
+        let _ = writeln!(text, "next {:04x}:{:08x}  {next}", cpu.seg(SegReg::Cs).selector.0, cpu.eip);
         text
     }
 

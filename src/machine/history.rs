@@ -2,8 +2,8 @@
 //! place and the mode in which they came. [`Machine`](super::Machine) notes them when it delivers one, and at no other
 //! time; nothing in a run depends on them, and they are no part of its state.
 
-use crate::clock::Ticks;
-use crate::cpu::{Cpu, Cr0, Eflags};
+use crate::clock::When;
+use crate::cpu::{Cpu, Cr0, Eflags, Segment};
 use crate::decode::SegReg;
 use crate::exec::event::Event;
 
@@ -14,7 +14,7 @@ pub const KEPT: usize = 32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {
     /// When.
-    pub when: Ticks,
+    pub when: When,
     /// What.
     pub event: Event,
     /// It was met while the event before was delivered.
@@ -31,8 +31,12 @@ pub struct Record {
     pub cpl: u8,
     /// CR0 before it.
     pub cr0: Cr0,
-    /// EFLAGS.VM and EFLAGS.IF before it.
+    /// EFLAGS before it.
     pub flags: Eflags,
+    /// The segment registers before it, with their hidden parts.
+    pub segs: [Segment; 6],
+    /// CR3 before it.
+    pub cr3: u32,
 }
 
 /// The ring of the last [`KEPT`] events.
@@ -46,7 +50,7 @@ impl History {
     /// Notes `event`, about to be delivered in the state `cpu`.
     pub(super) fn note(&mut self, cpu: &Cpu, event: Event, chained: bool) {
         let record = Record {
-            when: cpu.now,
+            when: cpu.when(),
             event,
             chained,
             cs: cpu.seg(SegReg::Cs).selector.0,
@@ -55,7 +59,9 @@ impl History {
             cr2: cpu.cr2,
             cpl: cpu.cpl,
             cr0: cpu.cr0,
-            flags: cpu.system_flags & (Eflags::VM | Eflags::IF),
+            flags: cpu.eflags(),
+            segs: cpu.segs,
+            cr3: cpu.cr3,
         };
         match self.ring.get_mut(self.next) {
             Some(slot) => *slot = record,

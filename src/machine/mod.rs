@@ -23,6 +23,7 @@ use crate::exec::Env;
 use crate::exec::event::{Event, TripleFault, raise};
 use crate::interp::{Interp, Stop};
 use crate::mem::Ram;
+use crate::symbols::Symbols;
 use board::{Board, BoardConfig};
 use history::History;
 pub use monitor::{Image, Monitor, ProcessorView, ShadowView, TranslationView};
@@ -117,6 +118,8 @@ pub struct Machine {
     delivered: Option<Ticks>,
     /// A fault met while delivering another, which is still to be delivered; see [`raise`].
     pending: Option<Fault>,
+    /// The guest's names for addresses, for debuggers. Nothing in a run depends on them.
+    pub symbols: Symbols,
     /// Where a debugger stops a run.
     pub stops: Stops,
     /// The run comes back where the monitor looks up.
@@ -157,6 +160,7 @@ impl Machine {
             firmware,
             delivered: None,
             pending: None,
+            symbols: Symbols::default(),
             stops: Stops::default(),
             by_boundary: false,
             monitor: None,
@@ -271,7 +275,8 @@ impl Machine {
         if self.cpu.now >= limits.ticks || self.cpu.retired() >= limits.retired {
             return Some(Outcome::Reached);
         }
-        self.nmi().or_else(|| self.interrupt()).map(Outcome::TripleFault)
+        let died = self.nmi().or_else(|| self.interrupt()).map(Outcome::TripleFault);
+        died.or_else(|| self.stops.end_run().then_some(Outcome::Reached))
     }
 
     /// Takes an NMI, unless one is being served or the last instruction holds it off.
@@ -363,6 +368,10 @@ impl Machine {
         if event == Event::Exception(Fault::UD) {
             self.note_unbuilt();
         }
+        if self.stops.stops_before(event) {
+            self.history.note(&self.cpu, event, false);
+            return Ok(());
+        }
         if self.delivered == Some(self.cpu.now) {
             self.cpu.now += 1;
         }
@@ -377,7 +386,10 @@ impl Machine {
             history.note(cpu, event, !tried.is_empty());
             tried.push((event, cpu.seg(SegReg::Cs).selector.0, cpu.eip));
         });
-        for (event, cs, eip) in tried {
+        for (n, (event, cs, eip)) in tried.into_iter().enumerate() {
+            if n > 0 {
+                self.stops.stops_before(event);
+            }
             self.report(event, cs, eip);
         }
         self.world.clear_break_hits();
@@ -393,11 +405,11 @@ impl Machine {
         let Some(w) = self.world.watcher.as_mut() else { return };
         match event {
             Event::External(vector) if w.wants.interrupt => {
-                w.sink.record(self.cpu.now, &event::Event::Interrupt { vector, cs, eip });
+                w.sink.record(self.cpu.when(), &event::Event::Interrupt { vector, cs, eip });
             }
             Event::Exception(fault) if w.wants.fault => {
                 let (vector, code, address) = (fault.vector(), fault.code(), fault.address());
-                w.sink.record(self.cpu.now, &event::Event::Fault { vector, code, address, cs, eip });
+                w.sink.record(self.cpu.when(), &event::Event::Fault { vector, code, address, cs, eip });
             }
             _ => {}
         }

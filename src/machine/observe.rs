@@ -36,7 +36,7 @@ impl Machine {
         let within = cpu.mid_string;
         let event = Event::Insn { cs, eip: cpu.eip, bytes: &bytes, code32: cpu.code32(), within };
         if let Some(w) = self.world.watcher.as_mut() {
-            w.sink.record(cpu.now, &event);
+            w.sink.record(cpu.when(), &event);
         }
     }
 }

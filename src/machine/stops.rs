@@ -8,6 +8,7 @@ use super::Machine;
 use super::rewind::{Moment, Scan};
 use crate::addr::Linear;
 use crate::bus::Ticks;
+use crate::exec::event::Event;
 use crate::interp::Stop;
 use std::collections::BTreeSet;
 
@@ -20,6 +21,8 @@ pub enum Hit {
     Code(CodeStop),
     /// The instruction that ran last (or the delivery of an event) touched watched data.
     Data(DataStop),
+    /// This event is next. It is not delivered: the run ends here.
+    Event(Event),
 }
 
 /// An instruction to stop before, by its linear address. Debuggers keep two sets of them; they work alike here.
@@ -42,6 +45,26 @@ pub struct DataStop {
     pub read: bool,
     /// Writes stop.
     pub write: bool,
+}
+
+/// An event to end a run before, by its vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventStop {
+    /// An exception.
+    Exception(u8),
+    /// A hardware interrupt.
+    Interrupt(u8),
+}
+
+impl EventStop {
+    fn is_of(self, event: Event) -> bool {
+        match self {
+            Self::Exception(vector) => matches!(event, Event::Exception(f) if f.vector() == vector),
+            Self::Interrupt(vector) => {
+                matches!(event, Event::External(_) | Event::Nmi) && event.vector() == vector
+            }
+        }
+    }
 }
 
 /// The data stops, as the memory path sees them.
@@ -86,6 +109,7 @@ impl DataStops {
 #[derive(Debug, Default)]
 pub struct Stops {
     code: BTreeSet<CodeStop>,
+    events: Vec<EventStop>,
     step: bool,
     hit: Option<Hit>,
     /// When and where a code stop was last reported: going on from there passes it.
@@ -107,6 +131,20 @@ impl Stops {
     /// Removes a code stop; whether there was one.
     pub fn remove_code(&mut self, stop: CodeStop) -> bool {
         self.code.remove(&stop)
+    }
+
+    /// Ends the run before an event. A fault met while another is delivered ends it after that delivery.
+    pub fn add_event(&mut self, stop: EventStop) {
+        self.events.push(stop);
+    }
+
+    /// Whether the run ends before `event`.
+    pub(super) fn stops_before(&mut self, event: Event) -> bool {
+        let stops = self.events.iter().any(|s| s.is_of(event));
+        if stops {
+            self.hit = Some(Hit::Event(event));
+        }
+        stops
     }
 
     /// Stops after each step, or not.

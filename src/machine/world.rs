@@ -5,8 +5,9 @@ use super::board::Board;
 use super::space::{Flushes, MachineTables, Parked, Space};
 use super::stops::DataStops;
 use crate::addr::{GuestPhys, Linear, MachineAddr, PAGE_OFFSET, PAGE_SIZE};
+use crate::bus::Width;
 use crate::bus::phys::{Backing, PhysMap, Target};
-use crate::bus::{Ticks, Width};
+use crate::clock::When;
 use crate::cpu::control::{Dr7, Watch};
 use crate::cpu::{Cpu, Cr0, Cr4, Eflags, Fault, Packed, Word};
 use crate::event::{Event, Sink};
@@ -402,15 +403,15 @@ impl World {
                 Space::Machine => self.map.guest_address(MachineAddr(phys.0)),
             };
             if let Some(phys) = phys {
-                w.sink.record(cpu.now, &Event::Memory { at, phys, width, value, write });
+                w.sink.record(cpu.when(), &Event::Memory { at, phys, width, value, write });
             }
         }
     }
 
     /// A monitor was entered, for this reason.
-    pub fn tell_exit(&mut self, now: Ticks, cause: &'static str, cs: u16, eip: u32) {
+    pub fn tell_exit(&mut self, when: When, cause: &'static str, cs: u16, eip: u32) {
         if let Some(w) = self.watcher.as_mut().filter(|w| w.wants.exit) {
-            w.sink.record(now, &Event::Exit { cause, cs, eip });
+            w.sink.record(when, &Event::Exit { cause, cs, eip });
         }
     }
 
@@ -421,7 +422,7 @@ impl World {
         }
         if let Some(w) = self.watcher.as_mut().filter(|w| w.wants.port) {
             let width = width.bytes();
-            w.sink.record(cpu.now, &Event::Port { port, width, value, write });
+            w.sink.record(cpu.when(), &Event::Port { port, width, value, write });
         }
     }
 }

@@ -13,6 +13,7 @@ use std::rc::Rc;
 use subring::addr::GuestPhys;
 use subring::bus::Width;
 use subring::cell::Cell;
+use subring::clock::When;
 use subring::decode::{Decoded, decode, disassemble};
 use subring::event::{Event, Sink};
 use subring::exec::Env;
@@ -26,7 +27,7 @@ use subring::vmm;
 struct Seen(Rc<RefCell<Vec<String>>>);
 
 impl Sink for Seen {
-    fn record(&mut self, _: u64, event: &Event<'_>) {
+    fn record(&mut self, _: When, event: &Event<'_>) {
         match *event {
             Event::Fault { vector, code, .. } => self.0.borrow_mut().push(exception_name(vector, code)),
             Event::Interrupt { vector, .. } => self.0.borrow_mut().push(format!("irq({vector:#x})")),

@@ -9,6 +9,7 @@ use crate::fuzz::machine;
 use std::cell::Cell;
 use std::rc::Rc;
 use subring::addr::{GuestPhys, Linear};
+use subring::clock::When;
 use subring::cpu::{Cr0, Eflags, Segment, TableReg, gpr};
 use subring::decode::SegReg;
 use subring::event::{Event, Sink};
@@ -20,7 +21,7 @@ use subring::machine::{CodeStop, Config, DataStop, Hit, Limits, Machine, Outcome
 struct Counter(Rc<Cell<u64>>);
 
 impl Sink for Counter {
-    fn record(&mut self, _: u64, _: &Event<'_>) {
+    fn record(&mut self, _: When, _: &Event<'_>) {
         self.0.set(self.0.get() + 1);
     }
 }

@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 pub(super) use subring::cell::Cell;
 use subring::cell::{Coherence, Strategy};
+use subring::clock::When;
 use subring::decode::{MAX_INSN_LEN, disassemble};
 use subring::event::{Event, Sink};
 use subring::lab::guest::Guest;
@@ -110,7 +111,7 @@ pub(super) struct Tried {
 struct Keep(Rc<RefCell<Vec<Tried>>>);
 
 impl Sink for Keep {
-    fn record(&mut self, _: u64, event: &Event<'_>) {
+    fn record(&mut self, _: When, event: &Event<'_>) {
         if let Event::Insn { eip, bytes, code32, .. } = event {
             let bytes = bytes[..bytes.len().min(MAX_INSN_LEN)].to_vec();
             self.0.borrow_mut().push(Tried { bytes, code32: *code32, eip: *eip });

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::sync::OnceLock;
 use subring::addr::GuestPhys;
 use subring::cell::{Choice, Coherence, Strategy};
+use subring::clock::When;
 use subring::event::{Event, Sink};
 use subring::lab::state;
 use subring::machine::board::BoardConfig;
@@ -185,8 +186,8 @@ fn random_bytes_as_a_kernel_get_nowhere() {
 struct Looker(Rc<RefCell<u64>>);
 
 impl Sink for Looker {
-    fn record(&mut self, now: u64, _: &Event<'_>) {
-        *self.0.borrow_mut() ^= now;
+    fn record(&mut self, when: When, _: &Event<'_>) {
+        *self.0.borrow_mut() ^= when.ticks;
     }
 }
 

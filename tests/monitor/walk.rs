@@ -26,6 +26,7 @@ use subring::bus::phys::Target;
 use subring::cell::{Coherence, Strategy};
 use subring::classify::Class;
 use subring::classify::verdict::verdict;
+use subring::clock::When;
 use subring::cpu::{Cpu, Eflags};
 use subring::decode::{Decoded, Insn, MAX_INSN_LEN, Op, SegReg, decode, disassemble};
 use subring::event::{Event, Sink};
@@ -144,7 +145,7 @@ pub(super) struct Seen {
 struct Keep(Rc<RefCell<Seen>>);
 
 impl Sink for Keep {
-    fn record(&mut self, _: u64, event: &Event<'_>) {
+    fn record(&mut self, _: When, event: &Event<'_>) {
         let mut seen = self.0.borrow_mut();
         match *event {
             Event::Insn { eip, bytes, code32, .. } => seen.insns.push((eip, bytes.to_vec(), code32)),

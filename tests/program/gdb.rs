@@ -440,6 +440,94 @@ fn bytes_that_are_no_protocol_do_no_harm() {
     assert_eq!(debuggee.finish().0, Some(124), "the run goes on to its budget");
 }
 
+#[test]
+fn what_lies_beyond_the_machine_gets_an_error_reply() {
+    let dir = Scratch::new("beyond");
+    let debuggee = Debuggee::start(&[&looping(&dir)]);
+    let mut gdb = Client::connect(debuggee.port);
+    let registers = gdb.ask("g");
+    for packet in ["m100000000,4", "mfffffffe,8", "m100000,ffffffff", "M100000000,1:00", "Z0,100000000,1"] {
+        assert_eq!(gdb.ask(packet), "E16", "{packet}");
+    }
+    assert_eq!(gdb.ask("G0011223344"), "E16", "a short G");
+    assert_eq!(gdb.ask("g"), registers, "nothing was written");
+    assert_eq!(gdb.ask(&format!("G{registers}")), "OK");
+    assert_eq!(gdb.ask("m100000,4"), "ebfecccc");
+    gdb.send("k");
+    assert_eq!(debuggee.finish().0, Some(130));
+}
+
+#[test]
+fn a_second_gdb_is_told_at_once() {
+    let dir = Scratch::new("second");
+    let debuggee = Debuggee::start(&[&looping(&dir)]);
+    let mut first = Client::connect(debuggee.port);
+    assert!(first.ask("?").starts_with(['S', 'T']));
+    let mut second = Client::connect(debuggee.port);
+    let told = second.ask("qSupported");
+    assert!(told.starts_with("E.another debugger has this machine"), "{told}");
+    assert_eq!(first.ask("m100000,2"), "ebfe", "the first one has it still");
+    first.send("k");
+    assert_eq!(debuggee.finish().0, Some(130));
+}
+
+/// Packets that a client of ill will or of another architecture may send, from a seed.
+#[test]
+fn forged_packets_never_end_the_program() {
+    let dir = Scratch::new("forged");
+    let debuggee = Debuggee::start(&["--budget", "5M", &looping(&dir)]);
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = move |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    let heads = [
+        "m",
+        "M",
+        "G",
+        "P",
+        "p",
+        "g",
+        "X",
+        "Z0,",
+        "z0,",
+        "Z2,",
+        "qRcmd,",
+        "qXfer:features:read:",
+        "vCont;",
+        "H",
+        "bs",
+        "bc",
+        "qSupported:",
+        "QStartNoAckMode",
+        "?",
+        "vMustReplyEmpty",
+        "T",
+        "s",
+        "R",
+        "!",
+    ];
+    let alphabet = b"0123456789abcdef,:;=fFxX-*}zZ{";
+    for _ in 0..40 {
+        // The run may be over: a forged packet may have written any register.
+        let Ok(mut gdb) = TcpStream::connect(("127.0.0.1", debuggee.port)) else { break };
+        for _ in 0..40 {
+            let mut body = heads[random(heads.len())].as_bytes().to_vec();
+            body.extend((0..random(24)).map(|_| alphabet[random(alphabet.len())]));
+            let sum = body.iter().fold(0u8, |sum, b| sum.wrapping_add(*b));
+            let packet = [&b"$"[..], &body, format!("#{sum:02x}").as_bytes()].concat();
+            if gdb.write_all(&packet).is_err() {
+                break;
+            }
+        }
+        drop(gdb);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let (status, _, err) = debuggee.finish();
+    assert!(!err.contains("panicked"), "{err}");
+    assert!(matches!(status, Some(120 | 121 | 124 | 130)), "{status:?}: {err}");
+}
+
 /// Echoes what comes over COM1, and ends after a `q`.
 const ECHO: [u8; 26] = [
     0x66, 0xba, 0xfd, 0x03, 0xec, 0xa8, 0x01, 0x74, 0xfb, // wait: in al, 3fdh; test al, 1; jz wait

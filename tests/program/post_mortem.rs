@@ -2,6 +2,7 @@
 //! text of a few reports is golden; healthy guests get none.
 
 mod guest;
+mod handled;
 mod healthy;
 mod mistakes;
 mod report;

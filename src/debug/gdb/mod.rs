@@ -13,6 +13,7 @@
 //! it stops *before* the access. Going on from there is the same run again, to where it was left, and then on.
 
 mod monitor;
+mod packets;
 mod registers;
 mod target;
 
@@ -24,13 +25,16 @@ use gdbstub::stub::state_machine::GdbStubStateMachine as Link;
 use gdbstub::stub::{DisconnectReason, GdbStub, SingleThreadStopReason as Reason};
 use gdbstub::target::ext::base::reverse_exec::ReplayLogPosition;
 use gdbstub::target::ext::breakpoints::WatchKind;
+use packets::{Packets, Verdict};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::io::Read;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 
 /// How long one wait for gdb lasts, so that signals to this program are noticed.
 const NAP: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+/// What a second gdb is told; gdb shows the text behind `E.`.
+const BUSY: &[u8] = b"E.another debugger has this machine: let it detach first";
 const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
 /// What the run does next.
@@ -72,6 +76,7 @@ pub struct Server {
     link: Option<Link<'static, Machine, TcpStream>>,
     /// The bytes come from here; the link has the other handle.
     input: Option<TcpStream>,
+    packets: Packets,
     /// The run does not start before gdb has come.
     awaits: bool,
     /// gdb was stopped at the end of the run.
@@ -88,7 +93,15 @@ impl Server {
         let host = |source| Error::Host { action: "listen for gdb", source };
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(host)?;
         listener.set_nonblocking(true).map_err(host)?;
-        Ok(Self { listener, link: None, input: None, awaits: true, mourned: false, killed: false })
+        Ok(Self {
+            listener,
+            link: None,
+            input: None,
+            packets: Packets::default(),
+            awaits: true,
+            mourned: false,
+            killed: false,
+        })
     }
 
     /// The port that it listens on.
@@ -100,6 +113,8 @@ impl Server {
     pub fn before(&mut self, machine: &mut Machine) -> Turn {
         if self.link.is_none() {
             self.accept(machine);
+        } else {
+            self.turn_away();
         }
         match &self.link {
             None if self.awaits => {
@@ -149,6 +164,7 @@ impl Server {
     /// The run is over: what gdb does now.
     pub fn hold(&mut self, machine: &mut Machine, over: Over) -> Mourning {
         let first = !std::mem::replace(&mut self.mourned, true);
+        self.turn_away();
         match (over, first) {
             (Over::Exit(status), _) => self.tell(machine, Reason::Exited(status)),
             (Over::TripleFault, true) => self.tell(machine, Reason::Signal(Signal::SIGSEGV)),
@@ -174,7 +190,20 @@ impl Server {
         if let Ok(link) = GdbStub::new(stream).run_state_machine(machine) {
             self.awaits = false;
             self.input = Some(input);
+            self.packets = Packets::default();
             self.link = Some(link);
+        }
+    }
+
+    /// Tells another gdb that this one has the machine, and lets it go.
+    fn turn_away(&self) {
+        while let Ok((mut stream, _)) = self.listener.accept() {
+            let _ = stream.set_nonblocking(true);
+            let _ = stream.write(&packets::framed(BUSY));
+            // What was sent already must be read, or closing would drop the sentence on its way.
+            let _ = stream.shutdown(Shutdown::Write);
+            sleep(&stream, &NAP);
+            let _ = stream.read(&mut [0; 4096]);
         }
     }
 
@@ -187,13 +216,30 @@ impl Server {
             nap = NOW;
             let mut bytes = [0; 4096];
             match input.read(&mut bytes) {
-                Ok(n) if n > 0 => bytes[..n].iter().for_each(|b| self.feed(machine, *b)),
+                Ok(n) if n > 0 => bytes[..n].iter().for_each(|b| self.take(machine, *b)),
                 _ => self.part(machine),
             }
         }
     }
 
-    /// One byte from gdb.
+    /// One byte from gdb. While the machine runs, only an interrupt means something, and the parser knows it.
+    fn take(&mut self, machine: &mut Machine, byte: u8) {
+        if matches!(self.link, Some(Link::Running(_))) {
+            return self.feed(machine, byte);
+        }
+        match self.packets.take(byte) {
+            Verdict::Wait => {}
+            Verdict::Pass(bytes) => bytes.into_iter().for_each(|b| self.feed(machine, b)),
+            Verdict::Reply(bytes) => {
+                let sent = self.input.as_mut().map_or(Ok(()), |to| to.write_all(&bytes));
+                if sent.is_err() {
+                    self.part(machine);
+                }
+            }
+        }
+    }
+
+    /// One byte for the parser.
     fn feed(&mut self, machine: &mut Machine, byte: u8) {
         let next = match self.link.take() {
             Some(Link::Idle(link)) => link.incoming_data(machine, byte),
@@ -262,6 +308,7 @@ fn sleep(fd: &impl AsFd, nap: &Timespec) -> bool {
 fn reason(hit: Hit, based: bool) -> Reason<u32> {
     match hit {
         Hit::Step => Reason::DoneStep,
+        Hit::Event(_) => Reason::Signal(Signal::SIGTRAP),
         Hit::Code(_) if based => Reason::Signal(Signal::SIGTRAP),
         Hit::Code(CodeStop::Software(_)) => Reason::SwBreak(()),
         Hit::Code(CodeStop::Hardware(_)) => Reason::HwBreak(()),

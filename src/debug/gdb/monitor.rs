@@ -22,7 +22,7 @@ help         this text
 On the bare machine only, for under a monitor there is no going back in time yet:
 history      how far back it goes, and what it takes
 goto N       to where N instructions had retired; then: maintenance flush register-cache
-last-write ADDR [LEN]   what wrote last to LEN (4) bytes at the linear address ADDR, before now
+last-write ADDR [LEN]   what wrote last to LEN (4) bytes at ADDR, before now: 0x1000, counter, &counter, table+8
 Addresses that gdb takes (break, watch, x) are linear: in 16-bit code, segment * 16 + offset. $eip is the offset
 in CS: `x/i $cs_base+$eip` shows what is next, after `set architecture i8086` in 16-bit code or
 `set architecture i386` in 32-bit code. Where $cs_base is not 0 a breakpoint stops with SIGTRAP, not with its number.
@@ -312,10 +312,13 @@ fn goto(m: &mut Machine, count: &str) -> String {
 }
 
 fn last_write(m: &mut Machine, at: &str, len: &str) -> String {
-    let at = number(at).and_then(|n| u32::try_from(n).ok());
+    let at = match m.symbols.address(at) {
+        Ok(at) => at,
+        Err(why) => return format!("last-write: {why}\n"),
+    };
     let len = number(len).and_then(|n| u32::try_from(n).ok()).filter(|n| (1..=MOST_WATCHED).contains(n));
-    let (Some(at), Some(len)) = (at, len) else {
-        return format!("last-write takes a linear address, and a length of 1 to {MOST_WATCHED} bytes\n");
+    let Some(len) = len else {
+        return format!("last-write: the length is 1 to {MOST_WATCHED} bytes\n");
     };
     if !m.has_history() {
         return no_history(m);

@@ -169,6 +169,11 @@ impl Image {
         Self(image)
     }
 
+    /// Bytes of the whole.
+    pub(super) fn bytes() -> usize {
+        all().map(Reg::bytes).sum()
+    }
+
     /// Writes all that differ; whether all of these could be.
     pub fn store(&self, cpu: &mut Cpu) -> bool {
         let (mut rest, mut done) = (&self.0[..], true);

@@ -7,12 +7,13 @@ use crate::debug::walk::{Gate, Named, Wrong, gate, kind_name, named};
 
 /// The first gate of the chain that could not be gone through.
 pub(super) fn blamed(f: &Facts<'_>) -> Option<Gate> {
-    if !f.died() || !f.cpu.protected() {
+    if !f.last_is_fatal() || !f.cpu.protected() {
         return None;
     }
     // INT n has no event of its own: the error code of its #GP or #NP names the gate.
     let named = f.first().filter(|x| !x.is(Vector::Pf)).and_then(Fault::code).filter(|c| c & 2 != 0);
-    let tried = f.chain.iter().map(|l| l.record.event.vector());
+    // What a handler was found for, was delivered.
+    let tried = f.chain.iter().filter(|_| f.died()).map(|l| l.record.event.vector());
     named.map(|c| (c >> 3) as u8).into_iter().chain(tried).map(|v| gate(f, v)).find(|g| g.wrong.is_some())
 }
 

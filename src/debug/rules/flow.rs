@@ -1,63 +1,11 @@
 //! Mistakes that show in where the processor runs, or in that it does not.
 
-use super::interrupts::repeating;
+use super::stuck::{nowhere, spins, zeros};
 use crate::addr::GuestPhys;
 use crate::cpu::{Activity, Eflags, Vector};
 use crate::debug::Ending;
 use crate::debug::facts::Facts;
 use crate::decode::{Op, lower};
-
-/// Zero bytes from EIP on that are no code.
-const ZEROS: usize = 8;
-
-/// Whether a guest that a limit stopped would have got nowhere: it spins, sleeps, faults or slides for ever.
-pub(super) fn stuck(f: &Facts<'_>) -> bool {
-    let waits = spins(f) || f.cpu.activity == Activity::Halted;
-    let deaf = !f.cpu.system_flags.contains(Eflags::IF) || blocked(f);
-    waits && deaf || repeating_now(f) || zeros(f) || nowhere(f).is_some()
-}
-
-/// An exception repeats and nothing else has gone on since.
-fn repeating_now(f: &Facts<'_>) -> bool {
-    repeating(f).is_some_and(|r| f.cpu.now.saturating_sub(r.when) < 10_000)
-}
-
-fn spins(f: &Facts<'_>) -> bool {
-    f.insn.is_some_and(|i| i.op == Op::Jmp && i.imm.wrapping_add(u32::from(i.len)) == 0)
-}
-
-/// Whether the interrupt controllers let nothing through, now and until somebody speaks to them.
-pub(super) fn blocked(f: &Facts<'_>) -> bool {
-    let board = &f.machine.world.board;
-    if board.apic_is_open() || !board.pic_is_wired() {
-        return !board.apic_is_open();
-    }
-    let [master, slave] = board.interrupt_controllers();
-    let open = |imr: u8, isr: u8| !imr & (isr & isr.wrapping_neg()).wrapping_sub(1);
-    // What is in service shuts out its own level and all below; with nothing in service every level is open.
-    let first = open(master.imr, master.isr);
-    let second = if first & 4 != 0 { open(slave.imr, slave.isr) } else { 0 };
-    first & !4 == 0 && second == 0
-}
-
-/// The IRQ of the highest priority that is in service.
-pub(super) fn in_service(f: &Facts<'_>) -> Option<u32> {
-    let [master, slave] = f.machine.world.board.interrupt_controllers();
-    match master.isr.trailing_zeros() {
-        8 => None,
-        2 if slave.isr != 0 => Some(8 + slave.isr.trailing_zeros()),
-        irq => Some(irq),
-    }
-}
-
-fn zeros(f: &Facts<'_>) -> bool {
-    f.cpu.activity != Activity::Halted && f.bytes.len() >= ZEROS && f.bytes[..ZEROS].iter().all(|&b| b == 0)
-}
-
-/// The physical address of EIP, if no memory answers there.
-fn nowhere(f: &Facts<'_>) -> Option<u32> {
-    f.translate(f.cpu.linear_eip()).filter(|&at| f.open_bus(at))
-}
 
 pub(super) fn a20_closed(f: &Facts<'_>) -> Option<String> {
     let closed = f.machine.world.map.gated(GuestPhys(1 << 20)).0 == 0;
@@ -77,7 +25,7 @@ pub(super) fn unbuilt(f: &Facts<'_>) -> Option<String> {
 }
 
 pub(super) fn outside_memory(f: &Facts<'_>) -> Option<String> {
-    let at = nowhere(f).filter(|_| f.cpu.eip != 0)?;
+    let at = nowhere(f, f.cpu).filter(|_| f.cpu.eip != 0)?;
     if f.cpu.eip == !0 {
         return Some(
             "EIP is 0xffffffff: a RET found ones where its return address should be; the stack was lost or is where no memory is".into(),
@@ -104,7 +52,7 @@ pub(super) fn to_null(f: &Facts<'_>) -> Option<String> {
 }
 
 pub(super) fn into_zeros(f: &Facts<'_>) -> Option<String> {
-    zeros(f).then(|| {
+    zeros(f, f.cpu).then(|| {
         format!(
             "execution is at {}, where memory holds only zeros (00 00 is ADD [EAX], AL): it ran past the end of the code, or jumped to where nothing was loaded",
             f.place(f.cpu.eip)
@@ -113,19 +61,19 @@ pub(super) fn into_zeros(f: &Facts<'_>) -> Option<String> {
 }
 
 pub(super) fn spin(f: &Facts<'_>) -> Option<String> {
-    let off = !f.cpu.system_flags.contains(Eflags::IF);
+    let off = !f.now().system_flags.contains(Eflags::IF);
     (f.ending == Ending::Limit && spins(f)).then(|| {
         let why = if off { "interrupts are off" } else { "the interrupt controllers let none through" };
         format!(
             "the guest jumps to itself at {} for ever: {why}, so nothing can end it; after a panic end with CLI, HLT",
-            f.place(f.cpu.eip)
+            f.place(f.now().eip)
         )
     })
 }
 
 pub(super) fn halted(f: &Facts<'_>) -> Option<String> {
-    let off = !f.cpu.system_flags.contains(Eflags::IF);
-    (f.ending == Ending::HaltedForever || f.ending == Ending::Limit && f.cpu.activity == Activity::Halted)
+    let off = !f.now().system_flags.contains(Eflags::IF);
+    (f.ending == Ending::HaltedForever || f.ending == Ending::Limit && f.now().activity == Activity::Halted)
         .then(|| match off {
             true => "HLT ran with interrupts off: if that was not meant as the end, STI must come before HLT"
                 .into(),

@@ -1,8 +1,7 @@
 //! Mistakes with interrupts and in their handlers (SDM vol. 3, 6.12; the 8259A's modes).
 
-use super::flow::{blocked, in_service};
+use super::controllers::{blocked, in_service};
 use crate::cpu::Eflags;
-use crate::debug::Ending;
 use crate::debug::chain::vector_text;
 use crate::debug::facts::Facts;
 use crate::debug::walk::gate;
@@ -26,7 +25,7 @@ pub(super) fn pic_not_remapped(f: &Facts<'_>) -> Option<String> {
 /// The last event that was delivered, before anything was met afterwards.
 fn delivered<'f>(f: &'f Facts<'_>) -> Option<&'f Record> {
     let mut events = f.history.iter().rev();
-    if f.died() {
+    if f.last_is_fatal() {
         // The last chain was not delivered.
         events.find(|r| !r.chained)?;
     }
@@ -34,7 +33,7 @@ fn delivered<'f>(f: &'f Facts<'_>) -> Option<&'f Record> {
 }
 
 pub(super) fn error_code_not_popped(f: &Facts<'_>) -> Option<String> {
-    let last = delivered(f).filter(|_| f.died() && f.insn.is_some_and(|i| i.op == Op::Iret))?;
+    let last = delivered(f).filter(|_| f.last_is_fatal() && f.insn.is_some_and(|i| i.op == Op::Iret))?;
     let Event::Exception(fault) = last.event else { return None };
     let code = fault.code()?;
     let top: [Option<u32>; 3] = std::array::from_fn(|n| f.dword(f.stack().wrapping_add(4 * n as u32)));
@@ -80,7 +79,7 @@ pub(super) fn gate_16(f: &Facts<'_>) -> Option<String> {
 }
 
 pub(super) fn no_eoi(f: &Facts<'_>) -> Option<String> {
-    let on = f.cpu.system_flags.contains(Eflags::IF);
+    let on = f.now().system_flags.contains(Eflags::IF);
     let irq = in_service(f).filter(|_| on && !f.died() && blocked(f))?;
     Some(format!(
         "interrupt with no EOI: IRQ{irq} is still in service, so the PIC holds back every request of its priority or below; its handler must write 20h to port 20h{}",
@@ -89,32 +88,10 @@ pub(super) fn no_eoi(f: &Facts<'_>) -> Option<String> {
 }
 
 pub(super) fn irqs_masked(f: &Facts<'_>) -> Option<String> {
-    let on = f.cpu.system_flags.contains(Eflags::IF);
+    let on = f.now().system_flags.contains(Eflags::IF);
     let board = &f.machine.world.board;
     let [master, _] = board.interrupt_controllers();
     (on && !f.died() && master.imr == 0xff && !board.apic_is_open()).then(|| {
         "interrupts are on and the PIC masks all of them: port 21h holds 0xff; clear the bit of each IRQ that has a handler".to_owned()
     })
-}
-
-/// As many exceptions in a row that are one and the same.
-const SAME: usize = 8;
-
-/// The exception that the guest meets again and again with nothing changed between.
-pub(super) fn repeating(f: &Facts<'_>) -> Option<Record> {
-    let mut exceptions = f.history.iter().rev().filter(|r| matches!(r.event, Event::Exception(_)));
-    let last = exceptions.next()?;
-    let same = |r: &&Record| {
-        (r.event, r.cs, r.eip, r.regs, r.cr2) == (last.event, last.cs, last.eip, last.regs, last.cr2)
-    };
-    (exceptions.take_while(same).count() + 1 >= SAME).then_some(*last)
-}
-
-pub(super) fn exception_repeats(f: &Facts<'_>) -> Option<String> {
-    let r = repeating(f).filter(|_| f.ending == Ending::Limit)?;
-    let Event::Exception(fault) = r.event else { return None };
-    Some(format!(
-        "{fault} at {} comes again and again: its handler returns to the instruction that faulted without having mended what it faulted on; skip it, mend it, or stop there",
-        f.place(r.eip)
-    ))
 }

@@ -3,16 +3,21 @@
 //! The order is that of likelihood where several match: what stopped the guest's progress by itself, then what made
 //! the first exception, then what kept it from being delivered.
 
+mod controllers;
 mod delivery;
 mod flow;
+mod fpu;
 mod interrupts;
 mod paging;
+mod repeats;
 mod segments;
 mod stack;
+mod stuck;
 
 use super::Ending;
 use super::facts::Facts;
 use serde::Serialize;
+pub(super) use stuck::stuck;
 
 /// A mistake that this death looks like.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -40,7 +45,7 @@ const RULES: &[Rule] = &[
     ("gate-16",                 interrupts::gate_16),
     ("no-eoi",                  interrupts::no_eoi),
     ("irqs-masked",             interrupts::irqs_masked),
-    ("exception-repeats",       interrupts::exception_repeats),
+    ("exception-repeats",       repeats::exception_repeats),
     // Page tables as a whole.
     ("cr3-linear",              paging::cr3_linear),
     ("page-directory-empty",    paging::directory_empty),
@@ -77,6 +82,8 @@ const RULES: &[Rule] = &[
     ("int-gate-dpl",            segments::int_gate_dpl),
     ("privileged-in-user",      segments::privileged_in_user),
     ("io-in-user",              segments::io_in_user),
+    ("fpu-not-initialised",     fpu::not_initialised),
+    ("fpu-error-unheard",       fpu::error_unheard),
     ("unbuilt-instruction",     flow::unbuilt),
     // Nowhere to go.
     ("jump-outside-memory",     flow::outside_memory),
@@ -106,7 +113,7 @@ const MOST: usize = 3;
 
 /// The mistakes that the facts look like, the likeliest first.
 pub fn diagnose(f: &Facts<'_>) -> Vec<Diagnosis> {
-    if f.ending == Ending::Limit && !flow::stuck(f) {
+    if f.ending == Ending::Limit && !f.handled && !stuck(f) {
         return Vec::new();
     }
     let found = RULES.iter().filter_map(|&(rule, find)| Some(Diagnosis { rule, sentence: find(f)? }));

@@ -1,13 +1,13 @@
 //! Where the guest is, for exits.
 
-use crate::bus::Ticks;
+use crate::clock::When;
 use crate::cpu::Cpu;
 use crate::decode::SegReg;
 
 /// Where the guest is.
 #[derive(Clone, Copy)]
 pub(in crate::vmm) struct Place {
-    pub(super) now: Ticks,
+    pub(super) when: When,
     pub(super) cs: u16,
     pub(super) eip: u32,
     pub(super) linear: u32,
@@ -16,5 +16,5 @@ pub(in crate::vmm) struct Place {
 /// The place of the instruction that `guest` is at.
 pub(super) fn place(guest: &Cpu) -> Place {
     let cs = guest.seg(SegReg::Cs).selector.0;
-    Place { now: guest.now, cs, eip: guest.eip, linear: guest.linear_eip() }
+    Place { when: guest.when(), cs, eip: guest.eip, linear: guest.linear_eip() }
 }

@@ -98,9 +98,9 @@ impl RingCompression {
 
     pub(in crate::vmm) fn count(&mut self, world: &mut World, cause: Cause, at: Place) {
         self.exits.count(cause, at.linear);
-        world.tell_exit(at.now, cause.name(), at.cs, at.eip);
+        world.tell_exit(at.when, cause.name(), at.cs, at.eip);
         if let Some(log) = &mut self.log {
-            log.push(Exit { now: at.now, cause, cs: at.cs, eip: at.eip });
+            log.push(Exit { now: at.when.ticks, cause, cs: at.cs, eip: at.eip });
         }
     }
 

@@ -150,8 +150,8 @@ impl Guest {
         self
     }
 
-    /// Runs it: the machine, and how it ended.
-    pub(crate) fn end(&self) -> (Machine, Ending) {
+    /// The machine, about to run it.
+    pub(crate) fn machine(&self) -> Machine {
         let (at, entry) = if self.real {
             (0x7c00, Entry::Real { cs: 0, ip: 0x7c00 })
         } else {
@@ -160,10 +160,16 @@ impl Guest {
         let parts = self.image.iter().cloned().chain([(at, self.code.clone())]);
         let plan = Plan::new(entry, parts.map(|(at, bytes)| (GuestPhys(at), bytes)).collect());
         let spec = Spec { mem: RAM, apic: false, acpi: false, plan, ..Spec::default() };
-        let mut m = spec.build().unwrap();
+        spec.build().unwrap()
+    }
+
+    /// Runs it: the machine, and how it ended.
+    pub(crate) fn end(&self) -> (Machine, Ending) {
+        let mut m = self.machine();
         let ending = match m.run(Limits { ticks: 2 * BUDGET, ..Limits::instructions(BUDGET) }) {
             Outcome::TripleFault(t) => Ending::TripleFault(t),
             Outcome::HaltedForever | Outcome::Idle(None) => Ending::HaltedForever,
+            Outcome::Exit(status) => Ending::Exit(status),
             _ => Ending::Limit,
         };
         (m, ending)
