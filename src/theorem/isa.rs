@@ -2,7 +2,7 @@
 //! instruction added that does not, each after a machine that has it. Used by the machine to decode and by the
 //! monitor to emulate: an instruction's function is the only place that says what it does.
 
-use super::machine::{Mode, Psw, Relocation, Trap, View, Word};
+use super::state::{Mode, Psw, Relocation, Trap, View, Word};
 use serde::Serialize;
 
 /// What an instruction does with its operands x and y: the paper's function on states, where `Err` is a trap and then

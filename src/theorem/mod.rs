@@ -6,7 +6,8 @@
 //!
 //! | file | what it is | in the paper |
 //! |---|---|---|
-//! | [`machine`] | ⟨E, M, P, R⟩, relocation, traps, one step | A Model of Third Generation Machines |
+//! | [`state`] | ⟨E, M, P, R⟩, relocation, traps | A Model of Third Generation Machines |
+//! | [`machine`] | one step, and machines that run | the same |
 //! | [`isa`] | instructions as data: a set that complies, and six that add one instruction | |
 //! | [`space`] | every state of a machine of four words | |
 //! | [`classify`] | privileged, sensitive and the rest, by brute force | Instruction Behavior |
@@ -30,4 +31,5 @@ pub mod isa;
 pub mod machine;
 pub mod report;
 pub mod space;
+pub mod state;
 pub mod vmm;
