@@ -21,6 +21,7 @@ fn commands(lab: &mut Lab) {
 }
 
 #[test]
+#[ignore = "needs packages from Debian"]
 fn grubs_rescue_cd_under_seabios() {
     if !have(&["seabios", "grub-rescue-pc"]) {
         return;
@@ -46,6 +47,7 @@ fn own_bios() -> Lab {
 }
 
 #[test]
+#[ignore = "needs packages from Debian"]
 fn grubs_rescue_cd_under_our_own_bios_twice_the_same() {
     if !have(&["grub-rescue-pc"]) {
         return;
@@ -61,6 +63,7 @@ fn ipxe(parts: Parts) {
 }
 
 #[test]
+#[ignore = "needs packages from Debian"]
 fn ipxes_cd_under_our_own_bios() {
     if !have(&["ipxe"]) {
         return;
@@ -69,6 +72,7 @@ fn ipxes_cd_under_our_own_bios() {
 }
 
 #[test]
+#[ignore = "needs packages from Debian"]
 fn ipxes_cd_under_seabios() {
     if !have(&["ipxe", "seabios"]) {
         return;

@@ -54,6 +54,7 @@ const MEMTEST: &str = "usr/lib/memtest86+/memtest86+ia32.iso";
 
 /// Its own start, PAE switched on after 11 million instructions, and its first tests.
 #[test]
+#[ignore = "needs packages from Debian"]
 fn memtest_is_the_same_and_mostly_direct() {
     if !have(&["memtest86+"]) {
         return;
@@ -67,6 +68,7 @@ fn memtest_is_the_same_and_mostly_direct() {
 }
 
 #[test]
+#[ignore = "needs packages from Debian"]
 fn mach_parts_at_pushf() {
     if !super::full() {
         return skipped("it takes 44 M instructions seven times; SUBRING_FULL=1 runs it");
@@ -80,6 +82,7 @@ fn mach_parts_at_pushf() {
 }
 
 #[test]
+#[ignore = "needs packages from Debian"]
 fn linux_parts_at_pushf() {
     if !super::full() {
         return skipped("it takes 2.3 G instructions six times; SUBRING_FULL=1 runs it");

@@ -34,6 +34,7 @@ pub(crate) fn to_its_modules(monitor: Monitor) -> Lab {
 }
 
 #[test]
+#[ignore = "needs packages from Debian"]
 fn it_asks_for_its_modules() {
     if have(&[MACH]) {
         to_its_modules(None);

@@ -95,6 +95,7 @@ pub(crate) fn own_bios_floppy(monitor: Monitor) -> Lab {
 }
 
 #[test]
+#[ignore = "needs packages from Debian"]
 fn from_a_floppy_under_our_own_bios_twice_the_same() {
     if !have(&["grub-rescue-pc"]) {
         return;
@@ -107,6 +108,7 @@ fn from_a_floppy_under_our_own_bios_twice_the_same() {
 }
 
 #[test]
+#[ignore = "needs packages from Debian"]
 fn from_a_disk_under_our_own_bios_and_reboots() {
     if !have(&["grub-rescue-pc"]) {
         return;
@@ -119,6 +121,7 @@ fn from_a_disk_under_our_own_bios_and_reboots() {
 }
 
 #[test]
+#[ignore = "needs packages from Debian"]
 fn from_a_floppy_under_seabios() {
     if !have(&["seabios", "grub-rescue-pc"]) {
         return;
@@ -128,6 +131,7 @@ fn from_a_floppy_under_seabios() {
 }
 
 #[test]
+#[ignore = "needs packages from Debian"]
 fn from_a_disk_under_the_larger_seabios() {
     if !have(&["seabios", "grub-rescue-pc"]) {
         return;

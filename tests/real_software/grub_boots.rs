@@ -45,6 +45,7 @@ pub(crate) fn mach(image: PathBuf, monitor: Monitor) -> Lab {
 }
 
 #[test]
+#[ignore = "needs packages from Debian"]
 fn grub_boots_mach_and_ipxe_from_a_disk() {
     if !have(&hard_disk::PACKAGES) || !have(&["grub-rescue-pc"]) {
         return;
@@ -57,6 +58,7 @@ fn grub_boots_mach_and_ipxe_from_a_disk() {
 }
 
 #[test]
+#[ignore = "needs packages from Debian"]
 fn grub_boots_linux_from_a_disk() {
     if !super::full() {
         return skipped("it takes 4 G instructions; SUBRING_FULL=1 runs it");
@@ -93,6 +95,7 @@ const OWN_TESTS: [&str; 10] =
     ["div", "mul", "shift", "cmp", "setjmp", "bswap", "ctz", "strtoull", "pbkdf2", "signature"];
 
 #[test]
+#[ignore = "needs packages from Debian"]
 fn grubs_own_tests_of_the_processor_pass() {
     if !super::full() {
         return skipped("it takes 4 G instructions; SUBRING_FULL=1 runs it");

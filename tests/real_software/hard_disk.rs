@@ -99,6 +99,7 @@ fn starts_kernels(bios: Option<(PathBuf, PathBuf)>, name: &str) {
 }
 
 #[test]
+#[ignore = "needs packages from Debian"]
 fn kernels_start_from_it_under_our_own_bios() {
     if have(&PACKAGES) {
         starts_kernels(None, "kernels-own.img");
@@ -106,6 +107,7 @@ fn kernels_start_from_it_under_our_own_bios() {
 }
 
 #[test]
+#[ignore = "needs packages from Debian"]
 fn kernels_start_from_it_under_seabios() {
     if have(&PACKAGES) {
         starts_kernels(seabios::bios("bios.bin"), "kernels-seabios.img");
@@ -132,11 +134,13 @@ fn starts_linux(bios: Option<(PathBuf, PathBuf)>, name: &str) {
 }
 
 #[test]
+#[ignore = "needs packages from Debian"]
 fn linux_starts_from_it_under_our_own_bios() {
     starts_linux(None, "linux-own.img");
 }
 
 #[test]
+#[ignore = "needs packages from Debian"]
 fn linux_starts_from_it_under_seabios() {
     starts_linux(seabios::bios("bios.bin"), "linux-seabios.img");
 }

@@ -65,6 +65,7 @@ pub(crate) fn play(monitor: Monitor) -> Lab {
 }
 
 #[test]
+#[ignore = "needs packages from Debian"]
 fn it_plays_by_script_twice_the_same() {
     if !have(&["grub-invaders"]) {
         return;

@@ -159,6 +159,7 @@ fn wanted() -> bool {
 }
 
 #[test]
+#[ignore = "needs packages from Debian"]
 fn debians_kernel_boots_to_a_shell_uses_the_machine_and_powers_off() {
     if !wanted() {
         return;
@@ -242,6 +243,7 @@ const QEMU_DIFFERS: &[Known] = &[
 ];
 
 #[test]
+#[ignore = "needs packages from Debian"]
 fn qemu_says_the_same_of_debians_kernel() {
     if !wanted() {
         return;
@@ -267,6 +269,7 @@ fn answer(lab: &mut Lab, command: &str) -> String {
 
 /// The kernel for PAE: page tables of three levels, and nothing else is different.
 #[test]
+#[ignore = "needs packages from Debian"]
 fn debians_kernel_with_pae_boots_to_a_shell() {
     if !super::full() {
         return skipped("it takes 8 G instructions; SUBRING_FULL=1 runs it");
@@ -293,6 +296,7 @@ pub(crate) fn pae(monitor: Monitor) -> Lab {
 
 /// Without local APIC its timer and the I/O APIC are out of use, too: the 8259A and the 8254 do all.
 #[test]
+#[ignore = "needs packages from Debian"]
 fn debians_kernel_does_without_the_local_apic() {
     let interrupts = ["0: some XT-PIC timer", "4: some XT-PIC ttyS0", "14: some XT-PIC ata_piix"];
     plainer("nolapic", &[], &interrupts, Outcome::PowerOff);
@@ -301,6 +305,7 @@ fn debians_kernel_does_without_the_local_apic() {
 /// Without ACPI the MP table tells of the I/O APIC, the legacy ports of what else there is, and nothing turns the
 /// machine off: the processor halts for ever.
 #[test]
+#[ignore = "needs packages from Debian"]
 fn debians_kernel_does_without_acpi() {
     let log = ["Intel MultiProcessor Specification v1.4", "i8042: PNP: No PS/2 controller found."];
     let interrupts =

@@ -1,7 +1,8 @@
 //! Real software from Debian's packages boots and runs unmodified, each piece with an asserted transcript.
 //!
-//! Packages are fetched into `.cache/debian` by `fetch.sh`. Where they cannot be had the test says SKIPPED, and why,
-//! on standard error. `SUBRING_FULL=1` runs everything (minutes in a debug build), and then a skip is a failure.
+//! These tests are asked for, since they fetch 340 MB: `cargo test --test real_software -- --ignored`. Packages are
+//! fetched into `.cache/debian` by `fetch.sh`. Where they cannot be had the test says SKIPPED, and why, on standard
+//! error. `SUBRING_FULL=1` runs everything (minutes in a debug build), and then a skip is a failure.
 
 mod cdrom;
 mod compare;

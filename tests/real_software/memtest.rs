@@ -57,6 +57,7 @@ pub(crate) fn first_pass(monitor: Monitor) -> Lab {
 }
 
 #[test]
+#[ignore = "needs packages from Debian"]
 fn its_first_tests_find_no_errors_twice_the_same() {
     if !have(&["memtest86+"]) {
         return;
@@ -67,6 +68,7 @@ fn its_first_tests_find_no_errors_twice_the_same() {
 
 /// The whole first pass: minutes in a debug build.
 #[test]
+#[ignore = "needs packages from Debian"]
 fn its_first_pass_finds_no_errors() {
     if !super::full() {
         return skipped("it takes minutes; SUBRING_FULL=1 runs it");

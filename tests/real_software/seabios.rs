@@ -55,6 +55,7 @@ pub(crate) fn boots_the_disk(name: &str, monitor: Monitor) -> Lab {
 }
 
 #[test]
+#[ignore = "needs packages from Debian"]
 fn the_128k_bios_boots_the_disk() {
     if have(&["seabios"]) {
         boots_the_disk("bios.bin", None);
@@ -62,6 +63,7 @@ fn the_128k_bios_boots_the_disk() {
 }
 
 #[test]
+#[ignore = "needs packages from Debian"]
 fn the_256k_bios_boots_the_disk() {
     if have(&["seabios"]) {
         boots_the_disk("bios-256k.bin", None);
@@ -69,6 +71,7 @@ fn the_256k_bios_boots_the_disk() {
 }
 
 #[test]
+#[ignore = "needs packages from Debian"]
 fn it_boots_the_floppy() {
     if !have(&["seabios"]) {
         return;
@@ -87,6 +90,7 @@ fn it_boots_the_floppy() {
 }
 
 #[test]
+#[ignore = "needs packages from Debian"]
 fn without_a_bootable_device_it_says_so() {
     if !have(&["seabios"]) {
         return;

@@ -85,6 +85,7 @@ pub(crate) fn under_seabios(floppy: PathBuf, monitor: Monitor) -> Lab {
 }
 
 #[test]
+#[ignore = "needs packages from Debian"]
 fn it_boots_under_our_own_bios() {
     if have(&PACKAGES) {
         under_our_own_bios(floppy("syslinux-own.img"), None);
@@ -92,6 +93,7 @@ fn it_boots_under_our_own_bios() {
 }
 
 #[test]
+#[ignore = "needs packages from Debian"]
 fn it_boots_under_seabios() {
     if have(&PACKAGES) {
         under_seabios(floppy("syslinux-seabios.img"), None);

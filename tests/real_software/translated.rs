@@ -41,6 +41,7 @@ fn wanted(packages: &[&str], instructions: &str) -> bool {
 }
 
 #[test]
+#[ignore = "needs packages from Debian"]
 fn seabios_128k() {
     if have(&["seabios"]) {
         same_with(&[Coherence::Trace, Coherence::Vtlb], |monitor| {
@@ -50,6 +51,7 @@ fn seabios_128k() {
 }
 
 #[test]
+#[ignore = "needs packages from Debian"]
 fn seabios_256k() {
     if have(&["seabios"]) {
         same_with(&[Coherence::Trace, Coherence::Vtlb], |monitor| {
@@ -59,6 +61,7 @@ fn seabios_256k() {
 }
 
 #[test]
+#[ignore = "needs packages from Debian"]
 fn grub_to_its_menu() {
     if have(&["seabios", "grub-rescue-pc"]) {
         same(grub::menu);
@@ -66,6 +69,7 @@ fn grub_to_its_menu() {
 }
 
 #[test]
+#[ignore = "needs packages from Debian"]
 fn grub_with_its_commands() {
     if wanted(&["seabios", "grub-rescue-pc"], "1 G") {
         same(grub::own_bios_floppy);
@@ -75,6 +79,7 @@ fn grub_with_its_commands() {
 
 /// Its programs run in 32-bit code and go back to real mode for each call of the BIOS.
 #[test]
+#[ignore = "needs packages from Debian"]
 fn syslinux_and_its_programs() {
     if have(&syslinux::PACKAGES) {
         // One that is made anew has other times and another serial number.
@@ -85,6 +90,7 @@ fn syslinux_and_its_programs() {
 }
 
 #[test]
+#[ignore = "needs packages from Debian"]
 fn mach_by_grub_from_a_disk() {
     if wanted(&hard_disk::PACKAGES, "2 G") && have(&["grub-rescue-pc"]) {
         let image = grub_boots::kernels("grub-kernels-translated.img");
@@ -93,6 +99,7 @@ fn mach_by_grub_from_a_disk() {
 }
 
 #[test]
+#[ignore = "needs packages from Debian"]
 fn memtest() {
     if !have(&["memtest86+"]) {
         return;
@@ -107,6 +114,7 @@ fn memtest() {
 }
 
 #[test]
+#[ignore = "needs packages from Debian"]
 fn invaders() {
     if have(&["grub-invaders"]) {
         same(invaders::play);
@@ -114,6 +122,7 @@ fn invaders() {
 }
 
 #[test]
+#[ignore = "needs packages from Debian"]
 fn mach() {
     if have(&[gnumach::MACH]) {
         same(gnumach::to_its_modules);
@@ -121,6 +130,7 @@ fn mach() {
 }
 
 #[test]
+#[ignore = "needs packages from Debian"]
 fn linux_begins() {
     if have(&[linux::KERNEL]) {
         same(|monitor| linux::begins(linux::KERNEL, 400, monitor));
@@ -128,6 +138,7 @@ fn linux_begins() {
 }
 
 #[test]
+#[ignore = "needs packages from Debian"]
 fn linux_to_its_shell_with_traces() {
     if wanted(&linux::PACKAGES, "10 G") {
         linux::session_is_the_same(bt(Coherence::Trace));
@@ -135,6 +146,7 @@ fn linux_to_its_shell_with_traces() {
 }
 
 #[test]
+#[ignore = "needs packages from Debian"]
 fn linux_to_its_shell_with_a_virtual_tlb() {
     if wanted(&linux::PACKAGES, "10 G") {
         linux::session_is_the_same(bt(Coherence::Vtlb));
@@ -142,6 +154,7 @@ fn linux_to_its_shell_with_a_virtual_tlb() {
 }
 
 #[test]
+#[ignore = "needs packages from Debian"]
 fn linux_with_pae_to_its_shell() {
     if wanted(&[linux::KERNEL_PAE, linux::BUSYBOX], "8.5 G") {
         linux::pae(bt(Coherence::Trace));
