@@ -140,15 +140,26 @@ fn code(spaces: u32) -> Vec<u8> {
     code
 }
 
+/// The smallest of 1, 2 and 5 times a power of ten that is no less than `least`: the distance of an axis's ticks.
+fn round_step(least: f64) -> f64 {
+    let power = 10f64.powf(least.log10().floor());
+    [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * power).find(|&step| step >= least).unwrap_or(10.0 * power)
+}
+
 /// A figure with the number of address spaces (logarithmic) to the right and modelled cycles upwards.
 fn figure(series: &[Series]) -> String {
-    const WIDTH: f64 = 640.0;
+    const WIDTH: f64 = 760.0;
     const HEIGHT: f64 = 400.0;
     const LEFT: f64 = 70.0;
+    /// The legend stands here, beside the curves and not under one.
+    const RIGHT: f64 = 150.0;
     const BOTTOM: f64 = 50.0;
     const TOP: f64 = 20.0;
-    let highest = series.iter().flat_map(|s| &s.2).map(|p| p.1).fold(0.0, f64::max) * 1.1;
-    let x = |n: u32| LEFT + (f64::from(n).log10() - 0.3) / 2.7 * (WIDTH - LEFT - 20.0);
+    let highest = series.iter().flat_map(|s| &s.2).map(|p| p.1).fold(0.0, f64::max);
+    let step = round_step(highest / 5.0);
+    let steps = (highest / step).ceil() as u32;
+    let highest = step * f64::from(steps);
+    let x = |n: u32| LEFT + (f64::from(n).log10() - 0.3) / 2.7 * (WIDTH - LEFT - RIGHT);
     let y = |c: f64| HEIGHT - BOTTOM - c / highest * (HEIGHT - BOTTOM - TOP);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" font-size=\"12\">\n\
@@ -165,8 +176,8 @@ fn figure(series: &[Series]) -> String {
             HEIGHT - BOTTOM
         );
     }
-    for step in 0..=4 {
-        let cycles = highest * f64::from(step) / 4.0;
+    for n in 0..=steps {
+        let cycles = step * f64::from(n);
         let at = y(cycles);
         let _ = writeln!(
             svg,
@@ -176,7 +187,7 @@ fn figure(series: &[Series]) -> String {
         let _ = writeln!(
             svg,
             "<line x1=\"{LEFT}\" y1=\"{at:.1}\" x2=\"{:.1}\" y2=\"{at:.1}\" stroke=\"#ddd\"/>",
-            WIDTH - 20.0
+            WIDTH - RIGHT
         );
     }
     for (n, (name, colour, points)) in series.iter().enumerate() {
@@ -187,12 +198,13 @@ fn figure(series: &[Series]) -> String {
             path.join(" ")
         );
         let at = TOP + 16.0 + 16.0 * n as f64;
-        let _ = writeln!(svg, "<text x=\"{:.1}\" y=\"{at:.1}\" fill=\"{colour}\">{name}</text>", LEFT + 12.0);
+        let beside = WIDTH - RIGHT + 12.0;
+        let _ = writeln!(svg, "<text x=\"{beside:.1}\" y=\"{at:.1}\" fill=\"{colour}\">{name}</text>");
     }
     let _ = writeln!(
         svg,
         "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">address spaces</text>",
-        (WIDTH + LEFT) / 2.0,
+        (WIDTH - RIGHT + LEFT) / 2.0,
         HEIGHT - 12.0
     );
     let _ = writeln!(
