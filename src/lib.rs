@@ -6,6 +6,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`addr`], [`width`], [`clock`], [`error`], [`saved`], [`symbols`] | address newtypes; access widths; time; the host's trouble; forms of saved state; names for addresses |
+//! | [`host`] | files of the host: opened without waiting, locked, replaced whole |
 //! | [`cell`] | the cube: strategy, MMU, coherence, engine, and which combinations mean something |
 //! | [`event`] | what observers see: instructions, faults, interrupts, ports, memory |
 //! | [`mem`] | guest RAM and its code marks |
@@ -48,6 +49,7 @@ pub mod error;
 pub mod event;
 pub mod exec;
 pub mod firmware;
+pub mod host;
 pub mod interp;
 pub mod lab;
 pub mod load;

@@ -2,10 +2,10 @@
 //! two machines (tests/differential does) and for a look after the fact.
 
 use super::args;
-use super::output::{create, out};
+use super::output::out;
 use super::pc::Pc;
 use crate::error::{Error, Result};
-use std::fs::File;
+use crate::host::Output;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -38,8 +38,8 @@ pub fn range(text: &str) -> std::result::Result<Range, String> {
 /// The files of the dumps, open: a path that cannot be written is found before the run and not after it.
 pub(super) struct Files {
     /// None within is standard output.
-    state: Option<Option<(PathBuf, File)>>,
-    memory: Vec<(Range, File)>,
+    state: Option<Option<(PathBuf, Output)>>,
+    memory: Vec<(Range, Output)>,
 }
 
 impl Files {
@@ -48,9 +48,10 @@ impl Files {
         let state = match state {
             None => None,
             Some(path) if path == Path::new("-") => Some(None),
-            Some(path) => Some(Some((path.to_owned(), create(path)?))),
+            Some(path) => Some(Some((path.to_owned(), Output::create(path)?))),
         };
-        let memory = memory.iter().map(|r| Ok((r.clone(), create(&r.file)?))).collect::<Result<_>>()?;
+        let memory =
+            memory.iter().map(|r| Ok((r.clone(), Output::create(&r.file)?))).collect::<Result<_>>()?;
         Ok(Self { state, memory })
     }
 
@@ -64,14 +65,15 @@ impl Files {
         let text = serde_json::to_string_pretty(&pc.state()).unwrap_or_default() + "\n";
         match to {
             Some((path, mut file)) => {
-                file.write_all(text.as_bytes()).map_err(|e| Error::file("write", &path, e))
+                file.write_all(text.as_bytes()).map_err(|e| Error::file("write", &path, e))?;
+                file.finish()
             }
             None => out(text.as_bytes()),
         }
     }
 }
 
-fn write_memory(pc: &dyn Pc, range: &Range, mut file: File) -> Result<()> {
+fn write_memory(pc: &dyn Pc, range: &Range, mut file: Output) -> Result<()> {
     const PIECE: u32 = 64 << 10;
     let mut buf = vec![0; PIECE.min(range.len) as usize];
     let mut done = 0;
@@ -81,7 +83,7 @@ fn write_memory(pc: &dyn Pc, range: &Range, mut file: File) -> Result<()> {
         file.write_all(piece).map_err(|e| Error::file("write", &range.file, e))?;
         done += piece.len() as u32;
     }
-    Ok(())
+    file.finish()
 }
 
 #[cfg(test)]

@@ -49,6 +49,9 @@ pub struct GuestArgs {
     /// Keep what the guest writes to disks and floppies in memory, and leave the files as they are
     #[arg(long, help_heading = "Machine")]
     pub snapshot: bool,
+    /// Let images and snapshots name files below DIR, besides those in their own folder (repeatable)
+    #[arg(long, value_name = "DIR", help_heading = "Machine")]
+    pub allow_path: Vec<PathBuf>,
     /// System BIOS (for example SeaBIOS's bios.bin) instead of the built-in one
     #[arg(long, value_name = "FILE", help_heading = "Machine")]
     pub bios: Option<PathBuf>,

@@ -2,12 +2,13 @@
 
 use super::args::ImageArg;
 use super::guest_args::GuestArgs;
-use super::source::{Source, open, read_up_to};
+use super::source::{Source, read_up_to};
 use crate::device::uart::Transmitter;
 use crate::error::{Error, Result};
+use crate::host::open_regular;
 use crate::load::{self, Around, Drive, Format, Guest, Medium, Module, Plan, Spec};
-use crate::media::SECTOR;
-use crate::media::{ImageFormat, image};
+use crate::media::image::{self, Format as Told};
+use crate::media::{Allowed, ImageFormat, SECTOR};
 use crate::vmm;
 use std::path::Path;
 
@@ -85,7 +86,7 @@ impl GuestArgs {
 
     /// Reads a file that is handed to the guest whole.
     fn read_for_memory(&self, path: &Path) -> Result<Vec<u8>> {
-        let (mut opened, size) = open(path)?;
+        let (mut opened, size) = open_regular(path)?;
         if size > u64::from(self.mem) {
             return Err(Error::image(
                 path,
@@ -110,6 +111,9 @@ impl GuestArgs {
             return Err(Error::Usage(
                 "with a CD-ROM the machine takes 3 disks at most: its drive has the place of one".into(),
             ));
+        }
+        for drive in disks.iter().chain(&floppies).chain(&cdrom) {
+            plan.notes.extend(drive.stands_on());
         }
         let vga_bios = self.vgabios.as_deref().map(rom).transpose()?;
         if vga_bios.as_ref().is_some_and(|rom| !rom.starts_with(&[0x55, 0xaa])) {
@@ -150,14 +154,18 @@ impl GuestArgs {
                     Drive { path: s.path.clone(), medium: Medium::Memory(b.bytes.to_vec()), snapshot: false }
                 }
                 None => {
-                    // Who names the kind of the guest means a raw image; otherwise its format is found.
-                    let format = (self.format() != Format::Auto).then_some(ImageFormat::Raw);
+                    // Who names the kind of the guest means a raw image, and does not name a format for later runs: the
+                    // disk stays guarded. Otherwise the content tells the format.
+                    let format = match self.format() {
+                        Format::Auto => Told::Detect,
+                        _ => Told::Detected(ImageFormat::Raw),
+                    };
                     self.drive_of(&s.path, format, &check, self.snapshot)?
                 }
             });
         }
         for image in images {
-            drives.push(self.drive_of(&image.path, image.format, &check, self.snapshot)?);
+            drives.push(self.drive_of(&image.path, image.format.into(), &check, self.snapshot)?);
         }
         Ok(drives)
     }
@@ -171,22 +179,27 @@ impl GuestArgs {
             ));
         }
         let path = guest.or(self.cdrom.as_ref());
-        path.map(|path| self.drive_of(path, Some(ImageFormat::Raw), load::disk::check_cdrom, true))
+        path.map(|path| self.drive_of(path, Told::Named(ImageFormat::Raw), load::disk::check_cdrom, true))
             .transpose()
+    }
+
+    /// The folders whose files an image may name.
+    pub(super) fn allowed(&self) -> Result<Allowed> {
+        Allowed::new(&self.allow_path)
     }
 
     /// Opens an image. What is written to a `snapshot` stays in memory.
     fn drive_of(
         &self,
         path: &Path,
-        format: Option<ImageFormat>,
+        format: Told,
         check: impl Fn(&Path, u64) -> Result<()>,
         snapshot: bool,
     ) -> Result<Drive> {
-        let image = image::open(path, format, !snapshot)?;
+        let image = image::open_with(path, format, !snapshot, &self.allowed()?)?;
         let size = match image.format {
             // A raw file that ends within a sector is seen only by its length.
-            ImageFormat::Raw => open(path)?.1,
+            ImageFormat::Raw => open_regular(path)?.1,
             _ => image.disk.sectors() * SECTOR as u64,
         };
         check(path, size)?;
@@ -196,7 +209,7 @@ impl GuestArgs {
 
 /// A firmware image.
 fn rom(path: &Path) -> Result<Vec<u8>> {
-    let (mut file, size) = open(path)?;
+    let (mut file, size) = open_regular(path)?;
     if size == 0 || size > MAX_ROM {
         return Err(Error::image(
             path,

@@ -1,9 +1,7 @@
-//! Standard output, standard error and files, as all commands write them.
+//! Standard output and standard error, as all commands write them.
 
 use crate::error::{Error, Result};
-use std::fs::File;
 use std::io::Write;
-use std::path::Path;
 
 /// Writes to standard error. A failure (a full disk behind it) has nowhere to be told.
 pub(crate) fn tell(text: &str) {
@@ -13,11 +11,6 @@ pub(crate) fn tell(text: &str) {
 /// Prints the notes of the loader.
 pub(crate) fn tell_notes(notes: &[String]) {
     notes.iter().for_each(|note| tell(&format!("subring: note: {note}\n")));
-}
-
-/// Creates a file that the user named.
-pub(crate) fn create(path: &Path) -> Result<File> {
-    File::create(path).map_err(|e| Error::file("create", path, e))
 }
 
 /// Writes to standard output and flushes.

@@ -3,8 +3,9 @@
 use super::args::ImageArg;
 use super::guest_args::GuestArgs;
 use crate::error::{Error, Result};
-use crate::load::{Drive, Medium, Spec};
-use crate::media::image;
+use crate::load::{Drive, Medium, Plan, Spec};
+use crate::media::Allowed;
+use crate::media::image::{self, Format};
 use crate::snapshot::{self, Snapshot};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ impl RestoreArgs {
     /// The machine of `guest`, or the saved one.
     pub(super) fn spec(&self, guest: &GuestArgs) -> Result<Spec> {
         match &self.restore {
-            Some(path) => spec(path, &guest.disk, &guest.floppy, guest.snapshot),
+            Some(path) => spec(path, [&guest.disk, &guest.floppy], guest.snapshot, &guest.allowed()?),
             None => guest.spec(),
         }
     }
@@ -35,10 +36,20 @@ impl RestoreArgs {
     }
 }
 
-/// What a machine is built from that goes on from the snapshot at `path`. Its images are where the options say, in
-/// order, and the rest where they were; what it writes to them is kept in memory if it was so before, or if `keep` says so.
-fn spec(path: &Path, disks_now: &[ImageArg], floppies_now: &[ImageArg], keep: bool) -> Result<Spec> {
+/// What a machine is built from that goes on from the snapshot at `path`, and what there is to say of it. Its images are
+/// where the options say (disks, floppies), in order, and the rest where they were; what it writes to them is kept in memory if
+/// it was so before, or if `keep` says so.
+///
+/// A snapshot from a stranger may name any file of the user's, to be written to. So a disk that no option names is opened
+/// only in the snapshot's folder or an allowed one, under the very name that it had, and when its content is what it was.
+fn spec(
+    path: &Path,
+    [disks_now, floppies_now]: [&[ImageArg]; 2],
+    keep: bool,
+    allowed: &Allowed,
+) -> Result<Spec> {
     let Snapshot { machine, disks, floppies, cdrom } = Snapshot::read(path)?;
+    let reopening = Reopening { snapshot: path, keep, allowed, named: allowed.with_folder_of(path)? };
     let open = |drives: &[snapshot::Drive], now: &[ImageArg], option: &str| {
         if now.len() > drives.len() {
             return Err(Error::Usage(format!(
@@ -48,41 +59,102 @@ fn spec(path: &Path, disks_now: &[ImageArg], floppies_now: &[ImageArg], keep: bo
             )));
         }
         let now = now.iter().map(Some).chain(std::iter::repeat(None));
-        drives.iter().zip(now).map(|(drive, now)| reopen(drive, now, keep)).collect::<Result<Vec<_>>>()
+        drives.iter().zip(now).map(|(drive, now)| reopening.open(drive, now)).collect::<Result<Vec<_>>>()
     };
+    let disks = open(&disks, disks_now, "--disk")?;
+    let floppies = open(&floppies, floppies_now, "--floppy")?;
+    let cdrom = cdrom.as_ref().map(|drive| reopening.open(drive, None)).transpose()?;
+    let notes = notes(&disks[disks_now.len()..], &floppies[floppies_now.len()..]);
     Ok(Spec {
         mem: machine.state.ram_size(),
         hz: machine.state.clock().hz(),
         epoch: 0,
         apic: false,
         acpi: false,
-        disks: open(&disks, disks_now, "--disk")?,
-        floppies: open(&floppies, floppies_now, "--floppy")?,
-        cdrom: cdrom.as_ref().map(|drive| reopen(drive, None, keep)).transpose()?,
+        disks,
+        floppies,
+        cdrom,
+        plan: Plan { notes, ..Plan::firmware() },
         restore: Some(machine),
         ..Spec::default()
     })
 }
 
-/// The medium of a saved machine: its image as it was then, or room for what is in the machine's state.
-fn reopen(drive: &snapshot::Drive, now: Option<&ImageArg>, keep: bool) -> Result<Drive> {
-    let overlay = drive.overlay || keep;
-    let path = now.map_or(&drive.path, |now| &now.path).clone();
-    if drive.hash.is_none() {
-        if now.is_some() {
-            return Err(Error::Usage(format!(
-                "the saved machine's disk `{}` is in the snapshot itself, and no other can take its place",
-                drive.path.display()
-            )));
+/// Which files a snapshot made the program open to write, and which others those stand on.
+fn notes(disks: &[Drive], floppies: &[Drive]) -> Vec<String> {
+    let mut notes = Vec::new();
+    for drive in disks.iter().chain(floppies) {
+        if matches!(drive.medium, Medium::Image(_)) && !drive.snapshot {
+            notes.push(format!("the snapshot's disk {} is opened to be written to", drive.path.display()));
         }
-        let medium = Medium::Memory(vec![0; drive.bytes.min(MAX_IN_MEMORY) as usize]);
-        return Ok(Drive { path, medium, snapshot: overlay });
+        notes.extend(drive.stands_on());
     }
-    let format = now.and_then(|now| now.format).unwrap_or(drive.format);
-    let image = image::open(&path, Some(format), !overlay)?;
-    drive.check(&image.files)?;
-    Ok(Drive { path, medium: Medium::Image(image), snapshot: overlay })
+    notes
+}
+
+/// How the media of a saved machine are opened again.
+struct Reopening<'a> {
+    snapshot: &'a Path,
+    keep: bool,
+    /// The folders whose files an image may name.
+    allowed: &'a Allowed,
+    /// The folders whose files the snapshot may name.
+    named: Allowed,
+}
+
+impl Reopening<'_> {
+    /// The medium of a saved machine: its image as it was then, or room for what is in the machine's state.
+    fn open(&self, drive: &snapshot::Drive, now: Option<&ImageArg>) -> Result<Drive> {
+        let overlay = drive.overlay || self.keep;
+        if drive.hash.is_none() {
+            return in_state(drive, now, overlay);
+        }
+        let path = match now {
+            Some(now) => now.path.clone(),
+            None => self.where_it_was(&drive.path)?,
+        };
+        let format = match now.and_then(|now| now.format) {
+            Some(named) => Format::Named(named),
+            None if drive.detected => Format::Detected(drive.format),
+            None => Format::Named(drive.format),
+        };
+        let image = image::open_with(&path, format, !overlay, self.allowed)?;
+        drive.check(&image.files)?;
+        Ok(Drive { path, medium: Medium::Image(image), snapshot: overlay })
+    }
+
+    /// The file that the snapshot names, if it may be opened and is no link by now.
+    fn where_it_was(&self, path: &Path) -> Result<PathBuf> {
+        let found = self.named.resolve(self.snapshot, path).map_err(|e| match e {
+            Error::Image { path, reason } => {
+                Error::image(path, format!("{reason}; or name the disk itself, with --disk or --floppy"))
+            }
+            other => other,
+        })?;
+        if found == *path {
+            return Ok(found);
+        }
+        Err(Error::image(
+            self.snapshot,
+            format!(
+                "its disk {} was a file of that name and is a link or lies behind one now: name it, with --disk or --floppy",
+                path.display()
+            ),
+        ))
+    }
+}
+
+/// A medium whose content is in the machine's state.
+fn in_state(drive: &snapshot::Drive, now: Option<&ImageArg>, overlay: bool) -> Result<Drive> {
+    if now.is_some() {
+        return Err(Error::Usage(format!(
+            "the saved machine's disk `{}` is in the snapshot itself, and no other can take its place",
+            drive.path.display()
+        )));
+    }
+    let medium = Medium::Memory(vec![0; drive.bytes.min(MAX_IN_MEMORY) as usize]);
+    Ok(Drive { path: drive.path.clone(), medium, snapshot: overlay })
 }
 
 /// More than any built-in guest's disk has.
-const MAX_IN_MEMORY: u64 = 1 << 30;
+const MAX_IN_MEMORY: u64 = 16 << 20;

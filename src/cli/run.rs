@@ -3,7 +3,7 @@
 use super::emulator::{Emulator, Gdb};
 use super::ending::{End, Ending};
 use super::guest_args::GuestArgs;
-use super::output::{create, out, tell, tell_notes};
+use super::output::{out, tell, tell_notes};
 use super::record_file::RecordFile;
 use super::restore::RestoreArgs;
 use super::terminal::{Console, Setup};
@@ -12,6 +12,7 @@ use super::{args, dump, report, screen, session};
 use crate::cell::Strategy;
 use crate::debug;
 use crate::error::{Error, Result};
+use crate::host::stream;
 use crate::load::Spec;
 use clap::{Args, ValueEnum};
 use std::io::{BufWriter, IsTerminal, Write};
@@ -227,7 +228,7 @@ impl Run {
 
     fn trace_to(&self, what: TraceFilter) -> Result<Trace> {
         let to: Box<dyn Write> = match &self.trace_file {
-            Some(path) => Box::new(BufWriter::new(create(path)?)),
+            Some(path) => Box::new(BufWriter::new(stream(path)?)),
             None => Box::new(BufWriter::new(std::io::stderr())),
         };
         Ok(Trace { what, to })
@@ -248,5 +249,5 @@ impl Run {
 
 /// Where a debug console goes: a file, or standard output for `-`.
 fn sink(path: &Path) -> Result<Box<dyn Write>> {
-    if path == Path::new("-") { Ok(Box::new(std::io::stdout())) } else { Ok(Box::new(create(path)?)) }
+    if path == Path::new("-") { Ok(Box::new(std::io::stdout())) } else { Ok(Box::new(stream(path)?)) }
 }

@@ -5,15 +5,15 @@ use super::digits::grouped;
 use super::emulator::Emulator;
 use super::ending::Ending;
 use super::guest_args::GuestArgs;
-use super::output::{create, tell, tell_notes};
+use super::output::{tell, tell_notes};
 use super::pc::Pc;
 use super::restore::RestoreArgs;
 use super::session;
 use super::terminal::{Console, Setup};
 use crate::error::{Error, Result};
+use crate::host::NewFile;
 use crate::load::{Drive, Medium, Spec};
-use crate::media::ImageFormat;
-use crate::media::SECTOR;
+use crate::media::{ImageFormat, SECTOR};
 use crate::snapshot::{self, Snapshot, hash_files};
 use clap::Args;
 use std::io::Write;
@@ -111,39 +111,45 @@ impl Media {
         let (disks, floppies) = (hashed(&self.disks)?, hashed(&self.floppies)?);
         let cdrom = hashed(&self.cdrom)?.pop();
         let snapshot = Snapshot { machine, disks, floppies, cdrom };
-        write_file(out, &snapshot.encode()?)
+        let mut file = NewFile::create(out)?;
+        file.write_all(&snapshot.encode()?).map_err(|e| Error::file("write", out, e))?;
+        file.finish()
     }
 }
 
 fn describe(drive: &Drive) -> Result<Described> {
-    let absolute = |path: &Path| std::path::absolute(path).map_err(|e| Error::file("find", path, e));
+    // With links followed: what is opened again is the file, whatever a link then leads to.
+    let absolute = |path: &Path| path.canonicalize().map_err(|e| Error::file("find", path, e));
     let overlay = drive.snapshot;
     Ok(match &drive.medium {
         // The content is hashed when the machine is saved.
         Medium::Image(image) => {
             let (path, bytes) = (absolute(&drive.path)?, image.disk.sectors() * SECTOR as u64);
             (
-                snapshot::Drive { path, bytes, format: image.format, hash: Some(0), overlay },
+                snapshot::Drive {
+                    path,
+                    bytes,
+                    format: image.format,
+                    detected: image.detected,
+                    hash: Some(0),
+                    overlay,
+                },
                 image.files.clone(),
             )
         }
         Medium::Memory(bytes) => {
             let (path, bytes) = (drive.path.clone(), bytes.len() as u64);
-            (snapshot::Drive { path, bytes, format: ImageFormat::Raw, hash: None, overlay }, Vec::new())
+            (
+                snapshot::Drive {
+                    path,
+                    bytes,
+                    format: ImageFormat::Raw,
+                    detected: false,
+                    hash: None,
+                    overlay,
+                },
+                Vec::new(),
+            )
         }
     })
-}
-
-/// Writes a whole file: under another name first, so that an older one is replaced by a complete one or stays.
-fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    let partial = PathBuf::from(partial);
-    let written = create(&partial)?.write_all(bytes).map_err(|e| Error::file("write", &partial, e));
-    let moved =
-        written.and_then(|()| std::fs::rename(&partial, path).map_err(|e| Error::file("write", path, e)));
-    if moved.is_err() {
-        let _ = std::fs::remove_file(&partial);
-    }
-    moved
 }

@@ -2,6 +2,7 @@
 
 use super::guest_args::{FormatArg, GuestArgs};
 use crate::error::{Error, Result};
+use crate::host::open_regular;
 use crate::load::builtin::{self, Builtin};
 use crate::load::{self, Format, Guest};
 use std::fs::File;
@@ -35,7 +36,7 @@ impl GuestArgs {
                 "there is no such file, and no built-in guest of this name (`subring guests` lists them)",
             ));
         }
-        let (mut file, size) = open(path)?;
+        let (mut file, size) = open_regular(path)?;
         let mut bytes = Vec::new();
         read_up_to(&mut file, path, load::HEAD as u64, &mut bytes)?;
         let kind = load::identify(path, &bytes, size, self.format())?;
@@ -85,18 +86,6 @@ impl GuestArgs {
         }
         Ok(())
     }
-}
-
-/// Opens a regular file to read, with its size.
-pub(super) fn open(path: &Path) -> Result<(File, u64)> {
-    // Asked before it is opened: opening a pipe would wait for its writer.
-    let metadata = std::fs::metadata(path).map_err(|e| Error::file("open", path, e))?;
-    if !metadata.is_file() {
-        let what = if metadata.is_dir() { "it is a directory" } else { "it is no regular file" };
-        return Err(Error::image(path, format!("{what}: give an image file")));
-    }
-    let file = File::open(path).map_err(|e| Error::file("open", path, e))?;
-    Ok((file, metadata.len()))
 }
 
 /// Reads on until `bytes` has up to `limit` bytes.

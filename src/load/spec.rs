@@ -246,6 +246,13 @@ impl Drive {
         Self { path: path.to_owned(), medium: Medium::Memory(bytes.to_vec()), snapshot: false }
     }
 
+    /// The files that the image names, as a note for the user, if it names any.
+    pub fn stands_on(&self) -> Option<String> {
+        let Medium::Image(image) = &self.medium else { return None };
+        let others: Vec<_> = image.files.iter().skip(1).map(|path| path.display().to_string()).collect();
+        (!others.is_empty()).then(|| format!("{} also reads {}", self.path.display(), others.join(", ")))
+    }
+
     /// The drive's content as a disk.
     fn open(self) -> Box<dyn Disk> {
         let disk = match self.medium {

@@ -21,6 +21,13 @@ pub trait Disk: Send {
     /// # Errors
     /// As [`Disk::read`].
     fn write(&mut self, lba: u64, data: &[u8]) -> io::Result<()>;
+    /// Whether a write of `data` at `lba` would be taken, for who writes later.
+    ///
+    /// # Errors
+    /// Why not.
+    fn admits(&mut self, _lba: u64, _data: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
     /// Makes earlier writes last.
     ///
     /// # Errors

@@ -4,12 +4,13 @@
 //! The format is found by content, unless the user names it. A guest could abuse that: it writes the header of a qcow2
 //! image to its raw disk, with a file of the host as the backing file, and the next run shows it that file. So a disk
 //! that was *found* to be raw takes no write to its first or last sector that would make it look like anything else
-//! ([`FileDisk::guard`](super::FileDisk::guard)); one that the user *called* raw does, and stays raw by that name.
+//! ([`FileDisk::guard`]), however often it is opened again ([`Format::Detected`]); one that the user *called* raw does, and
+//! stays raw by that name.
 
 use super::disk::Disk;
-use super::files::Files;
+use super::file::HostFile;
+use super::files::{Allowed, Files};
 use super::format::ImageFormat;
-use super::host::HostFile;
 use super::qcow2::Qcow2;
 use super::raw::FileDisk;
 use super::reader::ReadOnly;
@@ -25,6 +26,8 @@ pub struct Image {
     pub disk: Box<dyn Disk>,
     /// What it was found, or said, to be.
     pub format: ImageFormat,
+    /// Whether its content told the format, and not the user.
+    pub detected: bool,
     /// The files that its content comes from, itself first.
     pub files: Vec<PathBuf>,
 }
@@ -38,21 +41,47 @@ impl std::fmt::Debug for Image {
     }
 }
 
-/// Opens the image at `path`: of this format, or of the one that its content tells.
+/// How the format of an image is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Not yet: its content tells it.
+    Detect,
+    /// Its content told it when it was opened before. A raw disk stays guarded.
+    Detected(ImageFormat),
+    /// The user names it.
+    Named(ImageFormat),
+}
+
+impl From<Option<ImageFormat>> for Format {
+    fn from(named: Option<ImageFormat>) -> Self {
+        named.map_or(Self::Detect, Self::Named)
+    }
+}
+
+/// Opens the image at `path`, which names no files outside its own folder.
+///
+/// # Errors
+/// As [`open_with`].
+pub fn open(path: &Path, format: Option<ImageFormat>, write: bool) -> Result<Image> {
+    open_with(path, format.into(), write, &Allowed::default())
+}
+
+/// Opens the image at `path` and all that it stands on.
 ///
 /// # Errors
 /// [`Error::File`] or [`Error::Image`] with what is wrong with it, or what of it is not built.
-pub fn open(path: &Path, format: Option<ImageFormat>, write: bool) -> Result<Image> {
-    let mut chain = Chain::default();
-    let (disk, format) = chain.open(path, format, write)?;
-    Ok(Image { disk, format, files: chain.files.into_paths() })
+pub fn open_with(path: &Path, format: Format, write: bool, allowed: &Allowed) -> Result<Image> {
+    let mut chain = Chain { files: Files::of(path, allowed)?, waiting: Vec::new() };
+    let (disk, found) = chain.open(path, format, write)?;
+    let detected = !matches!(format, Format::Named(_));
+    Ok(Image { disk, format: found, detected, files: chain.files.into_paths() })
 }
 
-/// Images that may stand on each other.
-const DEEPEST: usize = 64;
+/// Images that may stand on each other. Each keeps tables in memory; together they take what one may
+/// ([`Qcow2::open`] divides it).
+const DEEPEST: usize = 32;
 
 /// The way down a chain of backing files.
-#[derive(Default)]
 struct Chain {
     files: Files,
     /// Device and inode of the images that wait for what they stand on.
@@ -61,12 +90,7 @@ struct Chain {
 
 impl Chain {
     /// Opens an image, and whatever it stands on to read.
-    fn open(
-        &mut self,
-        path: &Path,
-        format: Option<ImageFormat>,
-        write: bool,
-    ) -> Result<(Box<dyn Disk>, ImageFormat)> {
+    fn open(&mut self, path: &Path, format: Format, write: bool) -> Result<(Box<dyn Disk>, ImageFormat)> {
         let metadata = std::fs::metadata(path).map_err(|e| Error::file("open", path, e))?;
         let identity = (metadata.dev(), metadata.ino());
         if self.waiting.contains(&identity) {
@@ -76,15 +100,14 @@ impl Chain {
             ));
         }
         if self.waiting.len() == DEEPEST {
-            return Err(Error::image(path, format!("more than {DEEPEST} images stand on each other")));
+            let reason =
+                format!("more than {DEEPEST} images stand on each other: merge some with `qemu-img commit`");
+            return Err(Error::image(path, reason));
         }
         let file = self.files.open(path, write)?;
         let found = match format {
-            Some(format) => format,
-            None => match ImageFormat::of_head(&file.part(0, 512)?) {
-                ImageFormat::Raw => ImageFormat::of_tail(&file.part(file.len().saturating_sub(512), 512)?),
-                other => other,
-            },
+            Format::Detected(format) | Format::Named(format) => format,
+            Format::Detect => detect(&file)?,
         };
         if write && matches!(found, ImageFormat::Vhd | ImageFormat::Vmdk) {
             let reason = format!(
@@ -95,7 +118,7 @@ impl Chain {
         }
         self.waiting.push(identity);
         let disk: Box<dyn Disk> = match found {
-            ImageFormat::Raw => Box::new(raw(file, write, format.is_none())?),
+            ImageFormat::Raw => Box::new(raw(file, write, !matches!(format, Format::Named(_)))?),
             ImageFormat::Qcow2 => Box::new(self.qcow2(file, write)?),
             ImageFormat::Vhd => Box::new(ReadOnly(Vhd::open(file)?)),
             ImageFormat::Vmdk => Box::new(ReadOnly(Vmdk::open(file, &mut self.files)?)),
@@ -106,16 +129,29 @@ impl Chain {
 
     /// A qcow2 image on its backing file.
     fn qcow2(&mut self, file: HostFile, write: bool) -> Result<Qcow2> {
-        let mut image = Qcow2::open(file, write)?;
-        if let Some((path, format)) = image.backing_file()? {
-            let opened = self.open(&path, format, false);
-            let (disk, _) = opened
-                .map_err(|e| Error::image(image.path(), format!("its backing file cannot be opened: {e}")))?;
+        let mut image = Qcow2::open(file, write, self.waiting.len() - 1)?;
+        if let Some((name, format)) = image.backing_file()? {
+            let path = self.files.resolve(image.path(), Path::new(&name));
+            let opened = path.and_then(|path| self.open(&path, format.into(), false));
+            // One sentence for a whole chain: the image that the user named, and what is wrong below.
+            let top = self.waiting.len() == 1;
+            let (disk, _) = opened.map_err(|e| match top {
+                true => Error::image(image.path(), format!("its backing file cannot be opened: {e}")),
+                false => e,
+            })?;
             image.set_backing(disk);
         }
         image.begin()?;
         Ok(image)
     }
+}
+
+/// The format that a file's content tells.
+fn detect(file: &HostFile) -> Result<ImageFormat> {
+    Ok(match ImageFormat::of_head(&file.part(0, 512)?) {
+        ImageFormat::Raw => ImageFormat::of_tail(&file.part(file.len().saturating_sub(512), 512)?),
+        other => other,
+    })
 }
 
 fn raw(file: HostFile, write: bool, guard: bool) -> Result<FileDisk> {

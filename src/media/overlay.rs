@@ -91,6 +91,7 @@ impl Disk for Overlay {
         if end.is_none_or(|end| end > shared.base.sectors()) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the sector lies outside the medium"));
         }
+        shared.base.admits(lba, data)?;
         for (at, chunk) in (lba..).zip(data.chunks_exact(SECTOR)) {
             let mut sector = [0; SECTOR];
             sector.copy_from_slice(chunk);

@@ -35,21 +35,42 @@ impl FileDisk {
         Self { guarded: true, ..self }
     }
 
-    /// Refuses a write of `data` at `lba` if a guarded medium cannot take it.
-    fn check_disguise(&self, lba: u64, data: &[u8]) -> io::Result<()> {
-        let end = lba + (data.len() / SECTOR) as u64;
-        let head = if lba == 0 { ImageFormat::of_head(data) } else { ImageFormat::Raw };
-        let tail = if end == self.sectors { data.rchunks(SECTOR).next() } else { None };
-        let tail = tail.map_or(ImageFormat::Raw, ImageFormat::of_tail);
-        let looks = if head == ImageFormat::Raw { tail } else { head };
-        if self.guarded && looks != ImageFormat::Raw {
-            let text = format!(
-                "the guest would make this raw disk look like a {} image; if it may, name the disk's format: --disk FILE,format=raw",
-                looks.name()
-            );
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+    /// Refuses a write of `data` at `lba` if a guarded medium would then look like an image of another format.
+    fn check_disguise(&mut self, lba: u64, data: &[u8]) -> io::Result<()> {
+        let looks = if self.guarded { self.format_after(lba, data)? } else { ImageFormat::Raw };
+        if looks == ImageFormat::Raw {
+            return Ok(());
         }
-        Ok(())
+        let text = format!(
+            "the guest would make this raw disk look like a {} image; if it may, name the disk's format: --disk FILE,format=raw",
+            looks.name()
+        );
+        Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
+    }
+
+    /// The format that the file's content would tell after a write of `data` at `lba`.
+    fn format_after(&mut self, lba: u64, data: &[u8]) -> io::Result<ImageFormat> {
+        const SIZE: u64 = SECTOR as u64;
+        let (start, end) = (lba * SIZE, lba * SIZE + data.len() as u64);
+        let len = self.file.seek(SeekFrom::End(0))?.max(end);
+        // The last 512 bytes do not begin with a sector when the file's size is odd.
+        let tail = len.saturating_sub(SIZE);
+        for (at, is_head) in [(0, true), (tail, false)] {
+            if start >= at + SIZE || end <= at {
+                continue;
+            }
+            let mut piece = [0; SECTOR];
+            self.file.seek(SeekFrom::Start(at))?;
+            self.fill(&mut piece)?;
+            let (from, to) = (start.max(at), end.min(at + SIZE));
+            piece[(from - at) as usize..(to - at) as usize]
+                .copy_from_slice(&data[(from - start) as usize..(to - start) as usize]);
+            let looks = if is_head { ImageFormat::of_head(&piece) } else { ImageFormat::of_tail(&piece) };
+            if looks != ImageFormat::Raw {
+                return Ok(looks);
+            }
+        }
+        Ok(ImageFormat::Raw)
     }
 
     /// An error that says which file it is about: a machine has several.
@@ -96,6 +117,9 @@ impl Disk for FileDisk {
         self.check_disguise(lba, data).map_err(|e| self.named(e))?;
         let sought = self.file.seek(SeekFrom::Start(lba * SECTOR as u64));
         sought.and_then(|_| self.file.write_all(data)).map_err(|e| self.named(e))
+    }
+    fn admits(&mut self, lba: u64, data: &[u8]) -> io::Result<()> {
+        self.check_disguise(lba, data).map_err(|e| self.named(e))
     }
     fn flush(&mut self) -> io::Result<()> {
         self.file.sync_data().map_err(|e| self.named(e))

@@ -2,8 +2,9 @@
 //! and a footer, and dynamic, where a table says which blocks are there. Numbers are big-endian.
 
 use super::disk::SECTOR;
-use super::host::{HostFile, be32, be64};
+use super::file::{HostFile, be32, be64};
 use super::reader::{Image, by_units};
+use super::table::Table;
 use crate::error::{Error, Result};
 use std::io;
 
@@ -41,7 +42,7 @@ struct Blocks {
     /// Sectors of bitmap before them.
     bitmap: u64,
     /// The sector of each block in the file.
-    table: Vec<u32>,
+    table: Table<4>,
 }
 
 impl Vhd {
@@ -87,11 +88,10 @@ impl Blocks {
         }
         let size = u64::from(size) / SECTOR as u64;
         let needed = sectors.div_ceil(size);
-        let table = file.part(table, needed.saturating_mul(4))?;
-        if entries < needed || (table.len() as u64) < needed * 4 {
+        let table = Table::new(file, table, needed).filter(|_| entries >= needed);
+        let Some(table) = table else {
             return refuse("the VHD image is damaged: its block table is too short");
-        }
-        let table = (0..table.len() / 4).map(|n| be32(&table, n * 4)).collect();
+        };
         Ok(Self { size, bitmap: size.div_ceil(8 * SECTOR as u64), table })
     }
 }
@@ -101,13 +101,15 @@ impl Image for Vhd {
         self.sectors
     }
     fn read(&mut self, lba: u64, buf: &mut [u8]) -> io::Result<()> {
-        let Some(blocks) = &self.blocks else { return self.file.read(lba * SECTOR as u64, buf) };
-        by_units(lba, buf, blocks.size, |block, within, piece| match blocks.table[block as usize] {
-            ABSENT => {
-                piece.fill(0);
-                Ok(())
+        let Some(blocks) = &mut self.blocks else { return self.file.read(lba * SECTOR as u64, buf) };
+        by_units(lba, buf, blocks.size, |block, within, piece| {
+            match u32::from_be_bytes(blocks.table.get(&self.file, block)?) {
+                ABSENT => {
+                    piece.fill(0);
+                    Ok(())
+                }
+                at => self.file.read((u64::from(at) + blocks.bitmap + within) * SECTOR as u64, piece),
             }
-            at => self.file.read((u64::from(at) + blocks.bitmap + within) * SECTOR as u64, piece),
         })
     }
 }

@@ -3,9 +3,10 @@
 //! twoGbMaxExtentFlat, twoGbMaxExtentSparse). Numbers are little-endian and count sectors.
 
 use super::disk::SECTOR;
+use super::file::{HostFile, le32, le64};
 use super::files::Files;
-use super::host::{HostFile, le32, le64};
 use super::reader::{Image, by_units};
+use super::table::Table;
 use super::unpack::{Packing, unpack};
 use crate::error::{Error, Result};
 use std::io;
@@ -21,6 +22,8 @@ const COMPRESSED: u32 = 1 << 16;
 const DESCRIPTOR: u64 = 1 << 20;
 /// Sectors of a grain at most: 64 MiB, far more than anyone makes.
 const LARGEST_GRAIN: u64 = 1 << 17;
+/// Sectors of a compressed grain at most: 2 MiB. One is unpacked in memory as a whole; who makes such images takes 64 KiB.
+const LARGEST_PACKED: u64 = 1 << 12;
 /// Extents at most: 2 GiB each.
 const EXTENTS: usize = 2048;
 /// Sectors of an image at most: 64 TiB.
@@ -36,6 +39,8 @@ pub(super) fn is_descriptor(head: &[u8]) -> bool {
 pub(super) struct Vmdk {
     extents: Vec<Extent>,
     sectors: u64,
+    /// The extent that was read last: only it has anything in memory.
+    last: usize,
 }
 
 struct Extent {
@@ -63,7 +68,7 @@ impl Vmdk {
         let sparse = Sparse::open(file, true)?;
         let sectors = sparse.capacity;
         let extents = vec![Extent { first: 0, sectors, data: Data::Sparse(sparse) }];
-        Ok(Self { extents, sectors })
+        Ok(Self { extents, sectors, last: 0 })
     }
 
     fn of_descriptor(file: &HostFile, files: &mut Files) -> Result<Self> {
@@ -90,7 +95,7 @@ impl Vmdk {
         if extents.is_empty() {
             return refuse("the VMDK descriptor names no extent".into());
         }
-        Ok(Self { extents, sectors })
+        Ok(Self { extents, sectors, last: 0 })
     }
 }
 
@@ -104,7 +109,12 @@ fn extent(descriptor: &HostFile, kind: &str, line: &str, len: u64, files: &mut F
     let (Some(name), Some(after)) = (quoted.next(), quoted.next()) else {
         return refuse(format!("the VMDK descriptor has an extent without a file: {line}"));
     };
-    let path = descriptor.path().parent().unwrap_or(Path::new("")).join(name);
+    if !matches!(kind, "FLAT" | "SPARSE") {
+        return refuse(format!(
+            "the VMDK image has an extent of type {kind}: FLAT, SPARSE and ZERO are read"
+        ));
+    }
+    let path = files.resolve(descriptor.path(), Path::new(name))?;
     match kind {
         "FLAT" => {
             let at = after.trim();
@@ -115,15 +125,12 @@ fn extent(descriptor: &HostFile, kind: &str, line: &str, len: u64, files: &mut F
                 None => Err(Error::image(path, "the VMDK extent is shorter than its descriptor says")),
             }
         }
-        "SPARSE" => {
+        _ => {
             let sparse = Sparse::open(files.open(&path, false)?, false)?;
             if sparse.capacity < len {
                 return Err(Error::image(path, "the VMDK extent is smaller than its descriptor says"));
             }
             Ok(Data::Sparse(sparse))
-        }
-        other => {
-            refuse(format!("the VMDK image has an extent of type {other}: FLAT, SPARSE and ZERO are read"))
         }
     }
 }
@@ -151,7 +158,7 @@ struct Sparse {
     grain: u64,
     /// Grains in a table.
     per_table: u64,
-    directory: Vec<u32>,
+    directory: Table<4>,
     zero_grains: bool,
     compressed: bool,
     /// The table that was used last, and its place.
@@ -193,12 +200,13 @@ impl Sparse {
             no_parent(file.path(), &String::from_utf8_lossy(&file.part(at, len)?))?;
         }
         let entries = capacity.div_ceil(grain * per_table);
-        let directory =
-            file.part(le64(&header, 56).saturating_mul(SECTOR as u64), entries.saturating_mul(4))?;
-        if (directory.len() as u64) < entries * 4 {
+        let directory = Table::new(&file, le64(&header, 56).saturating_mul(SECTOR as u64), entries);
+        let Some(directory) = directory else {
             return Err(damaged("its grain directory is cut short"));
+        };
+        if flags & COMPRESSED != 0 && grain > LARGEST_PACKED {
+            return Err(damaged("its compressed grains are too large"));
         }
-        let directory = (0..directory.len() / 4).map(|n| le32(&directory, n * 4)).collect();
         Ok(Self {
             file,
             capacity,
@@ -214,7 +222,7 @@ impl Sparse {
 
     /// The sector of grain `n` in the file; 0 for one that is not there.
     fn locate(&mut self, n: u64) -> io::Result<u32> {
-        let at = self.directory.get((n / self.per_table) as usize).copied().unwrap_or(0);
+        let at = u32::from_le_bytes(self.directory.get(&self.file, n / self.per_table)?);
         if at == 0 {
             return Ok(0);
         }
@@ -241,6 +249,12 @@ impl Sparse {
             }
             at => self.file.read((u64::from(at) + within) * SECTOR as u64, piece),
         })
+    }
+
+    /// Gives back what is kept of the tables and grains used last.
+    fn forget(&mut self) {
+        self.directory.forget();
+        (self.table, self.unpacked) = ((0, Vec::new()), (0, Vec::new()));
     }
 
     /// Unpacks the grain at sector `at`: its number (8 bytes), the length (4 bytes), a zlib stream.
@@ -275,6 +289,12 @@ impl Image for Vmdk {
         let (mut lba, mut buf) = (lba, buf);
         while !buf.is_empty() {
             let n = self.extents.partition_point(|e| e.first <= lba) - 1;
+            if n != self.last
+                && let Data::Sparse(sparse) = &mut self.extents[self.last].data
+            {
+                sparse.forget();
+            }
+            self.last = n;
             let extent = &mut self.extents[n];
             let within = lba - extent.first;
             let here = ((extent.sectors - within).min((buf.len() / SECTOR) as u64)) as usize;

@@ -12,8 +12,11 @@
 //! The checksum is against accidents. Who forges a file gets a strange machine, and nothing else.
 
 use crate::error::{Error, Result};
+use rustix::fs::{SeekFrom, seek};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -44,6 +47,14 @@ impl Kind {
         match self {
             Self::Snapshot => 10,
             Self::Recording => 6,
+        }
+    }
+
+    /// Bytes of a payload at most. A snapshot holds memory of up to 3 GiB and what was written to disks.
+    fn longest(self) -> u64 {
+        match self {
+            Self::Snapshot => 8 << 30,
+            Self::Recording => 1 << 20,
         }
     }
 
@@ -92,11 +103,74 @@ pub fn encode(kind: Kind, value: &impl Serialize) -> Result<Vec<u8>> {
 /// # Errors
 /// [`Error::Image`] when it is not a whole file of `kind` and of this version.
 pub fn decode<T: DeserializeOwned>(kind: Kind, path: &Path, file: &[u8]) -> Result<T> {
+    let (header, payload) = file.split_at_checked(HEADER).unwrap_or((file, &[]));
+    let length = payload_length(kind, path, header)?;
+    if length != payload.len() as u64 {
+        return Err(wrong_length(kind, path));
+    }
+    value(kind, path, header, payload)
+}
+
+/// Reads a container of `kind` from `file`, which has `size` bytes; `whole` says that nothing may follow it. Gives what it
+/// holds, and its bytes. Nothing is kept in memory of a file that does not begin as one, whatever its size.
+///
+/// # Errors
+/// As [`decode`]; [`Error::File`] when the file cannot be read.
+pub(super) fn read<T: DeserializeOwned>(
+    kind: Kind,
+    path: &Path,
+    (file, size): (&mut File, u64),
+    whole: bool,
+) -> Result<(T, Vec<u8>)> {
+    let failed = |e| Error::file("read", path, e);
+    let mut bytes = Vec::new();
+    (&mut *file).take(HEADER as u64).read_to_end(&mut bytes).map_err(failed)?;
+    let length = payload_length(kind, path, &bytes)?;
+    let there = size.saturating_sub(HEADER as u64);
+    if length > there || (whole && length != there) {
+        return Err(wrong_length(kind, path));
+    }
+    if length > kind.longest() || holes(file, size) {
+        return Err(Error::image(path, format!("the {} is damaged: its length makes no sense", kind.name())));
+    }
+    file.take(length).read_to_end(&mut bytes).map_err(failed)?;
+    let (header, payload) = bytes.split_at(HEADER);
+    if payload.len() as u64 != length {
+        return Err(wrong_length(kind, path));
+    }
+    Ok((value(kind, path, header, payload)?, bytes))
+}
+
+/// Files of fewer bytes may be holes.
+const SMALL: u64 = 16 << 20;
+/// A larger file holds so many bytes at most for each that is stored.
+const DENSITY: u64 = 16;
+
+/// Whether nearly all of a large file is holes, which read as zeros. No page of zeros is ever saved: such a file is no
+/// snapshot, and would take memory for nothing.
+fn holes(file: &File, size: u64) -> bool {
+    if size <= SMALL {
+        return false;
+    }
+    let (mut at, mut stored) = (0, 0);
+    while let Ok(data) = seek(file, SeekFrom::Data(at)) {
+        let Ok(hole) = seek(file, SeekFrom::Hole(data)) else { break };
+        (at, stored) = (hole, stored + (hole - data));
+        if stored >= size / DENSITY {
+            break;
+        }
+    }
+    let _ = seek(file, SeekFrom::Start(HEADER as u64));
+    stored < size / DENSITY
+}
+
+/// The length of the payload that `header` tells, of a file of `kind` and of this version.
+fn payload_length(kind: Kind, path: &Path, header: &[u8]) -> Result<u64> {
     let name = kind.name();
     let refuse = |reason: String| Err(Error::image(path, reason));
-    let Some((header, payload)) = file.split_at_checked(HEADER) else {
+    if header.len() < HEADER {
         return refuse(format!("this is no {name}, or only the beginning of one"));
-    };
+    }
     if header[..7] != *MAGIC {
         return refuse(format!("this is no {name}"));
     }
@@ -113,31 +187,20 @@ pub fn decode<T: DeserializeOwned>(kind: Kind, path: &Path, file: &[u8]) -> Resu
             kind.version()
         ));
     }
-    if little(&header[12..20]) != payload.len() as u128 {
-        return refuse(format!("the {name} is damaged: it is not as long as it says"));
-    }
-    if little(&header[20..]) != checksum(&header[..20], payload) {
-        return refuse(format!("the {name} is damaged: its checksum does not fit"));
-    }
-    match postcard::from_bytes(payload) {
-        Ok(value) => Ok(value),
-        Err(_) => refuse(format!("the {name} is damaged: its content makes no sense")),
-    }
+    Ok(little(&header[12..20]) as u64)
 }
 
-/// The same of a file in which more follows: what it holds, and the rest.
-///
-/// # Errors
-/// As [`decode`].
-pub fn decode_first<'a, T: DeserializeOwned>(
-    kind: Kind,
-    path: &Path,
-    file: &'a [u8],
-) -> Result<(T, &'a [u8])> {
-    let length = file.get(12..20).and_then(|len| usize::try_from(little(len)).ok());
-    let whole = length.and_then(|len| len.checked_add(HEADER)).filter(|whole| *whole <= file.len());
-    let (first, rest) = file.split_at(whole.unwrap_or(file.len()));
-    Ok((decode(kind, path, first)?, rest))
+fn wrong_length(kind: Kind, path: &Path) -> Error {
+    Error::image(path, format!("the {} is damaged: it is not as long as it says", kind.name()))
+}
+
+/// What `payload` holds, if the checksum fits.
+fn value<T: DeserializeOwned>(kind: Kind, path: &Path, header: &[u8], payload: &[u8]) -> Result<T> {
+    let damaged = |why: &str| Error::image(path, format!("the {} is damaged: {why}", kind.name()));
+    if little(&header[20..]) != checksum(&header[..20], payload) {
+        return Err(damaged("its checksum does not fit"));
+    }
+    postcard::from_bytes(payload).map_err(|_| damaged("its content makes no sense"))
 }
 
 fn little(bytes: &[u8]) -> u128 {

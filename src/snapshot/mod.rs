@@ -7,12 +7,12 @@ pub mod container;
 pub mod recording;
 
 use crate::error::{Error, Result};
+use crate::host::open_regular;
 use crate::machine::State;
 use crate::media::ImageFormat;
 use container::Kind;
 pub use recording::Recording;
 use serde::{Deserialize, Serialize};
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::Xxh3;
@@ -48,6 +48,9 @@ pub struct Drive {
     pub bytes: u64,
     /// The image's format.
     pub format: ImageFormat,
+    /// Whether the image's content told the format, and not the user: a raw one then stays guarded against a guest that
+    /// makes it look like another format.
+    pub detected: bool,
     /// What the image's files held; none for one that lived in memory and is in the machine's state.
     pub hash: Option<u128>,
     /// Whether writes stayed in memory: they are in the machine's state.
@@ -68,7 +71,8 @@ impl Snapshot {
     /// # Errors
     /// [`Error::File`] when it cannot be read, [`Error::Image`] when it is not a whole snapshot of this version.
     pub fn read(path: &Path) -> Result<Self> {
-        container::decode(Kind::Snapshot, path, &read(path)?)
+        let (mut file, size) = open_regular(path)?;
+        Ok(container::read(Kind::Snapshot, path, (&mut file, size), true)?.0)
     }
 }
 
@@ -104,7 +108,7 @@ pub fn hash_files(files: &[PathBuf]) -> Result<u128> {
 /// # Errors
 /// [`Error::File`] when it cannot be read.
 pub fn hash_file(path: &Path) -> Result<u128> {
-    let mut file = File::open(path).map_err(|e| Error::file("open", path, e))?;
+    let (mut file, _) = open_regular(path)?;
     let (mut hash, mut buf) = (Xxh3::new(), vec![0; 1 << 20]);
     loop {
         match file.read(&mut buf) {
@@ -119,12 +123,4 @@ pub fn hash_file(path: &Path) -> Result<u128> {
 /// The hash of bytes.
 pub fn hash_bytes(bytes: &[u8]) -> u128 {
     xxhash_rust::xxh3::xxh3_128(bytes)
-}
-
-fn read(path: &Path) -> Result<Vec<u8>> {
-    let metadata = std::fs::metadata(path).map_err(|e| Error::file("open", path, e))?;
-    if !metadata.is_file() {
-        return Err(Error::image(path, "this is no regular file"));
-    }
-    std::fs::read(path).map_err(|e| Error::file("read", path, e))
 }

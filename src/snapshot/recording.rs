@@ -11,9 +11,9 @@ use crate::bus::Ticks;
 use crate::device::keymap::KeyEvent;
 use crate::device::mouse::MouseEvent;
 use crate::error::{Error, Result};
+use crate::host::{NewFile, open_regular};
 use serde::{Deserialize, Serialize};
-use std::fs::File;
-use std::io::{self, Write};
+use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
@@ -92,25 +92,25 @@ pub enum Stop {
     Broken,
 }
 
-/// A recording that is being made.
+/// A recording that is being made. An older file of its name stays until the first frame is there.
 #[derive(Debug)]
 pub struct Recorder {
-    file: File,
+    file: NewFile,
     path: PathBuf,
     /// The hash of the last frame.
     hash: u64,
     /// What went wrong first; nothing is written after it.
-    failed: Option<io::Error>,
+    failed: Option<Error>,
 }
 
 impl Recorder {
     /// Begins the file at `path`, of a session that starts from `start`.
     ///
     /// # Errors
-    /// [`Error::File`] when it cannot be written.
+    /// [`Error::File`] when it cannot be written, [`Error::Image`] when `path` is no place for a file.
     pub fn create(path: &Path, start: &[(String, u128)]) -> Result<Self> {
         let head = container::encode(Kind::Recording, &start)?;
-        let mut file = File::create(path).map_err(|e| Error::file("create", path, e))?;
+        let mut file = NewFile::create(path)?;
         file.write_all(&head).map_err(|e| Error::file("write", path, e))?;
         Ok(Self { file, path: path.to_owned(), hash: xxh3_64(&head), failed: None })
     }
@@ -127,7 +127,8 @@ impl Recorder {
         let check = length_check(length, self.hash);
         let bytes = [&length[..], &check, &payload, &hash.to_le_bytes()].concat();
         self.hash = hash;
-        self.failed = self.file.write_all(&bytes).err();
+        let written = self.file.write_all(&bytes).map_err(|e| Error::file("write", &self.path, e));
+        self.failed = written.and_then(|()| self.file.place()).err();
     }
 
     /// Adds the end.
@@ -136,7 +137,7 @@ impl Recorder {
     /// [`Error::File`] when something could not be written, now or before.
     pub fn finish(&mut self, end: Point, stop: Stop, state_hash: u64) -> Result<()> {
         self.note(&Frame::End(end, stop, state_hash));
-        self.failed.take().map_or(Ok(()), |e| Err(Error::file("write", &self.path, e)))
+        self.failed.take().map_or_else(|| self.file.sync(), Err)
     }
 }
 
@@ -144,31 +145,40 @@ fn length_check(length: [u8; 4], hash: u64) -> [u8; 4] {
     (xxh3_64_with_seed(&length, hash) as u32).to_le_bytes()
 }
 
-/// The frames of `bytes`, which stand behind what has `hash`; as far as they are whole.
+/// Bytes of a frame at most: far more than a session is given at once.
+const LONGEST_FRAME: u32 = 64 << 20;
+
+/// The frames that `file` goes on with, behind what has `hash`; as far as they are whole.
 ///
 /// # Errors
-/// A sentence.
-fn frames(mut bytes: &[u8], mut hash: u64) -> std::result::Result<Vec<Frame>, &'static str> {
+/// [`Error::Image`], or [`Error::File`] when it cannot be read.
+fn frames(path: &Path, file: &mut impl Read, mut hash: u64) -> Result<Vec<Frame>> {
+    let damaged = |why| Error::image(path, format!("the recording is damaged: {why}"));
+    let failed = |e| Error::file("read", path, e);
     let mut frames = Vec::new();
-    while let Some((head, rest)) = bytes.split_at_checked(8) {
-        let (Ok(length), Ok(check)) = (<[u8; 4]>::try_from(&head[..4]), <[u8; 4]>::try_from(&head[4..]))
-        else {
-            break;
+    loop {
+        let mut part = |len: u64| {
+            let mut bytes = Vec::new();
+            file.take(len).read_to_end(&mut bytes).map_err(failed)?;
+            Ok::<_, Error>(Some(bytes).filter(|bytes| bytes.len() as u64 == len))
         };
+        let (Some(length), Some(check)) = (part(4)?, part(4)?) else { break };
+        let length = [length[0], length[1], length[2], length[3]];
         if check != length_check(length, hash) {
-            return Err("its checksum does not fit");
+            return Err(damaged("its checksum does not fit"));
         }
-        let length = u32::from_le_bytes(length) as usize;
-        let Some((payload, rest)) = rest.split_at_checked(length) else { break };
-        let Some((sum, rest)) = rest.split_at_checked(8) else { break };
-        hash = xxh3_64_with_seed(payload, hash);
+        let length = u32::from_le_bytes(length);
+        if length > LONGEST_FRAME {
+            return Err(damaged("its content makes no sense"));
+        }
+        let (Some(payload), Some(sum)) = (part(length.into())?, part(8)?) else { break };
+        hash = xxh3_64_with_seed(&payload, hash);
         if sum != hash.to_le_bytes() {
-            return Err("its checksum does not fit");
+            return Err(damaged("its checksum does not fit"));
         }
-        frames.push(postcard::from_bytes(payload).map_err(|_| "its content makes no sense")?);
-        bytes = rest;
-        if matches!(frames.last(), Some(Frame::End(..))) && !bytes.is_empty() {
-            return Err("something follows its end");
+        frames.push(postcard::from_bytes(&payload).map_err(|_| damaged("its content makes no sense"))?);
+        if matches!(frames.last(), Some(Frame::End(..))) && part(1)?.is_some() {
+            return Err(damaged("something follows its end"));
         }
     }
     Ok(frames)
@@ -180,10 +190,8 @@ impl Recording {
     /// # Errors
     /// [`Error::File`] when it cannot be read, [`Error::Image`] when it is no recording of this version, or damaged.
     pub fn read(path: &Path) -> Result<Self> {
-        let file = super::read(path)?;
-        let (start, rest) = container::decode_first(Kind::Recording, path, &file)?;
-        let hash = xxh3_64(&file[..file.len() - rest.len()]);
-        let damaged = |why| Error::image(path, format!("the recording is damaged: {why}"));
+        let (mut file, size) = open_regular(path)?;
+        let (start, head) = container::read(Kind::Recording, path, (&mut file, size), false)?;
         let mut recording = Self {
             start,
             inputs: Vec::new(),
@@ -191,7 +199,7 @@ impl Recording {
             stop: Stop::Broken,
             state_hash: None,
         };
-        for frame in frames(rest, hash).map_err(damaged)? {
+        for frame in frames(path, &mut BufReader::new(file), xxh3_64(&head))? {
             recording.add(frame);
         }
         Ok(recording)

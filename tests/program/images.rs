@@ -5,3 +5,4 @@ mod damaged;
 mod formats;
 mod options;
 mod qemu;
+mod strangers;

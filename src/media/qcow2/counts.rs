@@ -4,7 +4,8 @@
 //! Every change is in the file before the call returns, so what the caller does in a safe order is safe to be killed
 //! between. At worst a cluster stays counted that nothing uses: a leak, which `qemu-img check` tells and frees.
 
-use super::super::host::{HostFile, be64};
+use super::super::file::{HostFile, be64};
+use super::super::table::Table;
 use super::header::{Header, LARGEST_COUNT_TABLE, PLACE};
 use super::tables::Tables;
 use std::collections::HashSet;
@@ -33,7 +34,7 @@ pub(super) struct Counts {
 
 impl Counts {
     /// Reads the refcount table.
-    pub(super) fn read(file: &HostFile, header: &Header, l1: &[u64]) -> io::Result<Self> {
+    pub(super) fn read(file: &HostFile, header: &Header, l1: &mut Table<8>) -> io::Result<Self> {
         let cluster = 1u64 << header.cluster_bits;
         let mut bytes = vec![0; (u64::from(header.counts_clusters) * cluster) as usize];
         file.read(header.counts_at, &mut bytes)?;
@@ -43,16 +44,18 @@ impl Counts {
             own.extend(at >> header.cluster_bits..=(at + len.max(1) - 1) >> header.cluster_bits);
         };
         cover(header.counts_at, bytes.len() as u64);
-        cover(header.l1_at, header.l1_len as u64 * 8);
+        cover(header.l1_at, header.l1_len * 8);
         cover(header.snapshots_at, 1);
         table.iter().for_each(|at| cover(*at, 1));
-        l1.iter().for_each(|entry| cover(entry & PLACE, 1));
+        for n in 0..l1.len() {
+            cover(u64::from_be_bytes(l1.get(file, n)?) & PLACE, 1);
+        }
         Ok(Self {
             cluster_bits: header.cluster_bits,
             order: header.count_order,
             at: header.counts_at,
             table,
-            blocks: Tables::new(cluster as usize),
+            blocks: Tables::new(cluster as usize, 0),
             hint: 0,
             own,
         })

@@ -1,8 +1,8 @@
 //! The header of a qcow2 image and its extensions (docs/interop/qcow2.txt of QEMU, "Header", "Header extensions").
 //! Every field is checked here, so that what uses it need not; what is not built is refused by name.
 
+use super::super::file::{HostFile, be32, be64};
 use super::super::format::ImageFormat;
-use super::super::host::{HostFile, be32, be64};
 use super::super::unpack::Packing;
 use crate::error::{Error, Result};
 
@@ -31,7 +31,7 @@ pub(super) struct Header {
     pub(super) size: u64,
     pub(super) l1_at: u64,
     /// Entries that the disk's size needs.
-    pub(super) l1_len: usize,
+    pub(super) l1_len: u64,
     pub(super) counts_at: u64,
     pub(super) counts_clusters: u32,
     /// The width of a refcount is 2 to this power, in bits.
@@ -81,8 +81,8 @@ impl Header {
             return refuse("the disk is larger than 128 GiB, the most that LBA28 can address".into());
         }
         let (l1_at, counts_at) = (be64(&head, 40), be64(&head, 48));
-        let l1_len = size.div_ceil(cluster * cluster / 8) as usize;
-        if (be32(&head, 36) as usize) < l1_len || (l1_len != 0 && !in_file(file, l1_at, cluster)) {
+        let l1_len = size.div_ceil(cluster * cluster / 8);
+        if u64::from(be32(&head, 36)) < l1_len || (l1_len != 0 && !in_file(file, l1_at, cluster)) {
             return Err(damaged("its L1 table is too short or lies outside the file"));
         }
         let counts_clusters = be32(&head, 56);

@@ -13,14 +13,15 @@ mod header;
 mod tables;
 
 use super::disk::{Content, Disk, SECTOR, check_range, read_only};
+use super::file::{HostFile, be64};
 use super::format::ImageFormat;
-use super::host::{HostFile, be64};
+use super::table::Table;
 use super::unpack::unpack;
 use crate::error::{Error, Result};
 use counts::Counts;
 use header::{Header, PLACE};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use tables::Tables;
 
 /// The cluster is used once: here.
@@ -33,7 +34,7 @@ const ZERO: u64 = 1;
 pub(super) struct Qcow2 {
     file: HostFile,
     header: Header,
-    l1: Vec<u64>,
+    l1: Table<8>,
     tables: Tables,
     /// The cluster that was unpacked last, and its entry.
     unpacked: (u64, Vec<u8>),
@@ -57,14 +58,15 @@ enum Cluster {
 
 impl Qcow2 {
     /// Reads the header and the tables that are kept whole.
-    pub(super) fn open(file: HostFile, write: bool) -> Result<Self> {
+    /// The images of a chain share the room for L2 tables: one that lies under `above` others takes its part.
+    pub(super) fn open(file: HostFile, write: bool, above: usize) -> Result<Self> {
         let header = Header::read(&file, write)?;
-        let mut bytes = vec![0; header.l1_len * 8];
-        file.read(header.l1_at, &mut bytes).map_err(|e| Error::file("read", file.path(), e))?;
-        let l1: Vec<u64> = (0..header.l1_len).map(|n| be64(&bytes, n * 8)).collect();
-        let counts = write.then(|| Counts::read(&file, &header, &l1)).transpose();
+        let Some(mut l1) = Table::new(&file, header.l1_at, header.l1_len) else {
+            return Err(Error::image(file.path(), "the qcow2 image is damaged: its L1 table is cut short"));
+        };
+        let counts = write.then(|| Counts::read(&file, &header, &mut l1)).transpose();
         let counts = counts.map_err(|e| Error::file("read", file.path(), e))?;
-        let tables = Tables::new(1 << header.cluster_bits);
+        let tables = Tables::new(1 << header.cluster_bits, above);
         Ok(Self { file, header, l1, tables, unpacked: (0, Vec::new()), backing: None, counts })
     }
 
@@ -74,9 +76,9 @@ impl Qcow2 {
     }
 
     /// The backing file, and its format where the header tells it.
-    pub(super) fn backing_file(&self) -> Result<Option<(PathBuf, Option<ImageFormat>)>> {
+    pub(super) fn backing_file(&self) -> Result<Option<(String, Option<ImageFormat>)>> {
         let Some((name, format)) = &self.header.backing else { return Ok(None) };
-        Ok(Some((backing_path(self.file.path(), name)?, *format)))
+        Ok(Some((backing_name(self.file.path(), name)?, *format)))
     }
 
     /// Puts the image on its backing file.
@@ -110,7 +112,7 @@ impl Qcow2 {
 
     /// The L2 entry of guest cluster `n`.
     fn entry(&mut self, n: u64) -> io::Result<u64> {
-        let table = self.l1[(n / self.per_table()) as usize] & PLACE;
+        let table = u64::from_be_bytes(self.l1.get(&self.file, n / self.per_table())?) & PLACE;
         if table == 0 {
             return Ok(0);
         }
@@ -198,8 +200,8 @@ impl Qcow2 {
 
     /// The L2 table for guest cluster `n`, one that may be changed: made if there is none, copied if it is shared.
     fn own_table(&mut self, n: u64) -> io::Result<u64> {
-        let index = (n / self.per_table()) as usize;
-        let entry = self.l1[index];
+        let index = n / self.per_table();
+        let entry = u64::from_be_bytes(self.l1.get(&self.file, index)?);
         let old = entry & PLACE;
         if old != 0 && self.sole(entry, old)? {
             return Ok(old);
@@ -215,8 +217,7 @@ impl Qcow2 {
         counts.claim(new, true);
         self.tables.forget(new);
         let entry = new | COPIED;
-        self.file.write(self.header.l1_at + index as u64 * 8, &entry.to_be_bytes())?;
-        self.l1[index] = entry;
+        self.l1.set(&mut self.file, index, entry.to_be_bytes())?;
         if old != 0 {
             let (counts, file) = self.counts()?;
             if counts.drop_one(file, old)? == 0 {
@@ -326,15 +327,15 @@ fn read_backing(backing: Option<&mut (dyn Disk + 'static)>, lba: u64, buf: &mut 
     if there == 0 { Ok(()) } else { disk.read(lba, &mut buf[..there]) }
 }
 
-/// The backing file: its name counts from the folder of the image.
-fn backing_path(image: &Path, name: &str) -> Result<PathBuf> {
+/// The name of the backing file, which is one of this host.
+fn backing_name(image: &Path, name: &str) -> Result<String> {
     let name = name.strip_prefix("file:").unwrap_or(name);
     let scheme = name.split('/').next().unwrap_or("");
     if scheme.contains(':') && !Path::new(name).is_absolute() {
         let reason = format!("its backing file `{name}` is no file of this host, and nothing else is opened");
         return Err(Error::image(image, reason));
     }
-    Ok(image.parent().unwrap_or(Path::new("")).join(name))
+    Ok(name.to_owned())
 }
 
 impl Disk for Qcow2 {

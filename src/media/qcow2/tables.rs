@@ -1,23 +1,27 @@
 //! Tables of a cluster each that were used lately: L2 tables and blocks of refcounts. A change goes to the file at once;
 //! the copies here are only there to be read.
 
-use super::super::host::HostFile;
+use super::super::file::HostFile;
 use std::io;
 
-/// Bytes that the copies may take, unless that is less than [`FEWEST`] tables.
+/// Bytes that the copies of an image may take; those of an image below another take half as much as the other's. One
+/// table has room always.
 const ROOM: usize = 8 << 20;
-const FEWEST: usize = 4;
 const MOST: usize = 64;
 
 /// The copies, the one used last at the front.
 pub(super) struct Tables {
     cluster: usize,
+    /// Copies at most.
+    most: usize,
     copies: Vec<(u64, Vec<u8>)>,
 }
 
 impl Tables {
-    pub(super) fn new(cluster: usize) -> Self {
-        Self { cluster, copies: Vec::new() }
+    /// For tables of `cluster` bytes, of an image that lies under `above` others.
+    pub(super) fn new(cluster: usize, above: usize) -> Self {
+        let room = ROOM >> above.min(8);
+        Self { cluster, most: (room / cluster).clamp(1, MOST), copies: Vec::new() }
     }
 
     /// The table at `at`.
@@ -34,7 +38,7 @@ impl Tables {
                 }
                 let mut bytes = vec![0; self.cluster];
                 file.read(at, &mut bytes)?;
-                self.copies.truncate((ROOM / self.cluster).clamp(FEWEST, MOST) - 1);
+                self.copies.truncate(self.most - 1);
                 self.copies.insert(0, (at, bytes));
             }
         }

@@ -5,7 +5,7 @@ use crate::common::program::{ends, refused, text};
 use crate::common::scratch::Scratch;
 use std::process::{Command, Stdio};
 
-const BOOT: &[u8] = include_bytes!("../../../guest-programs/boot/boot.img");
+pub(crate) const BOOT: &[u8] = include_bytes!("../../../guest-programs/boot/boot.img");
 
 #[test]
 fn each_format_boots() {
@@ -41,7 +41,7 @@ fn each_format_boots() {
 
 /// Writes a sector that begins with the header of a qcow2 image to sector 0 of the first disk, and ends with 0.
 #[rustfmt::skip]
-const DISGUISE: &[u8] = &[
+pub(crate) const DISGUISE: &[u8] = &[
     0xfa, 0x31, 0xc0, 0x8e, 0xd8, 0xfc,                      // CLI; DS = 0; CLD
     0xba, 0xf6, 0x01, 0xb0, 0xe0, 0xee,                      // device 0, LBA
     0xba, 0xf2, 0x01, 0xb0, 0x01, 0xee,                      // one sector

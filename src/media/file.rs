@@ -1,9 +1,9 @@
 //! A file on the host that holds an image or a part of one: reads and writes by position, each error with the file's
-//! name, and the advisory lock that keeps two runs apart. Used by every format of this folder.
+//! name. Used by every format of this folder.
 
 use crate::error::{Error, Result};
-use rustix::fs::{FlockOperation, flock};
-use std::fs::{File, OpenOptions};
+use crate::host::{self, InUse};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -20,25 +20,16 @@ impl HostFile {
     /// Opens the regular file at `path` and locks it: for this run alone to write, or together with others to read.
     ///
     /// # Errors
-    /// [`Error::File`], or [`Error::Image`] when it is no regular file or another run has it.
+    /// [`Error::File`], or [`Error::Image`] when it is no regular file or is in use.
     pub(super) fn open(path: &Path, write: bool) -> Result<Self> {
-        // Asked before it is opened: opening a pipe would wait for its writer.
-        let metadata = std::fs::metadata(path).map_err(|e| Error::file("open", path, e))?;
-        if !metadata.is_file() {
-            let what = if metadata.is_dir() { "it is a directory" } else { "it is no regular file" };
-            return Err(Error::image(path, format!("{what}: give an image file")));
-        }
-        let file = OpenOptions::new().read(true).write(write).open(path).map_err(|e| {
-            let denied =
-                matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem);
-            if denied && write {
+        let opened = if write { host::open_to_write(path) } else { host::open_regular(path) };
+        let (file, len) = opened.map_err(|e| match e {
+            Error::File { source, .. } if write && is_denied(&source) => {
                 Error::image(path, "the image cannot be written: give --snapshot to leave the file as it is")
-            } else {
-                Error::file("open", path, e)
             }
+            other => other,
         })?;
-        lock(&file, path, write)?;
-        let len = file.metadata().map_err(|e| Error::file("read", path, e))?.len();
+        host::lock(&file, write).map_err(|by| Error::image(path, in_use(by, write)))?;
         Ok(Self { file, path: path.to_owned(), len })
     }
 
@@ -86,7 +77,8 @@ impl HostFile {
         Ok(())
     }
 
-    /// Up to `limit` bytes from `at` on: what there is of them.
+    /// Up to `limit` bytes from `at` on: what there is of them. The caller's limit is small, whatever the image says: a
+    /// file may be as long as it likes without holding anything.
     ///
     /// # Errors
     /// As an [`Error::File`], what the host said.
@@ -95,6 +87,11 @@ impl HostFile {
         let mut bytes = vec![0; len as usize];
         self.read(at, &mut bytes).map_err(|e| Error::file("read", &self.path, e))?;
         Ok(bytes)
+    }
+
+    /// Whether all of `len` bytes from `at` on lie within the file.
+    pub(super) fn holds(&self, at: u64, len: u64) -> bool {
+        at.checked_add(len).is_some_and(|end| end <= self.len)
     }
 
     /// Stores `bytes` at `at`.
@@ -128,19 +125,23 @@ impl HostFile {
     }
 }
 
-/// The lock ends with the process, however that ends. A file system without locks is let through.
-fn lock(file: &File, path: &Path, write: bool) -> Result<()> {
-    let how =
-        if write { FlockOperation::NonBlockingLockExclusive } else { FlockOperation::NonBlockingLockShared };
-    match flock(file, how) {
-        Err(rustix::io::Errno::WOULDBLOCK) if write => Err(Error::image(
-            path,
-            "the image is in use by another run or drive: end that one, or give --snapshot to all of them",
-        )),
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            Err(Error::image(path, "another run or drive writes to the image: end that one first"))
+fn is_denied(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+}
+
+/// What to say of an image that cannot be locked.
+fn in_use(by: InUse, write: bool) -> &'static str {
+    match (by, write) {
+        (InUse::Here, true) => {
+            "the image is in use by another run or drive: end that one, or give --snapshot to all of them"
         }
-        _ => Ok(()),
+        (InUse::Here, false) => "another run or drive writes to the image: end that one first",
+        (InUse::Elsewhere, true) => {
+            "the image is in use by another program, such as QEMU: end that one, or give --snapshot if it only reads"
+        }
+        (InUse::Elsewhere, false) => {
+            "another program, such as QEMU, writes to the image or keeps it to itself: end that one first"
+        }
     }
 }
 
