@@ -7,6 +7,7 @@ mod control;
 mod guest;
 mod memory;
 mod micro;
+mod mmu;
 mod monitor;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod native;
@@ -36,6 +37,6 @@ criterion_group!(
     name = benches;
     config = settings();
     targets = compute::benches, memory::benches, control::benches, system::benches, micro::benches,
-        monitor::benches, translation::benches, generated_code
+        mmu::benches, monitor::benches, translation::benches, generated_code
 );
 criterion_main!(benches);

@@ -140,7 +140,7 @@ fn tlb_fill(b: &mut Bencher<'_>) {
 
 /// A machine with paging on, all of its memory mapped where it is, at the first instruction of `code`, with the page
 /// directory's address in EAX.
-fn paged(code: &[u8]) -> Machine {
+pub(crate) fn paged(code: &[u8]) -> Machine {
     const PRESENT_WRITABLE: u32 = 3;
     let entries = |first: u32| -> Vec<u8> {
         (0..4096).flat_map(|n| ((first + 4096 * n) | PRESENT_WRITABLE).to_le_bytes()).collect()

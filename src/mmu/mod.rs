@@ -1,5 +1,8 @@
 //! From linear to guest-physical addresses: the walk that the manual describes, and the TLB in front of it.
 
+mod large;
 pub mod pae;
 pub mod paging;
 pub mod tlb;
+#[cfg(test)]
+mod tlb_model;

@@ -7,13 +7,18 @@
 //!
 //! An access that a cached entry denies is walked again before it faults; so an entry may be staler than memory
 //! only in what it allows.
+//!
+//! No operation that a guest causes often looks at all entries. INVLPG looks at the one entry that its page can be in, and
+//! at those of a large page around it ([`super::large`]); a load of CR3 at what was filled since the last one, and not at
+//! entries of global pages. A test compares every operation with a model that does look at all.
 
+use super::large::LargePages;
 use super::paging::{Access, Mapping};
 use crate::addr::{GuestPhys, Linear, PAGE_OFFSET};
 use serde::{Deserialize, Serialize};
 
 /// Entries; a power of two.
-const ENTRIES: usize = 1024;
+pub(super) const ENTRIES: usize = 1024;
 /// A tag that no page has.
 const INVALID: u32 = 1;
 
@@ -83,11 +88,42 @@ pub struct Cached {
     pub global: bool,
 }
 
+/// Slots that were filled, each once. What a slot holds may have been dropped or displaced since.
+struct Filled {
+    slots: Vec<u16>,
+    listed: Box<[bool; ENTRIES]>,
+}
+
+impl Default for Filled {
+    fn default() -> Self {
+        Self { slots: Vec::new(), listed: Box::new([false; ENTRIES]) }
+    }
+}
+
+impl Filled {
+    fn add(&mut self, n: usize) {
+        if !self.listed[n] {
+            self.listed[n] = true;
+            self.slots.push(n as u16);
+        }
+    }
+
+    fn take(&mut self) -> Option<usize> {
+        let n = usize::from(self.slots.pop()?);
+        self.listed[n] = false;
+        Some(n)
+    }
+}
+
 /// The translation look-aside buffer.
 pub struct Tlb {
     entries: Box<[Entry; ENTRIES]>,
-    /// Slots filled since the last full flush, so that a flush costs what was filled.
-    filled: Vec<u16>,
+    /// Slots filled with pages that are not global since the last flush, so that a flush costs what was filled.
+    local: Filled,
+    /// Slots filled with global pages since the last flush of all.
+    global: Filled,
+    /// Slots of large pages.
+    large: LargePages,
     /// Nothing is cached.
     empty: bool,
     /// Moves on with each flush or invalidation.
@@ -102,7 +138,9 @@ impl Default for Tlb {
     fn default() -> Self {
         Self {
             entries: Box::new([EMPTY; ENTRIES]),
-            filled: Vec::new(),
+            local: Filled::default(),
+            global: Filled::default(),
+            large: LargePages::default(),
             empty: false,
             epoch: 0,
             fills: 0,
@@ -142,10 +180,6 @@ impl Tlb {
             return;
         }
         let page = at.0 & !PAGE_OFFSET;
-        let n = slot(page);
-        if self.entries[n].page == INVALID {
-            self.filled.push(n as u16);
-        }
         let mut e =
             Entry { page, frame: mapping.frame.0, global: mapping.global, large: mapping.large, ..EMPTY };
         for user in [false, true] {
@@ -160,11 +194,37 @@ impl Tlb {
                 }
             }
         }
-        self.entries[n] = e;
+        self.put(e);
         self.fills += 1;
     }
 
-    /// From now on it holds what is cached, as it does at first, or nothing: then every access walks. A processor is free to do either.
+    /// Puts `e` into its slot.
+    fn put(&mut self, e: Entry) {
+        let n = slot(e.page);
+        self.unlink(n);
+        if e.global { &mut self.global } else { &mut self.local }.add(n);
+        if e.large {
+            self.large.insert(e.page, n);
+        }
+        self.entries[n] = e;
+    }
+
+    /// Drops what slot `n` holds, if anything.
+    fn vacate(&mut self, n: usize) {
+        self.unlink(n);
+        self.entries[n] = EMPTY;
+    }
+
+    /// Slot `n` is about to hold something else.
+    fn unlink(&mut self, n: usize) {
+        let e = &self.entries[n];
+        if e.large {
+            self.large.remove(e.page, n);
+        }
+    }
+
+    /// From now on the TLB caches translations, as it does at first, or none: then every access walks. A processor is free
+    /// to do either.
     pub fn set_holding(&mut self, holding: bool) {
         self.empty = !holding;
         self.flush(true);
@@ -172,15 +232,15 @@ impl Tlb {
 
     /// Drops all entries; those of global pages only if `globals`.
     pub fn flush(&mut self, globals: bool) {
-        let entries = &mut self.entries;
-        self.filled.retain(|&n| {
-            let e = &mut entries[usize::from(n)];
-            let keep = e.global && !globals;
-            if !keep {
-                *e = EMPTY;
+        while let Some(n) = self.local.take() {
+            // A global page may have displaced what was filled; its slot is in the other list.
+            if !self.entries[n].global {
+                self.vacate(n);
             }
-            keep
-        });
+        }
+        while globals && let Some(n) = self.global.take() {
+            self.vacate(n);
+        }
         self.epoch = self.epoch.wrapping_add(1);
         self.flushes += 1;
     }
@@ -189,28 +249,26 @@ impl Tlb {
     /// goes too: more may always be dropped (SDM vol. 3, 4.10.4.1).
     pub fn invalidate(&mut self, at: Linear) {
         let page = at.0 & !PAGE_OFFSET;
-        let hit = |e: &Entry| e.page == page || (e.large && e.page >> 22 == page >> 22);
-        let entries = &mut self.entries;
-        self.filled.retain(|&n| {
-            let e = &mut entries[usize::from(n)];
-            let drop = hit(e);
-            if drop {
-                *e = EMPTY;
-            }
-            !drop
-        });
+        if self.entries[slot(page)].page == page {
+            self.vacate(slot(page));
+        }
+        while let Some(n) = self.large.first(page) {
+            self.vacate(n);
+        }
         self.epoch = self.epoch.wrapping_add(1);
+    }
+
+    /// The entries in use.
+    fn held(&mut self) -> impl Iterator<Item = &mut Entry> {
+        self.entries.iter_mut().filter(|e| e.page != INVALID)
     }
 
     /// Takes the fast writes away from every page mapped to the frame of `at`: code was decoded from it.
     pub fn protect_frame(&mut self, at: GuestPhys) {
         let frame = at.page().0;
-        for &n in &self.filled {
-            let e = &mut self.entries[usize::from(n)];
-            if e.frame == frame {
-                e.fast[1] = INVALID;
-                e.fast[3] = INVALID;
-            }
+        for e in self.held().filter(|e| e.frame == frame) {
+            e.fast[1] = INVALID;
+            e.fast[3] = INVALID;
         }
     }
 
@@ -237,9 +295,7 @@ impl Tlb {
 
     /// Takes all fast accesses away, leaving the translations: each access is to be looked at.
     pub fn drop_fast(&mut self) {
-        for &n in &self.filled {
-            self.entries[usize::from(n)].fast = [INVALID; 4];
-        }
+        self.held().for_each(|e| e.fast = [INVALID; 4]);
     }
 
     /// Moves on with each flush or invalidation: translations kept elsewhere are void.
@@ -266,18 +322,14 @@ impl Tlb {
     pub fn restore(&mut self, saved: &[Saved]) {
         self.flush(true);
         for &Saved { page, frame, rights, global, large } in saved {
-            let n = slot(page);
-            if self.entries[n].page == INVALID {
-                self.filled.push(n as u16);
-            }
-            self.entries[n] = Entry {
+            self.put(Entry {
                 fast: [INVALID; 4],
                 page: page & !PAGE_OFFSET,
                 frame: frame & !PAGE_OFFSET,
                 rights,
                 global,
                 large,
-            };
+            });
         }
     }
 
