@@ -271,21 +271,36 @@ impl Vga {
     /// The byte that the processor reads at `address`; it loads the latches.
     #[inline]
     pub fn read_memory(&mut self, address: u32) -> u8 {
-        let Some(at) = self.decode(address) else { return 0xff };
-        let (cell, plane) = if self.seq[SEQ_MEMORY] & SEQ_CHAIN4 != 0 {
+        let Some((cell, plane)) = self.addressed(address) else { return 0xff };
+        self.latch = self.memory[cell as usize];
+        self.shown(self.latch, plane)
+    }
+
+    /// What a read would give, without loading the latches.
+    pub fn peek_memory(&self, address: u32) -> u8 {
+        self.addressed(address).map_or(0xff, |(cell, plane)| self.shown(self.memory[cell as usize], plane))
+    }
+
+    /// The cell of all four planes that a read at `address` loads, and the plane that it selects.
+    fn addressed(&self, address: u32) -> Option<(u32, u32)> {
+        let at = self.decode(address)?;
+        Some(if self.seq[SEQ_MEMORY] & SEQ_CHAIN4 != 0 {
             (at & 0xfffc, at & 3)
         } else if self.gc[GC_MODE] & GC_MODE_ODD_EVEN != 0 {
             (at & 0xfffe, u32::from(self.gc[GC_READ_MAP] & 2) | at & 1)
         } else {
             (at & 0xffff, u32::from(self.gc[GC_READ_MAP] & 3))
-        };
-        self.latch = self.memory[cell as usize];
-        if self.gc[GC_MODE] & 0x08 == 0 { (self.latch >> (8 * plane)) as u8 } else { self.compare() }
+        })
+    }
+
+    /// What a read gives when the latches hold `latch`, by the read mode.
+    fn shown(&self, latch: u32, plane: u32) -> u8 {
+        if self.gc[GC_MODE] & 0x08 == 0 { (latch >> (8 * plane)) as u8 } else { self.compare(latch) }
     }
 
     /// Read mode 1: a bit for each pixel whose planes match the colour, as far as they are cared for.
-    fn compare(&self) -> u8 {
-        let differs = (self.latch ^ expand(self.gc[GC_COMPARE] & 0xf)) & expand(self.gc[GC_DONT_CARE] & 0xf);
+    fn compare(&self, latch: u32) -> u8 {
+        let differs = (latch ^ expand(self.gc[GC_COMPARE] & 0xf)) & expand(self.gc[GC_DONT_CARE] & 0xf);
         let [a, b, c, d] = differs.to_le_bytes();
         !(a | b | c | d)
     }

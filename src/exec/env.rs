@@ -84,8 +84,8 @@ pub trait Env {
     fn invalidate_page(&mut self, at: Linear);
 
     /// Reads the page-directory-pointer table at `cr3`; `None` if a present entry has reserved bits set.
-    fn load_pointers(&mut self, cr3: u32) -> Option<[u64; 4]> {
-        let _ = cr3;
+    fn load_pointers(&mut self, cpu: &Cpu, cr3: u32) -> Option<[u64; 4]> {
+        let _ = (cpu, cr3);
         None
     }
 
@@ -159,7 +159,7 @@ impl<E: Env> Env for Quick<'_, E> {
     fn invalidate_page(&mut self, _: Linear) {
         unreachable!("{TRIED}")
     }
-    fn load_pointers(&mut self, _: u32) -> Option<[u64; 4]> {
+    fn load_pointers(&mut self, _: &Cpu, _: u32) -> Option<[u64; 4]> {
         unreachable!("{TRIED}")
     }
     fn moved_apic(&mut self, _: &Cpu) {

@@ -4,6 +4,8 @@
 use crate::addr::{GuestPhys, Linear, PAGE_SHIFT, PAGE_SIZE};
 use crate::bus::phys::{Backing, PhysMap, Target};
 use crate::cpu::{Cpu, Cr0, Cr4};
+use crate::machine::tables::Tables;
+use crate::machine::world::World;
 use crate::machine::{Machine, ShadowView};
 use crate::mmu::pae;
 use crate::mmu::paging::{TableMemory, entry};
@@ -124,7 +126,7 @@ impl<'a> View<'a> {
             let from = shadowed.partition_point(|page| *page < low);
             let any_shadow = shadowed.get(from).is_some_and(|page| *page <= high);
             let any_guest = self.paging()
-                && has_directory_entry(&self.machine.cpu, self.map(), Linear(low << PAGE_SHIFT));
+                && has_directory_entry(&self.machine.cpu, &self.machine.world, Linear(low << PAGE_SHIFT));
             if any_shadow || any_guest || high - low < 64 {
                 found.extend((low..=high).filter_map(|n| self.page(Linear(n << PAGE_SHIFT))));
             }
@@ -151,7 +153,7 @@ impl<'a> View<'a> {
     /// The page of `at`, if there is something to say of it.
     fn page(&self, at: Linear) -> Option<Page> {
         let (cpu, map) = (&self.machine.cpu, self.map());
-        let guest = guest_entry(cpu, map, at);
+        let guest = guest_entry(cpu, &self.machine.world, at);
         let leaf = self.shadow.zip(self.root).and_then(|(shadow, root)| shadow.entry(&map.ram, root, at));
         let shadow = leaf.map(|leaf| (leaf, map.guest_address(leaf.frame)));
         let tlb = self.machine.world.running_tlb().cached(at);
@@ -249,26 +251,27 @@ impl<'a> View<'a> {
 }
 
 /// Whether the guest's directory has a present entry for `at`.
-fn has_directory_entry(cpu: &Cpu, map: &PhysMap, at: Linear) -> bool {
+fn has_directory_entry(cpu: &Cpu, world: &World, at: Linear) -> bool {
+    let tables = world.tables(cpu.now);
     if cpu.cr4.contains(Cr4::PAE) {
         let pointer = cpu.pdptes[(at.0 >> 30) as usize];
-        return pae::present(pointer) && pae::present(pae::read(map, pae::pde_address(pointer, at)));
+        return pae::present(pointer) && pae::present(pae::read(&tables, pae::pde_address(pointer, at)));
     }
     let pde_at = GuestPhys(cpu.cr3).page().offset((at.0 >> 22) << 2);
-    map.read_entry(pde_at) & entry::PRESENT != 0
+    tables.read_entry(pde_at) & entry::PRESENT != 0
 }
 
 /// What the guest's tables say of the page of `at`.
-pub fn guest_entry(cpu: &Cpu, map: &PhysMap, at: Linear) -> Option<GuestEntry> {
+pub fn guest_entry(cpu: &Cpu, world: &World, at: Linear) -> Option<GuestEntry> {
     let found = if !cpu.cr0.contains(Cr0::PG) {
         Some(unpaged(at))
     } else if cpu.cr4.contains(Cr4::PAE) {
-        three_levels(cpu, map, at)
+        three_levels(cpu, &world.tables(cpu.now), at)
     } else {
-        two_levels(cpu, map, at)
+        two_levels(cpu, &world.tables(cpu.now), at)
     };
     found.map(|g| GuestEntry {
-        frame: map.gated(g.frame),
+        frame: world.map.gated(g.frame),
         global: g.global && (g.size == Size::Unpaged || cpu.cr4.contains(Cr4::PGE)),
         ..g
     })
@@ -303,10 +306,10 @@ fn of_leaf(leaf: u32, rights: u32, frame: u32, size: Size, at: GuestPhys) -> Gue
     }
 }
 
-fn two_levels(cpu: &Cpu, map: &PhysMap, at: Linear) -> Option<GuestEntry> {
+fn two_levels(cpu: &Cpu, tables: &Tables<'_>, at: Linear) -> Option<GuestEntry> {
     let pse = cpu.cr4.contains(Cr4::PSE);
     let pde_at = GuestPhys(cpu.cr3).page().offset((at.0 >> 22) << 2);
-    let pde = map.read_entry(pde_at);
+    let pde = tables.read_entry(pde_at);
     if pde & entry::PRESENT == 0 {
         return None;
     }
@@ -316,19 +319,19 @@ fn two_levels(cpu: &Cpu, map: &PhysMap, at: Linear) -> Option<GuestEntry> {
         return Some(GuestEntry { reserved, ..of_leaf(pde, pde, frame, Size::Large4M, pde_at) });
     }
     let pte_at = GuestPhys(pde & entry::FRAME).offset((at.0 >> PAGE_SHIFT & 0x3ff) << 2);
-    let pte = map.read_entry(pte_at);
+    let pte = tables.read_entry(pte_at);
     let reserved = pse && pte & entry::SMALL_RESERVED != 0;
     let found = GuestEntry { reserved, ..of_leaf(pte, pde & pte, pte & entry::FRAME, Size::Small, pte_at) };
     (pte & entry::PRESENT != 0).then_some(found)
 }
 
-fn three_levels(cpu: &Cpu, map: &PhysMap, at: Linear) -> Option<GuestEntry> {
+fn three_levels(cpu: &Cpu, tables: &Tables<'_>, at: Linear) -> Option<GuestEntry> {
     let pointer = cpu.pdptes[(at.0 >> 30) as usize];
     if !pae::present(pointer) {
         return None;
     }
     let pde_at = pae::pde_address(pointer, at);
-    let pde = pae::read(map, pde_at);
+    let pde = pae::read(tables, pde_at);
     if !pae::present(pde) {
         return None;
     }
@@ -341,7 +344,7 @@ fn three_levels(cpu: &Cpu, map: &PhysMap, at: Linear) -> Option<GuestEntry> {
         });
     }
     let pte_at = pae::pte_address(pde, at);
-    let pte = pae::read(map, pte_at);
+    let pte = pae::read(tables, pte_at);
     let reserved = pde & pae::RESERVED != 0 || pte & pae::SMALL_RESERVED != 0;
     let rights = (pde & pte) as u32;
     let found = GuestEntry {

@@ -391,6 +391,14 @@ impl Board {
         (0..width.bytes()).fold(0, |v, i| v | u32::from(self.vga.read_memory(at.0 + i)) << (8 * i))
     }
 
+    /// What a read of `width` in a chip's window gives an observer, or a walk of page tables: nothing changes by it.
+    pub fn mmio_peek(&self, at: GuestPhys, width: Width, now: Ticks) -> u32 {
+        if !VGA_WINDOW.contains(&at.0) {
+            return self.apic.as_ref().map_or(width.mask(), |apic| apic.mmio_read(at, width, now));
+        }
+        (0..width.bytes()).fold(0, |v, i| v | u32::from(self.vga.peek_memory(at.0 + i)) << (8 * i))
+    }
+
     /// A write of `width` in a chip's window. Whether the interrupt line or the time of the next event may have
     /// changed.
     pub fn mmio_write(&mut self, at: GuestPhys, width: Width, value: u32, now: Ticks) -> bool {

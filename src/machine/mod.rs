@@ -10,6 +10,7 @@ mod save;
 mod space;
 mod start;
 mod stops;
+pub mod tables;
 pub mod world;
 
 use crate::bus::phys::PhysMap;

@@ -4,9 +4,10 @@
 //!
 //! A TLB belongs to one of the spaces: the other one is parked meanwhile.
 
+use super::tables::{LiveTables, Tables};
 use super::world::World;
 use crate::addr::{GuestPhys, Linear, MachineAddr};
-use crate::bus::phys::{PhysMap, Target};
+use crate::bus::phys::Target;
 use crate::cpu::{Cpu, Cr4, Fault, Word};
 use crate::mem::{P2m, Ram};
 use crate::mmu::paging::{Access, Mapping, TableMemory, walk};
@@ -73,7 +74,7 @@ impl TableMemory for MachineTables<'_> {
 
 /// The guest's page tables, which stay as they are: notes which entries a walk reads, and which it would write, and what.
 struct Noting<'a> {
-    map: &'a PhysMap,
+    tables: Tables<'a>,
     read: RefCell<Vec<GuestPhys>>,
     written: Vec<(GuestPhys, u32)>,
 }
@@ -81,7 +82,7 @@ struct Noting<'a> {
 impl TableMemory for Noting<'_> {
     fn read_entry(&self, at: GuestPhys) -> u32 {
         self.read.borrow_mut().push(at);
-        self.map.read_entry(at)
+        self.tables.read_entry(at)
     }
     fn write_entry(&mut self, at: GuestPhys, value: u32) {
         self.written.push((at, value));
@@ -186,7 +187,8 @@ impl World {
     /// # Errors
     /// The guest's #PF.
     pub fn walk_guest(&self, cpu: &Cpu, at: Linear, access: Access) -> Result<Walked, Fault> {
-        let mut tables = Noting { map: &self.map, read: RefCell::default(), written: Vec::new() };
+        let mut tables =
+            Noting { tables: self.tables(cpu.now), read: RefCell::default(), written: Vec::new() };
         let mapping = walk(cpu, &mut tables, at, access)?;
         let Noting { read, written, .. } = tables;
         let wide = cpu.cr4.contains(Cr4::PAE);
@@ -199,15 +201,17 @@ impl World {
             marks: written
                 .into_iter()
                 .map(|(at, value)| (gated(at), value))
-                .filter(|(at, _)| self.map.backing(*at).write == Target::Ram)
+                .filter(|(at, _)| matches!(self.map.backing(*at).write, Target::Ram | Target::Chip))
                 .collect(),
         })
     }
 
     /// Sets the accessed and dirty bits of the access that `walked` is of.
-    pub fn mark_used(&mut self, walked: &Walked) {
-        for (at, entry) in &walked.marks {
-            self.map.write_entry(*at, *entry);
+    pub fn mark_used(&mut self, cpu: &Cpu, walked: &Walked) {
+        let mut tables = LiveTables::new(&mut self.map, &mut self.board, cpu.now);
+        walked.marks.iter().for_each(|(at, entry)| tables.write_entry(*at, *entry));
+        if tables.attention {
+            self.heed_chip(cpu);
         }
     }
 }

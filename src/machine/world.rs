@@ -4,9 +4,10 @@
 use super::board::Board;
 use super::space::{Flushes, MachineTables, Parked, Space};
 use super::stops::DataStops;
+use super::tables::{LiveTables, Tables};
 use crate::addr::{GuestPhys, Linear, MachineAddr, PAGE_OFFSET, PAGE_SIZE};
-use crate::bus::Width;
 use crate::bus::phys::{Backing, PhysMap, Target};
+use crate::bus::{Ticks, Width};
 use crate::clock::When;
 use crate::cpu::control::{Dr7, Watch};
 use crate::cpu::{Cpu, Cr0, Cr4, Eflags, Fault, Packed, Word};
@@ -14,7 +15,7 @@ use crate::event::{Event, Sink};
 use crate::exec::Env;
 use crate::interp::CodeEnv;
 use crate::mmu::pae;
-use crate::mmu::paging::{Access, Mapping, TableMemory, walk};
+use crate::mmu::paging::{Access, Mapping, walk};
 use crate::mmu::tlb::{Class, Direct, Tlb};
 
 /// Which events a sink is told of.
@@ -78,26 +79,6 @@ pub struct World {
     pub(super) flushes: Option<Flushes>,
 }
 
-impl TableMemory for PhysMap {
-    #[inline]
-    fn read_entry(&self, at: GuestPhys) -> u32 {
-        let at = self.gated(at);
-        if self.backing(at).read == Target::Ram {
-            return u32::read(self.ram.bytes(), self.machine(at).0 as usize).unwrap_or(!0);
-        }
-        let mut bytes = [0; 4];
-        self.read(at, &mut bytes);
-        u32::from_le_bytes(bytes)
-    }
-
-    fn write_entry(&mut self, at: GuestPhys, value: u32) {
-        let at = self.gated(at);
-        if self.backing(at).write == Target::Ram {
-            self.write_used(at, value);
-        }
-    }
-}
-
 impl World {
     /// A world of `map` and `board`, with nothing cached.
     pub fn new(map: PhysMap, board: Board) -> Self {
@@ -147,24 +128,39 @@ impl World {
         self.settle();
     }
 
+    /// The guest's page tables, for an observer at the time `now`.
+    pub fn tables(&self, now: Ticks) -> Tables<'_> {
+        Tables::new(&self.map, &self.board, now)
+    }
+
+    /// The processor's walk of the guest's page tables.
+    fn walk_tables(&mut self, cpu: &Cpu, at: Linear, access: Access) -> Result<Mapping, Fault> {
+        let mut tables = LiveTables::new(&mut self.map, &mut self.board, cpu.now);
+        let mapping = walk(cpu, &mut tables, at, access);
+        if tables.attention {
+            self.heed_chip(cpu);
+        }
+        let mapping = mapping?;
+        Ok(Mapping { frame: self.map.gated(mapping.frame), ..mapping })
+    }
+
+    /// A write to a chip may have changed the interrupt line or the time of the next event.
+    pub(super) fn heed_chip(&mut self, cpu: &Cpu) {
+        self.settle();
+        self.chips_touched = true;
+        cpu.leave.set(true);
+    }
+
     /// The guest-physical address that `at` translates to for an observer: no fault, no accessed bits, no TLB.
     pub fn peek_address(&self, cpu: &Cpu, at: Linear) -> Option<GuestPhys> {
-        /// Page tables that stay as they are.
-        struct ReadOnly<'a>(&'a PhysMap);
-        impl TableMemory for ReadOnly<'_> {
-            fn read_entry(&self, at: GuestPhys) -> u32 {
-                self.0.read_entry(at)
-            }
-            fn write_entry(&mut self, _: GuestPhys, _: u32) {}
-        }
         let access = Access { user: false, write: false };
-        let mapping = walk(cpu, &mut ReadOnly(&self.map), at, access).ok()?;
+        let mapping = walk(cpu, &mut self.tables(cpu.now), at, access).ok()?;
         Some(self.map.gated(mapping.frame.offset(at.page_offset())))
     }
 
     /// Memory at the linear address `at` for an observer; as much as is mapped.
     pub fn peek(&self, cpu: &Cpu, at: Linear, len: usize) -> Vec<u8> {
-        self.peek_by(at, len, |at| self.peek_address(cpu, at))
+        self.peek_by(cpu, at, len, |at| self.peek_address(cpu, at))
     }
 
     /// Code at the linear address `at`, whose page may be known, for an observer, as the processor would fetch it: also where the bare
@@ -175,14 +171,20 @@ impl World {
         let fetch = Class::new(cpu.user, false);
         let cached =
             |at: Linear| known(at).or_else(|| Some(self.tlb.lookup(at, fetch)?.page())).filter(|_| bare);
-        self.peek_by(at, len, |at| match cached(at) {
+        self.peek_by(cpu, at, len, |at| match cached(at) {
             Some(frame) => Some(frame.offset(at.page_offset())),
             None => self.peek_address(cpu, at),
         })
     }
 
     /// `len` bytes at `at`, as much as `find` finds.
-    fn peek_by(&self, at: Linear, len: usize, find: impl Fn(Linear) -> Option<GuestPhys>) -> Vec<u8> {
+    fn peek_by(
+        &self,
+        cpu: &Cpu,
+        at: Linear,
+        len: usize,
+        find: impl Fn(Linear) -> Option<GuestPhys>,
+    ) -> Vec<u8> {
         let mut bytes = vec![0; len];
         let mut done = 0;
         while done < len {
@@ -190,11 +192,21 @@ impl World {
             let Some(phys) = find(at) else { break };
             let in_page = (PAGE_SIZE - at.page_offset()) as usize;
             let to = len.min(done + in_page);
-            self.map.read(phys, &mut bytes[done..to]);
+            self.peek_physical(cpu, phys, &mut bytes[done..to]);
             done = to;
         }
         bytes.truncate(done);
         bytes
+    }
+
+    /// Guest-physical memory within one page at `at`, for an observer: a chip's memory too, with no effect of reading it.
+    fn peek_physical(&self, cpu: &Cpu, at: GuestPhys, buf: &mut [u8]) {
+        if self.map.backing(at).read != Target::Chip {
+            return self.map.read(at, buf);
+        }
+        for (n, b) in buf.iter_mut().enumerate() {
+            *b = self.board.mmio_peek(at.offset(n as u32), Width::Byte, cpu.now) as u8;
+        }
     }
 
     /// The pages of RAM written since this was last called; from now on the next ones are looked for.
@@ -245,10 +257,7 @@ impl World {
             return Ok(phys);
         }
         let mapping = match self.space {
-            Space::Guest => {
-                let mapping = walk(cpu, &mut self.map, at, access)?;
-                Mapping { frame: self.map.gated(mapping.frame), ..mapping }
-            }
+            Space::Guest => self.walk_tables(cpu, at, access)?,
             Space::Machine => walk(cpu, &mut MachineTables(&mut self.map.ram), at, access)?,
         };
         if self.map.ram.code_changed() {
@@ -317,9 +326,7 @@ impl World {
             Target::Chip => {
                 self.contacts += 1;
                 if self.board.mmio_write(at, width, value & width.mask(), cpu.now) {
-                    self.settle();
-                    self.chips_touched = true;
-                    cpu.leave.set(true);
+                    self.heed_chip(cpu);
                 }
             }
             Target::Rom | Target::Open => {}
@@ -543,8 +550,8 @@ impl Env for World {
         }
     }
 
-    fn load_pointers(&mut self, cr3: u32) -> Option<[u64; 4]> {
-        pae::load_pointers(&self.map, cr3)
+    fn load_pointers(&mut self, cpu: &Cpu, cr3: u32) -> Option<[u64; 4]> {
+        pae::load_pointers(&self.tables(cpu.now), cr3)
     }
 
     fn move_run(&mut self, cpu: &Cpu, from: Linear, to: Linear, bytes: u32, step: u32) -> bool {

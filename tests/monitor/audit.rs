@@ -6,14 +6,15 @@
 
 use super::pair::shadow;
 use subring::addr::{GuestPhys, Linear};
-use subring::bus::phys::PhysMap;
 use subring::cpu::{Cpu, Cr0, Cr4};
 use subring::machine::Machine;
+use subring::machine::tables::Tables;
+use subring::machine::world::World;
 use subring::mmu::paging::{Access, Mapping, TableMemory, walk};
 use subring::report::{Key, Leaf, Reason, Top};
 
 /// The guest's tables, left as they are; whether a walk would have set a bit.
-struct Untouched<'a>(&'a PhysMap, bool);
+struct Untouched<'a>(Tables<'a>, bool);
 
 impl TableMemory for Untouched<'_> {
     fn read_entry(&self, at: GuestPhys) -> u32 {
@@ -26,11 +27,11 @@ impl TableMemory for Untouched<'_> {
 
 /// What the guest's tables say of an access; `None` if they forbid it or, if `strict`, would have a bit set first.
 pub(super) fn allowed(m: &Machine, at: Linear, access: Access, strict: bool) -> Option<Mapping> {
-    allowed_in(&m.cpu, &m.world.map, at, access, strict)
+    allowed_in(&m.cpu, &m.world, at, access, strict)
 }
 
-fn allowed_in(cpu: &Cpu, map: &PhysMap, at: Linear, access: Access, strict: bool) -> Option<Mapping> {
-    let mut tables = Untouched(map, false);
+fn allowed_in(cpu: &Cpu, world: &World, at: Linear, access: Access, strict: bool) -> Option<Mapping> {
+    let mut tables = Untouched(world.tables(cpu.now), false);
     let mapping = walk(cpu, &mut tables, at, access).ok()?;
     (!strict || !tables.1).then_some(mapping)
 }
@@ -79,7 +80,7 @@ pub(super) fn audit(m: &Machine, fresh: bool) -> Result<(), String> {
                 return Err(format!("{at}: the traced frame {frame} can be written"));
             }
             if let Some(cpu) = &cpu {
-                coherent(cpu, &m.world.map, at, leaf, frame)?;
+                coherent(cpu, &m.world, at, leaf, frame)?;
             }
         }
     }
@@ -93,14 +94,14 @@ fn is_copied(m: &Machine, leaf: Leaf, page: GuestPhys) -> bool {
     copy.iter().zip(0..).all(|(byte, n)| *byte == map.rom_byte(page.offset(n)))
 }
 
-fn coherent(cpu: &Cpu, map: &PhysMap, at: Linear, leaf: Leaf, frame: GuestPhys) -> Result<(), String> {
+fn coherent(cpu: &Cpu, world: &World, at: Linear, leaf: Leaf, frame: GuestPhys) -> Result<(), String> {
     let accesses = [(false, false), (true, false), (leaf.user, true)];
     for (user, write) in accesses {
         if (user && !leaf.user) || (write && !leaf.write) {
             continue;
         }
-        match allowed_in(cpu, map, at, Access { user, write }, true) {
-            Some(mapping) if map.gated(mapping.frame) == frame => {}
+        match allowed_in(cpu, world, at, Access { user, write }, true) {
+            Some(mapping) if world.map.gated(mapping.frame) == frame => {}
             Some(mapping) => return Err(format!("{at}: {} here, {frame} in the shadow", mapping.frame)),
             None => {
                 return Err(format!(

@@ -24,6 +24,7 @@ mod spaces;
 mod stale;
 mod translation;
 mod unflushed;
+mod video;
 mod walk;
 
 #[path = "../fuzz/bytes.rs"]

@@ -92,7 +92,7 @@ fn mapped(m: &Machine) -> Vec<Range> {
 
 fn mapped_pae(m: &Machine) -> Vec<Range> {
     let mut ranges: Vec<Range> = Vec::new();
-    let read = |at: GuestPhys| pae::read(&m.world.map, at);
+    let read = |at: GuestPhys| pae::read(&m.world.tables(m.cpu.now), at);
     for region in (0..1 << 11).map(|n| Linear(n << 21)) {
         let pointer = m.cpu.pdptes[(region.0 >> 30) as usize];
         let pde = if pae::present(pointer) { read(pae::pde_address(pointer, region)) } else { 0 };
@@ -116,7 +116,7 @@ fn mapped_pae(m: &Machine) -> Vec<Range> {
 
 fn mapped_32(m: &Machine) -> Vec<Range> {
     let mut ranges: Vec<Range> = Vec::new();
-    let read = |at: u32| m.world.map.read_entry(GuestPhys(at));
+    let read = |at: u32| m.world.tables(m.cpu.now).read_entry(GuestPhys(at));
     for n in 0..1024u32 {
         let pde = read((m.cpu.cr3 & entry::FRAME) | n << 2);
         if pde & entry::PRESENT == 0 {

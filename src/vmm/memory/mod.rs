@@ -230,12 +230,15 @@ impl ShadowMmu {
             if rereads(world, &walked) && !bug::on(Bug::EarlyMarks) {
                 return Resolution::Marks;
             }
-            world.mark_used(&walked);
+            world.mark_used(cpu, &walked);
+        }
+        if bug::on(Bug::ForgetAccessed) {
+            for at in entries {
+                let kept = world.tables(cpu.now).read_entry(*at) & !entry::ACCESSED;
+                world.map.write_used(*at, kept);
+            }
         }
         let map = &mut world.map;
-        if bug::on(Bug::ForgetAccessed) {
-            entries.iter().for_each(|at| map.write_entry(*at, map.read_entry(*at) & !entry::ACCESSED));
-        }
         let rights = rights(cpu, mapping, access, guarded);
         self.shadow.about(About::Access(access));
         while self.shadow.map(map, root, at, frame, rights).is_err() {
