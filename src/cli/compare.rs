@@ -1,42 +1,48 @@
 //! `subring compare`: one guest on the bare machine and under every monitor that is built, side by side. Where a monitor
 //! goes another way than the bare machine, the first instruction after which it does.
 
-use super::compare_report::{self as report, Row, Table, Verdict};
+mod all;
+mod csv;
+mod json;
+mod table;
+mod text;
+
+use self::table::{Subject, Table};
+use self::text::Detail;
 use super::emulator::Emulator;
 use super::ending::Ending;
 use super::guest_args::GuestArgs;
 use super::output::{out, tell_notes};
 use super::progress::Progress;
-use super::rules::Finding;
 use super::session;
 use super::signals::watch_signals;
 use super::terminal::{Console, Setup};
-use crate::addr::Linear;
 use crate::cell::{Cell, Choice, Strategy};
 use crate::error::{Error, Result};
-use crate::lab::boundary::Compared;
+use crate::lab::compare::census;
+use crate::lab::compare::{Comparison, Phase, Reference, Row, Variant, adaptation, findings, variants};
 use crate::lab::guest::Guest;
-use crate::lab::{boundary, lockstep, state};
-use crate::load::Spec;
-use crate::machine::Monitor;
-use crate::snapshot::recording::Input;
+use crate::load::Symbol;
+use crate::machine::Machine;
 use crate::vmm;
 use crate::vmm::cost::Costs;
-use clap::Args;
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
-
-/// Instructions between two looks for a signal.
-const STRIDE: u64 = 1 << 22;
 
 /// Printed below the options.
 const HELP: &str = "\
 Exit status:
-  0      the table is there, whatever it shows: --json and --csv say of each row whether it is the same
+  0      the table is there, whatever it shows
   1      trouble on our side: a file, an image that cannot be loaded
   2      a wrong option
+  3      with --expect: a row is not as expected
   130    interrupted: the rows that were finished are printed";
+
+/// The exit status when a row is not as `--expect` says.
+const UNEXPECTED: u8 = 3;
 
 /// The options of `subring compare`.
 #[derive(Args, Clone, Debug)]
@@ -44,17 +50,32 @@ Exit status:
 pub struct Command {
     #[command(flatten)]
     guest: GuestArgs,
-    /// What exits cost, in modelled cycles: a TOML file in the form of the built-in table; see src/vmm/costs.toml
+    /// What exits cost, in modelled cycles: a TOML file in the form of the built-in table, src/vmm/costs.toml, with
+    /// the costs that differ from it
     #[arg(long, value_name = "FILE")]
     costs: Option<PathBuf>,
-    /// Print all exits by cause, and where most of them come from; with --json, which has the causes anyway, up to 4096 places
+    /// Print all columns of the table, and what became of translated code
+    #[arg(long, conflicts_with_all = ["csv", "json"])]
+    wide: bool,
+    /// Explain the columns
+    #[arg(long, conflicts_with_all = ["csv", "json"])]
+    legend: bool,
+    /// Print all exits by cause, and where most of them come from; with --json, which has the causes anyway, up to 4096
+    /// places
     #[arg(long)]
     exits: bool,
-    /// Compare after each instruction under trap, at each exit and at the end of each translation unit under bt, not only in growing
-    /// strides: so is found what goes wrong and heals. Costs about 3 microseconds each, so that a row takes some ten times as long (20 M
-    /// instructions: about a minute); where two part, some runs more
+    /// Compare after each instruction under trap, at each exit and at the end of each translation unit under bt, not
+    /// only in growing strides: this finds what goes wrong and heals. A comparison takes about 3 microseconds, a row
+    /// some ten times as long as without (20 M instructions: about a minute)
     #[arg(long)]
     lockstep: bool,
+    /// Under trap, go on after each divergence with the bare machine's state, and print every sensitive unprivileged
+    /// instruction that ran: where, how often, how often it went wrong, and what differed
+    #[arg(long, conflicts_with_all = ["lockstep", "exits", "wide", "legend", "costs", "expect"])]
+    all: bool,
+    /// End with status 3 unless each row but the bare machine's is so
+    #[arg(long, value_enum)]
+    expect: Option<Expected>,
     /// Print the table as CSV
     #[arg(long, conflicts_with = "json")]
     csv: bool,
@@ -63,28 +84,28 @@ pub struct Command {
     json: bool,
 }
 
-/// What is compared with the bare machine: a monitor for each of `cells`. Without a rule, or without adaptation, each
-/// translating monitor comes with it and then without it.
-fn variants(cells: impl Iterator<Item = Cell>, base: impl Fn(Cell) -> vmm::Config) -> Vec<vmm::Config> {
-    let variants = |cell| {
-        let config = base(cell);
-        let pair = match (config.without, config.adaptive) {
-            (Some(_), _) => [vmm::Config { without: None, ..config }, config],
-            (None, false) => [vmm::Config { adaptive: true, ..config }, config],
-            (None, true) => return vec![config],
-        };
-        if cell.strategy() == Strategy::Bt { pair.to_vec() } else { Vec::new() }
-    };
-    cells.flat_map(variants).collect()
+/// `--expect`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Expected {
+    /// The guest does the same as on the bare machine
+    Same,
+    /// The guest goes another way than on the bare machine
+    Diverged,
 }
 
-/// The bare machine's run, which the others are held against.
-struct Reference {
-    ending: Ending,
-    retired: u64,
-    inputs: Vec<Input>,
-    /// The last instruction count to run to: one more than the guest's own end, so that going on shows.
-    limit: u64,
+impl Expected {
+    /// Whether all rows but the first, which is the bare machine's, are so.
+    fn holds(self, rows: &[Row]) -> bool {
+        rows.iter().skip(1).all(|row| row.outcome.is_other() == (self == Self::Diverged))
+    }
+}
+
+/// What the bare machine's run gives for the others.
+struct Base {
+    reference: Reference,
+    interrupted: bool,
+    symbols: Vec<Symbol>,
+    hash: u64,
 }
 
 impl Command {
@@ -93,32 +114,111 @@ impl Command {
         let costs = self.costs.as_deref().map_or_else(|| Ok(Costs::default()), Costs::read)?;
         self.check()?;
         let signal = watch_signals()?;
-        let (reference, row) = self.reference(&costs)?;
-        let mut rows = vec![row];
-        let mut interrupted = reference.ending == Ending::Interrupted;
+        let mut progress = Progress::new();
+        let base = self.reference(&mut progress)?;
+        if self.all {
+            return self.every_divergence(&base, &signal, progress);
+        }
+        let mut rows = vec![base.reference.row(&costs)];
+        let interrupted =
+            base.interrupted || !self.rows(&base, &costs, &signal, (&mut rows, &mut progress))?;
+        drop(progress);
+        let table = Table {
+            subject: self.subject(base.hash, &costs),
+            findings: findings(&rows, &base.symbols),
+            adaptation: adaptation(&rows),
+            rows,
+            interrupted,
+        };
+        out(self.rendered(&table).as_bytes())?;
+        Ok(match self.expect {
+            _ if interrupted => 130,
+            Some(expected) if !expected.holds(&table.rows) => UNEXPECTED,
+            _ => 0,
+        })
+    }
+
+    fn rendered(&self, table: &Table) -> String {
+        if self.json {
+            json::json(table, self.exits)
+        } else if self.csv {
+            csv::csv(table)
+        } else {
+            text::text(table, Detail { wide: self.wide, exits: self.exits, legend: self.legend })
+        }
+    }
+
+    /// `--all`. Gives the program's exit status.
+    fn every_divergence(&self, base: &Base, signal: &AtomicBool, mut progress: Progress) -> Result<u8> {
+        let cell = self.choice().cell()?;
+        let config = self.guest.monitor.monitor(cell);
+        let guest =
+            |monitor| Ok::<_, Error>(Guest::new(self.machine(monitor)?, base.reference.inputs.clone()));
+        let (bare, trapped) = (guest(None)?, guest(Some(config))?);
+        let found = census::census(bare, trapped, base.reference.limit, &base.symbols, |retired| {
+            progress.tell(&format!("following {cell}"), retired, Some(base.reference.retired));
+            !signal.load(Ordering::Relaxed)
+        })?;
+        drop(progress);
+        let Some(census) = found else { return Ok(130) };
+        let found = all::Found { subject: self.subject(base.hash, &Costs::default()), cell, census };
+        let text = if self.json {
+            all::json(&found)
+        } else if self.csv {
+            all::csv(&found)
+        } else {
+            all::text(&found)
+        };
+        out(text.as_bytes())?;
+        Ok(if base.interrupted { 130 } else { 0 })
+    }
+
+    /// The axes of the cube as asked for; of trap and emulate if no strategy is.
+    fn choice(&self) -> Choice {
+        let choice = self.guest.monitor.choice();
+        Choice { strategy: choice.strategy.or(Some(Strategy::Trap)), ..choice }
+    }
+
+    /// Adds the rows of all monitors that are asked for. `false`: a signal came.
+    fn rows(
+        &self,
+        base: &Base,
+        costs: &Costs,
+        signal: &AtomicBool,
+        (rows, progress): (&mut Vec<Row>, &mut Progress),
+    ) -> Result<bool> {
+        let build = |monitor| self.machine(monitor);
+        let comparison = Comparison {
+            build: &build,
+            reference: &base.reference,
+            costs,
+            symbols: &base.symbols,
+            lockstep: self.lockstep,
+        };
+        for config in self.variants() {
+            let name = Variant::from(config).to_string();
+            let row = comparison.row(config, |phase, retired| {
+                let doing = match phase {
+                    Phase::Comparing => "comparing",
+                    Phase::Lockstep => "lockstep",
+                    Phase::Measuring => "measuring",
+                };
+                progress.tell(&format!("{doing} {name}"), retired, Some(base.reference.retired));
+                !signal.load(Ordering::Relaxed)
+            })?;
+            match row {
+                Some(row) => rows.push(row),
+                None => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    fn variants(&self) -> Vec<vmm::Config> {
         let monitor = &self.guest.monitor;
         let wanted = |cell: &Cell| cell.has_monitor() && monitor.choice().admits(*cell);
         let cells = Cell::COMPARED.iter().copied().filter(wanted);
-        for config in variants(cells, |cell| monitor.monitor(cell)) {
-            if interrupted {
-                break;
-            }
-            match self.variant(&reference, config, &costs, &signal)? {
-                Some(row) => rows.push(row),
-                None => interrupted = true,
-            }
-        }
-        let (findings, adaptation) = (self.findings(&rows), self.adaptation(&rows));
-        let table = Table { guest: self.guest.name(), rows, findings, adaptation, interrupted };
-        let text = if self.json {
-            report::json(&table, self.exits)
-        } else if self.csv {
-            report::csv(&table)
-        } else {
-            report::text(&table, self.exits)
-        };
-        out(text.as_bytes())?;
-        Ok(if interrupted { 130 } else { 0 })
+        variants(cells, |cell| monitor.monitor(cell))
     }
 
     /// Whether the rules are to be listed, and nothing else.
@@ -126,32 +226,12 @@ impl Command {
         self.guest.monitor.list_rules
     }
 
-    /// What the missing rule broke, by coherence: each row without it comes after the one with all.
-    fn findings(&self, rows: &[Row]) -> Vec<Finding> {
-        let symbols = self.spec(None).map(|spec| spec.plan.symbols).unwrap_or_default();
-        let place = |at: Linear| match crate::load::symbol_at(&symbols, at.0) {
-            Some(name) => format!("{at} ({name})"),
-            None => at.to_string(),
-        };
-        let pairs = rows.windows(2).filter_map(|pair| Some((pair[1].without?, pair)));
-        pairs.map(|(rule, pair)| Finding::of(rule, &pair[0], &pair[1], place)).collect()
-    }
-
-    /// What adaptation does, by coherence: each row without it comes after the one with it.
-    fn adaptation(&self, rows: &[Row]) -> Vec<String> {
-        let pairs = rows.windows(2).filter(|pair| pair[0].adaptive && !pair[1].adaptive);
-        pairs
-            .filter(|pair| pair[0].cell.strategy() == Strategy::Bt)
-            .map(|p| report::adaptation(&p[0], &p[1]))
-            .collect()
-    }
-
     fn check(&self) -> Result<()> {
         let monitor = &self.guest.monitor;
         if self.exits && self.csv {
             return Err(Error::Usage(
-                "--csv has a column for each cause of exits anyway, and no room for their places: leave --exits out, or give \
-                 --json instead"
+                "--csv has a column for each cause of exits anyway, and no room for their places: leave --exits out, or \
+                 give --json instead"
                     .into(),
             ));
         }
@@ -160,21 +240,28 @@ impl Command {
                 "`compare` always compares with the bare machine: give --strategy trap or bt, or leave it out".into(),
             ));
         }
-        let choice = monitor.choice();
-        Choice { strategy: choice.strategy.or(Some(Strategy::Trap)), ..choice }.cell()?;
+        let cell = self.choice().cell()?;
+        if self.all && cell.strategy() != Strategy::Trap {
+            return Err(Error::Usage(format!(
+                "--all follows what goes wrong under trap, and --strategy {} is given: give --strategy trap, or leave it out",
+                cell.strategy()
+            )));
+        }
         monitor.check_rule()?;
         monitor.check_translated()
     }
 
-    /// What each machine is built from; each variant brings its own monitor.
-    fn spec(&self, monitor: Option<vmm::Config>) -> Result<Spec> {
-        self.guest.spec_unseen(monitor)
+    /// The guest's machine, bare or under a monitor.
+    fn machine(&self, monitor: Option<vmm::Config>) -> Result<Machine> {
+        self.guest.spec_unseen(monitor)?.build()
     }
 
-    fn reference(&self, costs: &Costs) -> Result<(Reference, Row)> {
-        let spec = self.spec(None)?;
+    fn reference(&self, progress: &mut Progress) -> Result<Base> {
+        let spec = self.guest.spec_unseen(None)?;
         tell_notes(&spec.plan.notes);
+        let symbols = spec.plan.symbols.clone();
         let mut pc = Emulator::new(spec, None, None)?;
+        let hash = pc.machine.state_hash();
         let mut console = Console::open_with(Setup::silent())?;
         let options = session::Options {
             budget: self.guest.budget,
@@ -183,105 +270,43 @@ impl Command {
             record: true,
             ..session::Options::default()
         };
+        progress.begin("running bare direct");
         let end = session::drive(&mut pc, &mut console, &options)?;
-        let limited = matches!(end.ending, Ending::BudgetSpent | Ending::TimeSpent | Ending::Interrupted);
-        let limit = if limited { end.retired } else { end.retired.saturating_add(1) };
-        let cycles = end.retired.saturating_mul(costs.instruction);
-        let row = Row {
-            cell: Cell::BARE,
-            without: None,
-            adaptive: true,
-            verdict: Verdict::Reference(end.ending.sentence()),
-            retired: end.retired,
-            cycles,
-            slowdown: costs.slowdown(cycles, end.retired),
-            monitor: None,
-            boundaries: None,
-            host: end.host,
-        };
-        Ok((Reference { ending: end.ending, retired: end.retired, inputs: end.inputs, limit }, row))
+        let cut = matches!(end.ending, Ending::BudgetSpent | Ending::TimeSpent | Ending::Interrupted);
+        let interrupted = end.ending == Ending::Interrupted;
+        let reference = Reference::new(end.ending.sentence(), end.retired, cut, end.inputs, end.host);
+        Ok(Base { reference, interrupted, symbols, hash })
     }
 
-    fn machine(&self, reference: &Reference, monitor: Option<vmm::Config>) -> Result<Guest> {
-        Ok(Guest::new(self.spec(monitor)?.build()?, reference.inputs.clone()))
-    }
-
-    /// One row; `None` when a signal came.
-    fn variant(
-        &self,
-        reference: &Reference,
-        config: vmm::Config,
-        costs: &Costs,
-        signal: &AtomicBool,
-    ) -> Result<Option<Row>> {
-        let goes_on = || !signal.load(Ordering::Relaxed);
-        let Compared { divergence, same, boundaries } = self.compare(reference, config, goes_on)?;
-        let mut guest = self.machine(reference, Some(config))?;
-        let to = divergence.as_ref().map_or(reference.limit, |d| d.after);
-        let start = Instant::now();
-        loop {
-            if !goes_on() {
-                return Ok(None);
-            }
-            let next = guest.machine.cpu.retired().saturating_add(STRIDE).min(to);
-            if guest.run_to(next).is_some() || next == to {
-                break;
-            }
-            // What is printed is the bare machine's.
-            _ = guest.machine.world.board.take_serial_output(0);
+    fn subject(&self, hash: u64, costs: &Costs) -> Subject {
+        let file = self.costs.as_ref().map(|path| path.display().to_string());
+        Subject {
+            guest: self.guest.name_or_medium(),
+            guest_hash: format!("{hash:016x}"),
+            costs: file.unwrap_or_else(|| "built-in".into()),
+            costs_hash: format!("{:016x}", costs.hash()),
+            options: self.options(),
         }
-        let host = start.elapsed();
-        let monitor = guest.machine.monitor().map(Monitor::report);
-        let retired = guest.machine.cpu.retired();
-        let cycles = monitor.as_ref().map_or(0, |report| costs.total(report));
-        let verdict = match divergence {
-            Some(d) => Verdict::Diverged(Box::new(d), self.symbol_of(&guest)),
-            None if same && retired == reference.retired => Verdict::Same,
-            None => Verdict::Lost,
-        };
-        Ok(Some(Row {
-            cell: config.cell,
-            without: config.without,
-            adaptive: config.adaptive,
-            verdict,
-            retired,
-            cycles,
-            slowdown: costs.slowdown(cycles, retired),
-            monitor,
-            boundaries: self.lockstep.then_some(boundaries),
-            host,
-        }))
     }
 
-    /// Holds a variant against the bare machine: in strides, or at each boundary.
-    fn compare(
-        &self,
-        reference: &Reference,
-        config: vmm::Config,
-        goes_on: impl Fn() -> bool,
-    ) -> Result<Compared> {
-        let make = || Ok((self.machine(reference, None)?, self.machine(reference, Some(config))?));
-        if !self.lockstep {
-            let (mut bare, mut other) = make()?;
-            let divergence =
-                lockstep::first_divergence(&mut bare, &mut other, reference.limit, |_| goes_on())?;
-            let same = divergence.is_none() && state::same(&bare.machine, &other.machine);
-            // Where a run that is cut into pieces goes right, only its boundaries can tell.
-            if divergence.as_ref().is_none_or(|d| !d.differences.is_empty()) {
-                return Ok(Compared { divergence, same, boundaries: 0 });
-            }
-        }
-        let name = report::name(config.cell, config.without, config.adaptive);
-        let mut progress = Progress::new(format!("lockstep {name}"), reference.retired);
-        boundary::compare(make, reference.limit, |retired| {
-            progress.tell(retired);
-            goes_on()
-        })
-    }
-
-    /// The kernel's name for where `guest` is, if it has names.
-    fn symbol_of(&self, guest: &Guest) -> Option<String> {
-        let spec = self.spec(None).ok()?;
-        crate::load::symbol_at(&spec.plan.symbols, guest.machine.cpu.eip)
+    /// The options that the figures depend on; of those of the monitor only what is given.
+    fn options(&self) -> BTreeMap<&'static str, Value> {
+        let (guest, monitor) = (&self.guest, &self.guest.monitor);
+        let all = [
+            ("hz", Some(json!(guest.hz))),
+            ("mem", Some(json!(guest.mem))),
+            ("budget", guest.budget.map(|n| json!(n))),
+            ("time_us", guest.time.map(|n| json!(n))),
+            ("append", guest.append.as_ref().map(|text| json!(text))),
+            ("lockstep", self.lockstep.then(|| json!(true))),
+            ("uart_pace", guest.uart_pace.then(|| json!(true))),
+            ("no_apic", guest.no_apic.then(|| json!(true))),
+            ("no_acpi", guest.no_acpi.then(|| json!(true))),
+            ("machine_mem", monitor.machine_mem.map(|n| json!(n))),
+            ("shadow_frames", monitor.shadow_frames.map(|n| json!(n))),
+            ("fragment_memory", monitor.fragment_memory.map(|n| json!(n))),
+            ("frame_seed", monitor.frame_seed.map(|n| json!(n))),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
 }

@@ -66,16 +66,6 @@ impl Ending {
         }
     }
 
-    /// Whether it may be the end of a guest that went wrong: it did not come by itself to one that it meant, or says so.
-    pub(super) fn is_doubtful(&self) -> bool {
-        match self {
-            Self::TripleFault(_) | Self::HaltedForever | Self::Reset => true,
-            Self::BudgetSpent | Self::TimeSpent | Self::Left | Self::Interrupted => true,
-            Self::Exit(status) => *status != 0,
-            Self::PowerOff | Self::Killed | Self::BrokenOff | Self::OutputClosed => false,
-        }
-    }
-
     /// The same for people.
     pub fn sentence(&self) -> String {
         match self {

@@ -147,6 +147,13 @@ impl GuestArgs {
         self.guest.as_deref().unwrap_or(Path::new("")).to_string_lossy().into_owned()
     }
 
+    /// The guest's name, or that of the medium that it boots from.
+    pub(super) fn name_or_medium(&self) -> String {
+        let image = self.disk.iter().chain(&self.floppy).map(|image| &image.path);
+        let named = self.guest.iter().chain(image).chain(&self.cdrom).chain(&self.bios);
+        named.map(|path| path.display().to_string()).next().unwrap_or_default()
+    }
+
     /// The steps of all `--keys`, in order.
     pub(super) fn key_steps(&self) -> Vec<KeyStep> {
         self.keys.concat()

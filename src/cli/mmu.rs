@@ -7,7 +7,6 @@ mod session;
 mod text;
 mod watch;
 
-use super::digits::grouped;
 use super::emulator::Emulator;
 use super::guest_args::GuestArgs;
 use super::monitor::MonitorArgs;
@@ -19,6 +18,7 @@ use super::terminal::{Console, Setup};
 use crate::bus::Ticks;
 use crate::cell::Strategy;
 use crate::error::{Error, Result};
+use crate::lab::digits::grouped;
 use crate::lab::guest::Guest;
 use crate::lab::mappings::View;
 use crate::load::{Spec, Symbol, symbol_at};

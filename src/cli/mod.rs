@@ -9,10 +9,9 @@
 
 pub mod args;
 mod classify;
+mod columns;
 pub mod compare;
-mod compare_report;
 mod demo;
-mod digits;
 pub mod dump;
 pub mod emulator;
 pub mod ending;

@@ -55,9 +55,8 @@ impl MonitorArgs {
         Choice { strategy: self.strategy, mmu: self.mmu, coherence: self.coherence, engine: None }
     }
 
-    /// For a run of `guest` that may have gone wrong: what tells whether it did. Under trap and emulate alone instructions go wrong
-    /// without a sign.
-    pub(super) fn hint(&self, guest: &str) -> Option<String> {
+    /// What a run of `guest` under trap and emulate is told before it starts: instructions go wrong without a sign.
+    pub(super) fn warning(&self, guest: &str) -> Option<String> {
         let guest = match guest {
             "" => String::new(),
             plain if !plain.contains(char::is_whitespace) => format!(" {plain}"),
@@ -65,10 +64,17 @@ impl MonitorArgs {
         };
         (self.strategy() == Strategy::Trap).then(|| {
             format!(
-                "under trap instructions can go wrong unseen: `subring compare{guest} --strategy trap`, with this guest's other \
-                 options, finds the first that does"
+                "trap lets sensitive unprivileged instructions run on the real state, where they go wrong: `subring \
+                 compare{guest} --strategy trap`, with this guest's other options, shows where"
             )
         })
+    }
+
+    /// What such a run is told at its end.
+    pub(super) fn reminder(&self) -> Option<&'static str> {
+        const REMINDER: &str =
+            "under trap the guest can have gone wrong unseen, whatever it printed and however it ended";
+        (self.strategy() == Strategy::Trap).then_some(REMINDER)
     }
 
     /// The monitor to be put under the guest; none on the bare machine.

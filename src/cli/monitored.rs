@@ -1,7 +1,7 @@
 //! What a run under a monitor counted: who ran its instructions, and what that took.
 
-use super::digits::grouped;
 use crate::cell::Cell;
+use crate::lab::digits::grouped;
 use crate::report::Report;
 use crate::vmm::cost::Costs;
 use serde::Serialize;

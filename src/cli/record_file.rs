@@ -1,11 +1,11 @@
 //! The file of `--record` or `--replay`, and what a recording starts from.
 
-use super::digits::grouped;
 use super::ending::{End, Ending};
 use super::output::tell;
 use super::pc::Pc;
 use super::record_replay::{Journal, Replay, point};
 use crate::error::Result;
+use crate::lab::digits::grouped;
 use crate::load::{Drive, Medium, Spec};
 use crate::snapshot::container::{self, Kind};
 use crate::snapshot::recording::{MONITOR, Recorder, Stop};

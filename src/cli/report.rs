@@ -1,12 +1,12 @@
 //! What a run leaves for the user: one line, a table, or a JSON object.
 
-use super::digits::grouped;
 use super::ending::{End, Ending};
 use super::monitored::Monitored;
 use super::screen;
 use super::stats::Stats;
 use crate::cpu::fault::vector_name;
 use crate::debug;
+use crate::lab::digits::grouped;
 use crate::machine::board::chip_name;
 use serde::Serialize;
 use std::collections::BTreeMap;

@@ -116,17 +116,21 @@ impl Run {
         if let Some(report) = &end.post_mortem {
             tell(&debug::explain(report));
         }
-        let comparable = self.start.restore.is_none() && self.replay.is_none();
-        if comparable
-            && end.ending.is_doubtful()
-            && let Some(hint) = self.guest.monitor.hint(&self.name())
-        {
-            tell(&format!("subring: note: {hint}\n"));
+        if let Some(reminder) = self.guest.monitor.reminder() {
+            tell(&format!("subring: note: {reminder}\n"));
         }
         if self.stats {
             tell(&report::table(&end));
         }
         Ok(status)
+    }
+
+    /// Says before a run that its strategy goes wrong, where `compare` can show how.
+    fn warn(&self) {
+        let comparable = self.start.restore.is_none() && self.replay.is_none();
+        if comparable && let Some(warning) = self.guest.monitor.warning(&self.name()) {
+            tell(&format!("subring: note: {warning}\n"));
+        }
     }
 
     /// Builds the machine and drives it to its end.
@@ -136,6 +140,7 @@ impl Run {
         let notes = spec.plan.notes.clone();
         if !self.json {
             tell_notes(&notes);
+            self.warn();
         }
         let dumps = dump::Files::create(self.dump_state.as_deref(), &self.dump_memory)?;
         let recording = RecordFile::open(self.record.as_deref(), self.replay.as_deref(), &spec)?;

@@ -1,7 +1,6 @@
 //! `subring snapshot`: runs a guest to a point and saves the machine, for `subring run --restore`.
 
 use super::args;
-use super::digits::grouped;
 use super::emulator::Emulator;
 use super::ending::Ending;
 use super::guest_args::GuestArgs;
@@ -12,6 +11,7 @@ use super::session;
 use super::terminal::{Console, Setup};
 use crate::error::{Error, Result};
 use crate::host::NewFile;
+use crate::lab::digits::grouped;
 use crate::load::{Drive, Medium, Spec};
 use crate::media::{ImageFormat, SECTOR};
 use crate::snapshot::{self, Snapshot, hash_files};

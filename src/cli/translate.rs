@@ -1,7 +1,6 @@
 //! `subring translate`: the translation microscope. Runs a guest under binary translation and shows the units of translated
 //! code that ran most, or those at an address: what became of each guest instruction, by which rule and why.
 
-use super::digits::grouped;
 use super::emulator::Emulator;
 use super::ending::Ending;
 use super::guest_args::GuestArgs;
@@ -11,6 +10,7 @@ use super::terminal::{Console, Setup};
 use super::translate_report::{self as report, Report, Unit};
 use crate::cell::{Cell, Choice, Strategy};
 use crate::error::{Error, Result};
+use crate::lab::digits::grouped;
 use crate::load::Symbol;
 use crate::machine::{Monitor, TranslationView};
 use crate::report::Counts;

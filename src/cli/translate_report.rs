@@ -1,9 +1,9 @@
 //! What `subring translate` prints: units of translated code, guest instructions to the left, what became of them to the
 //! right; for people, or as JSON. Events only, so that the same guest gives the same bytes.
 
-use super::digits::grouped;
 use crate::classify::{Class, verdict};
 use crate::decode::disassemble;
+use crate::lab::digits::grouped;
 use crate::load::{Symbol, symbol_at};
 use crate::machine::TranslationView;
 use crate::report::TranslationFigures;

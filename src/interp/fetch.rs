@@ -223,9 +223,13 @@ impl<E: CodeEnv> Interp<E> {
         while insns.len() < MOST {
             match decode(&code[used..], cpu.code32()) {
                 Decoded::Insn(insn) => {
+                    let alone = self.alone.is_some_and(|which| which(&insn));
+                    if alone && !insns.is_empty() {
+                        break;
+                    }
                     used += usize::from(insn.len);
                     insns.push(insn);
-                    if insn.ends_trace() {
+                    if alone || insn.ends_trace() {
                         break;
                     }
                 }

@@ -37,6 +37,8 @@ pub enum Exit {
     Halted,
     /// A monitor has looked up, and is to say so.
     Boundary,
+    /// An instruction is next before which [`Interp::stop_before`] asked to stop.
+    Sensitive,
 }
 
 /// An instruction bound to its function.
@@ -62,11 +64,22 @@ pub struct Interp<E> {
     map_epoch: u32,
     /// Whether the instruction that faulted last had begun with RF set.
     resumed: bool,
+    /// Instructions that stand alone in their traces.
+    alone: Option<fn(&Insn) -> bool>,
+    /// Runs end before these instructions.
+    stops: bool,
 }
 
 impl<E> Default for Interp<E> {
     fn default() -> Self {
-        Self { cache: Cache::default(), pages: Default::default(), map_epoch: 0, resumed: false }
+        Self {
+            cache: Cache::default(),
+            pages: Default::default(),
+            map_epoch: 0,
+            resumed: false,
+            alone: None,
+            stops: false,
+        }
     }
 }
 
@@ -80,6 +93,24 @@ impl<E: CodeEnv> Interp<E> {
     pub fn forget(&mut self) {
         self.cache.flush();
         self.pages = Default::default();
+    }
+
+    /// From now on runs end before each instruction that `which` holds of, or no longer. Another `which` than before is
+    /// never given.
+    pub(crate) fn stop_before(&mut self, which: fn(&Insn) -> bool, on: bool) {
+        if self.alone.is_none() {
+            self.alone = Some(which);
+            self.forget();
+        }
+        self.stops = on;
+    }
+
+    /// Whether the run is to end before the instruction at CS:EIP.
+    #[cold]
+    #[inline(never)]
+    fn stops_here(&mut self, cpu: &Cpu, env: &mut E) -> bool {
+        let next = self.one(cpu, env);
+        next.is_ok_and(|bound| self.alone.is_some_and(|which| which(&bound.insn)))
     }
 
     /// Whether the instruction that faulted last had begun with RF set, which the fault took away: whoever lets it run again
@@ -100,6 +131,9 @@ impl<E: CodeEnv> Interp<E> {
         loop {
             if let Some(stop) = self.boundary(cpu, env) {
                 return stop;
+            }
+            if self.stops && self.stops_here(cpu, env) {
+                return Stop::Exit(Exit::Sensitive);
             }
             if !cpu.special.is_empty() || env.checks_each_access() {
                 match self.step(cpu, env) {

@@ -71,6 +71,22 @@ impl Guest {
         }
     }
 
+    /// Runs to the next sensitive instruction that would run on the real processor, or to `retired` instructions. `None`
+    /// when it got to one of them, else how it ended before; and whether it is before such an instruction.
+    pub fn run_to_sensitive(&mut self, retired: u64) -> (Option<Outcome>, bool) {
+        loop {
+            self.give();
+            let limits = Limits { ticks: self.next_input(), retired, at_halt: false };
+            match self.machine.run_to_sensitive(limits) {
+                (Outcome::Reached, true) => return (None, true),
+                (Outcome::Reached, false) if self.machine.cpu.retired() >= retired => return (None, false),
+                (Outcome::Reached, false) => {}
+                (Outcome::Reset, _) if self.reboots => self.machine.reset(),
+                (outcome, _) => return (Some(outcome), false),
+            }
+        }
+    }
+
     /// Runs to this point in time, so many instructions since power-on, or a stop of the debugger's. `None` when it got to one
     /// of them, else how it ended before.
     pub fn run_until(&mut self, ticks: Ticks, retired: u64) -> Option<Outcome> {

@@ -118,7 +118,7 @@ impl<'a> View<'a> {
     pub fn pages(&self, pages: RangeInclusive<u32>) -> Vec<Page> {
         let (first, last) = pages.into_inner();
         let region = 21 - PAGE_SHIFT;
-        let shadowed = self.leaves();
+        let shadowed = self.shadowed();
         let mut found = Vec::new();
         for n in first >> region..=last >> region {
             let (low, high) = (n << region, (n << region) + (1 << region) - 1);
@@ -144,7 +144,7 @@ impl<'a> View<'a> {
     }
 
     /// The page numbers that the shadow maps, upwards.
-    fn leaves(&self) -> Vec<u32> {
+    pub fn shadowed(&self) -> Vec<u32> {
         let Some((shadow, root)) = self.shadow.zip(self.root) else { return Vec::new() };
         let leaves = shadow.leaves(&self.map().ram, root);
         leaves.into_iter().map(|(at, _)| at.page_number()).collect()
@@ -259,6 +259,33 @@ fn has_directory_entry(cpu: &Cpu, world: &World, at: Linear) -> bool {
     }
     let pde_at = GuestPhys(cpu.cr3).page().offset((at.0 >> 22) << 2);
     tables.read_entry(pde_at) & entry::PRESENT != 0
+}
+
+/// The entry of the guest's tables at which a walk for `at` ends, and the name of its table; `None` if no entry in memory
+/// decides.
+pub fn deciding_entry(cpu: &Cpu, map: &PhysMap, at: Linear) -> Option<(GuestPhys, &'static str)> {
+    const DIRECTORY: &str = "page-directory";
+    const TABLE: &str = "page-table";
+    if !cpu.cr0.contains(Cr0::PG) {
+        return None;
+    }
+    if cpu.cr4.contains(Cr4::PAE) {
+        let pointer = cpu.pdptes[(at.0 >> 30) as usize];
+        if !pae::present(pointer) {
+            return None;
+        }
+        let pde_at = pae::pde_address(pointer, at);
+        let pde = pae::read(map, pde_at);
+        let ends = !pae::present(pde) || pae::large(pde);
+        return Some(if ends { (pde_at, DIRECTORY) } else { (pae::pte_address(pde, at), TABLE) });
+    }
+    let pde_at = GuestPhys(cpu.cr3).page().offset((at.0 >> 22) << 2);
+    let pde = map.read_entry(pde_at);
+    let large = pde & entry::LARGE != 0 && cpu.cr4.contains(Cr4::PSE);
+    if pde & entry::PRESENT == 0 || large {
+        return Some((pde_at, DIRECTORY));
+    }
+    Some((GuestPhys(pde & entry::FRAME).offset((at.0 >> PAGE_SHIFT & 0x3ff) << 2), TABLE))
 }
 
 /// What the guest's tables say of the page of `at`.

@@ -2,7 +2,7 @@
 //! architecture lets differ, nor anything of a monitor's.
 
 use crate::addr::{GuestPhys, PAGE_SIZE};
-use crate::cpu::{Cpu, gpr};
+use crate::cpu::{Cpu, Eflags, gpr};
 use crate::decode::SegReg;
 use crate::machine::Machine;
 use rustc_hash::FxHasher;
@@ -101,6 +101,33 @@ pub fn cpu_differences(a: &Cpu, b: &Cpu) -> Vec<Difference> {
         .filter(|(x, y)| x.1 != y.1)
         .map(|((piece, first), (_, second))| Difference { piece, first, second })
         .collect()
+}
+
+/// The pieces of two processors' state that differ, by names that [`cpu_differences`] has, but for flags, which have
+/// their own. Makes no text of what is the same.
+pub fn cpu_pieces_that_differ(a: &Cpu, b: &Cpu) -> Vec<&'static str> {
+    if same_cpu(a, b) {
+        return Vec::new();
+    }
+    let mut found: Vec<&'static str> = Vec::new();
+    let mut note = |name: &'static str, differs: bool| {
+        if differs {
+            found.push(name);
+        }
+    };
+    (0..gpr::NAMES.len()).for_each(|n| note(gpr::NAMES[n], a.regs[n] != b.regs[n]));
+    let flags = a.eflags() ^ b.eflags();
+    note("IF", flags.contains(Eflags::IF));
+    note("IOPL", flags.intersects(Eflags::IOPL));
+    note("other flags", !(flags - Eflags::IF - Eflags::IOPL).is_empty());
+    note("eip", a.eip != b.eip);
+    SegReg::ALL.iter().for_each(|s| note(s.name(), a.seg(*s) != b.seg(*s)));
+    note("cpl", a.cpl != b.cpl);
+    note("x87", a.fpu != b.fpu);
+    if found.is_empty() {
+        found.push("other state");
+    }
+    found
 }
 
 /// A hash of all that [`same`] looks at.

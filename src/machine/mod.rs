@@ -22,7 +22,7 @@ use crate::error::Result;
 use crate::event;
 use crate::exec::Env;
 use crate::exec::event::{Event, TripleFault, raise};
-use crate::interp::{Interp, Stop};
+use crate::interp::{Exit, Interp, Stop};
 use crate::mem::Ram;
 use crate::symbols::Symbols;
 use board::{Board, BoardConfig};
@@ -125,6 +125,8 @@ pub struct Machine {
     pub stops: Stops,
     /// The run comes back where the monitor looks up.
     by_boundary: bool,
+    /// The run came back before a sensitive instruction.
+    before_sensitive: bool,
     /// Who runs the guest's instructions in the place of the bare processor.
     monitor: Option<Box<dyn Monitor>>,
     /// The way back, for a debugger.
@@ -164,6 +166,7 @@ impl Machine {
             symbols: Symbols::default(),
             stops: Stops::default(),
             by_boundary: false,
+            before_sensitive: false,
             monitor: None,
             rewind: None,
         })
@@ -226,7 +229,13 @@ impl Machine {
             if self.cpu.activity == Activity::Halted && self.pending.is_none() {
                 match self.rest(&limits, std::mem::take(&mut rested)) {
                     Some(outcome) => return outcome,
-                    None => continue,
+                    None => {
+                        if self.by_boundary {
+                            // What wakes the processor is delivered after the boundary, as on the bare machine.
+                            limits.ticks = limits.ticks.min(self.cpu.now);
+                        }
+                        continue;
+                    }
                 }
             }
             rested = false;
@@ -234,6 +243,10 @@ impl Machine {
                 Some(fault) => Stop::Fault(fault),
                 None => {
                     let stop = self.execute(self.horizon(&limits));
+                    if stop == Stop::Exit(Exit::Sensitive) {
+                        limits.ticks = limits.ticks.min(self.cpu.now);
+                        self.before_sensitive = true;
+                    }
                     if self.by_boundary {
                         limits.ticks = limits.ticks.min(self.cpu.now);
                         // A trap belongs to the instruction that ran, and is delivered with it.

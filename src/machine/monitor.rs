@@ -38,6 +38,11 @@ pub trait Monitor {
     /// Returns at each boundary from now on, or no longer: at exits, and at the ends of translation units or of
     /// instructions that run directly.
     fn stop_at_boundaries(&mut self, on: bool);
+    /// Returns before each sensitive instruction that the real processor would run without a fault, from now on, or no
+    /// longer. A monitor under which no such instruction runs has nothing to do.
+    fn stop_before_sensitive(&mut self, on: bool) {
+        let _ = on;
+    }
     /// Brings tables and caches up to what the guest did last, for an observer, as before the guest runs on.
     fn follow(&mut self, cpu: &Cpu, world: &mut World);
     /// Processor, memory or chips were replaced from outside: nothing that was derived from them counts any more.
@@ -161,6 +166,20 @@ impl Machine {
         let outcome = self.run(limits);
         self.stop_at_boundaries(false);
         outcome
+    }
+
+    /// Runs to the first of `limits`, or to before the next sensitive instruction that the real processor would run without a
+    /// fault. Tells whether it stopped before one.
+    pub fn run_to_sensitive(&mut self, limits: Limits) -> (Outcome, bool) {
+        let stop = |machine: &mut Self, on| {
+            if let Some(monitor) = &mut machine.monitor {
+                monitor.stop_before_sensitive(on);
+            }
+        };
+        stop(self, true);
+        let outcome = self.run(limits);
+        stop(self, false);
+        (outcome, std::mem::take(&mut self.before_sensitive))
     }
 
     fn stop_at_boundaries(&mut self, on: bool) {

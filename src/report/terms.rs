@@ -24,6 +24,13 @@ pub enum Term {
 }
 
 impl Term {
+    /// All terms, in the order of tables.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let translation = [Self::Translated, Self::Inline, Self::Callout, Self::Miss, Self::Translation];
+        let exits = Cause::ALL.into_iter().map(Self::Exit);
+        [Self::Direct, Self::Interpreted].into_iter().chain(exits).chain(translation)
+    }
+
     /// The name in a cost table, with the table's section where two could be confused.
     pub fn name(self) -> &'static str {
         match self {

@@ -11,7 +11,7 @@ use crate::vmm::bug::{self, Bug};
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use std::cell::Cell as Counter;
-use subring::lab::lockstep;
+use subring::lab::compare::strides;
 use subring::machine::Outcome;
 use subring::report::Breach;
 use subring::vmm;
@@ -79,7 +79,7 @@ fn parts_well(ops: &[Op], cell: Cell) -> Result<bool, String> {
     // Not beyond the tick by which they had parted: what comes later may be another matter.
     let mut bare = kernel::machine(ops);
     run_to(&mut bare, by);
-    match lockstep::first_divergence(&mut a, &mut b, bare.cpu.retired() + 1, |_| true) {
+    match strides::first_divergence(&mut a, &mut b, bare.cpu.retired() + 1, |_| true) {
         Ok(Some(d)) if d.sensitive_unprivileged => Ok(true),
         Ok(Some(d)) => Err(format!("{d:#?}")),
         Ok(None) => Err(format!("it parts, and in lockstep it does not: {}", parted)),

@@ -7,7 +7,7 @@ use super::pair::{CELLS, Cell, Tested};
 use super::unflushed::{entry, guest};
 use crate::vmm::bug::{self, Bug};
 use subring::addr::GuestPhys;
-use subring::lab::lockstep::{self, Divergence};
+use subring::lab::compare::{Divergence, strides};
 
 /// A page that nothing has touched: the low word of its entry is a selector of the GDT.
 const PAGE: u32 = 0x5_1000;
@@ -64,7 +64,7 @@ fn parts(code: &[u8], cell: Cell) -> Option<Divergence> {
         m
     };
     let (mut bare, mut other) = cell.guests(5, make);
-    lockstep::first_divergence(&mut bare, &mut other, 4000, |_| true).expect("it can be put back")
+    strides::first_divergence(&mut bare, &mut other, 4000, |_| true).expect("it can be put back")
 }
 
 #[test]

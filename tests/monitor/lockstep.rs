@@ -7,11 +7,11 @@ use super::pair::{BT_TRACE, CELLS, Cell, TRAPS, Tested};
 use super::printed;
 use crate::translate::bug::{self, Bug};
 use proptest::prop_assert;
-use subring::lab::boundary::{self, Compared};
+use subring::lab::compare::boundaries::{self, Compared};
 
 fn compare(code: &[u8], cell: Cell, bug: Option<Bug>) -> Compared {
     let make = || Ok(cell.guests(SEED, || flat::machine(code)));
-    bug::with(bug, || boundary::compare(make, u64::MAX, |_| true)).expect("it can be made")
+    bug::with(bug, || boundaries::compare(make, u64::MAX, |_| true)).expect("it can be made")
 }
 
 /// 64 times: MOV EAX, -1; ADD EAX, 1; ADC EBX, 0; XOR EDX, EDX; JMP; XOR EBX, EBX; XOR EAX, EAX; LOOP. Then CLI; HLT.
@@ -62,6 +62,26 @@ fn a_right_monitor_is_the_same_at_all_boundaries() {
     }
 }
 
+/// Sets up an IDT, a GDT, the 8259A and the 8254, and three times does STI; HLT: the timer wakes it. Then it exits with status 0.
+const WAKES: &[u8] = b"\xfa\xbc\0\0\x08\0\xb8\x77\0\x10\0\x66\xa3\0\x51\0\0\x66\xc7\x05\x02\x51\0\0\x08\0\
+    \x66\xc7\x05\x04\x51\0\0\0\x8e\xc1\xe8\x10\x66\xa3\x06\x51\0\0\x0f\x01\x1d\x7e\0\x10\0\
+    \x0f\x01\x15\xa0\0\x10\0\x66\xb8\x10\0\x8e\xd8\x8e\xd0\xea\x49\0\x10\0\x08\0\
+    \xb0\x11\xe6\x20\xb0\x20\xe6\x21\xb0\x04\xe6\x21\xb0\x01\xe6\x21\xb0\xfe\xe6\x21\
+    \xb0\x34\xe6\x43\xb0\x80\xe6\x40\xb0\x01\xe6\x40\xbb\x03\0\0\0\
+    \xfb\xf4\x4b\x75\xfb\xb0\0\xe6\xf4\
+    \x50\xb0\x20\xe6\x20\x58\xcf\
+    \x07\x01\0\x50\0\0\x90\x90\x90\x90\0\0\0\0\0\0\0\0\
+    \xff\xff\0\0\0\x9a\xcf\0\xff\xff\0\0\0\x92\xcf\0\x17\0\x88\0\x10\0";
+
+#[test]
+fn an_interrupt_that_wakes_the_processor_is_delivered_behind_the_boundary() {
+    for cell in CELLS {
+        let found = compare(WAKES, cell, None);
+        assert!(found.same && found.divergence.is_none(), "{cell}: {:?}", found.divergence);
+        assert!(found.boundaries > 30, "{cell}: {}", found.boundaries);
+    }
+}
+
 /// Ticks that a kernel runs at most, and how its memory is scattered.
 const TICKS: u64 = 20_000;
 const SEED: u64 = 5;
@@ -69,7 +89,7 @@ const SEED: u64 = 5;
 /// A generated kernel, held against the bare machine at each boundary.
 fn kernel_compared(ops: &[Op], cell: Cell) -> Compared {
     let make = || Ok(cell.guests(SEED, || kernel::machine(ops)));
-    boundary::compare(make, TICKS, |_| true).expect("it can be made")
+    boundaries::compare(make, TICKS, |_| true).expect("it can be made")
 }
 
 #[test]

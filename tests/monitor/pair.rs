@@ -10,9 +10,9 @@ use subring::cell::{Coherence, Strategy};
 use subring::clock::When;
 use subring::decode::{MAX_INSN_LEN, disassemble};
 use subring::event::{Event, Sink};
+use subring::lab::compare::diagnosis::{self, Mode};
 use subring::lab::guest::Guest;
 use subring::lab::state::{self, Difference};
-use subring::lab::why::{self, Mode};
 use subring::machine::{Limits, Machine, Monitor, Outcome, ShadowView, Wants, Watcher, World};
 use subring::report::TranslationFigures;
 use subring::translate::Translator;
@@ -130,7 +130,7 @@ pub(super) struct Pair {
 pub(super) struct Parting {
     pub(super) tick: u64,
     pub(super) tried: Tried,
-    pub(super) verdict: why::Verdict,
+    pub(super) verdict: diagnosis::Verdict,
     pub(super) differences: Vec<Difference>,
 }
 
@@ -190,7 +190,7 @@ impl Pair {
             });
         }
         let all = self.tried.borrow();
-        let explain = |t: &Tried| why::explain(&t.bytes, t.code32, mode, &differences);
+        let explain = |t: &Tried| diagnosis::explain(&t.bytes, t.code32, mode, &differences);
         let blamed = all.iter().find(|t| explain(t).sensitive_unprivileged).or(all.first());
         let tried = blamed.cloned().unwrap_or_default();
         let verdict = explain(&tried);

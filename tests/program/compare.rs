@@ -38,3 +38,108 @@ fn every_clean_guest_is_the_same_under_trap() {
         all_same(guest, &["--strategy", "trap"]);
     }
 }
+
+/// The page that documents what `compare` prints for programs.
+const PAGE: &str = include_str!("../../book/src/compare-data.md");
+
+fn documented(name: &str) -> bool {
+    PAGE.contains(&format!("`{name}`"))
+}
+
+#[test]
+fn every_column_is_documented() {
+    let out = ends(&["compare", "hello", "--csv", "--budget", "10K"], 0);
+    let csv = String::from_utf8(out.stdout).expect("text");
+    for column in csv.lines().next().expect("names").split(',') {
+        let family = [("exits_", "exits_CAUSE"), ("cycles_", "cycles_TERM"), ("callouts_", "callouts_RULE")]
+            .iter()
+            .find(|(prefix, _)| column.starts_with(prefix) && column != "exits_per_1000");
+        assert!(documented(family.map_or(column, |(_, family)| family)), "{column}");
+    }
+    let out = ends(&["compare", "sensitive", "--all", "--csv"], 0);
+    let csv = String::from_utf8(out.stdout).expect("text");
+    for column in csv.lines().next().expect("names").split(',') {
+        assert!(documented(column), "{column}");
+    }
+}
+
+#[test]
+fn every_key_is_documented() {
+    let object = |args: &[&str]| -> Value {
+        let out = ends(&[&["compare", "sensitive", "--json"], args].concat(), 0);
+        serde_json::from_slice(&out.stdout).expect("one JSON object")
+    };
+    let table = object(&["--exits", "--without-rule", "POPF"]);
+    let rows = object(&["--strategy", "bt", "--no-adapt"]);
+    let trapped = object(&["--strategy", "trap"]);
+    let all = object(&["--all"]);
+    let keys =
+        |value: &Value| -> Vec<String> { value.as_object().expect("an object").keys().cloned().collect() };
+    let rows =
+        [&table, &rows, &trapped].into_iter().flat_map(|table| table["rows"].as_array().expect("rows"));
+    let of_rows = rows.clone().flat_map(&keys);
+    let diverged = rows.filter(|row| row["divergence"].is_object());
+    let of_divergences = diverged.flat_map(|row| keys(&row["divergence"]["where"]));
+    let of_parts = ["forms", "places"].into_iter().flat_map(|of| keys(&all[of][0]));
+    let found: Vec<_> = keys(&table)
+        .into_iter()
+        .chain(of_rows)
+        .chain(of_divergences)
+        .chain(keys(&all))
+        .chain(of_parts)
+        .collect();
+    assert!(found.iter().any(|key| key == "differences") && found.iter().any(|key| key == "first_after"));
+    for key in found {
+        assert!(documented(&key), "{key}");
+    }
+}
+
+/// The guest reads its own flags, tables and rings, and says so: each of its instructions is told, with how often.
+#[test]
+fn all_divergences_of_a_guest_are_found() {
+    let out = ends(&["compare", "sensitive", "--all", "--json"], 0);
+    let found: Value = serde_json::from_slice(&out.stdout).expect("one JSON object");
+    assert_eq!(found["others"].as_array().map(Vec::len), Some(0), "{found}");
+    let forms = found["forms"].as_array().expect("forms");
+    let wrong = |name: &str| {
+        let form =
+            forms.iter().find(|form| form["name"] == name).unwrap_or_else(|| panic!("{name}: {found}"));
+        form["wrong"].as_u64().expect("a count")
+    };
+    for name in ["SGDT", "SIDT", "SLDT", "STR", "SMSW", "PUSHF", "POPF", "MOV"] {
+        assert!(wrong(name) > 0, "{name}: {found}");
+    }
+    let sums = |of: &str| forms.iter().map(|form| form[of].as_u64().expect("a count")).sum::<u64>();
+    assert_eq!((Some(sums("ran")), Some(sums("wrong"))), (found["ran"].as_u64(), found["wrong"].as_u64()));
+    let places = found["places"].as_array().expect("places");
+    let counts: Vec<_> = places.iter().map(|place| place["wrong"].as_u64().expect("a count")).collect();
+    assert!(counts.is_sorted_by(|a, b| a >= b), "the most frequent first: {counts:?}");
+    let printed = String::from_utf8(ends(&["compare", "sensitive", "--all"], 0).stdout).expect("text");
+    assert!(printed.contains("went wrong") && printed.contains("sgdt"), "{printed}");
+}
+
+/// A kernel goes on through all of them to the same end as on the bare machine.
+#[test]
+fn a_kernel_that_is_healed_ends_as_on_the_bare_machine() {
+    let out = ends(&["compare", "rings", "--all", "--json", "--budget", "6M"], 0);
+    let found: Value = serde_json::from_slice(&out.stdout).expect("one JSON object");
+    assert_eq!(found["others"].as_array().map(Vec::len), Some(0), "{found}");
+    assert!(found["wrong"].as_u64() > Some(1) && found["whole"].as_u64() >= Some(1), "{found}");
+    let names: Vec<_> = found["forms"].as_array().expect("forms").iter().map(|form| &form["name"]).collect();
+    assert!(names.contains(&&Value::from("POPF")) && names.contains(&&Value::from("PUSHF")), "{names:?}");
+}
+
+#[test]
+fn what_goes_wrong_nowhere_has_an_empty_census() {
+    for guest in ["rings-clean", "hello"] {
+        let out = ends(&["compare", guest, "--all", "--json", "--budget", "2M"], 0);
+        let found: Value = serde_json::from_slice(&out.stdout).expect("one JSON object");
+        assert_eq!((&found["wrong"], &found["others"]), (&0.into(), &Value::Array(Vec::new())), "{found}");
+    }
+}
+
+#[test]
+fn all_is_of_trap() {
+    let out = ends(&["compare", "hello", "--all", "--strategy", "bt"], 2);
+    assert!(String::from_utf8_lossy(&out.stderr).contains("--all follows what goes wrong under trap"));
+}

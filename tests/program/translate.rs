@@ -43,6 +43,11 @@ fn object(args: &[&str]) -> Value {
         .unwrap_or_else(|e| panic!("{args:?}: {e}: {}", text(&output.stderr)))
 }
 
+/// `text` without its line ends.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// The one finding of `compare GUEST --without-rule RULE`.
 fn finding(guest: &[&str], rule: &str) -> (String, String) {
     let args =
@@ -81,15 +86,12 @@ fn a_missing_rule_is_told_by_property_and_place() {
     let (broken, sentence) = finding(&["hello"], "X87-STATE");
     assert_eq!(broken, "not-met", "{sentence}");
     let out = ends(&["compare", "hello", "--without-rule", "PORT-IO", "--budget", "300K"], 0);
-    let table = text(&out.stdout);
+    let table = one_line(&text(&out.stdout));
     assert!(
         table.contains("bt shadow/vtlb without PORT-IO") && table.contains("port-io from 0 to "),
         "{table}"
     );
-    assert!(
-        table.contains("it got at nothing of the monitor's") && table.contains("of them at 0x"),
-        "{table}"
-    );
+    assert!(table.contains("no monitor state changed in") && table.contains("of them at 0x"), "{table}");
 }
 
 #[test]
@@ -191,10 +193,11 @@ fn what_adaptation_does_stands_beside_what_it_costs_without() {
     let sentence = compared["adaptation"][0].as_str().expect("a sentence");
     assert!(sentence.contains("trace-page-table "), "{sentence}");
 
-    let table = text(&ends(&["compare", "hello", "--no-adapt", "--budget", "100K"], 0).stdout);
-    assert_eq!(table.matches("shadow/trace without adaptation").count(), 3, "{table}");
+    let table = text(&ends(&["compare", "hello", "--no-adapt", "--budget", "100K", "--wide"], 0).stdout);
+    let of_it = table.lines().filter(|line| line.starts_with("bt shadow/trace without adaptation"));
+    assert_eq!(of_it.count(), 3, "{table}");
     assert!(table.contains("retranslated  taken back"), "{table}");
-    assert!(table.contains("adaptation changes nothing"), "{table}");
+    assert!(one_line(&table).contains("adaptation changes nothing"), "{table}");
     refused(&["compare", "hello", "--strategy", "trap", "--no-adapt"], 2, "trap-and-emulate translates none");
 }
 
@@ -206,7 +209,7 @@ fn a_load_from_a_table_in_the_monitors_region_calls_out() {
     let file = scratch.file("tables.bin", &bytes("0f011514001000b8100000008ed8b000e6f4ebfe17000000d0ff"));
     let out = text(&ends(&["compare", &file, "--strategy", "bt", "--mem", "4M"], 0).stdout);
     assert_eq!(out.matches("LOAD-SEG 1").count(), 2, "under both policies of coherence: {out}");
-    assert_eq!(out.matches(" same ").count(), 2, "{out}");
+    assert_eq!(out.matches("  same  ").count(), 2, "{out}");
 }
 
 #[test]

@@ -4,9 +4,9 @@
 use super::event::change_name;
 use super::{Moment, Names};
 use crate::addr::{GuestPhys, Linear, PAGE_OFFSET, PAGE_SIZE};
-use crate::cli::digits::grouped;
 use crate::cpu::{Cr0, Cr4};
 use crate::decode::disassemble;
+use crate::lab::digits::grouped;
 use crate::lab::mappings::{GuestEntry, Mark, Page, Size, View};
 use crate::mmu::tlb::Cached;
 use crate::report::{About, Change, Key, Leaf, Noted, Origin, Reason, Role, Top};

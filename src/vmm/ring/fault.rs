@@ -7,7 +7,7 @@ use crate::addr::Linear;
 use crate::cpu::control::{DR6_BS, DR6_BT, Dr7, Watch};
 use crate::cpu::fault::pf;
 use crate::cpu::{Cpu, Eflags, Fault, Vector};
-use crate::interp::Stop;
+use crate::interp::{self, Stop};
 use crate::machine::{Walked, World};
 use crate::mmu::paging::Access;
 use crate::report::{Cause, Reason};
@@ -27,6 +27,8 @@ impl RingCompression {
     ) -> Option<Stop> {
         match stop {
             Stop::Budget => Some(Stop::Budget),
+            // The next instruction is sensitive and would not fault; an observer wants to see it run.
+            Stop::Exit(exit @ interp::Exit::Sensitive) => Some(Stop::Exit(exit)),
             Stop::Exit(_) => None,
             // Before anything is done about the fault, which comes again: resolving it may set accessed bits, which on the bare
             // machine nobody sees before the instruction has run. A debug trap is of the instruction that ran, and does not come again.

@@ -5,6 +5,7 @@ use super::place::place;
 use super::state::RingCompression;
 use crate::bus::Ticks;
 use crate::cell::Cell;
+use crate::classify::verdict;
 use crate::cpu::{Cpu, Eflags};
 use crate::interp::{CodeEnv, Stop};
 use crate::machine::{Image, Monitor, ProcessorView, ShadowView, TranslationView, World};
@@ -141,6 +142,10 @@ impl<E: Execution> Monitor for RingMonitor<E> {
     fn stop_at_boundaries(&mut self, on: bool) {
         self.ring.by_boundary = on;
         self.execution.stop_at_units(on);
+    }
+
+    fn stop_before_sensitive(&mut self, on: bool) {
+        self.ring.direct.stop_before(|insn| verdict(insn).escapes(), on);
     }
 
     fn interrupted(&mut self, guest: &Cpu, world: &mut World) {

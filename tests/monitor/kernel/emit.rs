@@ -180,6 +180,7 @@ fn emit(c: &mut Code, op: &Op, now: &mut Now) {
             c.load_cr0(paging_cr0(now.wp));
         }
         Op::Interrupts(on) => c.put(&[if on { 0xfb } else { 0xfa }]),
+        Op::Sleep { close } => c.put(if close { &[0xfb, 0xf4, 0xfa] } else { &[0xfb, 0xf4] }),
         Op::Ports(value) => c.put(&[0xb0, value, 0xe6, 0x80, 0xe4, 0x64]),
         Op::Print(value) => c.put(&[0xb0, value, 0x66, 0xba, 0xf8, 0x03, 0xee]), // MOV AL, value; MOV DX, 3F8h; OUT DX, AL
         Op::Int => c.guarded(|c| c.put(&[0xcd, 0x30])),

@@ -63,6 +63,8 @@ pub(crate) enum Op {
     Sweep { page: u32, frame: u32, write: bool },
     /// CLI or STI.
     Interrupts(bool),
+    /// STI and HLT, until the timer wakes the processor; then perhaps CLI.
+    Sleep { close: bool },
     /// OUT to the POST port, IN from the keyboard controller's status.
     Ports(u8),
     /// A character is sent to COM1.
@@ -197,6 +199,7 @@ fn memory() -> impl Strategy<Value = Op> {
 fn system() -> impl Strategy<Value = Op> {
     prop_oneof![
         2 => any::<bool>().prop_map(Op::Interrupts),
+        1 => any::<bool>().prop_map(|close| Op::Sleep { close }),
         1 => any::<u8>().prop_map(Op::Ports),
         1 => any::<u8>().prop_map(Op::Print),
         1 => Just(Op::Int),

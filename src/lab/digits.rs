@@ -1,7 +1,7 @@
-//! Numbers for people.
+//! Numbers as tables and sentences show them.
 
 /// A count with its digits in groups of three.
-pub(super) fn grouped(n: u64) -> String {
+pub fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();
     for (i, c) in digits.chars().enumerate() {
