@@ -5,7 +5,7 @@
 //! that stops and goes on is the run that did not stop. The stub for gdb sets and reads them.
 
 use super::Machine;
-use super::rewind::{Moment, Scan};
+use super::moment::Moment;
 use crate::addr::Linear;
 use crate::bus::Ticks;
 use crate::exec::event::Event;
@@ -310,6 +310,30 @@ impl Machine {
             if self.stops.step {
                 self.stops.hit = Some(Hit::Step);
             }
+        }
+    }
+}
+
+/// What a stretch of history was watched for: the last step that a stop was met at, and the last step at all.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scan {
+    /// The step that is being made.
+    pub(super) step: Moment,
+    /// Whether a step is being made at all, and the watch did not begin in the middle of a halt.
+    pub(super) begun: bool,
+    pub(super) last: Option<(Moment, Hit)>,
+}
+
+impl Scan {
+    pub(super) fn at(moment: Moment) -> Self {
+        Self { step: moment, begun: false, last: None }
+    }
+
+    /// The last step, and what it hit.
+    pub(super) fn last_step(&self) -> (Moment, Hit) {
+        match self.last {
+            Some((at, hit)) if at == self.step => (at, hit),
+            _ => (self.step, Hit::Step),
         }
     }
 }

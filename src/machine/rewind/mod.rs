@@ -3,32 +3,23 @@
 //! Nothing is undone. The machine is put back to the nearest snapshot before the place to go to (`store`), and runs
 //! forward again from there, deterministically: what it got from outside stands in a journal, and is given again at the
 //! same moments. To find the last time that something happened, each stretch between two snapshots is run through under
-//! watch, the latest first (`going`). What runs again neither prints nor traces anything.
+//! watch, the latest first (`reverse`). What runs again neither prints nor traces anything.
 //!
 //! Made by [`Machine::keep_history`]; the stub for gdb asks for the rest.
 
-mod going;
+mod reverse;
 mod store;
 
-use super::{Hit, Limits, Machine, Outcome};
+use super::moment::Moment;
+use super::{Limits, Machine, Outcome};
 use crate::addr::GuestPhys;
 use crate::bus::Ticks;
 use crate::cpu::Cpu;
 use crate::device::keymap::KeyEvent;
 use crate::device::mouse::MouseEvent;
 use crate::media::overlay::Overlay;
-pub use going::{LastWrite, Sought};
+pub use reverse::{LastWrite, Sought};
 use store::Store;
-
-/// A place in a run between two steps. Time alone does not name it: an interrupt or exception is delivered between two
-/// ticks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Moment {
-    /// Guest time.
-    pub ticks: Ticks,
-    /// An event was delivered since the last instruction.
-    pub delivered: bool,
-}
 
 /// What a machine gets from outside.
 #[derive(Clone, Debug)]
@@ -140,11 +131,6 @@ impl Machine {
     /// Whether a history is kept.
     pub fn has_history(&self) -> bool {
         self.rewind.is_some()
-    }
-
-    /// Where it stands.
-    pub fn moment(&self) -> Moment {
-        Moment { ticks: self.cpu.now, delivered: self.delivered == Some(self.cpu.now) }
     }
 
     /// Gives the machine something from outside, and notes it down. What a debugger writes in the past begins another
@@ -340,40 +326,10 @@ impl Rewind {
     }
 }
 
-/// What a stretch of history was watched for: the last step that a stop was met at, and the last step at all.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Scan {
-    /// The step that is being made.
-    pub(super) step: Moment,
-    /// It is one: the watch did not begin in the middle of a halt.
-    pub(super) begun: bool,
-    pub(super) last: Option<(Moment, Hit)>,
-}
-
-impl Scan {
-    fn at(moment: Moment) -> Self {
-        Self { step: moment, begun: false, last: None }
-    }
-
-    /// The last step, and what it hit.
-    fn last_step(&self) -> (Moment, Hit) {
-        match self.last {
-            Some((at, hit)) if at == self.step => (at, hit),
-            _ => (self.step, Hit::Step),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::stops::Stops;
     use super::*;
-
-    #[test]
-    fn a_delivery_lies_between_two_ticks() {
-        let at = |ticks, delivered| Moment { ticks, delivered };
-        assert!(at(5, false) < at(5, true) && at(5, true) < at(6, false));
-    }
 
     #[test]
     fn stops_are_forgotten_not_removed() {

@@ -1,10 +1,10 @@
-//! Ways through a history: to a moment, back by a step, back to a stop, to the last write.
+//! Reverse execution: going back by a step, back to a stop, to a moment; and finding the last write to some bytes.
 
-use super::{Rewind, Scan};
+use super::Rewind;
 use crate::addr::Linear;
 use crate::bus::Ticks;
 use crate::decode::SegReg;
-use crate::machine::stops::{DataStops, Stops};
+use crate::machine::stops::{DataStops, Scan, Stops};
 use crate::machine::{DataStop, Hit, Limits, Machine, Moment};
 
 /// On the way to a place snapshots are made, at half the distance each, down to so many ticks from it: who goes back
