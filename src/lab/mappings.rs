@@ -263,24 +263,25 @@ fn has_directory_entry(cpu: &Cpu, world: &World, at: Linear) -> bool {
 
 /// The entry of the guest's tables at which a walk for `at` ends, and the name of its table; `None` if no entry in memory
 /// decides.
-pub fn deciding_entry(cpu: &Cpu, map: &PhysMap, at: Linear) -> Option<(GuestPhys, &'static str)> {
+pub fn deciding_entry(cpu: &Cpu, world: &World, at: Linear) -> Option<(GuestPhys, &'static str)> {
     const DIRECTORY: &str = "page-directory";
     const TABLE: &str = "page-table";
     if !cpu.cr0.contains(Cr0::PG) {
         return None;
     }
+    let tables = world.tables(cpu.now);
     if cpu.cr4.contains(Cr4::PAE) {
         let pointer = cpu.pdptes[(at.0 >> 30) as usize];
         if !pae::present(pointer) {
             return None;
         }
         let pde_at = pae::pde_address(pointer, at);
-        let pde = pae::read(map, pde_at);
+        let pde = pae::read(&tables, pde_at);
         let ends = !pae::present(pde) || pae::large(pde);
         return Some(if ends { (pde_at, DIRECTORY) } else { (pae::pte_address(pde, at), TABLE) });
     }
     let pde_at = GuestPhys(cpu.cr3).page().offset((at.0 >> 22) << 2);
-    let pde = map.read_entry(pde_at);
+    let pde = tables.read_entry(pde_at);
     let large = pde & entry::LARGE != 0 && cpu.cr4.contains(Cr4::PSE);
     if pde & entry::PRESENT == 0 || large {
         return Some((pde_at, DIRECTORY));

@@ -84,7 +84,7 @@ fn unflushed(machine: &Machine) -> Option<(Linear, GuestPhys, &'static str)> {
     let mut pages: Vec<_> = std::iter::once(code).chain(cached).map(Linear::page_number).collect();
     pages.extend(view.shadowed());
     let found = pages.into_iter().flat_map(|n| view.pages(n..=n)).find(stale)?;
-    let (entry, level) = deciding_entry(&machine.cpu, &machine.world.map, found.at)?;
+    let (entry, level) = deciding_entry(&machine.cpu, &machine.world, found.at)?;
     Some((found.at, entry, level))
 }
 
