@@ -11,7 +11,8 @@
 //! | `shadow_descriptor`, `descriptors` | real descriptors, and the traced guest tables that they shadow |
 //! | `memory` | the shadow MMU: frames, tables, and the two ways to keep them coherent |
 //! | `views` | what observers see |
-//! | `bug`, `integrity`, `audit` | rules that tests can break; whether the guest reached state of the monitor's |
+//! | `bug`, `invariants` | rules that tests can break, and what holds where none is broken |
+//! | `integrity`, `audit` | whether the guest reached state of the monitor's |
 //! | `cost` | what exits cost, by a published table |
 //! | `ring` | ring compression: the guest on the real processor, exits, emulation |
 //! | `trap` | trap and emulate, over `ring` |
@@ -23,6 +24,7 @@ mod bug;
 pub mod cost;
 pub mod descriptors;
 mod integrity;
+mod invariants;
 pub mod layout;
 pub mod memory;
 mod ring;

@@ -1,7 +1,7 @@
 //! From the guest's descriptors to those that the real processor loads: privilege shifted, limits truncated, and not
 //! present wherever a load has to be seen.
 
-use super::bug::{self, Bug};
+use super::invariants;
 use super::layout;
 use crate::cpu::Segment;
 use crate::cpu::segment::{Descriptor, attr};
@@ -22,12 +22,10 @@ pub enum Ring {
 
 /// The limit of a segment of the guest's so that no offset reaches the monitor's region; `None` if no limit does that.
 pub(super) fn truncated(base: u32, limit: u32, attr: u16) -> Option<u32> {
-    if bug::on(Bug::SkipTruncation) {
-        return Some(limit);
-    }
-    if bug::on(Bug::ShortSegments) && base == 0 {
-        return Some(limit.min(0x3f_ffff));
-    }
+    invariants::truncation(base, limit, below_monitor(base, limit, attr))
+}
+
+fn below_monitor(base: u32, limit: u32, attr: u16) -> Option<u32> {
     if attr & (attr::CODE | attr::DC) == attr::DC {
         return expand_down_fits(base, limit, attr).then_some(limit);
     }

@@ -18,8 +18,8 @@
 //! Not every state has an image: what no descriptor could put into the real processor's segment registers has none
 //! ([`Obstacle`]), and the monitor interprets until there is one again.
 
-use super::bug::{self, Bug};
 use super::descriptors::Descriptors;
+use super::invariants;
 use super::layout;
 use super::shadow_descriptor::{self, Ring};
 use crate::addr::MachineAddr;
@@ -138,13 +138,7 @@ impl V {
             real.set_seg(s, self.composed[n]);
         }
         let v86 = matches!(mode, Mode::Real | Mode::V86);
-        let mut flags = (guest.system_flags - VIRTUAL) | Eflags::IF;
-        if bug::on(Bug::PassIf) {
-            flags -= Eflags::IF - guest.system_flags;
-        }
-        if bug::on(Bug::PassIopl) {
-            flags |= Eflags::IOPL;
-        }
+        let flags = invariants::real_flags(guest, (guest.system_flags - VIRTUAL) | Eflags::IF);
         real.system_flags = if v86 { flags | Eflags::VM } else { flags - Eflags::VM };
         real.cr0 = Cr0::PE | Cr0::PG | Cr0::WP | Cr0::NE | (guest.cr0 & PASSED_CR0);
         if mode == Mode::Real {
@@ -175,8 +169,7 @@ impl V {
         guest.regs = real.regs;
         guest.eip = real.eip;
         guest.lazy = real.lazy;
-        let lost = if bug::on(Bug::LoseIf) { Eflags::IF } else { Eflags::empty() };
-        let kept = (guest.system_flags & (VIRTUAL | Eflags::VM)) | lost;
+        let kept = invariants::kept_flags(guest.system_flags & (VIRTUAL | Eflags::VM));
         guest.system_flags = (real.system_flags - VIRTUAL - Eflags::VM) | kept;
         for (n, s) in SegReg::ALL.into_iter().enumerate() {
             if real.segs[n] != self.composed[n] {
@@ -184,7 +177,7 @@ impl V {
                 guest.set_seg(s, segment);
             }
         }
-        if !bug::on(Bug::LoseShadow) {
+        if invariants::shadows_outlast_exits() {
             guest.shadow = real.shadow;
         }
         guest.debug_pending = real.debug_pending;
@@ -210,7 +203,7 @@ impl V {
     /// whether there is an image; else the real one keeps the guest's, and must not run.
     pub fn load(&mut self, s: SegReg, tables: &Descriptors, real: &mut Cpu, guest: &mut Cpu) -> bool {
         let segment = *real.seg(s);
-        if self.mode.selectors() && !bug::on(Bug::LateSelector) {
+        if self.mode.selectors() && invariants::x87_selectors_are_kept() {
             // x87 may have noted the selector that goes: it is the guest's as long as it is known to be.
             guest.fpu.last = last_insn(real.fpu.last, guest.fpu.last, &self.composed);
             real.fpu.last = LastInsn { fcs: lowered(Selector(guest.fpu.last.fcs)), ..guest.fpu.last };
@@ -219,7 +212,7 @@ impl V {
         self.guest[s as usize] = segment;
         let image = image(self.mode, s, &segment, tables);
         match image {
-            Ok(image) if !bug::on(Bug::UncutSegment) => real.set_seg(s, image),
+            Ok(image) if invariants::loads_are_truncated() => real.set_seg(s, image),
             Ok(_) => {}
             Err(_) => self.checked = None,
         }
@@ -234,7 +227,9 @@ impl V {
             Mode::V86 => *real,
             Mode::Kernel | Mode::User => {
                 let selector = match s {
-                    SegReg::Cs | SegReg::Ss if !bug::on(Bug::ShowRpl) => raised(real.selector.0),
+                    SegReg::Cs | SegReg::Ss if invariants::selectors_show_the_virtual_ring() => {
+                        raised(real.selector.0)
+                    }
                     _ => real.selector.0,
                 };
                 match tables.guest(real.selector) {

@@ -15,13 +15,13 @@ pub mod rules;
 mod run;
 mod sequences;
 
-use super::bug::{self, Bug};
 use super::descriptors::Descriptors;
+use super::invariants;
 use super::layout;
 use super::vcpu::{Mode, V};
 use crate::addr::Linear;
 use crate::cpu::{Cpu, Cr4, Eflags, Fault, Segment};
-use crate::decode::{Insn, MAX_INSN_LEN, Op, SegReg};
+use crate::decode::{Insn, MAX_INSN_LEN, SegReg};
 use crate::exec::Handler;
 use crate::machine::World;
 use crate::report::TranslationFigures;
@@ -116,13 +116,12 @@ impl Policy<World> for Rewriting<'_> {
     }
 
     fn treat(&self, mode: u8, at: Linear, insn: &Insn) -> Treatment {
-        if insn.op == Op::Inc && bug::on(Bug::NeedlessCallout) {
-            return Treatment::Callout(RuleId(0));
-        }
-        if self.adaptation.is_adapted(at.0) || (insn.op == Op::Inc && bug::on(Bug::EagerAdaptation)) {
-            return Treatment::Callout(rules::ADAPTED);
-        }
-        self.rules.treat(mode, insn)
+        let treatment = if self.adaptation.is_adapted(at.0) {
+            Treatment::Callout(rules::ADAPTED)
+        } else {
+            self.rules.treat(mode, insn)
+        };
+        invariants::innocuous_is_carried_over(insn, rules::ADAPTED, treatment)
     }
 
     fn hides(&self, at: Linear) -> bool {

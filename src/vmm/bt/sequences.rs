@@ -9,7 +9,7 @@ use crate::exec::frame::peek;
 use crate::exec::{Handler, ops};
 use crate::machine::World;
 use crate::translate::Flow;
-use crate::vmm::bug::{self, Bug};
+use crate::vmm::invariants;
 use crate::vmm::layout;
 use crate::width::Width;
 use std::mem::swap;
@@ -93,9 +93,7 @@ impl Sequence {
             Some(instead) => instead(to.guest, cpu, world, insn),
         };
         (self.exchange)(to.guest, cpu);
-        if insn.op == Op::Popf && bug::on(Bug::KeepIf) {
-            to.guest.system_flags.set(Eflags::IF, before.contains(Eflags::IF));
-        }
+        invariants::popf_writes_if(insn, before, to.guest);
         result.map(|()| (self.after)(to, cpu, world, insn))
     }
 }
@@ -138,7 +136,7 @@ fn stays_in_ring(guest: &Cpu, cpu: &Cpu, world: &mut World, insn: &Insn) -> Resu
     let cs = Selector(peek(cpu, world, 1, insn.width, 0)? as u16);
     let flags = Eflags::from_bits_truncate(peek(cpu, world, 2, insn.width, 0)?);
     let into_v86 = insn.width == Width::Dword && flags.contains(Eflags::VM);
-    Ok((cs.rpl() == guest.cpl || bug::on(Bug::AnyRing)) && !into_v86)
+    Ok(invariants::is_same_ring(cs.rpl(), guest.cpl) && !into_v86)
 }
 
 /// In real mode also CR0.PE, by which the semantics know it; what it says of paging and protection stays.
@@ -154,7 +152,7 @@ fn returning(guest: &mut Cpu, cpu: &mut Cpu) {
 /// CS is the guest's, as after a load, and as wide as in all translated code; NMIs come through again, also where they would
 /// have without IRET. An interrupt may, too.
 fn returned(to: &mut Rewriting<'_>, cpu: &mut Cpu, world: &World, insn: &Insn) -> Flow {
-    if !bug::on(Bug::BlockNmis) {
+    if invariants::iret_unblocks_nmis() {
         to.guest.nmi_blocked = cpu.nmi_blocked;
     }
     if to.mode.selectors() {
@@ -223,7 +221,7 @@ fn go_on(_: &mut Rewriting<'_>, _: &mut Cpu, _: &World, _: &Insn) -> Flow {
 
 /// An interrupt may come through now; or user code may run by itself again.
 fn look_for_interrupts(to: &mut Rewriting<'_>, _: &mut Cpu, world: &World, _: &Insn) -> Flow {
-    let open = to.guest.system_flags.contains(Eflags::IF) && !bug::on(Bug::MissWindow);
+    let open = to.guest.system_flags.contains(Eflags::IF) && invariants::windows_are_seen();
     if open && (world.guest_interrupt_requested() || to.is_users()) { Flow::Look } else { Flow::Next }
 }
 

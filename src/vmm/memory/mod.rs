@@ -13,13 +13,13 @@ mod tables;
 mod trace;
 mod vtlb;
 
-use super::bug::{self, Bug};
+use super::invariants;
 use crate::addr::{GuestPhys, Linear, MachineAddr};
 use crate::bus::phys::{PhysMap, Target};
 use crate::cell::Coherence;
 use crate::cpu::{Cpu, Cr0, Fault};
 use crate::machine::{Flushes, Walked, World};
-use crate::mmu::paging::{Access, Mapping, TableMemory, entry};
+use crate::mmu::paging::{Access, Mapping};
 use crate::report::{About, Journal, Key, Reason, Role, Root};
 pub use pool::FramePool;
 use rom::Roms;
@@ -208,43 +208,32 @@ impl ShadowMmu {
         let map = &mut world.map;
         let backing = map.backing(mapping.frame);
         let frame = match backing.read {
-            Target::Ram if mapping.large && bug::on(Bug::WrongSplit) => {
-                Some(map.machine(GuestPhys(mapping.frame.0 & !0x1f_ffff)))
-            }
-            Target::Ram => Some(map.machine(mapping.frame.page())),
-            Target::Chip | Target::Open if bug::on(Bug::MapChips) => Some(map.machine(GuestPhys(0))),
+            Target::Ram => Some(map.machine(invariants::small_frame(mapping))),
             Target::Rom => self.roms.copy(map, mapping.frame),
-            Target::Chip | Target::Open => None,
+            Target::Chip | Target::Open => invariants::frame_of_chip(map),
         };
         let Some(frame) = frame else { return Resolution::Mmio };
         let fill = Fill { root, layout: Layout::of(key.top), at, mapping, entries };
         self.policy.filling(&mut self.shadow, map, &fill);
         let traced = self.shadow.traced(mapping.frame);
-        let seeded = bug::on(Bug::WritableRom) && backing.read == Target::Rom;
-        let plain = (backing.read, backing.write) == (Target::Ram, Target::Ram) || seeded;
-        let guarded = !traced.is_empty() || !plain;
+        let guarded = !traced.is_empty() || !invariants::is_ram(backing);
         if access.write && guarded {
             return if traced.is_empty() { Resolution::Mmio } else { Resolution::Traced(traced) };
         }
         if walked.marks() {
-            if rereads(world, &walked) && !bug::on(Bug::EarlyMarks) {
+            if invariants::marks_wait_for_rereads() && rereads(world, &walked) {
                 return Resolution::Marks;
             }
             world.mark_used(cpu, &walked);
         }
-        if bug::on(Bug::ForgetAccessed) {
-            for at in entries {
-                let kept = world.tables(cpu.now).read_entry(*at) & !entry::ACCESSED;
-                world.map.write_used(*at, kept);
-            }
-        }
+        invariants::entries_stay_marked(cpu, world, entries);
         let map = &mut world.map;
         let rights = rights(cpu, mapping, access, guarded);
         self.shadow.about(About::Access(access));
         while self.shadow.map(map, root, at, frame, rights).is_err() {
             self.policy.evict(&mut self.shadow, map, Some(root));
             // What the policy knew of this translation may have gone with the others.
-            if !bug::on(Bug::ForgetRefilling) {
+            if invariants::fills_are_noted_again() {
                 self.policy.filling(&mut self.shadow, map, &fill);
             }
         }
@@ -260,7 +249,7 @@ impl ShadowMmu {
     /// `len` bytes at `at`, in a frame traced as a page table, were written.
     pub fn written(&mut self, map: &mut PhysMap, at: GuestPhys, len: u32) {
         self.shadow.about(About::Written(at));
-        if !bug::on(Bug::ForgetSync) {
+        if invariants::writes_are_synced() {
             self.policy.written(&mut self.shadow, map, at, len);
         }
     }
@@ -283,8 +272,7 @@ fn rights(cpu: &Cpu, mapping: &Mapping, access: Access, guarded: bool) -> (bool,
         // page is the kernel's until user code asks for it.
         return (false, !guarded);
     }
-    let dirty = mapping.dirty || bug::on(Bug::ForgetDirty);
-    let allowed = mapping.write || bug::on(Bug::WrongWrite);
-    (mapping.user || bug::on(Bug::WrongUser), allowed && dirty && !guarded)
+    let Mapping { user, write, dirty, .. } = invariants::as_walked(mapping);
+    (user, write && dirty && !guarded)
 }
 // ANCHOR_END: rights

@@ -1,9 +1,9 @@
 //! The shadow's books, common to both coherence policies: the translations, which of them let a guest frame be written,
 //! which guest frames are traced and why, and what happened to each entry.
 
-use super::super::bug::{self, Bug};
+use super::super::invariants;
 use super::tables::{Exhausted, PageTables};
-use crate::addr::{GuestPhys, Linear, MachineAddr, PAGE_SHIFT, PAGE_SIZE};
+use crate::addr::{GuestPhys, Linear, MachineAddr, PAGE_SHIFT};
 use crate::bus::phys::PhysMap;
 use crate::report::{About, Change, Journal, Leaf, MmuCounts, Reason, Root};
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,10 +70,7 @@ impl Shadow {
         (user, write): (bool, bool),
     ) -> Result<(), Exhausted> {
         let old = self.target.entry(&map.ram, root, at);
-        let mut leaf = Leaf { frame, user, write };
-        if bug::on(Bug::WrongFrame) && at.page_number() % 8 == 5 {
-            leaf.frame = MachineAddr((leaf.frame.0 ^ PAGE_SIZE).min(map.ram.size() - PAGE_SIZE));
-        }
+        let leaf = Leaf { frame: invariants::own_frame(map, at, frame), user, write };
         self.target.map(&mut map.ram, root, at, leaf)?;
         if let Some(old) = old {
             self.forget_writable(map, root, at, old);
@@ -158,7 +155,7 @@ impl Shadow {
         }
         self.counts.traces_set += 1;
         map.traces.set(at, true);
-        if bug::on(Bug::SkipTrace) {
+        if !invariants::tracing_protects() {
             return;
         }
         self.about(About::Traced(why));

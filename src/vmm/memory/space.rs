@@ -4,7 +4,7 @@ use crate::addr::GuestPhys;
 use crate::cpu::{Cpu, Cr0, Cr4};
 use crate::mmu::pae;
 use crate::report::{Key, Top};
-use crate::vmm::bug::{self, Bug};
+use crate::vmm::invariants;
 
 /// The address space that `cpu` is in.
 pub fn key_of(cpu: &Cpu) -> Key {
@@ -12,7 +12,7 @@ pub fn key_of(cpu: &Cpu) -> Key {
     let top = if !paging {
         Top::Off
     } else if cpu.cr4.contains(Cr4::PAE) {
-        let pointers = if bug::on(Bug::StalePointers) { [u64::from(cpu.cr3) | 1; 4] } else { cpu.pdptes };
+        let pointers = invariants::loaded_pointers(cpu);
         Top::Pointers(pointers.map(|p| pae::present(p).then_some(GuestPhys((p & pae::FRAME) as u32))))
     } else {
         Top::Directory(GuestPhys(cpu.cr3).page())
@@ -20,8 +20,8 @@ pub fn key_of(cpu: &Cpu) -> Key {
     let two = matches!(top, Top::Directory(_));
     Key {
         top,
-        pse: two && cpu.cr4.contains(Cr4::PSE) && !bug::on(Bug::IgnorePse),
-        wp: paging && cpu.cr0.contains(Cr0::WP) && !bug::on(Bug::IgnoreWp),
+        pse: two && cpu.cr4.contains(Cr4::PSE) && invariants::pse_counts(),
+        wp: paging && cpu.cr0.contains(Cr0::WP) && invariants::wp_counts(),
     }
 }
 
@@ -44,8 +44,7 @@ impl Layout {
     pub(super) fn entry(self) -> u32 {
         match self {
             Self::Two => 4,
-            Self::Pae if bug::on(Bug::HalfEntries) => 4,
-            Self::Pae => 8,
+            Self::Pae => invariants::bytes_of_pae_entry(),
         }
     }
     /// log2 of the bytes that an entry of a directory stands for.

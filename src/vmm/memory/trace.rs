@@ -7,7 +7,7 @@
 //! that they come from is not traced: what is written there counts when the guest loads it, and tells address spaces
 //! apart then.
 
-use super::super::bug::{self, Bug};
+use super::super::invariants;
 use super::shadow::Shadow;
 use super::tables::Exhausted;
 use super::{Fill, Layout, Policy};
@@ -94,10 +94,9 @@ impl Trace {
         uses.remove(&of);
         if uses.is_empty() {
             self.uses.remove(&frame);
-            if bug::on(Bug::KeepTables) {
-                return;
+            if invariants::old_tables_are_released() {
+                shadow.untrace(map, GuestPhys(frame << PAGE_SHIFT), Reason::PAGE_TABLE);
             }
-            shadow.untrace(map, GuestPhys(frame << PAGE_SHIFT), Reason::PAGE_TABLE);
         }
     }
 
@@ -120,8 +119,7 @@ impl Trace {
     /// The address space that was not used for longest, other than the current one.
     fn oldest(&self) -> Option<Key> {
         let others = self.spaces.iter().filter(|(key, _)| Some(**key) != self.current);
-        let age = |kept: &Kept| if bug::on(Bug::EvictNewest) { !kept.last_used } else { kept.last_used };
-        others.min_by_key(|(_, kept)| age(kept)).map(|(key, _)| *key)
+        others.min_by_key(|(_, kept)| invariants::last_use(kept.last_used)).map(|(key, _)| *key)
     }
 
     // ANCHOR: sync

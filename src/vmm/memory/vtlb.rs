@@ -2,7 +2,7 @@
 //! dropped when the guest flushes. Nothing of the guest's page tables is traced, and nothing outlives a load of CR3 but
 //! global pages. Its sibling is [`super::trace`].
 
-use super::super::bug::{self, Bug};
+use super::super::invariants;
 use super::shadow::Shadow;
 use super::tables::Exhausted;
 use super::{Fill, Policy};
@@ -74,15 +74,15 @@ impl Policy for Vtlb {
 
     // ANCHOR: flushed
     fn flushed(&mut self, shadow: &mut Shadow, map: &mut PhysMap, flushes: &Flushes) {
-        if bug::on(Bug::ForgetCr3) {
+        if !invariants::cr3_loads_flush() {
             return;
         }
-        if flushes.globals && !bug::on(Bug::KeepGlobals) {
+        if flushes.globals && invariants::global_flushes_are_whole() {
             self.drop_all(shadow, map, Change::Flushed);
         } else if flushes.all || flushes.globals {
             self.drop_pages(shadow, map, Change::Flushed, |_, kind| !kind.global);
         }
-        if bug::on(Bug::ForgetInvlpg) {
+        if !invariants::invlpg_drops() {
             return;
         }
         for at in &flushes.pages {

@@ -8,7 +8,7 @@ use crate::cpu::{Cpu, Eflags, Fault};
 use crate::interp::Stop;
 use crate::machine::World;
 use crate::report::{Cause, Obstacle};
-use crate::vmm::bug::{self, Bug};
+use crate::vmm::invariants;
 use crate::vmm::vcpu::Mode;
 
 impl RingCompression {
@@ -49,9 +49,7 @@ impl RingCompression {
         self.emulated = Some(Emulated { at: Linear(at.linear), cause, safe });
         self.count(world, cause, at);
         self.counts.emulated += retired;
-        if bug::on(Bug::OverBudget) || (bug::on(Bug::CostlyLog) && self.log.is_some()) {
-            guest.now += 2;
-        }
+        guest.now += invariants::extra_ticks(self.log.is_some());
         stop
     }
 

@@ -11,7 +11,7 @@ use crate::interp::{self, Stop};
 use crate::machine::{Walked, World};
 use crate::mmu::paging::Access;
 use crate::report::{Cause, Reason};
-use crate::vmm::bug::{self, Bug};
+use crate::vmm::invariants;
 use crate::vmm::layout;
 use crate::vmm::memory::Resolution;
 
@@ -91,7 +91,7 @@ impl RingCompression {
         match self.mmu.resolve(guest, world, at, access, rereads) {
             Resolution::Marks => self.emulate_access(guest, world),
             Resolution::Filled => {
-                if bug::on(Bug::EmulateFilled) {
+                if !invariants::filled_runs_again() {
                     return self.emulate(guest, world, Cause::HiddenPageFault);
                 }
                 self.count(world, Cause::HiddenPageFault, place(guest));

@@ -6,7 +6,7 @@ use crate::cpu::Cpu;
 use crate::decode::MAX_INSN_LEN;
 use crate::machine::World;
 use crate::report::{Origin, Reason};
-use crate::vmm::bug::{self, Bug};
+use crate::vmm::invariants;
 use crate::vmm::vcpu::Mode;
 
 impl RingCompression {
@@ -66,7 +66,7 @@ impl RingCompression {
     pub(in crate::vmm) fn drop_stale(&mut self, world: &mut World) {
         let stale = self.mmu.take_stale();
         let tlb = world.machine_tlb();
-        if bug::on(Bug::StaleTlb) {
+        if !invariants::tlb_follows_shadow() {
             return;
         }
         if stale.all {
