@@ -1,12 +1,12 @@
-//! How what serde has no form for goes into a saved state: long arrays, and bytes as one run. Used by the states of
-//! chips and of memory, by `#[serde(with = …)]`.
+//! How what serde has no form for goes into a saved state: long arrays, and bytes as one run. Used by the
+//! states of chips and of memory, by `#[serde(with = …)]`.
 
 /// Arrays of bytes of any length.
 pub mod array {
     use serde::de::Error;
     use serde::{Deserializer, Serializer};
 
-    /// As a run of bytes.
+    /// Serializes as one run of bytes.
     ///
     /// # Errors
     /// The serializer's.
@@ -17,7 +17,7 @@ pub mod array {
         serializer.serialize_bytes(bytes)
     }
 
-    /// From a run of exactly this many bytes.
+    /// Deserializes from a run of exactly `N` bytes.
     ///
     /// # Errors
     /// The deserializer's, or that there are more or fewer.
@@ -49,7 +49,7 @@ pub mod bytes {
         }
     }
 
-    /// As a run of bytes.
+    /// Serializes as one run of bytes.
     ///
     /// # Errors
     /// The serializer's.
@@ -57,7 +57,7 @@ pub mod bytes {
         serializer.serialize_bytes(bytes)
     }
 
-    /// From a run of bytes.
+    /// Deserializes from a run of bytes.
     ///
     /// # Errors
     /// The deserializer's.

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 /// The option that starts from a snapshot instead of a guest.
 #[derive(Args, Clone, Debug)]
 pub struct RestoreArgs {
-    /// Go on from a snapshot of `subring snapshot`; its disk images must be as they were, and --disk or --floppy say
-    /// where they are now
+    /// Go on from a snapshot of `subring snapshot`; its disk images must be as they were, and --disk or
+    /// --floppy say where they are now
     #[arg(long, value_name = "FILE", help_heading = "Guest", conflicts_with_all = ["guest", "append", "initrd",
           "module", "format", "load_at", "mode", "mem", "cdrom", "snapshot", "bios", "vgabios", "hz", "epoch",
           "no_apic", "no_acpi", "uart_pace"])]
@@ -30,18 +30,19 @@ impl RestoreArgs {
         }
     }
 
-    /// What the guest is called in a report.
+    /// The guest's name in a report.
     pub(super) fn name(&self, guest: &GuestArgs) -> String {
         self.restore.as_deref().map_or_else(|| guest.name(), |path| path.to_string_lossy().into_owned())
     }
 }
 
-/// What a machine is built from that goes on from the snapshot at `path`, and what there is to say of it. Its images are
-/// where the options say (disks, floppies), in order, and the rest where they were; what it writes to them is kept in memory if
-/// it was so before, or if `keep` says so.
+/// The machine that goes on from the snapshot at `path`. Its disks and floppies are the images that the
+/// options name, in order; the rest are opened where they were. Writes to them are kept in memory if they
+/// were before, or if `keep` says so.
 ///
-/// A snapshot from a stranger may name any file of the user's, to be written to. So a disk that no option names is opened
-/// only in the snapshot's folder or an allowed one, under the very name that it had, and when its content is what it was.
+/// A snapshot from a stranger may name any file of the user's, to be written to. So a disk that no option
+/// names is opened only in the snapshot's folder or an allowed one, under the very name that it had, and when
+/// its content is what it was.
 fn spec(
     path: &Path,
     [disks_now, floppies_now]: [&[ImageArg]; 2],
@@ -80,7 +81,8 @@ fn spec(
     })
 }
 
-/// Which files a snapshot made the program open to write, and which others those stand on.
+/// Notes for the user: the files that a snapshot has the program open to write, and those that these stand
+/// on.
 fn notes(disks: &[Drive], floppies: &[Drive]) -> Vec<String> {
     let mut notes = Vec::new();
     for drive in disks.iter().chain(floppies) {

@@ -84,7 +84,7 @@ struct Media {
 type Described = (snapshot::Drive, Vec<PathBuf>);
 
 impl Media {
-    /// Those of `spec`.
+    /// The media of `spec`.
     fn of(spec: &Spec) -> Result<Self> {
         let all = |drives: &[Drive]| drives.iter().map(describe).collect::<Result<_>>();
         Ok(Self {
@@ -94,7 +94,8 @@ impl Media {
         })
     }
 
-    /// Writes a snapshot of `pc` to `out`. The images are looked at now: until now the guest could write to them.
+    /// Writes a snapshot of `pc` to `out`. The images are looked at now: until now the guest could write to
+    /// them.
     fn save(&self, pc: &dyn Pc, out: &Path) -> Result<()> {
         let Some(machine) = pc.save() else {
             return Err(Error::Usage("this machine cannot be saved".into()));

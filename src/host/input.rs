@@ -1,5 +1,5 @@
-//! Opening files that the user, or an image, names. A FIFO, a device or a directory is refused with a sentence, and none
-//! of them makes the program wait.
+//! Opening files that the user, or an image, names. A FIFO, a device or a directory is refused with a
+//! sentence, and none of them makes the program wait.
 
 use crate::error::{Error, Result};
 use rustix::fs::OFlags;
@@ -18,15 +18,15 @@ pub fn open_regular(path: &Path) -> Result<(File, u64)> {
 /// Opens the regular file at `path` to read and write; gives its size, too.
 ///
 /// # Errors
-/// As [`open_regular`].
+/// The errors of [`open_regular`].
 pub fn open_to_write(path: &Path) -> Result<(File, u64)> {
     open(path, true)
 }
 
 fn open(path: &Path, write: bool) -> Result<(File, u64)> {
     let failed = |e| Error::file("open", path, e);
-    // Asked by name first, because opening a device may set it going; and of the open file again, because the name may
-    // stand for another file by then. O_NONBLOCK lets a FIFO be opened without a writer.
+    // Asked by name first, because opening a device may set it going; and of the open file again, because the
+    // name may stand for another file by then. O_NONBLOCK lets a FIFO be opened without a writer.
     regular(path, std::fs::metadata(path).map_err(failed)?.file_type())?;
     let mut options = OpenOptions::new();
     options.read(true).write(write).custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32);
@@ -45,7 +45,7 @@ fn regular(path: &Path, kind: FileType) -> Result<()> {
     }
 }
 
-/// What a file is that is no regular one.
+/// The name of the kind of a file that is no regular one.
 pub(super) fn what(kind: FileType) -> Option<&'static str> {
     Some(match kind {
         k if k.is_file() => return None,

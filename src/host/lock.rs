@@ -1,10 +1,11 @@
 //! Locks on image files, so that neither another run nor QEMU writes to an image in use.
 //!
-//! Two kinds are taken. `flock` tells runs of this program from each other, on file systems that have it. QEMU knows
-//! nothing of it: QEMU locks single bytes with open-file-description locks (fcntl(2), `F_OFD_SETLK`), which say what a
-//! program does with an image and what it cannot bear others to do. For each permission of the table that a program
-//! uses, a read lock lies on byte 100 + n; for each that others must not use, one on byte 200 + n. A program takes its
-//! own locks first; then it looks for those of others that contradict them. The bytes need not exist in the file.
+//! Two kinds are taken. `flock` tells runs of this program from each other, on file systems that have it.
+//! QEMU knows nothing of it: QEMU locks single bytes with open-file-description locks (fcntl(2),
+//! `F_OFD_SETLK`), which say what a program does with an image and what it cannot bear others to do. For each
+//! permission of the table that a program uses, a read lock lies on byte 100 + n; for each that others must
+//! not use, one on byte 200 + n. A program takes its own locks first; then it looks for those of others that
+//! contradict them. The bytes need not exist in the file.
 //!
 //! | n | permission |
 //! |---|---|
@@ -25,7 +26,7 @@ const READ: i64 = 0;
 const WRITE: i64 = 1;
 const RESIZE: i64 = 3;
 
-/// Who has a file that cannot be locked.
+/// The holder of a lock that keeps others out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InUse {
     /// Another run or drive of this program.
@@ -34,11 +35,11 @@ pub enum InUse {
     Elsewhere,
 }
 
-/// Locks `file`: for this opening alone to write, or together with others to read. The lock ends when the file is closed,
-/// at the latest with the process. A file system without locks is let through.
+/// Locks `file`: for this opening alone to write, or together with others to read. The lock ends when the
+/// file is closed, at the latest with the process. A file system without locks is let through.
 ///
 /// # Errors
-/// Who has the file, if somebody has it.
+/// The holder of the lock that is in the way.
 pub fn lock(file: &File, write: bool) -> Result<(), InUse> {
     let how =
         if write { FlockOperation::NonBlockingLockExclusive } else { FlockOperation::NonBlockingLockShared };
@@ -85,8 +86,8 @@ fn command(file: &File, command: libc::c_int, kind: libc::c_int, byte: i64) -> i
         l_len: 1,
         l_pid: 0,
     };
-    // SAFETY: the descriptor is open for as long as `file` is borrowed, and both commands take a pointer to a `flock`, which
-    // lives on this stack until the call returns.
+    // SAFETY: the descriptor is open for as long as `file` is borrowed, and both commands take a pointer to a
+    // `flock`, which lives on this stack until the call returns.
     let done = unsafe { libc::fcntl(file.as_raw_fd(), command, &raw mut lock) };
     if done == -1 { Err(io::Error::last_os_error()) } else { Ok(lock.l_type) }
 }

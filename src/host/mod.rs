@@ -1,5 +1,5 @@
-//! Files of the host: opened without waiting for anybody, locked against other programs, and written so that an older
-//! file is replaced by a whole one or stays.
+//! Files of the host: opened without waiting for anybody, locked against other programs, and written so that
+//! an older file is replaced by a whole one or stays.
 //!
 //! Every file that the user names is read through [`open_regular`] and written through one of [`NewFile`],
 //! [`Output`] and [`stream`].

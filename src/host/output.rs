@@ -6,8 +6,9 @@
 //! | [`Output`]: dumps at the end of a run | the same; a device or a FIFO is written to as it is |
 //! | [`stream`]: traces, debug consoles | written over from the start, as a shell's `>` does; likewise a device or a FIFO |
 //!
-//! A new file is made under a name that no other file has, in the folder of the one that it replaces, and moved over
-//! that when all of it is on the disk: whenever the program or the host stops, one of the two is there, whole.
+//! A new file is made under a name that no other file has, in the folder of the one that it replaces, and
+//! moved over that when all of it is on the disk: whenever the program or the host stops, one of the two is
+//! there, whole.
 
 use super::input::what;
 use crate::error::{Error, Result};
@@ -35,7 +36,8 @@ impl NewFile {
     /// Begins the file that will be at `path`.
     ///
     /// # Errors
-    /// [`Error::Image`] when something other than a regular file is there, [`Error::File`] when the folder takes none.
+    /// [`Error::Image`] when something other than a regular file is there, [`Error::File`] when the folder
+    /// takes none.
     pub fn create(path: &Path) -> Result<Self> {
         let target = target(path)?;
         let failed = |e| Error::file("create", path, e);
@@ -48,7 +50,8 @@ impl NewFile {
         Ok(new)
     }
 
-    /// Puts the file in its place, with what has been written so far on the disk. More may be written after it.
+    /// Puts the file in its place, with what has been written so far on the disk. More may be written after
+    /// it.
     ///
     /// # Errors
     /// [`Error::File`] with what the host said.
@@ -64,7 +67,7 @@ impl NewFile {
     /// Brings all that was written to the disk.
     ///
     /// # Errors
-    /// As [`NewFile::place`].
+    /// The errors of [`NewFile::place`].
     pub fn sync(&self) -> Result<()> {
         self.file.sync_all().map_err(|e| Error::file("write", &self.target, e))
     }
@@ -72,7 +75,7 @@ impl NewFile {
     /// Ends the file: all of it is on the disk, and in its place.
     ///
     /// # Errors
-    /// As [`NewFile::place`].
+    /// The errors of [`NewFile::place`].
     pub fn finish(mut self) -> Result<()> {
         self.place()
     }
@@ -141,7 +144,7 @@ fn sync_folder(path: &Path) {
     let _ = File::open(folder).and_then(|folder| folder.sync_all());
 }
 
-/// What a run's end is written to: a new file, or a device or FIFO as it is.
+/// The place for what is written at the end of a run: a new file, or a device or FIFO as it is.
 #[derive(Debug)]
 pub enum Output {
     /// A file that appears whole.
@@ -154,7 +157,7 @@ impl Output {
     /// Opens the output at `path`.
     ///
     /// # Errors
-    /// As [`NewFile::create`] and [`stream`].
+    /// The errors of [`NewFile::create`] and [`stream`].
     pub fn create(path: &Path) -> Result<Self> {
         let streams = |there: Metadata| what(there.file_type()).is_some() && !there.is_dir();
         if std::fs::metadata(path).is_ok_and(streams) {
@@ -166,7 +169,7 @@ impl Output {
     /// Ends the output.
     ///
     /// # Errors
-    /// As [`NewFile::finish`].
+    /// The errors of [`NewFile::finish`].
     pub fn finish(self) -> Result<()> {
         match self {
             Self::File(file) => file.finish(),
@@ -190,10 +193,12 @@ impl Write for Output {
     }
 }
 
-/// Opens `path` to write as the run goes on: a regular file from its start, a character device or a FIFO as it is.
+/// Opens `path` to write as the run goes on: a regular file from its start, a character device or a FIFO as
+/// it is.
 ///
 /// # Errors
-/// [`Error::Image`] for a FIFO that nobody reads, which would make the program wait, and for what is no stream.
+/// [`Error::Image`] for a FIFO that nobody reads, which would make the program wait, and for what is no
+/// stream.
 pub fn stream(path: &Path) -> Result<File> {
     let failed = |e| Error::file("create", path, e);
     if let Ok(there) = std::fs::metadata(path) {

@@ -1,6 +1,6 @@
-//! The last events of a run, for whoever asks afterwards what happened: exceptions and hardware interrupts, with the
-//! place and the mode in which they came. [`Machine`](super::Machine) notes them when it delivers one, and at no other
-//! time; nothing in a run depends on them, and they are no part of its state.
+//! The last events of a run, for whoever asks afterwards what happened: exceptions and hardware interrupts,
+//! with the place and the mode in which they came. [`Machine`](super::Machine) notes them when it delivers
+//! one, and at no other time; nothing in a run depends on them, and they are no part of its state.
 
 use crate::clock::When;
 use crate::cpu::{Cpu, Cr0, Eflags, Segment};
@@ -13,11 +13,11 @@ pub const KEPT: usize = 32;
 /// An event that was tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// When.
+    /// The time of the event.
     pub when: When,
-    /// What.
+    /// The event.
     pub event: Event,
-    /// It was met while the event before was delivered.
+    /// Whether the event was raised while the one before was delivered.
     pub chained: bool,
     /// CS before it.
     pub cs: u16,

@@ -3,8 +3,8 @@
 use super::Machine;
 use crate::bus::Ticks;
 
-/// A place in a run between two steps. Time alone does not name it: an interrupt or exception is delivered between two
-/// ticks.
+/// A place in a run between two steps. Time alone does not name it: an interrupt or exception is delivered
+/// between two ticks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment {
     /// Guest time.

@@ -1,11 +1,13 @@
-//! The machine's state apart from the machine: what [`Machine::save`] gives and [`Machine::restore`] takes, in memory
-//! or, by serde, in a file (`snapshot`).
+//! The machine's state apart from the machine: what [`Machine::save`] gives and [`Machine::restore`] takes,
+//! in memory or, by serde, in a file (`snapshot`).
 //!
-//! Saved is what the guest can tell: registers, memory, chips, and the cached translations, because those may be
-//! staler than the page tables. Decoded code and other caches of ours are not: a restored machine makes them anew.
+//! Saved is what the guest can tell: registers, memory, chips, and the cached translations, because those may
+//! be staler than the page tables. Decoded code and other caches of ours are not: a restored machine makes
+//! them anew.
 //!
-//! Under a monitor that is the virtual processor's state, which is a bare machine's between two instructions: either can go
-//! on from it. What the monitor derived is made anew, the shadow page tables first of all; the guest's TLB counts as empty.
+//! Under a monitor that is the virtual processor's state, which is a bare machine's between two instructions:
+//! either can go on from it. What the monitor derived is made anew, the shadow page tables first of all; the
+//! guest's TLB counts as empty.
 
 use super::board::{self, BoardConfig};
 use super::{Config, Counts, Machine};
@@ -62,7 +64,7 @@ impl Machine {
         self.save_with(self.world.map.save(), self.world.board.save())
     }
 
-    /// The same without what memory and media hold.
+    /// The machine's state without the content of memory and media.
     pub(super) fn save_core(&self) -> State {
         self.save_with(self.world.map.save_gates(), self.world.board.save_chips())
     }
@@ -86,8 +88,8 @@ impl Machine {
         }
     }
 
-    /// Puts the machine into `state`: it goes on from there as the saved one did. It must have as much RAM and the same
-    /// disks. After an error it is in no state to run.
+    /// Puts the machine into `state`: it goes on from there as the saved one did. It must have as much RAM
+    /// and the same disks. After an error it is in no state to run.
     ///
     /// # Errors
     /// [`Error::Usage`] when it has not.
@@ -132,7 +134,7 @@ impl Machine {
     /// A machine in `state`, with `disks`, `floppies` and `cdrom` attached.
     ///
     /// # Errors
-    /// As [`Machine::new`] and [`Machine::restore`].
+    /// The errors of [`Machine::new`] and [`Machine::restore`].
     pub fn from_state(
         state: &State,
         disks: [Option<Box<dyn Disk>>; 4],

@@ -9,37 +9,37 @@ pub const SECTOR: usize = 512;
 
 /// A medium of 512-byte sectors. Buffers are whole sectors.
 pub trait Disk: Send {
-    /// Its size in sectors.
+    /// The size of the medium in sectors.
     fn sectors(&self) -> u64;
     /// Reads sectors from `lba` on.
     ///
     /// # Errors
-    /// What the host said, or that the range is outside the medium.
+    /// The host's error, or that the range is outside the medium.
     fn read(&mut self, lba: u64, buf: &mut [u8]) -> io::Result<()>;
     /// Writes sectors from `lba` on.
     ///
     /// # Errors
-    /// As [`Disk::read`].
+    /// The errors of [`Disk::read`], or that the medium refuses the write.
     fn write(&mut self, lba: u64, data: &[u8]) -> io::Result<()>;
-    /// Whether a write of `data` at `lba` would be taken, for who writes later.
+    /// Checks that the medium would take a write of `data` at `lba`, for a layer above that writes later.
     ///
     /// # Errors
-    /// Why not.
+    /// The error that the write would give.
     fn admits(&mut self, _lba: u64, _data: &[u8]) -> io::Result<()> {
         Ok(())
     }
-    /// Makes earlier writes last.
+    /// Brings earlier writes to the host's disk.
     ///
     /// # Errors
-    /// What the host said.
+    /// The host's error.
     fn flush(&mut self) -> io::Result<()>;
     /// Whether the medium is write protected.
     fn read_only(&self) -> bool {
         false
     }
-    /// What of its content lives in this process.
+    /// The part of the medium's content that lives in this process.
     fn save(&self) -> Content;
-    /// Takes that content back. False when it is of another kind or size of medium.
+    /// Takes back what [`Disk::save`] gave. False when that was another kind or size of medium.
     #[must_use]
     fn restore(&mut self, content: &Content) -> bool;
 }
@@ -47,11 +47,11 @@ pub trait Disk: Send {
 /// The part of a medium's content that lives in this process, and would end with it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Content {
-    /// Nothing: the host has it.
+    /// Nothing: a file of the host has the content.
     Host,
-    /// All of it.
+    /// The whole content.
     Memory(#[serde(with = "crate::saved::bytes")] Vec<u8>),
-    /// What is written over another medium: that one's content, and the sectors.
+    /// Sectors written over another medium, after the content of that medium.
     Snapshot(Box<Content>, Vec<(u64, Sector)>),
 }
 
@@ -59,14 +59,14 @@ pub enum Content {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sector(#[serde(with = "crate::saved::array")] pub(super) [u8; SECTOR]);
 
-/// By its size: the content is the host's, and no part of a chip's state.
+/// A medium hashes as its size: the content is the host's, and no part of a chip's state.
 impl Hash for dyn Disk {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.sectors().hash(state);
     }
 }
 
-/// The same in a saved state of a chip.
+/// In a chip's saved state, a medium stands as its size.
 impl Serialize for dyn Disk {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.sectors().serialize(serializer)
@@ -79,7 +79,7 @@ impl<'de> Deserialize<'de> for Box<dyn Disk> {
     }
 }
 
-/// What a chip's saved state has for `disk`.
+/// The stand-in for `disk` in a chip's saved state.
 pub fn size_of(disk: &dyn Disk) -> Box<dyn Disk> {
     Box::new(SizeOnly(disk.sectors()))
 }
@@ -123,7 +123,7 @@ pub(super) fn check_range(disk: &impl Disk, lba: u64, len: usize) -> io::Result<
     }
 }
 
-/// What a write to a medium that is only read comes to; the drive has refused it before.
+/// The error of a write to a read-only medium. The drive refuses such writes before they come here.
 pub(super) fn read_only<T>() -> io::Result<T> {
     Err(io::Error::new(io::ErrorKind::PermissionDenied, "the image is only read"))
 }

@@ -1,5 +1,5 @@
-//! A file on the host that holds an image or a part of one: reads and writes by position, each error with the file's
-//! name. Used by every format of this folder.
+//! A file on the host that holds an image or a part of one: reads and writes by position, each error with the
+//! file's name. Used by every format of this folder.
 
 use crate::error::{Error, Result};
 use crate::host::{self, InUse};
@@ -17,7 +17,8 @@ pub(super) struct HostFile {
 }
 
 impl HostFile {
-    /// Opens the regular file at `path` and locks it: for this run alone to write, or together with others to read.
+    /// Opens the regular file at `path` and locks it: for this run alone to write, or together with others to
+    /// read.
     ///
     /// # Errors
     /// [`Error::File`], or [`Error::Image`] when it is no regular file or is in use.
@@ -48,7 +49,7 @@ impl HostFile {
         io::Error::new(e.kind(), format!("{}: {e}", self.path.display()))
     }
 
-    /// That the image contradicts itself.
+    /// The error of an image that contradicts itself.
     pub(super) fn damaged(&self, what: &str) -> io::Error {
         io::Error::new(
             io::ErrorKind::InvalidData,
@@ -56,10 +57,11 @@ impl HostFile {
         )
     }
 
-    /// Fills `buf` from `at` on. What lies behind the end of the file reads as zeros, as long as its begin does not.
+    /// Fills `buf` from `at` on. Bytes behind the end of the file read as zeros, if the first one lies within
+    /// it.
     ///
     /// # Errors
-    /// What the host said, or that the image is damaged: `at` lies behind the end.
+    /// The host's error, or that the image is damaged because `at` lies behind the end.
     pub(super) fn read(&self, at: u64, buf: &mut [u8]) -> io::Result<()> {
         if at >= self.len && !buf.is_empty() {
             return Err(self.damaged("it is cut short"));
@@ -77,11 +79,11 @@ impl HostFile {
         Ok(())
     }
 
-    /// Up to `limit` bytes from `at` on: what there is of them. The caller's limit is small, whatever the image says: a
-    /// file may be as long as it likes without holding anything.
+    /// Up to `limit` bytes from `at` on: what there is of them. The caller's limit is small, whatever the
+    /// image says: a file may be as long as it likes without holding anything.
     ///
     /// # Errors
-    /// As an [`Error::File`], what the host said.
+    /// [`Error::File`] with the host's error.
     pub(super) fn part(&self, at: u64, limit: u64) -> Result<Vec<u8>> {
         let len = self.len.saturating_sub(at).min(limit);
         let mut bytes = vec![0; len as usize];
@@ -97,7 +99,7 @@ impl HostFile {
     /// Stores `bytes` at `at`.
     ///
     /// # Errors
-    /// What the host said.
+    /// The host's error.
     pub(super) fn write(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all_at(bytes, at).map_err(|e| self.named(&e))?;
         self.len = self.len.max(at + bytes.len() as u64);
@@ -107,7 +109,7 @@ impl HostFile {
     /// Makes the file at least `len` bytes long, with zeros.
     ///
     /// # Errors
-    /// What the host said.
+    /// The host's error.
     pub(super) fn extend(&mut self, len: u64) -> io::Result<()> {
         if len > self.len {
             self.file.set_len(len).map_err(|e| self.named(&e))?;
@@ -116,10 +118,10 @@ impl HostFile {
         Ok(())
     }
 
-    /// Makes earlier writes last.
+    /// Brings earlier writes to the host's disk.
     ///
     /// # Errors
-    /// What the host said.
+    /// The host's error.
     pub(super) fn sync(&self) -> io::Result<()> {
         self.file.sync_data().map_err(|e| self.named(&e))
     }
@@ -129,7 +131,7 @@ fn is_denied(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
-/// What to say of an image that cannot be locked.
+/// The sentence for an image that cannot be locked.
 fn in_use(by: InUse, write: bool) -> &'static str {
     match (by, write) {
         (InUse::Here, true) => {
@@ -152,19 +154,19 @@ fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     out
 }
 
-/// Big-endian numbers of a table.
+/// A big-endian number of 32 bits of a table.
 pub(super) fn be32(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes(array(bytes, at))
 }
-/// As [`be32`].
+/// A big-endian number of 64 bits of a table.
 pub(super) fn be64(bytes: &[u8], at: usize) -> u64 {
     u64::from_be_bytes(array(bytes, at))
 }
-/// Little-endian numbers of a table.
+/// A little-endian number of 32 bits of a table.
 pub(super) fn le32(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(array(bytes, at))
 }
-/// As [`le32`].
+/// A little-endian number of 64 bits of a table.
 pub(super) fn le64(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(array(bytes, at))
 }

@@ -1,9 +1,9 @@
-//! The files that an image is made of: its own, its extents, and those that it stands on; and which files of the host an
-//! image may name at all.
+//! The files that an image is made of: its own, its extents, and those that it stands on; and which files of
+//! the host an image may name at all.
 //!
-//! An image from a stranger can name any file of the user's as its backing file or extent, and the guest then reads it. So a
-//! name in an image leads to files in the image's own folder, or below it, and to those below the folders that the user
-//! allows. The name counts with `..` and symbolic links followed.
+//! An image from a stranger can name any file of the user's as its backing file or extent, and the guest then
+//! reads it. So a name in an image leads to files in the image's own folder, or below it, and to those below
+//! the folders that the user allows. The name counts with `..` and symbolic links followed.
 
 use super::file::HostFile;
 use crate::error::{Error, Result};
@@ -16,7 +16,7 @@ pub struct Allowed {
 }
 
 impl Allowed {
-    /// These folders.
+    /// Allows the files below `folders`.
     ///
     /// # Errors
     /// [`Error::File`] when one is not there.
@@ -25,7 +25,7 @@ impl Allowed {
         Ok(Self { folders: folders.collect::<Result<_>>()? })
     }
 
-    /// The same folders, and that of the file at `path`.
+    /// Allows the files below the folder of the file at `path`, too.
     ///
     /// # Errors
     /// [`Error::File`] when the folder is not there.
@@ -38,7 +38,8 @@ impl Allowed {
     /// The file `name`, with links followed, if it lies in one of the folders.
     ///
     /// # Errors
-    /// [`Error::File`] when it is not there; [`Error::Image`], about the file `by` that names it, when it lies elsewhere.
+    /// [`Error::File`] when it is not there; [`Error::Image`], about the file `by` that names it, when it
+    /// lies elsewhere.
     pub fn resolve(&self, by: &Path, name: &Path) -> Result<PathBuf> {
         let path = name.canonicalize().map_err(|e| Error::file("open", name, e))?;
         if self.folders.iter().any(|folder| path.starts_with(folder)) {
@@ -64,7 +65,7 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// None yet, of an image that the user names `image`.
+    /// Begins with no file, for the image that the user names `image`.
     pub(super) fn of(image: &Path, allowed: &Allowed) -> Result<Self> {
         Ok(Self { paths: Vec::new(), allowed: allowed.with_folder_of(image)? })
     }

@@ -28,7 +28,7 @@ impl ImageFormat {
         }
     }
 
-    /// Its name in a sentence.
+    /// The format's name in a sentence.
     pub fn name(self) -> &'static str {
         match self {
             Self::Raw => "raw",
@@ -38,8 +38,8 @@ impl ImageFormat {
         }
     }
 
-    /// The format of a file that begins with `head`: one sector, or less if there is no more. A fixed VHD begins like a
-    /// raw image and is told by its end: see [`ImageFormat::of_tail`].
+    /// The format of a file that begins with `head`: one sector, or less if there is no more. A fixed VHD
+    /// begins like a raw image and is told by its end: see [`ImageFormat::of_tail`].
     pub fn of_head(head: &[u8]) -> Self {
         if head.starts_with(b"QFI\xfb") {
             Self::Qcow2

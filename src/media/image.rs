@@ -1,11 +1,11 @@
-//! Image files: which format one is in, and opening it with all that it stands on. The command line opens every disk
-//! and floppy here; [`crate::load`] asks what a file's head is.
+//! Image files: which format one is in, and opening it with all that it stands on. The command line opens
+//! every disk and floppy here; [`crate::load`] asks what a file's head is.
 //!
-//! The format is found by content, unless the user names it. A guest could abuse that: it writes the header of a qcow2
-//! image to its raw disk, with a file of the host as the backing file, and the next run shows it that file. So a disk
-//! that was *found* to be raw takes no write to its first or last sector that would make it look like anything else
-//! ([`FileDisk::guard`]), however often it is opened again ([`Format::Detected`]); one that the user *called* raw does, and
-//! stays raw by that name.
+//! The format is found by content, unless the user names it. A guest could abuse that: it writes the header
+//! of a qcow2 image to its raw disk, with a file of the host as the backing file, and the next run shows it
+//! that file. So a disk that was *found* to be raw takes no write to its first or last sector that would make
+//! it look like anything else ([`FileDisk::guard`]), however often it is opened again ([`Format::Detected`]);
+//! one that the user *called* raw does, and stays raw by that name.
 
 use super::disk::Disk;
 use super::file::HostFile;
@@ -22,13 +22,13 @@ use std::path::{Path, PathBuf};
 
 /// An opened image.
 pub struct Image {
-    /// Its sectors.
+    /// The disk that the image holds.
     pub disk: Box<dyn Disk>,
-    /// What it was found, or said, to be.
+    /// The format that the content told or the user named.
     pub format: ImageFormat,
-    /// Whether its content told the format, and not the user.
+    /// Whether the content told the format, and not the user.
     pub detected: bool,
-    /// The files that its content comes from, itself first.
+    /// The files that the content comes from, the image's own first.
     pub files: Vec<PathBuf>,
 }
 
@@ -44,11 +44,11 @@ impl std::fmt::Debug for Image {
 /// How the format of an image is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// Not yet: its content tells it.
+    /// The format is not known: the content is to tell it.
     Detect,
-    /// Its content told it when it was opened before. A raw disk stays guarded.
+    /// The content told this format when the image was opened before. A raw disk stays guarded.
     Detected(ImageFormat),
-    /// The user names it.
+    /// The user names this format.
     Named(ImageFormat),
 }
 
@@ -61,15 +61,15 @@ impl From<Option<ImageFormat>> for Format {
 /// Opens the image at `path`, which names no files outside its own folder.
 ///
 /// # Errors
-/// As [`open_with`].
+/// The errors of [`open_with`].
 pub fn open(path: &Path, format: Option<ImageFormat>, write: bool) -> Result<Image> {
     open_with(path, format.into(), write, &Allowed::default())
 }
 
-/// Opens the image at `path` and all that it stands on.
+/// Opens the image at `path` and the files that it stands on.
 ///
 /// # Errors
-/// [`Error::File`] or [`Error::Image`] with what is wrong with it, or what of it is not built.
+/// [`Error::File`] or [`Error::Image`], which says what is wrong with the image or not supported.
 pub fn open_with(path: &Path, format: Format, write: bool, allowed: &Allowed) -> Result<Image> {
     let mut chain = Chain { files: Files::of(path, allowed)?, waiting: Vec::new() };
     let (disk, found) = chain.open(path, format, write)?;

@@ -16,7 +16,7 @@ impl MemoryDisk {
         Self { bytes }
     }
 
-    /// Its content.
+    /// The content of the medium.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }

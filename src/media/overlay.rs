@@ -1,8 +1,9 @@
-//! A medium that can be taken back to an earlier point of the run: what the guest writes stays in memory, the sectors
-//! written since a point are known, and at the end all of it goes to the medium below.
+//! A medium that can be taken back to an earlier point of the run: what the guest writes stays in memory, the
+//! sectors written since a point are known, and at the end all of it goes to the medium below.
 //!
-//! A debugging session with a history puts one over each disk and floppy (`machine::rewind` reads and sets the
-//! sectors, `cli` ends it). Its own `save` and `restore` are those of the medium below, which stands still meanwhile.
+//! A debugging session with a history puts one over each disk and floppy (`machine::rewind` reads and sets
+//! the sectors, `cli` ends it). Its own `save` and `restore` are those of the medium below, which stands
+//! still meanwhile.
 
 use super::disk::{Content, Disk, SECTOR};
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,12 +20,13 @@ struct Shared {
     written: BTreeSet<u64>,
 }
 
-/// What is written over a medium. Clones are handles to the same one: the drive has one, who goes back another.
+/// The sectors written over a medium. Clones are handles to one overlay: the drive has one, the debugger's
+/// history another.
 #[derive(Clone)]
 pub struct Overlay(Arc<Mutex<Shared>>);
 
 impl Overlay {
-    /// Over `base`, which is only read until [`Overlay::finish`].
+    /// An empty overlay over `base`, which is only read until [`Overlay::finish`].
     pub fn new(base: Box<dyn Disk>) -> Self {
         let shared = Shared { base, sectors: BTreeMap::new(), written: BTreeSet::new() };
         Self(Arc::new(Mutex::new(shared)))
@@ -39,7 +41,7 @@ impl Overlay {
         std::mem::take(&mut self.shared().written)
     }
 
-    /// What was written to a sector; `None` where the medium below still shows.
+    /// The sector's bytes if it was written to; `None` where the medium below still shows.
     pub fn sector(&self, lba: u64) -> Option<Sector> {
         self.shared().sectors.get(&lba).copied()
     }
@@ -53,10 +55,10 @@ impl Overlay {
         }
     }
 
-    /// Writes everything to the medium below, and makes it last.
+    /// Writes all sectors to the medium below, and flushes that.
     ///
     /// # Errors
-    /// What the medium below says. What could not be written stays in the overlay.
+    /// The error of the medium below. Sectors that could not be written stay in the overlay.
     pub fn finish(&self) -> io::Result<()> {
         let Shared { base, sectors, .. } = &mut *self.shared();
         if sectors.is_empty() {

@@ -1,5 +1,5 @@
-//! Raw image files: the sectors, one after the other. A guarded one takes no write that would make the file look like an
-//! image of another format.
+//! Raw image files: the sectors, one after the other. A guarded one takes no write that would make the file
+//! look like an image of another format.
 
 use super::disk::{Content, Disk, SECTOR, check_range};
 use super::format::ImageFormat;
@@ -28,14 +28,15 @@ impl FileDisk {
         Ok(Self { file, path: path.to_owned(), sectors, read_only, guarded: false })
     }
 
-    /// The same medium, refusing writes that would make the file look like an image of another format; [`image`] says
-    /// why.
+    /// Makes the medium refuse writes that would make the file look like an image of another format;
+    /// [`image`] says why.
     #[must_use]
     pub fn guard(self) -> Self {
         Self { guarded: true, ..self }
     }
 
-    /// Refuses a write of `data` at `lba` if a guarded medium would then look like an image of another format.
+    /// Refuses a write of `data` at `lba` if a guarded medium would then look like an image of another
+    /// format.
     fn check_disguise(&mut self, lba: u64, data: &[u8]) -> io::Result<()> {
         let looks = if self.guarded { self.format_after(lba, data)? } else { ImageFormat::Raw };
         if looks == ImageFormat::Raw {

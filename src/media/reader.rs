@@ -3,8 +3,8 @@
 use super::disk::{Content, Disk, SECTOR, check_range, read_only};
 use std::io;
 
-/// Reads `buf` from sector `lba` on, piece by piece: none reaches beyond the unit of `unit` sectors that it starts in.
-/// `read` gets the unit's number, the piece's first sector in it, and the piece.
+/// Reads `buf` from sector `lba` on, piece by piece: none reaches beyond the unit of `unit` sectors that it
+/// starts in. `read` gets the unit's number, the piece's first sector in it, and the piece.
 pub(super) fn by_units<F>(lba: u64, buf: &mut [u8], unit: u64, mut read: F) -> io::Result<()>
 where
     F: FnMut(u64, u64, &mut [u8]) -> io::Result<()>,
@@ -20,15 +20,15 @@ where
     Ok(())
 }
 
-/// An image file that is only read: what it has to say for itself.
+/// An image file that is only read.
 pub(super) trait Image: Send {
-    /// Its size in sectors.
+    /// The size of the disk in sectors.
     fn sectors(&self) -> u64;
-    /// Reads sectors from `lba` on, all of them within its size.
+    /// Reads sectors from `lba` on; the caller has checked that all of them lie within the disk.
     fn read(&mut self, lba: u64, buf: &mut [u8]) -> io::Result<()>;
 }
 
-/// A medium that such a file holds. The host has all of its content.
+/// The medium in a read-only image file.
 pub(super) struct ReadOnly<T>(pub(super) T);
 
 impl<T: Image> Disk for ReadOnly<T> {

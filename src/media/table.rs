@@ -1,5 +1,6 @@
-//! The tables of an image that are as long as the disk is large: a qcow2 image's L1 table, a VMDK file's grain directory, a
-//! VHD's block table. One page at a time is in memory. So an image that claims a table of gigabytes takes none.
+//! The tables of an image that are as long as the disk is large: a qcow2 image's L1 table, a VMDK file's
+//! grain directory, a VHD's block table. One page at a time is in memory. So an image that claims a table of
+//! gigabytes takes none.
 
 use super::file::HostFile;
 use std::io;

@@ -9,7 +9,7 @@ use std::io::Read;
 pub(super) enum Packing {
     /// A bare DEFLATE stream (RFC 1951).
     Deflate,
-    /// The same in a zlib wrapper (RFC 1950).
+    /// A DEFLATE stream in a zlib wrapper (RFC 1950).
     Zlib,
     /// A Zstandard frame (RFC 8878).
     Zstd,

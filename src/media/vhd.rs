@@ -1,5 +1,5 @@
-//! VHD images (Virtual Hard Disk Image Format Specification 1.0, Microsoft 2006), to read: fixed, which is a raw image
-//! and a footer, and dynamic, where a table says which blocks are there. Numbers are big-endian.
+//! VHD images (Virtual Hard Disk Image Format Specification 1.0, Microsoft 2006), to read: fixed, which is a
+//! raw image and a footer, and dynamic, where a table says which blocks are there. Numbers are big-endian.
 
 use super::disk::SECTOR;
 use super::file::{HostFile, be32, be64};

@@ -1,6 +1,6 @@
-//! VMDK images (VMware Virtual Disk Format 1.1, VMware 2007), to read: a sparse file with its descriptor inside
-//! (monolithicSparse, streamOptimized), or a text that names the extents, flat, sparse or zero (monolithicFlat,
-//! twoGbMaxExtentFlat, twoGbMaxExtentSparse). Numbers are little-endian and count sectors.
+//! VMDK images (VMware Virtual Disk Format 1.1, VMware 2007), to read: a sparse file with its descriptor
+//! inside (monolithicSparse, streamOptimized), or a text that names the extents, flat, sparse or zero
+//! (monolithicFlat, twoGbMaxExtentFlat, twoGbMaxExtentSparse). Numbers are little-endian and count sectors.
 
 use super::disk::SECTOR;
 use super::file::{HostFile, le32, le64};
@@ -22,7 +22,8 @@ const COMPRESSED: u32 = 1 << 16;
 const DESCRIPTOR: u64 = 1 << 20;
 /// Sectors of a grain at most: 64 MiB, far more than anyone makes.
 const LARGEST_GRAIN: u64 = 1 << 17;
-/// Sectors of a compressed grain at most: 2 MiB. One is unpacked in memory as a whole; who makes such images takes 64 KiB.
+/// Sectors of a compressed grain at most: 2 MiB. One is unpacked in memory as a whole; who makes such images
+/// takes 64 KiB.
 const LARGEST_PACKED: u64 = 1 << 12;
 /// Extents at most: 2 GiB each.
 const EXTENTS: usize = 2048;

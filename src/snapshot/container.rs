@@ -1,5 +1,5 @@
-//! The form of our files: a header, and a payload under a checksum. A file that is damaged, cut short, of another
-//! kind or of another version is refused with a sentence.
+//! The form of our files: a header, and a payload under a checksum. A file that is damaged, cut short, of
+//! another kind or of another version is refused with a sentence.
 //!
 //! | bytes | what |
 //! |---|---|
@@ -23,7 +23,7 @@ use xxhash_rust::xxh3::Xxh3;
 const MAGIC: &[u8; 7] = b"SUBRING";
 const HEADER: usize = 36;
 
-/// What a file holds.
+/// The kinds of files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A machine.
@@ -98,7 +98,7 @@ pub fn encode(kind: Kind, value: &impl Serialize) -> Result<Vec<u8>> {
     Ok(file)
 }
 
-/// What the file at `path`, whose content is `file`, holds.
+/// Decodes `file`, the content of the file at `path`.
 ///
 /// # Errors
 /// [`Error::Image`] when it is not a whole file of `kind` and of this version.
@@ -111,11 +111,12 @@ pub fn decode<T: DeserializeOwned>(kind: Kind, path: &Path, file: &[u8]) -> Resu
     value(kind, path, header, payload)
 }
 
-/// Reads a container of `kind` from `file`, which has `size` bytes; `whole` says that nothing may follow it. Gives what it
-/// holds, and its bytes. Nothing is kept in memory of a file that does not begin as one, whatever its size.
+/// Reads a container of `kind` from `file`, which has `size` bytes; `whole` says that nothing may follow it.
+/// Gives what it holds, and its bytes. Nothing is kept in memory of a file that does not begin as one,
+/// whatever its size.
 ///
 /// # Errors
-/// As [`decode`]; [`Error::File`] when the file cannot be read.
+/// The errors of [`decode`]; [`Error::File`] when the file cannot be read.
 pub(super) fn read<T: DeserializeOwned>(
     kind: Kind,
     path: &Path,
@@ -146,8 +147,8 @@ const SMALL: u64 = 16 << 20;
 /// A larger file holds so many bytes at most for each that is stored.
 const DENSITY: u64 = 16;
 
-/// Whether nearly all of a large file is holes, which read as zeros. No page of zeros is ever saved: such a file is no
-/// snapshot, and would take memory for nothing.
+/// Whether nearly all of a large file is holes, which read as zeros. No page of zeros is ever saved: such a
+/// file is no snapshot, and would take memory for nothing.
 fn holes(file: &File, size: u64) -> bool {
     if size <= SMALL {
         return false;
@@ -194,7 +195,7 @@ fn wrong_length(kind: Kind, path: &Path) -> Error {
     Error::image(path, format!("the {} is damaged: it is not as long as it says", kind.name()))
 }
 
-/// What `payload` holds, if the checksum fits.
+/// Decodes `payload`, if the checksum fits.
 fn value<T: DeserializeOwned>(kind: Kind, path: &Path, header: &[u8], payload: &[u8]) -> Result<T> {
     let damaged = |why: &str| Error::image(path, format!("the {} is damaged: {why}", kind.name()));
     if little(&header[20..]) != checksum(&header[..20], payload) {

@@ -1,7 +1,8 @@
 //! Files that hold a machine at a point of its run, and files that hold the input of a session.
 //!
-//! The machine's own state comes from [`Machine::save`](crate::machine::Machine::save); here stand what a file needs
-//! besides (which disk images it goes with), and the form of the files. The command line writes and reads them.
+//! The machine's own state comes from [`Machine::save`](crate::machine::Machine::save); here stand what a
+//! file needs besides (which disk images it goes with), and the form of the files. The command line writes
+//! and reads them.
 
 pub mod container;
 pub mod recording;
@@ -26,16 +27,16 @@ pub struct Saved {
     pub reboots: bool,
 }
 
-/// What a snapshot file holds.
+/// The content of a snapshot file.
 #[derive(Serialize, Deserialize)]
 pub struct Snapshot {
     /// The machine.
     pub machine: Saved,
-    /// Its disks, in order.
+    /// The machine's disks, in order.
     pub disks: Vec<Drive>,
-    /// Its floppies, in order.
+    /// The machine's floppies, in order.
     pub floppies: Vec<Drive>,
-    /// Its CD-ROM.
+    /// The machine's CD-ROM.
     pub cdrom: Option<Drive>,
 }
 
@@ -44,14 +45,14 @@ pub struct Snapshot {
 pub struct Drive {
     /// The image's name.
     pub path: PathBuf,
-    /// Its size in bytes.
+    /// The size of the disk in bytes.
     pub bytes: u64,
     /// The image's format.
     pub format: ImageFormat,
-    /// Whether the image's content told the format, and not the user: a raw one then stays guarded against a guest that
-    /// makes it look like another format.
+    /// Whether the image's content told the format, and not the user: a raw one then stays guarded against a
+    /// guest that makes it look like another format.
     pub detected: bool,
-    /// What the image's files held; none for one that lived in memory and is in the machine's state.
+    /// The hash of the image's files; none for a disk in memory, whose content is in the machine's state.
     pub hash: Option<u128>,
     /// Whether writes stayed in memory: they are in the machine's state.
     pub overlay: bool,
@@ -69,7 +70,8 @@ impl Snapshot {
     /// Reads the file at `path`.
     ///
     /// # Errors
-    /// [`Error::File`] when it cannot be read, [`Error::Image`] when it is not a whole snapshot of this version.
+    /// [`Error::File`] when it cannot be read, [`Error::Image`] when it is not a whole snapshot of this
+    /// version.
     pub fn read(path: &Path) -> Result<Self> {
         let (mut file, size) = open_regular(path)?;
         Ok(container::read(Kind::Snapshot, path, (&mut file, size), true)?.0)

@@ -1,10 +1,10 @@
-//! A session's input, with the points in guest time at which the machine got it: together with what the session
-//! started from, all that its run depended on.
+//! A session's input, with the points in guest time at which the machine got it: together with what the
+//! session started from, all that its run depended on.
 //!
-//! The file grows with the session, so that it is of use when the program is killed. Behind a container with what the
-//! session started from stand frames: length (4 bytes), check of the length (4), the payload, its hash (8). Each check is
-//! seeded with the hash before it, so that no frame can be missing. A file whose last frame is not [`Frame::End`], or is
-//! cut short, was broken off; one with a wrong check is damaged.
+//! The file grows with the session, so that it is of use when the program is killed. Behind a container with
+//! what the session started from stand frames: length (4 bytes), check of the length (4), the payload, its
+//! hash (8). Each check is seeded with the hash before it, so that no frame can be missing. A file whose last
+//! frame is not [`Frame::End`], or is cut short, was broken off; one with a wrong check is damaged.
 
 use super::container::{self, Kind};
 use crate::bus::Ticks;
@@ -17,15 +17,15 @@ use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-/// What the strategy is called among what a session starts from.
+/// The name of the strategy among the parts that a session starts from.
 pub const MONITOR: &str = "monitor (--strategy)";
 
-/// What a recording file holds.
+/// The content of a recording file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recording {
-    /// What the session started from: each part's name, and a hash of it.
+    /// The parts that the session started from: each one's name, and a hash of it.
     pub start: Vec<(String, u128)>,
-    /// What came in, in order.
+    /// The session's input, in order.
     pub inputs: Vec<Input>,
     /// Where the session ended; of one that was broken off, the last point that is known.
     pub end: Point,
@@ -35,7 +35,7 @@ pub struct Recording {
     pub state_hash: Option<u64>,
 }
 
-/// What follows the start, in the order in which it happened.
+/// A record behind the start, in the order of events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Frame {
     /// The machine got something.
@@ -58,11 +58,11 @@ pub struct Point {
 /// Something that the machine got from the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Input {
-    /// When.
+    /// The point at which the machine got it.
     pub at: Point,
     /// Whether the machine was let run since the input before this one, be it that it got no further.
     pub after_run: bool,
-    /// What.
+    /// The input itself.
     pub what: What,
 }
 
@@ -82,9 +82,9 @@ pub enum What {
 pub enum Stop {
     /// The guest: it ends there by itself.
     Guest,
-    /// Its instruction budget.
+    /// The instruction budget was spent.
     Budget,
-    /// Its time.
+    /// The guest time was over.
     Time,
     /// The user, by key or by signal, or who read the output.
     User,
@@ -99,7 +99,7 @@ pub struct Recorder {
     path: PathBuf,
     /// The hash of the last frame.
     hash: u64,
-    /// What went wrong first; nothing is written after it.
+    /// The first error; nothing is written after it.
     failed: Option<Error>,
 }
 
@@ -188,7 +188,8 @@ impl Recording {
     /// Reads the file at `path`.
     ///
     /// # Errors
-    /// [`Error::File`] when it cannot be read, [`Error::Image`] when it is no recording of this version, or damaged.
+    /// [`Error::File`] when it cannot be read, [`Error::Image`] when it is no recording of this version, or
+    /// damaged.
     pub fn read(path: &Path) -> Result<Self> {
         let (mut file, size) = open_regular(path)?;
         let (start, head) = container::read(Kind::Recording, path, (&mut file, size), false)?;

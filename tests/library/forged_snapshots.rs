@@ -1,5 +1,5 @@
-//! Saved states with fields changed at will, as in a snapshot that someone forged with its checksum: each is refused
-//! with a sentence, or makes a strange machine that runs; none a panic.
+//! Saved states with fields changed at will, as in a snapshot that someone forged with its checksum: each is
+//! refused with a sentence, or makes a strange machine that runs; none a panic.
 
 use crate::common::scratch::Scratch;
 use crate::common::seed;

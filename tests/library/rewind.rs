@@ -1,6 +1,6 @@
-//! A debugger's history: the machine of a moment is the same, bit by bit, however it was come to: at first, by going
-//! back, or by going back and on again. Random cut points, over built-in guests and random machines, with input, with
-//! written disks, and with so little room that snapshots are dropped all the time.
+//! A debugger's history: the machine of a moment is the same, bit by bit, however it was come to: at first,
+//! by going back, or by going back and on again. Random cut points, over built-in guests and random machines,
+//! with input, with written disks, and with so little room that snapshots are dropped all the time.
 
 use crate::common::guest;
 use crate::common::seed;
@@ -63,8 +63,8 @@ fn state(m: &mut Machine) -> (Moment, u64) {
     (m.moment(), m.state_hash())
 }
 
-/// Goes on by `k` steps, back by them, and on again. From a step on: a run that ended at a limit has looked up at what
-/// is due there, and going back comes to before that.
+/// Goes on by `k` steps, back by them, and on again. From a step on: a run that ended at a limit has looked
+/// up at what is due there, and going back comes to before that.
 fn there_and_back(m: &mut Machine, k: usize) -> Result<(), TestCaseError> {
     if !step(m) {
         return Ok(());

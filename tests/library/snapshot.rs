@@ -46,7 +46,8 @@ fn output(m: &mut Machine) -> Vec<u8> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, rng_seed: proptest::test_runner::RngSeed::Fixed(3), ..ProptestConfig::default() })]
 
-    /// A machine restored from a file ends, and stands at each cut on the way, where the uninterrupted one does.
+    /// A machine restored from a file ends, and stands at each cut on the way, where the uninterrupted one
+    /// does.
     #[test]
     fn a_restored_guest_goes_on_bit_by_bit(
         which in 0..builtin::ALL.len(),

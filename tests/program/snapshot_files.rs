@@ -19,7 +19,8 @@ fn end_of(args: &[&str]) -> serde_json::Value {
     end
 }
 
-/// Holds that `guest` (with its options), saved at each of `cuts` and restored, prints and ends as it does in one run.
+/// Holds that `guest` (with its options), saved at each of `cuts` and restored, prints and ends as it does in
+/// one run.
 fn assert_restores(dir: &Scratch, guest: &[&str], cuts: &[&[&str]]) {
     let whole = subring(&[&["run"], guest].concat());
     let end = end_of(&[&["run"], guest].concat());
@@ -132,8 +133,8 @@ fn options_that_mean_nothing_are_refused() {
     assert!(!std::path::Path::new(&file).exists());
 }
 
-/// Sends back what comes by the serial line, each byte with the low byte of the time-stamp counter, and what the
-/// keyboard has; ends at a `q`. What it prints tells when its input came.
+/// Sends back what comes by the serial line, each byte with the low byte of the time-stamp counter, and what
+/// the keyboard has; ends at a `q`. What it prints tells when its input came.
 #[rustfmt::skip]
 const ECHO: &[u8] = &[
     0xba, 0xfd, 0x03, 0, 0, 0xec, 0xa8, 0x01, 0x74, 0x15,   // the line status; no byte: to the keyboard

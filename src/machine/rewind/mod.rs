@@ -1,9 +1,10 @@
 //! Going back in time: a debugger's history of a run.
 //!
-//! Nothing is undone. The machine is put back to the nearest snapshot before the place to go to (`store`), and runs
-//! forward again from there, deterministically: what it got from outside stands in a journal, and is given again at the
-//! same moments. To find the last time that something happened, each stretch between two snapshots is run through under
-//! watch, the latest first (`reverse`). What runs again neither prints nor traces anything.
+//! Nothing is undone. The machine is put back to the nearest snapshot before the place to go to (`store`),
+//! and runs forward again from there, deterministically: what it got from outside stands in a journal, and is
+//! given again at the same moments. To find the last time that something happened, each stretch between two
+//! snapshots is run through under watch, the latest first (`reverse`). What runs again neither prints nor
+//! traces anything.
 //!
 //! Made by [`Machine::keep_history`]; the stub for gdb asks for the rest.
 
@@ -21,7 +22,7 @@ use crate::media::overlay::Overlay;
 pub use reverse::{LastWrite, Sought};
 use store::Store;
 
-/// What a machine gets from outside.
+/// An input to the machine, from the user or the debugger.
 #[derive(Clone, Debug)]
 pub enum Input {
     /// Bytes for COM1.
@@ -60,11 +61,11 @@ pub struct HistoryConfig {
     pub interval: u64,
     /// A reset starts the machine again, and does not end the run.
     pub reboots: bool,
-    /// What lies over the machine's media.
+    /// The overlays over the machine's media.
     pub media: Vec<Overlay>,
 }
 
-/// Which way the debugger wants to go.
+/// A request of the debugger to go back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wish {
     /// Back by one step.
@@ -73,7 +74,7 @@ pub enum Wish {
     RunBack,
 }
 
-/// What there is of a history, for its reader.
+/// Figures of a history, for the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HistoryInfo {
     /// Instructions retired where it begins.
@@ -133,8 +134,8 @@ impl Machine {
         self.rewind.is_some()
     }
 
-    /// Gives the machine something from outside, and notes it down. What a debugger writes in the past begins another
-    /// future: the known one is dropped.
+    /// Gives the machine something from outside, and notes it down. What a debugger writes in the past begins
+    /// another future: the known one is dropped.
     pub fn give(&mut self, what: Input) {
         let at = self.moment();
         if let Some(r) = self.rewind.as_deref_mut() {
@@ -161,7 +162,8 @@ impl Machine {
         self.world.settle();
     }
 
-    /// Before the machine runs on from the present: takes a snapshot if one is due. The tick at which to ask again.
+    /// Takes a snapshot if one is due, before the machine runs on from the present. Gives the tick at which
+    /// to ask again.
     pub fn remember(&mut self) -> Ticks {
         let Some(mut r) = self.rewind.take() else { return Ticks::MAX };
         if self.cpu.retired() - r.store.base().retired >= r.interval {
@@ -178,17 +180,18 @@ impl Machine {
         }
     }
 
-    /// Whether it stands before the end of its history: then [`Machine::run_past`] is what goes on.
+    /// Whether the machine stands before the end of its history: then [`Machine::run_past`] runs it, and not
+    /// [`Machine::run`].
     pub fn in_the_past(&self) -> bool {
         self.rewind.as_ref().is_some_and(|r| r.end.is_some())
     }
 
-    /// Which way the debugger wants to go, if not on.
+    /// The debugger's request to go back, if there is one.
     pub fn wish(&self) -> Option<Wish> {
         self.rewind.as_ref().and_then(|r| r.wish)
     }
 
-    /// Sets that.
+    /// Sets or withdraws the debugger's request to go back.
     pub fn set_wish(&mut self, wish: Option<Wish>) {
         if let Some(r) = self.rewind.as_deref_mut() {
             r.wish = wish;
@@ -200,7 +203,7 @@ impl Machine {
         self.rewind.as_deref_mut()?.note.take()
     }
 
-    /// What there is of the history.
+    /// The figures of the history, if one is kept.
     pub fn history_info(&self) -> Option<HistoryInfo> {
         let r = self.rewind.as_deref()?;
         let snapshots = r.store.snapshots();
@@ -215,7 +218,7 @@ impl Machine {
         })
     }
 
-    /// Does something with the history and the machine. Nothing is printed or traced meanwhile.
+    /// Does something with the history and the machine, without printing or tracing.
     fn with_history<T>(&mut self, act: impl FnOnce(&mut Rewind, &mut Self) -> T) -> Option<T> {
         let mut r = self.rewind.take()?;
         let watcher = self.world.watcher.take();
@@ -235,7 +238,7 @@ impl Machine {
         board.take_bios_console();
     }
 
-    /// The same with the debugger's stops out of the way.
+    /// Does something with the history and the machine while the debugger's stops are disabled.
     fn without_stops<T>(&mut self, act: impl FnOnce(&mut Rewind, &mut Self) -> T) -> Option<T> {
         let mut stops = std::mem::take(&mut self.stops);
         let mut data = std::mem::take(&mut self.world.data_stops);
@@ -249,8 +252,8 @@ impl Machine {
         done
     }
 
-    /// Runs on in the past, up to a stop, to what the machine then got next, or to the history's end, and gives it that.
-    /// Not far: it is to be called again and again, as long as [`Machine::in_the_past`] holds.
+    /// Runs on in the past, up to a stop, to what the machine then got next, or to the history's end, and
+    /// gives it that. Not far: it is to be called again and again, as long as [`Machine::in_the_past`] holds.
     pub fn run_past(&mut self) -> Outcome {
         self.with_history(|r, m| r.run_on(m)).unwrap_or(Outcome::Reached)
     }
@@ -316,7 +319,8 @@ impl Rewind {
         self.given += 1;
     }
 
-    /// Runs on to `stop`, to the step, or to so many instructions retired; less far at a stop of the debugger's.
+    /// Runs on to `stop`, to the step, or to so many instructions retired; less far at a stop of the
+    /// debugger's.
     fn run_to(&self, m: &mut Machine, stop: Moment, retired: u64) -> Outcome {
         let ticks = stop.ticks.saturating_add(stop.delivered.into());
         m.stops.set_until(Some(stop));

@@ -1,4 +1,5 @@
-//! Reverse execution: going back by a step, back to a stop, to a moment; and finding the last write to some bytes.
+//! Reverse execution: going back by a step, back to a stop, to a moment; and finding the last write to some
+//! bytes.
 
 use super::Rewind;
 use crate::addr::Linear;
@@ -7,22 +8,22 @@ use crate::decode::SegReg;
 use crate::machine::stops::{DataStops, Scan, Stops};
 use crate::machine::{DataStop, Hit, Limits, Machine, Moment};
 
-/// On the way to a place snapshots are made, at half the distance each, down to so many ticks from it: who goes back
-/// once will do it again.
+/// On the way to a place snapshots are made, at half the distance each, down to so many ticks from it: who
+/// goes back once will do it again.
 const NEAREST: Ticks = 4096;
 
-/// What came of a stretch of a search backwards.
+/// The result of one stretch of a search backwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sought {
-    /// It is at this stop.
+    /// The machine is at this stop.
     Stop(Hit),
-    /// It is at the beginning of the history.
+    /// The machine is at the beginning of the history.
     Begin,
-    /// It is to go on.
+    /// Nothing was found yet: the search goes on.
     More,
 }
 
-/// Who wrote to some bytes last.
+/// The last write to some bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LastWrite {
     /// Instructions retired before it.
@@ -33,7 +34,8 @@ pub struct LastWrite {
     pub place: (u16, u32),
     /// The instruction there, and whether it is 32-bit code.
     pub code: (Vec<u8>, bool),
-    /// It was not that instruction but an interrupt or exception, delivered before it or by it.
+    /// Whether the bytes were written by the delivery of an interrupt or exception, before or at that
+    /// instruction.
     pub delivery: bool,
     /// The bytes before.
     pub old: Vec<u8>,
@@ -42,7 +44,8 @@ pub struct LastWrite {
 }
 
 impl Machine {
-    /// Goes back by one step: the stop is what the step had hit, or the step. None at the beginning of the history.
+    /// Goes back by one step: the stop is what the step had hit, or the step. None at the beginning of the
+    /// history.
     pub fn step_back(&mut self) -> Option<Hit> {
         self.set_wish(None);
         let watched = self.world.data_stops.watched();
@@ -99,8 +102,8 @@ impl Machine {
         });
     }
 
-    /// Goes to where `retired` instructions had retired; to the beginning or the end of the history if it is not within.
-    /// False without a history.
+    /// Goes to where `retired` instructions had retired; to the beginning or the end of the history if it is
+    /// not within. False without a history.
     pub fn go_to(&mut self, retired: u64) -> bool {
         let gone = self.without_stops(|r, m| {
             r.leave(m);
@@ -113,7 +116,7 @@ impl Machine {
         gone.is_some()
     }
 
-    /// Who wrote last to any of `len` bytes at `at`, before now. The machine stays where it is.
+    /// The last write to any of `len` bytes at `at`, before now. The machine stays where it is.
     pub fn last_write(&mut self, at: Linear, len: u32) -> Option<LastWrite> {
         let watched = [DataStop { at, len, read: false, write: true }];
         self.without_stops(|r, m| {
@@ -136,12 +139,12 @@ impl Machine {
 }
 
 impl Rewind {
-    /// The present is left: from now on it is the history's end.
+    /// Leaves the present, which becomes the history's end.
     fn leave(&mut self, m: &Machine) {
         self.end.get_or_insert(m.moment());
     }
 
-    /// The present is come back to, if it is.
+    /// Ends the stay in the past if the machine is back at the history's end.
     fn arrive(&mut self, m: &Machine) {
         if self.end.is_some_and(|end| m.moment() >= end) && self.given == self.journal.len() {
             self.end = None;
@@ -154,7 +157,7 @@ impl Rewind {
         self.ran = true;
     }
 
-    /// Goes to `to`.
+    /// Puts the machine at the moment `to`.
     fn go(&mut self, m: &mut Machine, to: Moment) {
         self.restore(m, self.store.before(to));
         self.replay(m, to, u64::MAX);
@@ -167,7 +170,8 @@ impl Rewind {
         }
     }
 
-    /// Puts the machine back to the last snapshot before `until`, which must not be the beginning. Its moment.
+    /// Puts the machine back to the last snapshot before `until`, which must not be the beginning. Its
+    /// moment.
     fn stretch(&mut self, m: &mut Machine, until: Moment) -> Moment {
         let n = self.store.before(until);
         let n = if self.store.snapshots()[n].at == until { n.saturating_sub(1) } else { n };

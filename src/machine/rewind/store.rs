@@ -1,9 +1,9 @@
 //! The snapshots of a run's history, each as what differs from the one before.
 //!
 //! A snapshot holds the chips' and the processor's state, and of RAM and of the media those pages and sectors
-//! (*blocks*) that were written since the snapshot before it. What a block held at a snapshot is found in it or in the
-//! nearest one before that has the block; a block that none has is as at the start: zeros in RAM, the image on a disk.
-//! So dropping a snapshot hands its blocks to the next one, unless that has newer ones.
+//! (*blocks*) that were written since the snapshot before it. What a block held at a snapshot is found in it
+//! or in the nearest one before that has the block; a block that none has is as at the start: zeros in RAM,
+//! the image on a disk. So dropping a snapshot hands its blocks to the next one, unless that has newer ones.
 
 use super::super::history::History;
 use super::super::save::State;
@@ -12,7 +12,7 @@ use crate::addr::{MachineAddr, PAGE_SHIFT, PAGE_SIZE};
 use crate::media::overlay::{Overlay, Sector};
 use std::collections::{BTreeSet, HashMap};
 
-/// What a snapshot takes besides its blocks and its chips, and a block besides its bytes, about.
+/// The approximate memory of a snapshot besides its blocks and chips, and of a block besides its bytes.
 const OVERHEAD: usize = 1024;
 const BLOCK_OVERHEAD: usize = 64;
 /// Snapshots are dropped as if the present had this distance from itself, in ticks.
@@ -49,7 +49,7 @@ pub(super) struct Store {
     media: Vec<Overlay>,
     bytes: usize,
     cap: usize,
-    /// The first snapshots were dropped.
+    /// Whether the first snapshots were dropped.
     pub(super) shortened: bool,
 }
 
@@ -83,13 +83,14 @@ impl Store {
         self.snapshots.partition_point(|s| s.at <= at).saturating_sub(1)
     }
 
-    /// The machine has come to `now` by itself. More blocks than needed may count as written since the new base.
+    /// The machine has come to `now` by itself. More blocks than needed may count as written since the new
+    /// base.
     pub(super) fn passed(&mut self, now: Moment) {
         self.base = self.base.max(self.before(now));
     }
 
-    /// Takes a snapshot, if there is none of this moment. On the way back `keep_first` holds: no room is made for it by
-    /// dropping the beginning that one goes back to.
+    /// Takes a snapshot, if there is none of this moment. On the way back `keep_first` holds: no room is made
+    /// for it by dropping the beginning that one goes back to.
     pub(super) fn capture(&mut self, m: &mut Machine, given: usize, keep_first: bool) {
         let at = m.moment();
         self.passed(at);
@@ -116,7 +117,7 @@ impl Store {
         self.thin(at, keep_first);
     }
 
-    /// What a block holds now.
+    /// The block's content now.
     fn content(&self, m: &Machine, key: Key) -> Block {
         match key {
             Key::Page(n) => {
@@ -128,7 +129,7 @@ impl Store {
         }
     }
 
-    /// What it held at snapshot `n`.
+    /// The block's content at snapshot `n`.
     fn find(&self, n: usize, key: Key) -> Option<&[u8]> {
         let held = self.snapshots[..=n].iter().rev().find_map(|s| s.blocks.get(&key));
         held.and_then(|block| block.as_deref())
@@ -171,9 +172,9 @@ impl Store {
         }
     }
 
-    /// Drops snapshots until the rest keeps to the cap: first those that lie densest for their distance from `now`, so
-    /// that the gaps grow with the distance; then those of the future; in the end the oldest, and the history begins
-    /// later.
+    /// Drops snapshots until the rest keeps to the cap: first those that lie densest for their distance from
+    /// `now`, so that the gaps grow with the distance; then those of the future; in the end the oldest, and
+    /// the history begins later.
     fn thin(&mut self, now: Moment, keep_first: bool) {
         while self.bytes > self.cap && self.snapshots.len() > 1 {
             let inner = (1..self.snapshots.len() - 1).filter(|&n| n != self.base);
@@ -193,7 +194,7 @@ impl Store {
         }
     }
 
-    /// Drops one; the next one, if there is one, gets its blocks.
+    /// Drops snapshot `n`; the next one, if there is one, gets its blocks.
     fn remove(&mut self, n: usize) {
         let dropped = self.snapshots.remove(n);
         self.bytes -= dropped.size;

@@ -1,8 +1,9 @@
 //! The reference counts of a qcow2 image: how often each cluster of the file is used, and which one is free
 //! (docs/interop/qcow2.txt, "Host cluster management"). Only an image that is written to needs them.
 //!
-//! Every change is in the file before the call returns, so what the caller does in a safe order is safe to be killed
-//! between. At worst a cluster stays counted that nothing uses: a leak, which `qemu-img check` tells and frees.
+//! Every change is in the file before the call returns, so what the caller does in a safe order is safe to be
+//! killed between. At worst a cluster stays counted that nothing uses: a leak, which `qemu-img check` tells
+//! and frees.
 
 use super::super::file::{HostFile, be64};
 use super::super::table::Table;
@@ -28,7 +29,8 @@ pub(super) struct Counts {
     blocks: Tables,
     /// No cluster before this one is free.
     hint: u64,
-    /// Clusters of the image's own structures. None of them is ever free or a guest's, whatever a damaged image says.
+    /// Clusters of the image's own structures. None of them is ever free or a guest's, whatever a damaged
+    /// image says.
     own: HashSet<u64>,
 }
 
@@ -97,7 +99,8 @@ impl Counts {
         Ok(entry(bytes, order, index))
     }
 
-    /// Sets it. The cluster's block exists: [`Counts::free`] has made it, or the count was not 0 before.
+    /// Sets the count of the cluster at `at`. The cluster's block exists: [`Counts::free`] has made it, or
+    /// the count was not 0 before.
     fn set(&mut self, file: &mut HostFile, at: u64, count: u64) -> io::Result<()> {
         let n = at >> self.cluster_bits;
         let block = self.table.get((n / self.per_block()) as usize).copied().unwrap_or(0);
@@ -140,7 +143,8 @@ impl Counts {
             }
             let at = self.hint << self.cluster_bits;
             if self.table[block] == 0 {
-                // Where no block covers a cluster, none is used: the block is the first of those that it counts.
+                // Where no block covers a cluster, none is used: the block is the first of those that it
+                // counts.
                 self.refuse_own(file, at)?;
                 self.new_block(file, block, at)?;
             } else if self.get(file, at)? == 0 {
@@ -176,8 +180,8 @@ impl Counts {
         Ok(())
     }
 
-    /// Makes a larger refcount table. It lies behind all that the old one reaches, after the blocks that count it, and
-    /// is whole before the header names it.
+    /// Makes a larger refcount table. It lies behind all that the old one reaches, after the blocks that
+    /// count it, and is whole before the header names it.
     fn grow(&mut self, file: &mut HostFile) -> io::Result<()> {
         let (cluster, per_block) = (self.cluster(), self.per_block());
         let old = self.table.len() as u64 * 8;
@@ -240,7 +244,7 @@ fn entry(block: &[u8], order: u32, index: usize) -> u64 {
     }
 }
 
-/// Sets it. Gives the bytes that changed.
+/// Sets entry `index` of such a block. Gives the range of the bytes that changed.
 fn put(block: &mut [u8], order: u32, index: usize, count: u64) -> std::ops::Range<usize> {
     if order < 3 {
         let bit = index << order;

@@ -1,5 +1,6 @@
-//! The header of a qcow2 image and its extensions (docs/interop/qcow2.txt of QEMU, "Header", "Header extensions").
-//! Every field is checked here, so that what uses it need not; what is not built is refused by name.
+//! The header of a qcow2 image and its extensions (docs/interop/qcow2.txt of QEMU, "Header", "Header
+//! extensions"). Every field is checked here, so that what uses it need not; what is not built is refused by
+//! name.
 
 use super::super::file::{HostFile, be32, be64};
 use super::super::format::ImageFormat;
@@ -13,7 +14,8 @@ const COMPRESSION_TYPE: u64 = 1 << 3;
 const EXTENDED_L2: u64 = 1 << 4;
 const EXTENSION_END: u32 = 0;
 const EXTENSION_BACKING_FORMAT: u32 = 0xe279_2aca;
-/// The largest image that is opened: 128 GiB, what LBA28 reaches. With it, an L1 table has 4 million entries at most.
+/// The largest image that is opened: 128 GiB, what LBA28 reaches. With it, an L1 table has 4 million entries
+/// at most.
 const LARGEST: u64 = 128 << 30;
 /// Bits of an L1 or L2 entry that are a place in the file.
 pub(super) const PLACE: u64 = 0x00ff_ffff_ffff_fe00;
@@ -22,7 +24,7 @@ pub(super) const LARGEST_COUNT_TABLE: u64 = 8 << 20;
 /// The longest name of a backing file.
 const LONGEST_NAME: usize = 1023;
 
-/// What the header says, checked.
+/// The fields of the header, checked.
 #[derive(Clone, Debug)]
 pub(super) struct Header {
     pub(super) version: u32,
@@ -37,7 +39,7 @@ pub(super) struct Header {
     /// The width of a refcount is 2 to this power, in bits.
     pub(super) count_order: u32,
     pub(super) snapshots_at: u64,
-    /// Whether it has features that a writer who does not know them must switch off.
+    /// Whether an autoclear feature is on, which a writer that does not know it must switch off.
     pub(super) autoclear: bool,
     pub(super) packing: Packing,
     pub(super) backing: Option<(String, Option<ImageFormat>)>,

@@ -1,12 +1,13 @@
-//! qcow2 images, versions 2 and 3 (docs/interop/qcow2.txt of QEMU): read and written, with backing files, compressed
-//! clusters (read), zero clusters, and internal snapshots that stay as they are.
+//! qcow2 images, versions 2 and 3 (docs/interop/qcow2.txt of QEMU): read and written, with backing files,
+//! compressed clusters (read), zero clusters, and internal snapshots that stay as they are.
 //!
-//! **A crash of the program never damages the image.** Nothing is held back: a write is in the file, data and tables,
-//! before the guest hears of it. What a write needs comes in this order: the data into a cluster that is free; the
-//! cluster's refcount; the entry of the L2 table, eight bytes that are never seen in halves. Killed before the last,
-//! the disk has the old content, and at worst a counted cluster that nothing uses. Only then is what was replaced
-//! counted down. This is about the program; the host keeps the order in its memory, not on its disk, so after a loss
-//! of power only what was there at the guest's last FLUSH CACHE is sure to be readable.
+//! **A crash of the program never damages the image.** Nothing is held back: a write is in the file, data and
+//! tables, before the guest hears of it. What a write needs comes in this order: the data into a cluster that
+//! is free; the cluster's refcount; the entry of the L2 table, eight bytes that are never seen in halves.
+//! Killed before the last, the disk has the old content, and at worst a counted cluster that nothing uses.
+//! Only then is what was replaced counted down. This is about the program; the host keeps the order in its
+//! memory, not on its disk, so after a loss of power only what was there at the guest's last FLUSH CACHE is
+//! sure to be readable.
 
 mod counts;
 mod header;
@@ -43,7 +44,7 @@ pub(super) struct Qcow2 {
     counts: Option<Counts>,
 }
 
-/// What an L2 entry says.
+/// The meaning of an L2 entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cluster {
     /// Not here: the backing file has it, or it is zeros.
@@ -94,7 +95,8 @@ impl Qcow2 {
         self.clear_unknown().map_err(|e| Error::file("write", self.file.path(), e))
     }
 
-    /// Switches off what a writer that does not keep it up to date must switch off: the bitmaps of changed clusters.
+    /// Switches off what a writer that does not keep it up to date must switch off: the bitmaps of changed
+    /// clusters.
     fn clear_unknown(&mut self) -> io::Result<()> {
         if self.header.autoclear {
             self.file.write(88, &[0; 8])?;
@@ -198,7 +200,8 @@ impl Qcow2 {
         }
     }
 
-    /// The L2 table for guest cluster `n`, one that may be changed: made if there is none, copied if it is shared.
+    /// The L2 table for guest cluster `n`, one that may be changed: made if there is none, copied if it is
+    /// shared.
     fn own_table(&mut self, n: u64) -> io::Result<u64> {
         let index = n / self.per_table();
         let entry = u64::from_be_bytes(self.l1.get(&self.file, index)?);

@@ -1,11 +1,11 @@
-//! Tables of a cluster each that were used lately: L2 tables and blocks of refcounts. A change goes to the file at once;
-//! the copies here are only there to be read.
+//! Tables of a cluster each that were used lately: L2 tables and blocks of refcounts. A change goes to the
+//! file at once; the copies here are only there to be read.
 
 use super::super::file::HostFile;
 use std::io;
 
-/// Bytes that the copies of an image may take; those of an image below another take half as much as the other's. One
-/// table has room always.
+/// Bytes that the copies of an image may take; those of an image below another take half as much as the
+/// other's. One table has room always.
 const ROOM: usize = 8 << 20;
 const MOST: usize = 64;
 
@@ -27,7 +27,7 @@ impl Tables {
     /// The table at `at`.
     ///
     /// # Errors
-    /// What the host said, or that the image is damaged.
+    /// The host's error, or that the image is damaged.
     pub(super) fn get(&mut self, file: &HostFile, at: u64) -> io::Result<&mut Vec<u8>> {
         match self.copies.iter().position(|(a, _)| *a == at) {
             Some(0) => {}
@@ -48,7 +48,7 @@ impl Tables {
     /// Stores `bytes` at offset `within` of the table at `at`, in the file and in the copy.
     ///
     /// # Errors
-    /// As [`Tables::get`].
+    /// The errors of [`Tables::get`].
     pub(super) fn set(
         &mut self,
         file: &mut HostFile,

@@ -1,5 +1,5 @@
-//! The program is killed while its guest writes: no image is damaged by that, every sector is whole, old or new, and
-//! what was there at a FLUSH CACHE stays.
+//! The program is killed while its guest writes: no image is damaged by that, every sector is whole, old or
+//! new, and what was there at a FLUSH CACHE stays.
 
 use super::qemu::{check, here, img};
 use crate::common::scratch::Scratch;
@@ -45,7 +45,8 @@ fn kill(dir: &Scratch, image: &str, run: u32, seed: u32, millis: u64) -> u32 {
     told.chunks_exact(4).last().map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
 }
 
-/// Holds that each sector of `now` is what a run of `seed` may have left of `before`. Gives the last step seen.
+/// Holds that each sector of `now` is what a run of `seed` may have left of `before`. Gives the last step
+/// seen.
 fn judge(before: &[u8], now: &[u8], run: u32, seed: u32, flushed: u32) -> u32 {
     let tag = |sector: &[u8]| u32::from_le_bytes([sector[0], sector[1], sector[2], sector[3]]);
     let of_run = |sector: &[u8]| (tag(sector) >> 24 == run).then(|| tag(sector) & 0xff_ffff);

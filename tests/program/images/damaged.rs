@@ -1,4 +1,5 @@
-//! Images that are not built, damaged, or a trap: each a sentence, none a panic, a hang or a large allocation.
+//! Images that are not built, damaged, or a trap: each a sentence, none a panic, a hang or a large
+//! allocation.
 
 use super::formats::content;
 use super::qemu::{here, img};

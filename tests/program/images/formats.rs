@@ -1,4 +1,5 @@
-//! Images that qemu-img makes read as the raw image they were made of, and what is written to them reads back there.
+//! Images that qemu-img makes read as the raw image they were made of, and what is written to them reads back
+//! there.
 
 use super::qemu::{check, here, img};
 use crate::common::scratch::Scratch;

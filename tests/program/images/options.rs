@@ -1,4 +1,5 @@
-//! Images as a user has them: found by content or named, locked, behind `--snapshot`, moved beside a snapshot.
+//! Images as a user has them: found by content or named, locked, behind `--snapshot`, moved beside a
+//! snapshot.
 
 use super::qemu::{here, img};
 use crate::common::program::{ends, refused, text};
@@ -39,7 +40,8 @@ fn each_format_boots() {
     ends(&["run", "--disk", &format!("{raw},format=nonsense")], 2);
 }
 
-/// Writes a sector that begins with the header of a qcow2 image to sector 0 of the first disk, and ends with 0.
+/// Writes a sector that begins with the header of a qcow2 image to sector 0 of the first disk, and ends with
+/// 0.
 #[rustfmt::skip]
 pub(crate) const DISGUISE: &[u8] = &[
     0xfa, 0x31, 0xc0, 0x8e, 0xd8, 0xfc,                      // CLI; DS = 0; CLD

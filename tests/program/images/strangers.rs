@@ -1,5 +1,5 @@
-//! Images and snapshots from strangers, and guests that would become strangers: none leads to a file of the host that the user
-//! did not mean.
+//! Images and snapshots from strangers, and guests that would become strangers: none leads to a file of the
+//! host that the user did not mean.
 
 use super::options::{BOOT, DISGUISE};
 use super::qemu::{here, img, try_img};
@@ -210,7 +210,8 @@ fn giants_of_holes_take_no_memory() {
     }
     disk(&giant(&dir, "g.vmdk", &vmdk, (32 << 30) + 8192), "128 GiB");
     disk(&giant(&dir, "short.vmdk", &vmdk, 1 << 30), "cut short");
-    // Of 3 GiB: a head as the program writes it, with a length that fits and a checksum that does not; and no such head.
+    // Of 3 GiB: a head as the program writes it, with a length that fits and a checksum that does not; and no
+    // such head.
     let size = 3u64 << 30;
     let (snap, tape) = (dir.path("snap"), dir.path("tape"));
     ends(&["snapshot", "hello", "--at-instruction", "9", "--out", &snap], 0);
