@@ -69,13 +69,13 @@ address! {
     Linear
 }
 address! {
-    /// A guest-physical address: what the guest's page tables and devices speak of. The seam between processor and
-    /// world speaks of physical addresses by this type too: under a monitor, while the real processor runs the guest,
-    /// those are machine addresses, and only the world's slow path knows.
+    /// A guest-physical address: what the guest's page tables and devices speak of. The seam between
+    /// processor and world speaks of physical addresses by this type too: under a monitor, while the real
+    /// processor runs the guest, those are machine addresses, and only the world's slow path knows.
     GuestPhys
 }
 address! {
-    /// A machine address: where in the memory of the real machine. On the bare machine it equals the guest-physical
-    /// one; a monitor's frame map sets them apart.
+    /// A machine address: where in the memory of the real machine. On the bare machine it equals the
+    /// guest-physical one; a monitor's frame map sets them apart.
     MachineAddr
 }

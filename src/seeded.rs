@@ -1,8 +1,9 @@
-//! Bugs to order: a module names rules of its own that can be broken, one at a time and in one thread, so that the tests can
-//! show that they would notice. Only the library's own tests can switch one on.
+//! Seeded bugs: a module names rules that its tests can break, one at a time and in one thread, to show that
+//! they would notice. Only the library's own tests can switch a bug on. The module's `invariants` file says
+//! what a broken rule does instead; the code that keeps the rules names them and nothing else.
 
-/// Gives a module with an `enum Bug` the functions `on`, which elsewhere than in tests is false and costs nothing, and
-/// `with`.
+/// Gives a module with an `enum Bug` the functions `on`, which is false and costs nothing outside of tests,
+/// and `with`.
 macro_rules! switch {
     ($vis:vis) => {
         #[cfg(test)]

@@ -1,4 +1,5 @@
-//! The widths in which IA-32 moves data: named by instructions, registers, ports and chips alike (SDM vol. 1, 4.1).
+//! The widths in which IA-32 moves data: named by instructions, registers, ports and chips alike (SDM vol. 1,
+//! 4.1).
 
 /// Width of a data access, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

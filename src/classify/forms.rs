@@ -1,6 +1,6 @@
-//! Every form of instruction that the decoder knows, found by walking the opcode maps (SDM vol. 2, appendix A): each
-//! opcode byte after each prefix that matters, each ModRM.reg, with memory and with each register, and what is told
-//! apart by the decoder's own name for it is a form. Nothing is typed in.
+//! Every form of instruction that the decoder knows, found by walking the opcode maps (SDM vol. 2, appendix
+//! A): each opcode byte after each prefix that matters, each ModRM.reg, with memory and with each register,
+//! and what is told apart by the decoder's own name for it is a form. Nothing is typed in.
 
 use crate::decode::disasm::form;
 use crate::decode::op::Family;
@@ -22,7 +22,7 @@ const TAIL: [u8; 8] = [0; 8];
 /// A form of instruction.
 #[derive(Clone, Debug)]
 pub struct Form {
-    /// What it is: `LOCK ADD m32, r32`, `MOV r32, CS`.
+    /// The form's name: `LOCK ADD m32, r32`, `MOV r32, CS`.
     pub name: String,
     /// Its opcode as the manual writes it: `o32 8C /r`.
     pub opcode: String,
@@ -44,7 +44,7 @@ impl Form {
 /// All forms of a code size.
 #[derive(Clone, Debug)]
 pub struct Forms {
-    /// Those that this processor has, in the order of their opcodes.
+    /// Forms that this processor has, in the order of their opcodes.
     pub built: Vec<Form>,
     /// How many more the decoder knows, of later processors: #UD here.
     pub unbuilt: usize,
@@ -92,9 +92,9 @@ impl Walk {
         }
     }
 
-    /// Whether the byte after the opcode is a ModRM: its memory form is longer than its register form, or only one of
-    /// them is defined, or its reg field names a register (MOV to and from control and debug registers, which have no
-    /// memory form).
+    /// Whether the byte after the opcode is a ModRM: its memory form is longer than its register form, or
+    /// only one of them is defined, or its reg field names a register (MOV to and from control and debug
+    /// registers, which have no memory form).
     fn has_modrm(&self, opcode: &[u8], reg: u8) -> bool {
         let shape = |bytes: &[u8]| {
             let bytes = [bytes, &TAIL].concat();
@@ -110,7 +110,8 @@ impl Walk {
                 != form(&[&register(0), &TAIL[..]].concat(), self.code32)
     }
 
-    /// Adds the form of `bytes` unless it is known; then the same with the prefixes that make other forms of it.
+    /// Adds the form of `bytes` unless it is known; then the same with the prefixes that make other forms of
+    /// it.
     fn add(&mut self, prefix: &str, bytes: &[u8]) {
         let fixed = bytes.len();
         let mut bytes = [bytes, &TAIL].concat();

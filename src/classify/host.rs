@@ -1,6 +1,7 @@
-//! The user-mode half of the classification on the host's own processor (`subring classify --host`): every form that is
-//! not innocuous, at CPL 3, in 32-bit code of an x86-64 Linux process. It shows which trap and which run, and what they
-//! tell. Instructions run in a child process, so that nothing they do reaches the command.
+//! The user-mode half of the classification on the host's own processor (`subring classify --host`): every
+//! form that is not innocuous, at CPL 3, in 32-bit code of an x86-64 Linux process. It shows which trap and
+//! which run, and what they tell. Instructions run in a child process, so that nothing they do reaches the
+//! command.
 
 use super::forms::{Form, all};
 use super::host_cpu::{self, FLAT, OPERAND};
@@ -13,9 +14,9 @@ use std::io::Write;
 pub enum Did {
     /// An exception with this vector.
     Trapped(u32),
-    /// It ran; what it shows.
+    /// No exception; what the instruction shows.
     Ran(String),
-    /// The child did not survive it.
+    /// The child process did not survive the instruction.
     Died(String),
 }
 
@@ -119,8 +120,8 @@ fn shows(form: &Form, ran: &host_cpu::Ran) -> String {
     }
 }
 
-/// The parent's part: `start` runs a child from a form's number on, and gives what it printed and, where it ended
-/// badly, how.
+/// The parent's part: `start` runs a child from a form's number on, and gives what it printed and, where it
+/// ended badly, how.
 ///
 /// # Errors
 /// What `start` says.
@@ -153,7 +154,8 @@ pub fn lines<E>(
     Ok(lines)
 }
 
-/// Whether Linux answered SGDT in the processor's place: UMIP made it fault, and the kernel stores fixed values.
+/// Whether Linux answered SGDT in the processor's place: UMIP made it fault, and the kernel stores fixed
+/// values.
 pub fn kernel_answers(lines: &[Line]) -> bool {
     let emulated =
         |l: &Line| l.form.insn.op == Op::Sgdt && l.did == Did::Ran("base:limit fffe0000:0000".into());

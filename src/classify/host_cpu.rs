@@ -1,9 +1,11 @@
-//! One instruction on the host's own processor, in 32-bit code at CPL 3: the unsafe part of [`super::host`], for x86-64
-//! Linux. A process that calls [`run`] gives up its fault signals, so it is a child of the command.
+//! One instruction on the host's own processor, in 32-bit code at CPL 3: the unsafe part of [`super::host`],
+//! for x86-64 Linux. A process that calls [`run`] gives up its fault signals, so it is a child of the
+//! command.
 //!
-//! A 64-bit process may jump into a 32-bit code segment by a far transfer; Linux keeps one at selector 23h. A stub below
-//! 4 GiB loads the registers, the instruction runs, and a far jump leads back. A fault arrives as a signal on a stack of
-//! its own, whose handler resumes at the 64-bit end of the stub. FS is left alone: thread-local storage is there.
+//! A 64-bit process may jump into a 32-bit code segment by a far transfer; Linux keeps one at selector 23h. A
+//! stub below 4 GiB loads the registers, the instruction runs, and a far jump leads back. A fault arrives as
+//! a signal on a stack of its own, whose handler resumes at the 64-bit end of the stub. FS is left alone:
+//! thread-local storage is there.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -135,8 +137,8 @@ fn stub(insn: &[u8], regs: &[u32; 8]) -> (u32, Vec<u8>) {
     (start, [&c[..], &resume.to_le_bytes()].concat())
 }
 
-/// Runs an instruction that does not transfer control, from registers as given (ESP is set here), with all of operand
-/// and stack holding the selector [`FLAT`]. [`prepare`] must have succeeded.
+/// Runs an instruction that does not transfer control, from registers as given (ESP is set here), with all of
+/// operand and stack holding the selector [`FLAT`]. [`prepare`] must have succeeded.
 pub(super) fn run(insn: &[u8], mut regs: [u32; 8]) -> Ran {
     regs[4] = TOP;
     let (start, mut code) = stub(insn, &regs);
@@ -147,13 +149,15 @@ pub(super) fn run(insn: &[u8], mut regs: [u32; 8]) -> Ran {
     for (at, bytes) in
         [(OPERAND, &background), (STACK, &background), (CODE, &code), (SAVED + 0x100, &pointer)]
     {
-        // SAFETY: `prepare` mapped these pages, nothing in Rust refers to them, and no piece is longer than its page.
+        // SAFETY: `prepare` mapped these pages, nothing in Rust refers to them, and no piece is longer than
+        // its page.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), at as usize as *mut u8, bytes.len()) };
     }
     VECTOR.store(0, Ordering::SeqCst);
     RESUME.store(resume, Ordering::SeqCst);
-    // SAFETY: the stub at CODE keeps the C ABI: it saves and restores the callee-saved registers and the stack pointer,
-    // and comes back by its far jump or by the signal handler. The instruction's operands lie in pages of ours.
+    // SAFETY: the stub at CODE keeps the C ABI: it saves and restores the callee-saved registers and the
+    // stack pointer, and comes back by its far jump or by the signal handler. The instruction's operands lie
+    // in pages of ours.
     unsafe {
         let enter: extern "C" fn() = std::mem::transmute(CODE as usize);
         enter();

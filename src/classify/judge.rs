@@ -53,8 +53,8 @@ pub struct Judgement {
     pub wrong: u32,
 }
 
-/// Runs `form` in `setting` from `states` states that `seed` names, and says what it is. The same arguments give the
-/// same answer.
+/// Runs `form` in `setting` from `states` states that `seed` names, and says what it is. The same arguments
+/// give the same answer.
 pub fn judge(form: &Form, setting: Setting, seed: u64, states: u32) -> Judgement {
     let mut tally = Tally::default();
     for n in 0..states {

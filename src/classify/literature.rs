@@ -1,6 +1,6 @@
-//! Robin and Irvine's list of the sensitive unprivileged instructions of IA-32 ("Analysis of the Intel Pentium's Ability
-//! to Support a Secure Virtual Machine Monitor", USENIX Security 2000), beside what was derived, and why they differ.
-//! The list is for comparing only: nothing is classified by it.
+//! Robin and Irvine's list of the sensitive unprivileged instructions of IA-32 ("Analysis of the Intel
+//! Pentium's Ability to Support a Secure Virtual Machine Monitor", USENIX Security 2000), beside what was
+//! derived, and why they differ. The list is for comparing only: nothing is classified by it.
 
 use super::{Form, Judgement};
 use crate::decode::Op;

@@ -1,12 +1,14 @@
 //! Popek and Goldberg's classification of IA-32 (CACM 17(7), 1974), derived by running it.
 //!
-//! Every form of instruction ([`forms`]) runs from many generated states, with the semantics of [`crate::exec`], on
-//! the bare machine and as a ring-compression monitor would run it; what happened decides its class ([`Class`]). The
-//! definitions, as adapted to IA-32, are in [`DEFINITIONS`]. `subring classify` prints the result; [`verdict`](mod@verdict) has it
-//! as a table in code for whoever needs it at once, and a test holds the two together.
+//! Every form of instruction ([`forms`]) runs from many generated states, with the semantics of
+//! [`crate::exec`], on the bare machine and as a ring-compression monitor would run it; what happened decides
+//! its class ([`Class`]). The definitions, as adapted to IA-32, are in [`DEFINITIONS`]. `subring classify`
+//! prints the result; [`verdict`](mod@verdict) has it as a table in code for whoever needs it at once, and a
+//! test holds the two together.
 //!
-//! In reading order: [`forms`] (what is run), `state` and `world` (from what), `run` (one run, and how two compare),
-//! [`judge`](mod@judge) (the classes), [`literature`] (Robin and Irvine's list), [`verdict`](mod@verdict), `host` (the host's own processor).
+//! In reading order: [`forms`] (what is run), `state` and `world` (from what), `run` (one run, and how two
+//! compare), [`judge`](mod@judge) (the classes), [`literature`] (Robin and Irvine's list),
+//! [`verdict`](mod@verdict), `host` (the host's own processor).
 
 pub mod forms;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
@@ -49,7 +51,7 @@ impl Mode {
         }
     }
 
-    /// Whether its code is 32-bit.
+    /// Whether code is 32-bit.
     pub fn code32(self) -> bool {
         self != Mode::V86
     }
@@ -69,17 +71,17 @@ pub struct Setting {
 /// What a form is, by what happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Class {
-    /// It traps in user mode and not in supervisor mode, in every pair.
+    /// Traps in user mode and not in supervisor mode, in every pair.
     Privileged,
-    /// It changes, or fails to change, the machine's resources or mode without a trap.
+    /// Changes, or fails to change, the machine's resources or mode without a trap.
     ControlSensitive,
-    /// Its result depends on the monitor's resources or on the mode, without a trap.
+    /// The result depends on the monitor's resources or on the mode, without a trap.
     BehaviourSensitive,
-    /// It traps in the states where it is sensitive, and in the others runs unharmed.
+    /// Traps in the states where the form is sensitive, and runs unharmed in the others.
     Guarded,
-    /// It runs alike.
+    /// Runs alike in either mode.
     Innocuous,
-    /// It faults in every state of either mode.
+    /// Faults in every state of either mode.
     Undefined,
 }
 

@@ -161,12 +161,13 @@ pub enum Piece {
     Hidden(u8),
     /// The x87's state.
     X87,
-    /// The bare machine marked the guest's descriptor as accessed; the de-privileged run marked the monitor's copy.
+    /// The bare machine marked the guest's descriptor as accessed; the de-privileged run marked the monitor's
+    /// copy.
     Accessed(u32),
 }
 
 impl Piece {
-    /// Whether it makes an instruction control-sensitive.
+    /// Whether this evidence makes an instruction control-sensitive.
     pub fn control(self) -> bool {
         matches!(self, Piece::Changed(_) | Piece::Lost(_))
     }
@@ -200,8 +201,8 @@ impl fmt::Display for Piece {
     }
 }
 
-/// Where `user`, which did not trap, differs from what `bare` comes to under V; `level` is the level that V gives the
-/// guest's supervisor.
+/// Where `user`, which did not trap, differs from what `bare` comes to under V; `level` is the level that V
+/// gives the guest's supervisor.
 pub(super) fn compare(bare: &Outcome, user: &Outcome, level: u8) -> Vec<Piece> {
     let mut pieces = Vec::new();
     if let Some(fault) = bare.fault {

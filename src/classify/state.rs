@@ -1,8 +1,8 @@
 //! States: a guest supervisor's, drawn from a seed, and what a monitor makes of it.
 //!
-//! [`Guest::draw`] gives the state on the bare machine. [`Guest::relocated`] is the same state with the monitor's
-//! resources in the real registers and the same mode; [`Guest::deprivileged`] changes the mode as well. So the first
-//! two differ in R alone and the last two in M alone (Popek and Goldberg's names).
+//! [`Guest::draw`] gives the state on the bare machine. [`Guest::relocated`] is the same state with the
+//! monitor's resources in the real registers and the same mode; [`Guest::deprivileged`] changes the mode as
+//! well. So the first two differ in R alone and the last two in M alone (Popek and Goldberg's names).
 
 use super::forms::{OPERAND16, OPERAND32};
 use super::rng::{Rng, mix};
@@ -56,7 +56,8 @@ pub(super) struct Guest {
 }
 
 impl Guest {
-    /// State number `turn`, drawn from `seed` and made for `insn`; `real_mode` or flat 32-bit protected mode at CPL 0.
+    /// State number `turn`, drawn from `seed` and made for `insn`; `real_mode` or flat 32-bit protected mode
+    /// at CPL 0.
     pub(super) fn draw(seed: u64, turn: u32, real_mode: bool, insn: &Insn) -> Self {
         let mut rng = Rng::at(seed, turn);
         let salt = rng.next();
@@ -179,7 +180,8 @@ impl Guest {
         cpu.fpu.last.fcs |= u16::from(level);
     }
 
-    /// The monitor's tables: the guest's descriptors, raised to `level` and cut below the monitor, then its own.
+    /// The monitor's tables: the guest's descriptors, raised to `level` and cut below the monitor, then its
+    /// own.
     fn shadow_tables(&self, level: u8) -> Tables {
         let tss = [task(MONITOR_DATA, ENTRY), task(MONITOR_DATA, ENTRY)];
         let gate =
@@ -196,8 +198,8 @@ impl Guest {
     }
 }
 
-/// The real descriptor for a guest's: code and data at least at `level` and not beyond [`TOP`]; TSSs and task gates
-/// for the monitor alone; other gates and LDTs as they are.
+/// The real descriptor for a guest's: code and data at least at `level` and not beyond [`TOP`]; TSSs and task
+/// gates for the monitor alone; other gates and LDTs as they are.
 fn shadow(d: u64, level: u8) -> u64 {
     let parsed = Descriptor(d);
     let with_dpl = |d: u64, dpl: u8| d & !(3 << 45) | u64::from(dpl) << 45;
@@ -230,9 +232,9 @@ fn task(ss0: u16, esp: u32) -> [u32; 26] {
     t
 }
 
-/// The guest's gates are interrupt or trap gates to its code, open to its user mode or not. Under a monitor exceptions
-/// go there, and so do the gates that the guest keeps for itself; a gate that the guest opens to its user mode leads
-/// where the guest says.
+/// The guest's gates are interrupt or trap gates to its code, open to its user mode or not. Under a monitor
+/// exceptions go there, and so do the gates that the guest keeps for itself; a gate that the guest opens to
+/// its user mode leads where the guest says.
 fn make_gate(gates: Gates, vector: u8) -> u64 {
     let Some(salt) = gates.salt else { return gate(MONITOR_CODE, ENTRY, 14, 0) };
     let h = mix(salt ^ u64::from(vector) << 40);
@@ -396,7 +398,8 @@ fn general_registers(rng: &mut Rng, cpu: &mut Cpu, insn: &Insn, real_mode: bool)
         };
     }
     if real_mode {
-        // Offsets of data stay away from the end of a segment; what a near jump takes is half of the time an offset.
+        // Offsets of data stay away from the end of a segment; what a near jump takes is half of the time an
+        // offset.
         if rng.one_in(2) {
             [gpr::EAX, gpr::ECX, gpr::EDX].into_iter().for_each(|n| cpu.regs[n] &= 0x7fff);
         }

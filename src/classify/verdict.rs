@@ -1,6 +1,6 @@
-//! The classification as a function of a decoded instruction, for ring compression as a monitor runs it: CPL 1, IOPL 0,
-//! no UMIP. The table of instructions says what each operation is ([`Ring`]); the class and the reason follow. A test runs
-//! every form of instruction and compares what comes out.
+//! The classification as a function of a decoded instruction, for ring compression as a monitor runs it: CPL
+//! 1, IOPL 0, no UMIP. The table of instructions says what each operation is ([`Ring`]); the class and the
+//! reason follow. A test runs every form of instruction and compares what comes out.
 //!
 //! Callers: the explanation of a monitor's divergence, and the choice of what a translator must rewrite.
 

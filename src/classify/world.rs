@@ -1,9 +1,10 @@
-//! The world that a form runs in: all of linear memory is mapped, so that no instruction meets a page fault, and
-//! every byte has a content without being stored: operands and stack from the state, descriptor tables and task-state
-//! segments by their layout, the rest from a hash of the address. What the instruction writes is kept in a list.
+//! The world that a form runs in: all of linear memory is mapped, so that no instruction meets a page fault,
+//! and every byte has a content without being stored: operands and stack from the state, descriptor tables
+//! and task-state segments by their layout, the rest from a hash of the address. What the instruction writes
+//! is kept in a list.
 //!
-//! Under a monitor guest-linear memory lies in other frames, and the monitor's tables are at the top of the linear
-//! space, behind the limit of every segment.
+//! Under a monitor guest-linear memory lies in other frames, and the monitor's tables are at the top of the
+//! linear space, behind the limit of every segment.
 
 use super::rng::mix;
 use crate::addr::{GuestPhys, Linear};
@@ -168,8 +169,8 @@ impl<'a> World<'a> {
 }
 
 impl TableMemory for World<'_> {
-    /// The page directories: 4 MiB pages for all of the linear space, accessed and dirty; the monitor's part is for
-    /// supervisors.
+    /// The page directories: 4 MiB pages for all of the linear space, accessed and dirty; the monitor's part
+    /// is for supervisors.
     fn read_entry(&self, at: GuestPhys) -> u32 {
         let directory = at.page().0;
         if directory != GUEST_PAGES && directory != MONITOR_PAGES {

@@ -130,12 +130,12 @@ pub struct TableReg {
     pub limit: u16,
 }
 
-/// What a processor may have beyond a Pentium II, all off unless switched on. CPUID reports what is on; the rest of
-/// what it reports is always there.
+/// What a processor may have beyond a Pentium II, all off unless switched on. CPUID reports what is on; the
+/// rest of what it reports is always there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Features {
-    /// User-mode instruction prevention (SDM vol. 3, 2.5, CR4.UMIP): a guest may make the sensitive instructions that
-    /// only read system registers privileged.
+    /// User-mode instruction prevention (SDM vol. 3, 2.5, CR4.UMIP): a guest may make the sensitive
+    /// instructions that only read system registers privileged.
     pub umip: bool,
 }
 

@@ -39,13 +39,15 @@ pub mod pf {
     pub const RESERVED: u16 = 8;
 }
 
-/// A fault: vector, error code if it has one, and for page faults the linear address. It fits a register: bits
-/// 0-31 the address or the DR6 bits, 32-47 the error code, 48-55 the vector, 56 whether there is an error code, 63 set.
+/// A fault: vector, error code if it has one, and for page faults the linear address. It fits a register:
+/// bits 0-31 the address or the DR6 bits, 32-47 the error code, 48-55 the vector, 56 whether there is an
+/// error code, 63 set.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Fault(NonZeroU64);
 
-/// A value or a fault in one register. As a `Result<u32, Fault>` it would come back through memory, and a function that
-/// makes the rare call would keep the common value there, too: a fifth of the instructions of a load.
+/// A value or a fault in one register. As a `Result<u32, Fault>` it would come back through memory, and a
+/// function that makes the rare call would keep the common value there, too: a fifth of the instructions of a
+/// load.
 #[derive(Clone, Copy)]
 pub struct Packed(u64);
 
@@ -143,7 +145,7 @@ impl Fault {
     pub const fn vector(self) -> u8 {
         (self.0.get() >> 48) as u8
     }
-    /// Whether it is `vector`.
+    /// Whether the fault's vector is `vector`.
     pub const fn is(self, vector: Vector) -> bool {
         self.vector() == vector as u8
     }
@@ -159,7 +161,7 @@ impl Fault {
     pub const fn dr6(self) -> u32 {
         if self.is(Vector::Db) { self.0.get() as u32 } else { 0 }
     }
-    /// The same fault with the EXT bit in its error code: it happened while an external event was delivered.
+    /// This fault with the EXT bit in its error code: raised while an external event was delivered.
     #[must_use]
     pub const fn external(self) -> Self {
         match self.code() {

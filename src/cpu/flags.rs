@@ -1,7 +1,7 @@
 //! EFLAGS, and its arithmetic flags in lazy form.
 //!
-//! An arithmetic instruction stores its result and a vector of carries; CF, OF, AF, SF, ZF and PF are derived when
-//! something asks. Most flags are overwritten unread, so two stores replace six computations.
+//! An arithmetic instruction stores its result and a vector of carries; CF, OF, AF, SF, ZF and PF are derived
+//! when something asks. Most flags are overwritten unread, so two stores replace six computations.
 
 use super::Word;
 use crate::decode::Cond;
@@ -65,10 +65,10 @@ const SIGN_DELTA: u32 = 1;
 
 /// The arithmetic flags as a result and a carry vector.
 ///
-/// `result` is the result sign-extended to 32 bits: ZF is `result == 0`, SF its top bit, PF the parity of its low
-/// byte. `aux` has the carry out of the top bit at bit 31, the carry into the top bit at bit 30, the carry out of
-/// bit 3 at bit 3; and corrections that let any combination of flags be written: bits 8-15 go into the parity, bit
-/// 0 into the sign.
+/// `result` is the result sign-extended to 32 bits: ZF is `result == 0`, SF its top bit, PF the parity of its
+/// low byte. `aux` has the carry out of the top bit at bit 31, the carry into the top bit at bit 30, the
+/// carry out of bit 3 at bit 3; and corrections that let any combination of flags be written: bits 8-15 go
+/// into the parity, bit 0 into the sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LazyFlags {
     result: u32,

@@ -1,9 +1,9 @@
 //! The x87's registers (SDM vol. 1, 8.1): data registers, control, status and tag words, and where the last
 //! instruction and its operand were. The instructions are in `exec/ops/fpu`, the arithmetic in `exec/fpu`.
 //!
-//! The tag word is kept as one bit for each register, as the P6 does: what a full tag says of a register's value
-//! is worked out when the word is stored. The last-instruction pointers move with every instruction that is not one
-//! of control, the operand's pointer only with one that has a memory operand.
+//! The tag word is kept as one bit for each register, as the P6 does: what a full tag says of a register's
+//! value is worked out when the word is stored. The last-instruction pointers move with every instruction
+//! that is not one of control, the operand's pointer only with one that has a memory operand.
 
 use serde::{Deserialize, Serialize};
 
@@ -44,7 +44,7 @@ impl F80 {
     pub const fn biased(self) -> u16 {
         self.sign_exp & 0x7fff
     }
-    /// The same with the sign bit as given.
+    /// This number with the sign bit as given.
     #[must_use]
     pub const fn with_sign(self, negative: bool) -> Self {
         Self::new(self.biased() | (negative as u16) << 15, self.significand)

@@ -40,7 +40,7 @@ pub mod gpr {
 /// Whether the processor runs instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Activity {
-    /// It does.
+    /// Instructions run.
     #[default]
     Running,
     /// HLT: it waits for an interrupt.
@@ -108,18 +108,18 @@ pub struct Cpu {
     pub shadow: Shadow,
     /// DR6 bits of debug traps that are due at the end of the instruction.
     pub debug_pending: u32,
-    /// Whether it runs.
+    /// Whether the processor runs.
     pub activity: Activity,
     /// A REP instruction stopped between iterations and EIP names it again.
     pub mid_string: bool,
     /// The arithmetic flags from before that REP instruction.
     pub string_flags: LazyFlags,
-    /// A task switch was committed and is not complete: a fault now belongs to the new task, whose EIP stays as it
-    /// is.
+    /// A task switch was committed and is not complete: a fault now belongs to the new task, whose EIP stays
+    /// as it is.
     pub switched_task: bool,
     /// NMIs are blocked until the next IRET.
     pub nmi_blocked: bool,
-    /// What it has beyond a Pentium II. Kept over a reset.
+    /// Features beyond those of a Pentium II. Kept over a reset.
     pub features: Features,
     /// Control register 0.
     pub cr0: Cr0,
@@ -129,7 +129,8 @@ pub struct Cpu {
     pub cr3: u32,
     /// Control register 4.
     pub cr4: Cr4,
-    /// The page-directory-pointer-table entries, loaded with CR3 (SDM vol. 3, 4.4.1): the top level of PAE paging.
+    /// The page-directory-pointer-table entries, loaded with CR3 (SDM vol. 3, 4.4.1): the top level of PAE
+    /// paging.
     pub pdptes: [u64; 4],
     /// The debug registers; 4 and 5 are not used.
     pub dr: [u32; 8],
@@ -145,13 +146,13 @@ pub struct Cpu {
     pub msrs: Msrs,
     /// The x87.
     pub fpu: Fpu,
-    /// Guest time: retired instructions (each iteration of a REP counts as one; so does an event that is delivered
-    /// right after another one, with no instruction in between) plus [`Cpu::idle`].
+    /// Guest time: retired instructions (each iteration of a REP counts as one; so does an event that is
+    /// delivered right after another one, with no instruction in between) plus [`Cpu::idle`].
     pub now: Ticks,
     /// Ticks skipped while halted.
     pub idle: Ticks,
-    /// Set by what makes the rest of the running trace, or of a REP instruction, wrong to run: a taken branch in its
-    /// middle, a store into decoded code, a port access.
+    /// Set by what makes the rest of the running trace, or of a REP instruction, wrong to run: a taken branch
+    /// in its middle, a store into decoded code, a port access.
     pub leave: Cell<bool>,
     /// The tick at which the run loop must look up; REP instructions stop there.
     pub deadline: Ticks,
@@ -331,8 +332,8 @@ impl Cpu {
         self.refresh();
     }
 
-    /// Recomputes [`Cpu::special`]. To be called after a change of a shadow, EFLAGS, DR7, CR0 or CPL; the setters
-    /// here do so.
+    /// Recomputes [`Cpu::special`]. To be called after a change of a shadow, EFLAGS, DR7, CR0 or CPL; the
+    /// setters here do so.
     pub fn refresh(&mut self) {
         let mut special = Special::empty();
         special.set(Special::STI_SHADOW, self.shadow.contains(Shadow::STI));
@@ -346,8 +347,8 @@ impl Cpu {
         self.special = special;
     }
 
-    /// Whether there is something to look at after each iteration of a repeated string instruction: anything in
-    /// [`Cpu::special`] but RF, which lasts for all of them.
+    /// Whether there is something to look at after each iteration of a repeated string instruction: anything
+    /// in [`Cpu::special`] but RF, which lasts for all of them.
     #[inline(always)]
     pub fn steps_iterations(&self) -> bool {
         !(self.special - Special::RESUME).is_empty()

@@ -12,7 +12,7 @@ impl Selector {
     pub const fn rpl(self) -> u8 {
         (self.0 & 3) as u8
     }
-    /// Whether it names the LDT.
+    /// Whether the selector names the LDT.
     pub const fn local(self) -> bool {
         self.0 & 4 != 0
     }
@@ -45,8 +45,8 @@ pub struct Segment {
     pub base: u32,
     /// The highest offset (the lowest but one for expand-down), in bytes: granularity is applied.
     pub limit: u32,
-    /// The descriptor's attribute bits: type in 0-3, S 4, DPL 5-6, P 7, AVL 8, D/B 10, G 11. All zero: unusable
-    /// (a null selector was loaded).
+    /// The descriptor's attribute bits: type in 0-3, S 4, DPL 5-6, P 7, AVL 8, D/B 10, G 11. All zero:
+    /// unusable (a null selector was loaded).
     pub attr: u16,
     /// Offsets below this may be read with no further check; 0 where each access must be looked at.
     pub read_end: u64,
@@ -103,7 +103,8 @@ impl Segment {
         Self::system(selector, 0, 0, 0)
     }
 
-    /// The same segment in real mode with another selector: base changes, limit and attributes stay ("unreal mode").
+    /// This segment in real mode with another selector: base changes, limit and attributes stay ("unreal
+    /// mode").
     #[must_use]
     pub fn real_reload(&self, selector: u16) -> Self {
         Self::with(selector, u32::from(selector) << 4, self.limit, self.attr)

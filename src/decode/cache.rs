@@ -1,8 +1,8 @@
 //! The cache of decoded traces.
 //!
-//! A trace is a run of instructions with one way in, keyed by physical address and CS.D, valid for one generation of
-//! its page. Slots are direct-mapped; the instructions of all traces lie in one arena, and when that is full
-//! everything is dropped at once. What is stored per instruction is the reader's choice (`T`).
+//! A trace is a run of instructions with one way in, keyed by physical address and CS.D, valid for one
+//! generation of its page. Slots are direct-mapped; the instructions of all traces lie in one arena, and when
+//! that is full everything is dropped at once. What is stored per instruction is the reader's choice (`T`).
 
 use crate::addr::GuestPhys;
 
@@ -13,7 +13,7 @@ const ARENA: usize = 1 << 18;
 /// The most instructions in a trace.
 pub const MOST: usize = 32;
 
-/// What a trace is found by.
+/// The key of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key(u64);
 
@@ -34,9 +34,9 @@ impl Key {
 /// The second page of a trace that is a single instruction crossing a page boundary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Crossing {
-    /// The frame that its tail was read from.
+    /// The frame that the instruction's tail was read from.
     pub frame: GuestPhys,
-    /// That frame's generation then.
+    /// The generation of that frame when the tail was read.
     pub generation: u32,
 }
 
@@ -52,12 +52,13 @@ pub struct Trace {
     pub bytes: u16,
     /// Instructions.
     pub count: u8,
-    /// It ends in a near branch or by falling through: after it, what it depends on still holds.
+    /// Whether the trace ends in a near branch or by falling through: then mode and mapping are the same
+    /// behind it.
     pub near: bool,
 }
 
 impl Trace {
-    /// Whether it is one instruction that crosses into another page.
+    /// Whether the trace is one instruction that crosses into another page.
     #[inline(always)]
     pub fn crosses(self) -> bool {
         self.crossing != 0

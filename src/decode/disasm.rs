@@ -1,5 +1,5 @@
-//! The name of an instruction's form, as the manual's opcode tables have it (SDM vol. 2, 3.1.1). For the enumeration
-//! of all forms in `classify`; [`super::lower`] is the other file that names iced-x86.
+//! The name of an instruction's form, as the manual's opcode tables have it (SDM vol. 2, 3.1.1). For the
+//! enumeration of all forms in `classify`; [`super::lower`] is the other file that names iced-x86.
 
 use super::lower::{OPTIONS, bitness};
 use iced_x86::{Decoder, OpKind};
@@ -7,8 +7,8 @@ use iced_x86::{Decoder, OpKind};
 /// A form of an instruction: which encoding it is, apart from the values in its operands.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FormText {
-    /// Mnemonic and operands: `MOV m16, CS`, `ADD r32, imm8`. Where ModRM leaves a choice between a register and
-    /// memory, or between segment, control and debug registers, it says which.
+    /// Mnemonic and operands: `MOV m16, CS`, `ADD r32, imm8`. Where ModRM leaves a choice between a register
+    /// and memory, or between segment, control and debug registers, it says which.
     pub syntax: String,
     /// The opcode: `o32 81 /0 id`.
     pub opcode: String,

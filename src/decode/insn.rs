@@ -78,7 +78,7 @@ pub const NO_REG: u8 = 8;
 /// General registers are numbered as in ModRM (0 EAX … 7 EDI; for bytes 0 AL … 3 BL, 4 AH … 7 BH).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Insn {
-    /// What it does.
+    /// The operation.
     pub op: Op,
     /// Operand width.
     pub width: Width,
@@ -108,10 +108,10 @@ pub struct Insn {
     pub lock: bool,
     /// Width of the source where it differs: MOVZX, MOVSX.
     pub src_width: Width,
-    /// The count of a shift by CL is in CL (then `src` is `Reg`); ENTER's level; how often an x87 instruction pops;
-    /// 1 for MOVD and MOVQ from an MMX register; unused elsewhere.
+    /// The count of a shift by CL is in CL (then `src` is `Reg`); ENTER's level; how often an x87 instruction
+    /// pops; 1 for MOVD and MOVQ from an MMX register; unused elsewhere.
     pub extra: u8,
-    /// Which x87 operation it is.
+    /// The x87 operation.
     pub fpu: FpuOp,
     /// The format of an x87 or MMX operation's memory operand.
     pub fpu_mem: FpuMem,
@@ -121,8 +121,8 @@ pub struct Insn {
     pub addr_mask: u32,
     /// The memory operand's displacement.
     pub disp: u32,
-    /// The immediate, sign-extended to 32 bits as the form says; a near branch's displacement; a far pointer's
-    /// offset.
+    /// The immediate, sign-extended to 32 bits as the form says; a near branch's displacement; a far
+    /// pointer's offset.
     pub imm: u32,
 }
 
@@ -155,19 +155,21 @@ impl Insn {
         }
     }
 
-    /// Whether an operand is in memory. Implied operands, of string instructions and of the stack, do not count.
+    /// Whether an operand is in memory. Implied operands, of string instructions and of the stack, do not
+    /// count.
     pub fn has_memory_operand(&self) -> bool {
         self.dst == Place::Mem || self.src == Place::Mem
     }
 
-    /// Whether this instruction changes EIP only within the code segment, and nothing else that a trace depends on.
+    /// Whether this instruction changes EIP only within the code segment, and nothing else that a trace
+    /// depends on.
     pub fn is_near_branch(&self) -> bool {
         matches!(self.op.facts().flow, Flow::Conditional | Flow::Direct | Flow::Indirect)
     }
 
-    /// Whether a trace must end after this instruction: EIP can change otherwise than by falling through, and so can
-    /// the processor's mode, what is mapped, or when the next event is due. A trace goes on after a conditional branch;
-    /// if that is taken, it is left there.
+    /// Whether a trace must end after this instruction: EIP can change otherwise than by falling through, and
+    /// so can the processor's mode, what is mapped, or when the next event is due. A trace goes on after a
+    /// conditional branch; if that is taken, it is left there.
     pub fn ends_trace(&self) -> bool {
         match self.op.facts().flow {
             Flow::Next | Flow::Conditional => false,

@@ -1,7 +1,7 @@
 //! From iced-x86's instruction to ours, and disassembly. The one file that names iced-x86.
 //!
-//! Only what IA-32 had up to the Pentium II is lowered to a real operation. What iced-x86 knows beyond that is
-//! [`Op::Unbuilt`]; what no processor defines is [`Op::Ud`]; both raise #UD in the guest.
+//! Only what IA-32 had up to the Pentium II is lowered to a real operation. What iced-x86 knows beyond that
+//! is [`Op::Unbuilt`]; what no processor defines is [`Op::Ud`]; both raise #UD in the guest.
 
 use super::insn::{Cond, Insn, MAX_INSN_LEN, NO_REG, Place, Rep, SegReg};
 use super::op::Op;
@@ -44,8 +44,8 @@ pub fn decode(bytes: &[u8], code32: bool) -> Decoded {
     Decoded::Insn(lower(&raw, bytes, code32))
 }
 
-/// Whether fifteen bytes that iced-x86 calls invalid do not end within them: without the first prefix they still ask
-/// for more. (If they end, the instruction is undefined and as long as one may be.)
+/// Whether fifteen bytes that iced-x86 calls invalid do not end within them: without the first prefix they
+/// still ask for more. (If they end, the instruction is undefined and as long as one may be.)
 fn runs_on(bytes: &[u8], code32: bool) -> bool {
     let mut decoder = Decoder::with_ip(bitness(code32), &bytes[1..], 0, OPTIONS);
     let _ = decoder.decode();
@@ -135,8 +135,8 @@ fn rep(raw: &Instruction) -> Rep {
     }
 }
 
-/// The operand width: byte where the form is, else as the operand-size attribute says, but for the forms whose
-/// width is fixed.
+/// The operand width: byte where the form is, else as the operand-size attribute says, but for the forms
+/// whose width is fixed.
 fn width(raw: &Instruction, op: Op, osize: Width) -> Width {
     use Op::*;
     match op {
@@ -256,8 +256,8 @@ fn adjust(raw: &Instruction, insn: &mut Insn) {
         Lar | Lsl => insn.src_width = Width::Word,
         // A far load's first operand is a register, its segment in `extra`.
         LoadFar => insn.extra = segment(far_load_segment(raw.mnemonic())) as u8,
-        // Shifts by one carry no immediate in the encoding; iced gives 1. The third operand of SHLD and SHRD is
-        // an immediate or CL.
+        // Shifts by one carry no immediate in the encoding; iced gives 1. The third operand of SHLD and SHRD
+        // is an immediate or CL.
         Shld | Shrd => insn.extra = u8::from(raw.op2_kind() == OpKind::Register),
         Aam | Aad => insn.src = Place::Imm,
         Movd | Movq => insn.extra = u8::from(matches!(raw.code(), Code::Movd_rm32_mm | Code::Movq_mmm64_mm)),

@@ -1,13 +1,14 @@
-//! The table of instructions: one line for each operation, with every fact that is one of the operation alone.
+//! The table of instructions: one line for each operation, with every fact that is one of the operation
+//! alone.
 //!
-//! [`for_each_op`] hands the table to whoever needs a part of it: [`Op`], [`Family`] and [`Facts`] are made from it here,
-//! and `exec::ops` makes the choice of handlers from it. An operation without a line, without a fact or without a
-//! handler does not compile.
+//! [`for_each_op`] hands the table to whoever needs a part of it: [`Op`], [`Family`] and [`Facts`] are made
+//! from it here, and `exec::ops` makes the choice of handlers from it. An operation without a line, without a
+//! fact or without a handler does not compile.
 
 /// Calls the macro `$consumer` with the table.
 ///
-/// A group is a family: the module of `exec::ops` that has the handlers, each under its operation's name, and the
-/// [`Family`]. A line is an operation with its [`Flow`], [`Memory`], [`Reach`], [`Flags`] and [`Ring`].
+/// A group is a family: the module of `exec::ops` that has the handlers, each under its operation's name, and
+/// the [`Family`]. A line is an operation with its [`Flow`], [`Memory`], [`Reach`], [`Flags`] and [`Ring`].
 macro_rules! for_each_op {
     ($consumer:ident) => {
         $consumer! {
@@ -244,10 +245,10 @@ macro_rules! declare {
     ($($module:ident, $Family:ident {
         $($Op:ident $flow:ident $memory:ident $reach:ident $flags:ident $ring:ident;)*
     })*) => {
-        /// What an instruction does, apart from where its operands are: the manual's mnemonics, and more than one
-        /// name where one mnemonic stands for different things. `Fpu` is an x87 instruction, WAIT, FXSAVE or FXRSTOR
-        /// ([`super::Insn::fpu`] says which); `Ud` is UD0, UD1, UD2 and what the manual leaves undefined; `Unbuilt` is
-        /// defined on later processors only: #UD, counted and named.
+        /// What an instruction does, apart from where its operands are: the manual's mnemonics, and more than
+        /// one name where one mnemonic stands for different things. `Fpu` is an x87 instruction, WAIT, FXSAVE
+        /// or FXRSTOR ([`super::Insn::fpu`] says which); `Ud` is UD0, UD1, UD2 and what the manual leaves
+        /// undefined; `Unbuilt` is defined on later processors only: #UD, counted and named.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u8)]
         #[allow(missing_docs, reason = "the variants are the manual's mnemonics")]
@@ -308,7 +309,8 @@ impl Op {
 pub enum Flow {
     /// At the next instruction.
     Next,
-    /// At the next instruction or a near target (Jcc): a trace goes on, and is left where the branch is taken.
+    /// At the next instruction or a near target (Jcc): a trace goes on, and is left where the branch is
+    /// taken.
     Conditional,
     /// At a near target that the instruction names, or for LOOP and JCXZ at the next instruction.
     Direct,
@@ -320,8 +322,8 @@ pub enum Flow {
     Leaves,
 }
 
-/// How an instruction accesses memory: whether it may access more after it has read some. What was read can be a
-/// page-table entry that the later access marks as accessed or dirty.
+/// How an instruction accesses memory: whether it may access more after it has read some. What was read can
+/// be a page-table entry that the later access marks as accessed or dirty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Memory {
     /// Not at all, or only once, or reads last.
@@ -358,8 +360,8 @@ pub enum Flags {
     Uses,
 }
 
-/// What ring compression (CPL 1, IOPL 0) makes of an instruction of a guest's kernel. `classify::verdict` has the
-/// class and the reason for each; some depend on the operands.
+/// What ring compression (CPL 1, IOPL 0) makes of an instruction of a guest's kernel. `classify::verdict` has
+/// the class and the reason for each; some depend on the operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ring {
     /// The instruction neither shows nor changes the machine's resources or its mode.
@@ -400,7 +402,8 @@ pub enum Ring {
     ShowsFlags,
     /// RDTSC.
     ShowsTime,
-    /// FNSTENV, FNSAVE and FXSAVE store the CS of the last x87 instruction; other x87 instructions are innocuous.
+    /// FNSTENV, FNSAVE and FXSAVE store the CS of the last x87 instruction; other x87 instructions are
+    /// innocuous.
     ShowsX87,
     /// MOV from CS or SS shows the real ring.
     ReadsSelector,

@@ -1,9 +1,9 @@
-//! What an x87 instruction does, and the format of its memory operand (SDM vol. 1, 8.3). Forms that differ only in
-//! the operand's format or in how often they pop are one operation: FIADD is [`FpuOp::Fadd`] of an integer, FCOMPP is
-//! [`FpuOp::Fcom`] with two pops ([`super::Insn::extra`]).
+//! What an x87 instruction does, and the format of its memory operand (SDM vol. 1, 8.3). Forms that differ
+//! only in the operand's format or in how often they pop are one operation: FIADD is [`FpuOp::Fadd`] of an
+//! integer, FCOMPP is [`FpuOp::Fcom`] with two pops ([`super::Insn::extra`]).
 
-/// Calls the macro `$consumer` with the table of x87 operations: the module of `exec::ops::fpu` that has the handlers, each
-/// under its operation's name, and the operations.
+/// Calls the macro `$consumer` with the table of x87 operations: the module of `exec::ops::fpu` that has the
+/// handlers, each under its operation's name, and the operations.
 macro_rules! for_each_fpu_op {
     ($consumer:ident) => {
         $consumer! {
@@ -37,9 +37,9 @@ pub(crate) use for_each_fpu_op;
 
 macro_rules! declare {
     ($($module:ident { $($Op:ident)* })*) => {
-        /// An x87 operation: the manual's mnemonics. `Obsolete` is FNENI, FNDISI and FNSETPM of the 8087 and 287, which
-        /// do nothing since; `Undefined` is an encoding of the escape opcodes that the manual leaves undefined, and
-        /// whatever is not an x87 instruction.
+        /// An x87 operation: the manual's mnemonics. `Obsolete` is FNENI, FNDISI and FNSETPM of the 8087 and
+        /// 287, which do nothing since; `Undefined` is an encoding of the escape opcodes that the manual
+        /// leaves undefined, and whatever is not an x87 instruction.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u8)]
         #[allow(missing_docs, reason = "the variants are the manual's mnemonics")]

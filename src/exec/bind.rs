@@ -1,12 +1,13 @@
-//! Semantics as types: a backend that compiles a function of its own around an instruction's semantics is a [`Binder`], and the
-//! families pick the types for it as they pick functions for `bind`.
+//! Semantics as types: a backend that compiles a function of its own around an instruction's semantics is a
+//! [`Binder`], and the families pick the types for it as they pick functions for `bind`.
 
 use super::Env;
 use crate::cpu::{Cpu, Fault};
 use crate::decode::Insn;
 
-/// What an instruction of one form does. It commits nothing before its last access that can fail, and reaches nothing but registers
-/// and memory, so that it can be tried in [`super::Quick`] and, where that fails, be run again.
+/// What an instruction of one form does. It commits nothing before its last access that can fail, and reaches
+/// nothing but registers and memory, so that it can be tried in [`super::Quick`] and, where that fails, be
+/// run again.
 pub trait Semantics {
     /// Does it, as a [`super::Handler`].
     ///
@@ -17,22 +18,22 @@ pub trait Semantics {
 
 /// Compiles functions around semantics.
 pub trait Binder {
-    /// What it makes of one.
+    /// The compiled function.
     type Bound;
-    /// Around `S`.
+    /// Compiles a function around `S`.
     fn bind<S: Semantics>() -> Self::Bound;
 }
 
 /// Compiles functions around semantics and the condition of the Jcc that follows.
 pub trait ConditionBinder {
-    /// What it makes of one.
+    /// The compiled function.
     type Bound;
-    /// Around `S` and the condition with number `C`.
+    /// Compiles a function around `S` and the condition with number `C`.
     fn bind<S: Semantics, const C: usize>() -> Self::Bound;
 }
 
-/// Declares `$Name`, the [`Semantics`] of the function `$f`, and `$bound`, which binds it: a name that the macros of
-/// [`super::operand`] can complete.
+/// Declares `$Name`, the [`Semantics`] of the function `$f`, and `$bound`, which binds it: a name that the
+/// macros of [`super::operand`] can complete.
 macro_rules! semantics {
     ($Name:ident, $bound:ident, $f:ident $(, $T:ident: $Bound:ident)*) => {
         struct $Name<$($T),*>(std::marker::PhantomData<($($T,)*)>);
@@ -48,8 +49,8 @@ macro_rules! semantics {
     };
 }
 
-/// Declares a family's module `bind`: for each operation a function of its name, which picks the compiled form for a decoded
-/// instruction, as the expression after it says.
+/// Declares a family's module `bind`: for each operation a function of its name, which picks the compiled
+/// form for a decoded instruction, as the expression after it says.
 macro_rules! binders {
     ($i:ident, $E:ident; $($Op:ident => $form:expr,)*) => {
         /// Each operation's choice of a compiled form.

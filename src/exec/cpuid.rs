@@ -1,9 +1,9 @@
 //! What CPUID says: exactly what is built (SDM vol. 2, CPUID).
 //!
-//! The signature is that of family 6, model 3, stepping 3: the first one that software takes SYSENTER from (SDM vol.
-//! 2, SYSENTER: before signature 633H the SEP bit is not to be believed). The feature bits are those of a Pentium II of
-//! this board: no MTRR, no PAT, no machine check; FXSAVE, which came with the next signature, is there because kernels
-//! save by it.
+//! The signature is that of family 6, model 3, stepping 3: the first one that software takes SYSENTER from
+//! (SDM vol. 2, SYSENTER: before signature 633H the SEP bit is not to be believed). The feature bits are
+//! those of a Pentium II of this board: no MTRR, no PAT, no machine check; FXSAVE, which came with the next
+//! signature, is there because kernels save by it.
 
 use crate::cpu::Features;
 use crate::cpu::control::SIGNATURE;
@@ -44,8 +44,9 @@ const FEATURES: u32 = feature::FPU
 /// UMIP in ECX of leaf 7.
 const UMIP: u32 = 1 << 2;
 
-/// EAX, EBX, ECX, EDX for leaf `eax`, with the feature bits `more`. Leaves beyond the highest give the highest one's
-/// data, as Intel's processors do. Leaf 7 is there for what only it reports; between it and leaf 1 nothing is.
+/// EAX, EBX, ECX, EDX for leaf `eax`, with the feature bits `more`. Leaves beyond the highest give the
+/// highest one's data, as Intel's processors do. Leaf 7 is there for what only it reports; between it and
+/// leaf 1 nothing is.
 pub fn leaf(eax: u32, features: Features, more: u32) -> [u32; 4] {
     let highest = if features.umip { 7 } else { 1 };
     if (EXTENDED..=ADDRESS_SIZES).contains(&eax) {
@@ -68,8 +69,9 @@ const NAME: &[u8; 48] = b"Pentium II (Klamath)\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0
 const NAME_FIRST: u32 = 0x8000_0002;
 const NAME_LAST: u32 = 0x8000_0004;
 
-/// A Pentium II has no extended leaves, and 36 bits of physical address with PAE. This one has 32, like its buses, and so
-/// has to say so: the last leaf is there for it; those before it report a name and nothing else (no execute-disable).
+/// A Pentium II has no extended leaves, and 36 bits of physical address with PAE. This one has 32, like its
+/// buses, and so has to say so: the last leaf is there for it; those before it report a name and nothing else
+/// (no execute-disable).
 fn extended(eax: u32) -> [u32; 4] {
     match eax {
         EXTENDED => [ADDRESS_SIZES, 0, 0, 0],

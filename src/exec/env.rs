@@ -5,17 +5,17 @@ use crate::bus::Width;
 use crate::cpu::{Cpu, Fault, Word};
 use crate::decode::Insn;
 
-/// A semantic function: executes one decoded instruction. `cpu.eip` already names the next instruction. On a fault
-/// nothing of the instruction has been committed (but a REP's whole iterations, and the first pushes of PUSHA and ENTER), and the
-/// caller puts EIP back.
+/// A semantic function: executes one decoded instruction. `cpu.eip` already names the next instruction. On a
+/// fault nothing of the instruction has been committed (but a REP's whole iterations, and the first pushes of
+/// PUSHA and ENTER), and the caller puts EIP back.
 pub type Handler<E> = fn(&mut Cpu, &mut E, &Insn) -> Result<(), Fault>;
 
 /// What instructions reach the world through: memory by linear address, ports, and the translation caches.
 ///
-/// `user` says whether paging treats the access as a user-mode one: `cpu.user` for an instruction's own operands,
-/// false for the processor's implicit accesses to descriptor tables and task-state segments.
+/// `user` says whether paging treats the access as a user-mode one: `cpu.user` for an instruction's own
+/// operands, false for the processor's implicit accesses to descriptor tables and task-state segments.
 pub trait Env {
-    /// Only what is quick is tried, and any fault stands for all else: nothing was done then.
+    /// Fast path only: `Err` means not taken, no side effects.
     const TRIES: bool = false;
 
     /// Reads `W` at `at`.
@@ -24,8 +24,8 @@ pub trait Env {
     /// #PF, or #AC where alignment is checked.
     fn load<W: Word>(&mut self, cpu: &Cpu, at: Linear, user: bool) -> Result<W, Fault>;
 
-    /// Reads `W` at `at` where a store to the same place follows: the fault, if any, is that of the write, and
-    /// after success the store cannot fault.
+    /// Reads `W` at `at` where a store to the same place follows: the fault, if any, is that of the write,
+    /// and after success the store cannot fault.
     ///
     /// # Errors
     /// As [`Env::store`].
@@ -58,15 +58,16 @@ pub trait Env {
         false
     }
 
-    /// Checks that `len` bytes at `at` (at most a page) can be read, or written, with no effect but on accessed
-    /// and dirty bits.
+    /// Checks that `len` bytes at `at` (at most a page) can be read, or written, with no effect but on
+    /// accessed and dirty bits.
     ///
     /// # Errors
     /// #PF as the access would raise it.
     fn probe(&mut self, cpu: &Cpu, at: Linear, len: u32, user: bool, write: bool) -> Result<(), Fault>;
 
-    /// Whether an instruction that faults may be run again as if it had not begun: when the fault is the monitor's and not the guest's.
-    /// Then one with several writes has to find its faults before the first write, which may overwrite the instruction or what it reads.
+    /// Whether an instruction that faults may be run again as if it had not begun: when the fault is the
+    /// monitor's and not the guest's. Then one with several writes has to find its faults before the first
+    /// write, which may overwrite the instruction or what it reads.
     fn restarts(&self) -> bool {
         false
     }
@@ -89,14 +90,14 @@ pub trait Env {
         None
     }
 
-    /// Does what MOVS in steps of `step` bytes, upwards, does with `bytes` bytes, if all of it lies in one page at
-    /// either end and neither needs a look; returns whether it did. Never needed, only faster.
+    /// Does what MOVS in steps of `step` bytes, upwards, does with `bytes` bytes, if all of it lies in one
+    /// page at either end and neither needs a look; returns whether it did. Never needed, only faster.
     fn move_run(&mut self, cpu: &Cpu, from: Linear, to: Linear, bytes: u32, step: u32) -> bool {
         let _ = (cpu, from, to, bytes, step);
         false
     }
 
-    /// The same for STOS of `value`.
+    /// As [`Env::move_run`], for STOS of `value`.
     fn fill_run<W: Word>(&mut self, cpu: &Cpu, to: Linear, bytes: u32, value: W) -> bool {
         let _ = (cpu, to, bytes, value);
         false
@@ -107,8 +108,8 @@ pub trait Env {
         let _ = cpu;
     }
 
-    /// FERR#, the x87's error line to the board, is driven or released. Returns IGNNE#: whether the board tells the
-    /// processor to go on in spite of the error.
+    /// FERR#, the x87's error line to the board, is driven or released. Returns IGNNE#: whether the board
+    /// tells the processor to go on in spite of the error.
     fn numeric_error(&mut self, cpu: &Cpu, asserted: bool) -> bool {
         let _ = (cpu, asserted);
         false
@@ -120,8 +121,9 @@ pub trait Env {
     }
 }
 
-/// The quick ways of an environment, for instructions whose only effects beside registers are reads, or one write. A
-/// function that tries an instruction here first, and runs it in `E` after a failure, has no call on its common path.
+/// The quick ways of an environment, for instructions whose only effects beside registers are reads, or one
+/// write. A function that tries an instruction here first, and runs it in `E` after a failure, has no call on
+/// its common path.
 pub struct Quick<'a, E>(pub &'a mut E);
 
 /// What [`Quick`] returns for all else than success.

@@ -1,5 +1,5 @@
-//! Delivery of interrupts and exceptions: through the interrupt vector table in real mode, through the IDT's gates in
-//! protected and virtual-8086 mode; double faults and shutdown (SDM vol. 3, 6; vol. 2, INT n).
+//! Delivery of interrupts and exceptions: through the interrupt vector table in real mode, through the IDT's
+//! gates in protected and virtual-8086 mode; double faults and shutdown (SDM vol. 3, 6; vol. 2, INT n).
 
 use super::Env;
 use super::frame::Frame;
@@ -48,7 +48,8 @@ impl Event {
         }
     }
 
-    /// The error code of a fault met while delivering this: the IDT bit, and EXT unless a program asked for it.
+    /// The error code of a fault met while delivering this: the IDT bit, and EXT unless a program asked for
+    /// it.
     fn idt_code(self) -> u16 {
         u16::from(self.vector()) * 8 + 2
     }
@@ -68,12 +69,13 @@ pub struct TripleFault {
 /// Events tried in one tick.
 const SERIAL: u32 = 4;
 
-/// Delivers `event`, and what goes wrong on the way: a second fault of the contributory kind becomes #DF, one more
-/// shuts the processor down (SDM vol. 3, 6.15, interrupt 8). Calls `seen` with each event as it is tried.
+/// Delivers `event`, and what goes wrong on the way: a second fault of the contributory kind becomes #DF, one
+/// more shuts the processor down (SDM vol. 3, 6.15, interrupt 8). Calls `seen` with each event as it is
+/// tried.
 ///
-/// Faults of other kinds are handled one after the other, and that need not end: #AC for an unaligned stack of a
-/// handler in ring 3 raises #AC again. Real processors then loop in their microcode, deaf to interrupts; here the
-/// fault comes back after `SERIAL` tries, to be delivered when time has moved on.
+/// Faults of other kinds are handled one after the other, and that need not end: #AC for an unaligned stack
+/// of a handler in ring 3 raises #AC again. Real processors then loop in their microcode, deaf to interrupts;
+/// here the fault comes back after `SERIAL` tries, to be delivered when time has moved on.
 ///
 /// # Errors
 /// [`TripleFault`]; the processor is in shutdown then.
@@ -169,9 +171,10 @@ fn note(cpu: &mut Cpu, event: Event) {
     }
 }
 
-/// The EFLAGS image that is pushed: RF is set where the return is to an instruction that has begun (faults, and what
-/// comes between the iterations of a REP), so that a code breakpoint at it does not hit again (SDM vol. 3, 17.3.1.1).
-/// Of the debug exceptions only general detect is such a fault: a code breakpoint comes before its instruction.
+/// The EFLAGS image that is pushed: RF is set where the return is to an instruction that has begun (faults,
+/// and what comes between the iterations of a REP), so that a code breakpoint at it does not hit again (SDM
+/// vol. 3, 17.3.1.1). Of the debug exceptions only general detect is such a fault: a code breakpoint comes
+/// before its instruction.
 fn pushed_flags(cpu: &Cpu, event: Event) -> Eflags {
     let mut flags = cpu.eflags();
     let begun = match event {

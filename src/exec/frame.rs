@@ -1,5 +1,5 @@
-//! Stack frames of transfers and events: built whole, checked whole, then written; so a fault while pushing leaves
-//! the stack and the registers as they were.
+//! Stack frames of transfers and events: built whole, checked whole, then written; so a fault while pushing
+//! leaves the stack and the registers as they were.
 
 use super::Env;
 use crate::addr::Linear;
@@ -50,7 +50,8 @@ impl Frame {
         if room { Ok(()) } else { Err(Fault::ss(code)) }
     }
 
-    /// Writes the values and returns the stack pointer after them (within SS.B's width; upper bits those of `sp`).
+    /// Writes the values and returns the stack pointer after them (within SS.B's width; upper bits those of
+    /// `sp`).
     ///
     /// # Errors
     /// #SS(`code`) when they do not fit the segment; #AC; #PF.
@@ -59,7 +60,8 @@ impl Frame {
         let step = self.width.bytes();
         for n in 0..self.count {
             let at = self.linear(self.offset(n));
-            // Here, because the environment looks at accesses one by one only where an instruction is run that way.
+            // Here, because the environment looks at accesses one by one only where an instruction is run
+            // that way.
             if self.user {
                 cpu.check_alignment(at, step)?;
             }

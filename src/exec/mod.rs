@@ -1,5 +1,5 @@
-//! The semantics of instructions, over the seam [`env::Env`]. Interpreter, monitor and translator all call these
-//! functions: each instruction's meaning exists once.
+//! The semantics of instructions, over the seam [`env::Env`]. Interpreter, monitor and translator all call
+//! these functions: each instruction's meaning exists once.
 
 pub mod bind;
 pub mod cpuid;

@@ -1,8 +1,8 @@
 //! Operands: effective addresses, segment checks, and reading and writing by place.
 //!
-//! A semantic function names its operands' places by the marker types [`DstReg`], [`SrcReg`], [`Mem`] and [`Imm`],
-//! so that it is written once and compiled for each form; `bind` in each family picks the compiled form when an
-//! instruction is decoded.
+//! A semantic function names its operands' places by the marker types [`DstReg`], [`SrcReg`], [`Mem`] and
+//! [`Imm`], so that it is written once and compiled for each form; `bind` in each family picks the compiled
+//! form when an instruction is decoded.
 
 use super::Env;
 use crate::addr::Linear;
@@ -75,7 +75,8 @@ pub fn load<W: Word, E: Env>(cpu: &Cpu, env: &mut E, seg: SegReg, offset: u32) -
     env.load(cpu, Linear(s.base.wrapping_add(offset)), cpu.user)
 }
 
-// The whole access is out of line where the check is not trivial, so that the caller keeps nothing across a call.
+// The whole access is out of line where the check is not trivial, so that the caller keeps nothing across a
+// call.
 #[cold]
 #[inline(never)]
 fn load_checked<W: Word, E: Env>(cpu: &Cpu, env: &mut E, seg: SegReg, offset: u32) -> Packed {
@@ -129,8 +130,8 @@ pub trait Target: Source {
     /// A memory operand's fault.
     fn write<W: Word, E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn, v: W) -> Result<(), Fault>;
 
-    /// Reads it, computes, writes it back. `f` gives the new value and may change `cpu`: it runs only when the
-    /// write cannot fault any more.
+    /// Reads it, computes, writes it back. `f` gives the new value and may change `cpu`: it runs only when
+    /// the write cannot fault any more.
     ///
     /// # Errors
     /// A memory operand's fault.
@@ -211,7 +212,8 @@ impl Address for Mem {
     }
 }
 
-/// The memory operand of a 32-bit address without an index, in the segment with this number: [`Mem`] with less to look up.
+/// The memory operand of a 32-bit address without an index, in the segment with this number: [`Mem`] with
+/// less to look up.
 pub struct Based<const SEG: usize>;
 
 impl<const SEG: usize> Address for Based<SEG> {
@@ -225,7 +227,7 @@ impl<const SEG: usize> Address for Based<SEG> {
     }
 }
 
-/// The same with an index.
+/// A memory operand with a base and an index, in the segment `SEG`.
 pub struct Indexed<const SEG: usize>;
 
 impl<const SEG: usize> Address for Indexed<SEG> {
@@ -295,8 +297,8 @@ impl Form {
     }
 }
 
-/// Picks the compiled form of `$f` for the width of `$i`: `by_width!(i, f, E)` names `f::<E, u8>` and so on; extra
-/// type arguments follow.
+/// Picks the compiled form of `$f` for the width of `$i`: `by_width!(i, f, E)` names `f::<E, u8>` and so on;
+/// extra type arguments follow.
 macro_rules! by_width {
     ($i:expr, $f:ident, $E:ty $(, $arg:ty)*) => {
         match $i.width {

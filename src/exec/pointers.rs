@@ -1,5 +1,5 @@
-//! The registers that hold the top level of PAE paging (SDM vol. 3, 4.4.1). MOV to CR0, CR3 and CR4 and the task switch
-//! load them.
+//! The registers that hold the top level of PAE paging (SDM vol. 3, 4.4.1). MOV to CR0, CR3 and CR4 and the
+//! task switch load them.
 
 use super::Env;
 use crate::cpu::{Cpu, Cr0, Cr4, Fault};

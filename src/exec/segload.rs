@@ -1,5 +1,5 @@
-//! Descriptors: finding them in their tables, and loading segment registers (SDM vol. 3, 3.4-3.5, 5.4-5.6; vol. 2,
-//! MOV).
+//! Descriptors: finding them in their tables, and loading segment registers (SDM vol. 3, 3.4-3.5, 5.4-5.6;
+//! vol. 2, MOV).
 
 use super::Env;
 use crate::addr::Linear;
@@ -40,8 +40,8 @@ pub fn find<E: Env>(cpu: &Cpu, env: &mut E, selector: Selector, outside: Fault) 
     Ok(Found { descriptor: Descriptor(u64::from(low) | (u64::from(high) << 32)), at })
 }
 
-/// Sets the accessed bit of a code or data descriptor in its table, if it is clear, and returns the descriptor as
-/// it is then.
+/// Sets the accessed bit of a code or data descriptor in its table, if it is clear, and returns the
+/// descriptor as it is then.
 ///
 /// # Errors
 /// #PF.
@@ -56,8 +56,8 @@ pub fn mark_accessed<E: Env>(cpu: &Cpu, env: &mut E, found: Found) -> Result<Des
     Ok(d)
 }
 
-/// What loading `selector` into `s` gives, by the rules of the current mode, with the accessed bit set in memory.
-/// Not for CS.
+/// What loading `selector` into `s` gives, by the rules of the current mode, with the accessed bit set in
+/// memory. Not for CS.
 ///
 /// # Errors
 /// #GP, #SS, #NP, #PF as MOV to a segment register raises them.

@@ -1,13 +1,13 @@
-//! The stack: pushing and popping by SS and a stack pointer as wide as SS.B says (SDM vol. 1, 6.2). Used by the
-//! stack and branch instructions, far transfers and event delivery.
+//! The stack: pushing and popping by SS and a stack pointer as wide as SS.B says (SDM vol. 1, 6.2). Used by
+//! the stack and branch instructions, far transfers and event delivery.
 
 use super::Env;
 use super::operand::{load, store};
 use crate::cpu::{Cpu, Fault, Word};
 use crate::decode::SegReg;
 
-/// Stores `v` below `sp` and moves `sp` there; the register is not touched, so that an instruction which pushes
-/// several values commits once.
+/// Stores `v` below `sp` and moves `sp` there; the register is not touched, so that an instruction which
+/// pushes several values commits once.
 ///
 /// # Errors
 /// #SS(0), or a page's fault.

@@ -36,7 +36,7 @@ pub struct Tss {
 }
 
 impl Tss {
-    /// Whether it is of the 32-bit format.
+    /// Whether the TSS is of the 32-bit format.
     pub fn is_32bit(&self) -> bool {
         self.found.descriptor.kind() & 8 != 0
     }
@@ -152,8 +152,8 @@ fn format(is_32bit: bool) -> &'static Format {
 /// Switches to `tss`. `flags` is the EFLAGS image of the outgoing task.
 ///
 /// # Errors
-/// Before the switch is committed: #TS, #PF, in the old task. After it (while segments are loaded): #TS, #NP, #SS,
-/// in the new one.
+/// Before the switch is committed: #TS, #PF, in the old task. After it (while segments are loaded): #TS, #NP,
+/// #SS, in the new one.
 pub fn switch<E: Env>(
     cpu: &mut Cpu,
     env: &mut E,
@@ -363,8 +363,8 @@ fn data_segment<E: Env>(cpu: &Cpu, env: &mut E, selector: u16) -> Result<Segment
     Ok(mark_accessed(cpu, env, found)?.load(selector))
 }
 
-/// The new task's EIP must lie within its code segment; checked last, in the new task. With this the switch is
-/// complete.
+/// The new task's EIP must lie within its code segment; checked last, in the new task. With this the switch
+/// is complete.
 ///
 /// # Errors
 /// #GP(0).

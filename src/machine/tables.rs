@@ -1,8 +1,8 @@
 //! The guest's page tables, as walks find them: in RAM, in a ROM, or in the memory of a chip.
 //!
-//! A walk reads and marks entries by ordinary physical accesses, with one exception: what reading a chip's memory does
-//! besides (the VGA's latches) is left out. How often tables are walked depends on what the TLB holds, and a guest's state
-//! must not tell that, since it differs between the bare machine and a monitor's.
+//! A walk reads and marks entries by ordinary physical accesses, with one exception: what reading a chip's
+//! memory does besides (the VGA's latches) is left out. How often tables are walked depends on what the TLB
+//! holds, and a guest's state must not tell that, since it differs between the bare machine and a monitor's.
 
 use super::board::Board;
 use crate::addr::GuestPhys;

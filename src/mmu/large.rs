@@ -1,5 +1,5 @@
-//! Which slots of the TLB hold parts of large pages: a list for each 4 MiB of linear addresses, so that INVLPG finds all
-//! parts of a page without a look at the rest. A 2 MiB page counts for the 4 MiB around it.
+//! Which slots of the TLB hold parts of large pages: a list for each 4 MiB of linear addresses, so that
+//! INVLPG finds all parts of a page without a look at the rest. A 2 MiB page counts for the 4 MiB around it.
 
 use super::tlb::ENTRIES;
 

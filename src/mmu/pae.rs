@@ -1,11 +1,12 @@
-//! PAE paging (SDM vol. 3, 4.4): tables of 64-bit entries, pages of 4 KiB and 2 MiB. [`super::paging::walk`] comes here
-//! when CR4.PAE is set, and the observers that show page tables take the layout from here.
+//! PAE paging (SDM vol. 3, 4.4): tables of 64-bit entries, pages of 4 KiB and 2 MiB. [`super::paging::walk`]
+//! comes here when CR4.PAE is set, and the observers that show page tables take the layout from here.
 //!
-//! The top level is not walked: its four entries are registers, [`Cpu::pdptes`], loaded with CR3 and with changes of CR0
-//! and CR4 by [`load_pointers`].
+//! The top level is not walked: its four entries are registers, [`Cpu::pdptes`], loaded with CR3 and with
+//! changes of CR0 and CR4 by [`load_pointers`].
 //!
-//! Physical addresses have 32 bits, and CPUID says so (leaf 80000008H): this machine's buses have no more, its RAM ends
-//! below 4 GiB. So bits 32-62 of every entry are reserved. So is bit 63: there is no execute-disable, as on a Pentium II.
+//! Physical addresses have 32 bits, and CPUID says so (leaf 80000008H): this machine's buses have no more,
+//! its RAM ends below 4 GiB. So bits 32-62 of every entry are reserved. So is bit 63: there is no
+//! execute-disable, as on a Pentium II.
 
 use super::paging::{Access, Mapping, TableMemory, entry, page_fault, permit, set_bits, used};
 use crate::addr::{GuestPhys, Linear};
@@ -50,8 +51,8 @@ pub fn read(mem: &impl TableMemory, at: GuestPhys) -> u64 {
     low | u64::from(mem.read_entry(at.offset(4))) << 32
 }
 
-/// The four entries of the page-directory-pointer table at `cr3`; `None` if a present one has reserved bits set, which
-/// is #GP(0) to the instruction that loads them (SDM vol. 3, 4.4.1).
+/// The four entries of the page-directory-pointer table at `cr3`; `None` if a present one has reserved bits
+/// set, which is #GP(0) to the instruction that loads them (SDM vol. 3, 4.4.1).
 pub fn load_pointers(mem: &impl TableMemory, cr3: u32) -> Option<[u64; 4]> {
     let table = GuestPhys(cr3 & !0x1f);
     let pointers = [0, 8, 16, 24].map(|offset| read(mem, table.offset(offset)));

@@ -1,5 +1,6 @@
-//! The page walker: 32-bit paging with 4 KiB and 4 MiB pages (SDM vol. 3, 4.3, 4.6-4.8), and with CR4.PAE that of
-//! [`super::pae`]. It is a function of the processor's state and of the tables; the TLB keeps what it returns.
+//! The page walker: 32-bit paging with 4 KiB and 4 MiB pages (SDM vol. 3, 4.3, 4.6-4.8), and with CR4.PAE
+//! that of [`super::pae`]. It is a function of the processor's state and of the tables; the TLB keeps what it
+//! returns.
 
 use crate::addr::{GuestPhys, Linear};
 use crate::cpu::fault::pf;
@@ -20,7 +21,8 @@ pub mod entry {
     pub const LARGE_FRAME: u32 = 0xffc0_0000;
     /// Bits 12-21 of a 4 MiB PDE: neither PSE-36 nor PAT is reported.
     pub const LARGE_RESERVED: u32 = 0x003f_f000;
-    /// Bit 7 of a PTE: PAT is not reported. Like the other, it is reserved only with CR4.PSE set (SDM vol. 3, 4.3).
+    /// Bit 7 of a PTE: PAT is not reported. Like the other, it is reserved only with CR4.PSE set (SDM vol. 3,
+    /// 4.3).
     pub const SMALL_RESERVED: u32 = 1 << 7;
 }
 
@@ -54,7 +56,7 @@ pub struct Mapping {
     pub dirty: bool,
     /// The translation survives a load of CR3.
     pub global: bool,
-    /// It comes from a 4 MiB page, or a 2 MiB page of PAE.
+    /// Whether the page is part of a 4 MiB page, or of a 2 MiB page of PAE.
     pub large: bool,
 }
 
@@ -69,8 +71,8 @@ impl Mapping {
     }
 }
 
-/// Translates the page of `at` for `access`, setting accessed and dirty bits. With paging off every address is its
-/// own frame.
+/// Translates the page of `at` for `access`, setting accessed and dirty bits. With paging off every address
+/// is its own frame.
 ///
 /// # Errors
 /// #PF.

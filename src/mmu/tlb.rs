@@ -1,16 +1,17 @@
-//! The TLB: direct-mapped, explicit. An entry stays until it is flushed, invalidated or displaced, whatever happens
-//! to the page tables meanwhile, as on a real processor (SDM vol. 3, 4.10).
+//! The TLB: direct-mapped, explicit. An entry stays until it is flushed, invalidated or displaced, whatever
+//! happens to the page tables meanwhile, as on a real processor (SDM vol. 3, 4.10).
 //!
-//! Two layers in one entry. `rights` is the architectural part: which accesses the walk allowed. `fast` is ours: the
-//! page's address stands in it once per access class, if that access may go straight to RAM with no further look; a
-//! page with decoded code in it has no fast writes, a page of a chip has none at all.
+//! Two layers in one entry. `rights` is the architectural part: which accesses the walk allowed. `fast` is
+//! ours: the page's address stands in it once per access class, if that access may go straight to RAM with no
+//! further look; a page with decoded code in it has no fast writes, a page of a chip has none at all.
 //!
-//! An access that a cached entry denies is walked again before it faults; so an entry may be staler than memory
-//! only in what it allows.
+//! An access that a cached entry denies is walked again before it faults; so an entry may be staler than
+//! memory only in what it allows.
 //!
-//! No operation that a guest causes often looks at all entries. INVLPG looks at the one entry that its page can be in, and
-//! at those of a large page around it ([`super::large`]); a load of CR3 at what was filled since the last one, and not at
-//! entries of global pages. A test compares every operation with a model that does look at all.
+//! No operation that a guest causes often looks at all entries. INVLPG looks at the one entry that its page
+//! can be in, and at those of a large page around it ([`super::large`]); a load of CR3 at what was filled
+//! since the last one, and not at entries of global pages. A test compares every operation with a model that
+//! does look at all.
 
 use super::large::LargePages;
 use super::paging::{Access, Mapping};
@@ -84,7 +85,7 @@ pub struct Cached {
     pub user: bool,
     /// Writes are allowed, to user mode if reads are.
     pub write: bool,
-    /// It survives a load of CR3.
+    /// Whether the translation survives a load of CR3.
     pub global: bool,
 }
 
@@ -118,7 +119,8 @@ impl Filled {
 /// The translation look-aside buffer.
 pub struct Tlb {
     entries: Box<[Entry; ENTRIES]>,
-    /// Slots filled with pages that are not global since the last flush, so that a flush costs what was filled.
+    /// Slots filled with pages that are not global since the last flush, so that a flush costs what was
+    /// filled.
     local: Filled,
     /// Slots filled with global pages since the last flush of all.
     global: Filled,
@@ -223,8 +225,8 @@ impl Tlb {
         }
     }
 
-    /// From now on the TLB caches translations, as it does at first, or none: then every access walks. A processor is free
-    /// to do either.
+    /// From now on the TLB caches translations, as it does at first, or none: then every access walks. A
+    /// processor is free to do either.
     pub fn set_holding(&mut self, holding: bool) {
         self.empty = !holding;
         self.flush(true);
@@ -245,8 +247,8 @@ impl Tlb {
         self.flushes += 1;
     }
 
-    /// Drops the entry of the page of `at`; all of it if it is a large one. For a 2 MiB page the other half of its 4 MiB
-    /// goes too: more may always be dropped (SDM vol. 3, 4.10.4.1).
+    /// Drops the entry of the page of `at`; all of it if it is a large one. For a 2 MiB page the other half
+    /// of its 4 MiB goes too: more may always be dropped (SDM vol. 3, 4.10.4.1).
     pub fn invalidate(&mut self, at: Linear) {
         let page = at.0 & !PAGE_OFFSET;
         if self.entries[slot(page)].page == page {
@@ -272,8 +274,8 @@ impl Tlb {
         }
     }
 
-    /// Lets writes to the page of `at` go straight to RAM, where its rights allow: its frame holds no decoded code
-    /// any more.
+    /// Lets writes to the page of `at` go straight to RAM, where its rights allow: its frame holds no decoded
+    /// code any more.
     pub fn grant_write(&mut self, at: Linear) {
         self.grant(at, [Class::new(false, true), Class::new(true, true)]);
     }
@@ -318,7 +320,8 @@ impl Tlb {
             .collect()
     }
 
-    /// Holds the entries of `saved` and no others. What may go straight to RAM is found out again, access by access.
+    /// Holds the entries of `saved` and no others. What may go straight to RAM is found out again, access by
+    /// access.
     pub fn restore(&mut self, saved: &[Saved]) {
         self.flush(true);
         for &Saved { page, frame, rights, global, large } in saved {

@@ -1,5 +1,5 @@
-//! The TLB against a model that keeps the slots filled in one list and looks at all of them: after every operation both
-//! hold the same entries, allow the same accesses and have counted the same.
+//! The TLB against a model that keeps the slots filled in one list and looks at all of them: after every
+//! operation both hold the same entries, allow the same accesses and have counted the same.
 
 use super::paging::{Access, Mapping};
 use super::tlb::{Class, Direct, Saved, Tlb};

@@ -1,4 +1,4 @@
-//! Bugs to order in the translator, as `vmm::bug` has them for the monitor. See `crate::seeded`.
+//! Seeded bugs of the translator: each breaks one rule of [`super::invariants`]. See `crate::seeded`.
 
 /// A rule that can be broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

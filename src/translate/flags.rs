@@ -3,7 +3,7 @@
 //! EFLAGS are seen by instructions that read them, and by whoever looks at the processor: after a fault, a store into
 //! code, a unit's end. Interrupts and deadlines come at a unit's end only.
 
-use super::bug::{self, Bug};
+use super::invariants;
 use crate::decode::op::{Flags, Reach};
 use crate::decode::{Insn, Op, Place};
 
@@ -39,7 +39,7 @@ pub(super) fn are_dead(insns: &[Insn]) -> bool {
         return false;
     }
     for i in rest {
-        if !is_pure(i) || (reads(i) && !bug::on(Bug::DeadFlags)) {
+        if !is_pure(i) || (reads(i) && invariants::read_flags_live()) {
             return false;
         }
         if writes_all(i) {

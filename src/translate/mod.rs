@@ -14,7 +14,7 @@
 //! | `past` | units that are no longer there, for observers |
 //! | `tally` | how often each instruction of a unit ran, for observers |
 //! | `run` | running chained units |
-//! | `bug` | bugs to order, for tests |
+//! | `bug`, `invariants` | rules that tests can break, and what holds where none is broken |
 //!
 //! Memory has to be memory: an access must not depend on the time at which it is made, since time and EIP are brought up to
 //! date at a unit's end, or when it breaks off. A monitor's machine is such a world; there chips are never mapped.
@@ -22,6 +22,7 @@
 pub mod backend;
 pub(crate) mod bug;
 mod flags;
+mod invariants;
 mod past;
 pub mod plan;
 mod run;

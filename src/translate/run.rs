@@ -2,7 +2,7 @@
 //! looked for; within one there is nothing to look for.
 
 use super::backend::{Backend, Broken, Chained, Ended as Ran, Whole};
-use super::bug::{self, Bug};
+use super::invariants;
 use super::plan::{Flow, Plan, Policy, Tail, Treatment};
 use super::tally::Tally;
 use super::unit::{CODE32, Key, Link, Record, Runs, USER, Unit, UnitInfo, Why as Dropped};
@@ -59,7 +59,7 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
             self.map_epoch = env.map_epoch();
             self.drop_all(Dropped::MapChanged);
         }
-        let code = if bug::on(Bug::DeadChain) { self.epochs.1 } else { env.code_epoch() };
+        let code = invariants::epoch_of_links(env.code_epoch(), self.epochs.1);
         let epochs = (env.fetch_epoch(), code);
         if self.epochs != epochs {
             self.epochs = epochs;
@@ -199,7 +199,7 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
         let (run, insn) = unit.last.as_ref()?;
         let result = match unit.tail {
             // The last instruction is not of the unit.
-            Tail::Callout(_) if cpu.now >= cpu.deadline && !bug::on(Bug::LateCallout) => {
+            Tail::Callout(_) if cpu.now >= cpu.deadline && invariants::callouts_heed_deadline() => {
                 self.store.units[at as usize].break_off_last();
                 return Some(Next::On);
             }
@@ -314,7 +314,7 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
         if let Some(crossing) = unit.crossing {
             return Ok(unit.generation == generation && self.steps.still_crosses(cpu, env, crossing)?);
         }
-        if unit.generation == generation || bug::on(Bug::StaleUnit) {
+        if unit.generation == generation || !invariants::stale_units_are_checked() {
             return Ok(true);
         }
         let mut now = vec![0; unit.code.len()];

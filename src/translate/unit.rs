@@ -1,7 +1,7 @@
 //! A unit, its ways out, and the store of all units.
 
 use super::backend::Ended;
-use super::bug::{self, Bug};
+use super::invariants;
 use super::past::{Gone, Past};
 use super::plan::{Plan, SIDE_EXITS, Tail};
 use super::tally::Tally;
@@ -52,7 +52,7 @@ impl Link {
     /// The unit that it leads to, if that is the one at `linear`, checked under `stamp`.
     #[inline(always)]
     pub(super) fn to(&self, linear: u32, stamp: u32) -> Option<u32> {
-        let same = self.linear == linear || bug::on(Bug::StaleInlineCache);
+        let same = invariants::is_own_target(self.linear, linear);
         (same && self.stamp == stamp).then_some(self.unit)
     }
 }

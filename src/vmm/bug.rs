@@ -1,5 +1,5 @@
-//! Bugs to order: each breaks one rule of the monitor's, so that the tests can show that they would notice. See
-//! `crate::seeded`.
+//! Seeded bugs: each breaks one rule of the monitor, so that the tests can show that they would notice.
+//! [`super::invariants`] has the rules; see `crate::seeded`.
 
 /// A rule that can be broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +15,8 @@ pub(super) enum Bug {
     WrongWrite,
     /// A translation is made without the guest's accessed bits.
     ForgetAccessed,
-    /// An instruction that read a page-table entry before it touched the page reads it again when that has marked it.
+    /// An instruction that read a page-table entry before it touched the page reads it again when that has
+    /// marked it.
     EarlyMarks,
     /// CR0.WP tells no address spaces apart.
     IgnoreWp,

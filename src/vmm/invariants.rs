@@ -1,7 +1,7 @@
 //! Rules of the monitor that tests break, one at a time, to see who notices: see [`super::bug`].
 //!
-//! Outside of tests every rule holds: a function here is then `true`, does nothing, or gives back what it was given. What it
-//! does instead in a test stands here and nowhere else.
+//! Outside of tests every rule holds: a function here is then `true`, does nothing, or gives back what it was
+//! given. What it does instead in a test stands here and nowhere else.
 
 use super::bug::{Bug, on};
 use crate::addr::{GuestPhys, Linear, MachineAddr, PAGE_SIZE};

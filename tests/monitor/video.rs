@@ -1,5 +1,6 @@
-//! Page tables, page-directory-pointer tables and descriptor tables in video memory: a walk, a load of CR3 and a load of a
-//! segment register are ordinary physical accesses, on the bare machine and under each monitor.
+//! Page tables, page-directory-pointer tables and descriptor tables in video memory: a walk, a load of CR3
+//! and a load of a segment register are ordinary physical accesses, on the bare machine and under each
+//! monitor.
 
 use super::flat;
 use super::kernel::code::Code;
@@ -7,7 +8,8 @@ use super::pair::{CELLS, Cell, Tested};
 use subring::cpu::gpr::{EBX, ECX, EDI, EDX, ESI};
 use subring::machine::{Limits, Outcome};
 
-/// The page-directory-pointer table with PAE, the page table for the first 512 pages, and the GDT: in the VGA's window.
+/// The page-directory-pointer table with PAE, the page table for the first 512 pages, and the GDT: in the
+/// VGA's window.
 const POINTERS: u32 = 0xb_8000;
 const TABLE: u32 = 0xb_9000;
 const GDT: u32 = 0xb_b000;
@@ -21,8 +23,8 @@ const OTHER: u32 = 0x5_1000;
 const PE_PG_ET: u32 = 0x8000_0011;
 const PAE: u32 = 0x20;
 
-/// Code that leaves in ESI and EBX what it reads in the first page before and after the change of its entry, in ECX the entry,
-/// and in EDX and EDI the descriptors of data and code after they were loaded.
+/// Code that leaves in ESI and EBX what it reads in the first page before and after the change of its entry,
+/// in ECX the entry, and in EDX and EDI the descriptors of data and code after they were loaded.
 fn guest(pae: bool) -> Vec<u8> {
     let size = if pae { 8 } else { 4 };
     let entry = TABLE + (PAGE >> 12) * size;

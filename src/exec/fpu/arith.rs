@@ -1,5 +1,5 @@
-//! Addition, subtraction, multiplication, division, square root and comparison: exact, then rounded once (SDM vol. 2,
-//! FADD, FSUB, FMUL, FDIV, FSQRT, FCOM).
+//! Addition, subtraction, multiplication, division, square root and comparison: exact, then rounded once (SDM
+//! vol. 2, FADD, FSUB, FMUL, FDIV, FSQRT, FCOM).
 
 use super::operand::{nan, nan_of_two};
 use super::round::shift_right_jam;

@@ -1,5 +1,5 @@
-//! Conversions to the memory formats: integers, packed decimals, single and double (SDM vol. 1, 4.9; vol. 2, FIST,
-//! FBSTP, FST), and packed decimals from memory (FBLD).
+//! Conversions to the memory formats: integers, packed decimals, single and double (SDM vol. 1, 4.9; vol. 2,
+//! FIST, FBSTP, FST), and packed decimals from memory (FBLD).
 
 use super::operand::{BIAS, nan};
 use super::round::{Cut, Format, cut, round_to, shift_right_jam};
@@ -20,7 +20,8 @@ fn rounded<T>(value: T, cut: &Cut) -> Outcome<T> {
     Outcome { value, flags: if cut.inexact { PE } else { 0 }, up: cut.up }
 }
 
-/// An integer of `bits` bits; what does not fit, and what is no number, is the integer indefinite: the least one.
+/// An integer of `bits` bits; what does not fit, and what is no number, is the integer indefinite: the least
+/// one.
 pub fn to_int(x: &Operand, bits: u32, c: &Control) -> Outcome<i64> {
     let least = i64::MIN >> (64 - bits);
     let invalid = Outcome::exact(least).with(IE);

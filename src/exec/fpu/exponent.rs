@@ -16,8 +16,8 @@ pub struct Remainder {
     pub complete: bool,
 }
 
-/// What FPREM (quotient rounded toward zero) or FPREM1 (`nearest`) leaves of `a` by `b`. At most 63 bits of quotient
-/// are taken off at a time.
+/// What FPREM (quotient rounded toward zero) or FPREM1 (`nearest`) leaves of `a` by `b`. At most 63 bits of
+/// quotient are taken off at a time.
 pub fn remainder(a: &Operand, b: &Operand, nearest: bool, c: &Control) -> Remainder {
     let whole = |result| Remainder { result, quotient: Some(0), complete: true };
     let none = |result| Remainder { result, quotient: None, complete: true };

@@ -1,5 +1,5 @@
-//! The x87's state in memory: the four formats of FSTENV and FSAVE (SDM vol. 1, figures 8-9 to 8-12), and what FXSAVE
-//! stores of it (SDM vol. 1, 10.5.1).
+//! The x87's state in memory: the four formats of FSTENV and FSAVE (SDM vol. 1, figures 8-9 to 8-12), and
+//! what FXSAVE stores of it (SDM vol. 1, 10.5.1).
 
 use crate::cpu::fpu::LastInsn;
 use crate::cpu::{F80, Fpu};

@@ -1,11 +1,11 @@
-//! x87 arithmetic as pure functions (SDM vol. 1, 4.8, 4.9, 8.3 to 8.5): from operands and the control word to a
-//! result, the exceptions met, and whether rounding went away from zero. Called by `exec/ops/fpu`, which looks after
-//! the stack, masks and status.
+//! x87 arithmetic as pure functions (SDM vol. 1, 4.8, 4.9, 8.3 to 8.5): from operands and the control word to
+//! a result, the exceptions met, and whether rounding went away from zero. Called by `exec/ops/fpu`, which
+//! looks after the stack, masks and status.
 //!
 //! Integer arithmetic of our own and no soft-float crate: precision control (24 or 53 bits under the 15-bit
-//! exponent), the responses to unmasked overflow and underflow, the C1 bit and the denormal-operand exception belong to
-//! the x87 alone, and with 128-bit integers the exact operations take a page. No host floating point is used, so a
-//! result is the same on every host.
+//! exponent), the responses to unmasked overflow and underflow, the C1 bit and the denormal-operand exception
+//! belong to the x87 alone, and with 128-bit integers the exact operations take a page. No host floating
+//! point is used, so a result is the same on every host.
 //!
 //! | file | what |
 //! |---|---|
@@ -75,7 +75,7 @@ impl<T> Outcome<T> {
     pub fn exact(value: T) -> Self {
         Self { value, flags: 0, up: false }
     }
-    /// The same with `flags` met as well.
+    /// This outcome with the exceptions `flags` added.
     #[must_use]
     pub fn with(mut self, flags: u16) -> Self {
         self.flags |= flags;

@@ -1,5 +1,5 @@
-//! Operands: what class of number an operand is, its value in normalised form, and which NaN an operation on NaNs
-//! gives (SDM vol. 1, 4.8.3, 8.2 and table 4-7).
+//! Operands: what class of number an operand is, its value in normalised form, and which NaN an operation on
+//! NaNs gives (SDM vol. 1, 4.8.3, 8.2 and table 4-7).
 
 use super::Outcome;
 use crate::cpu::F80;
@@ -29,7 +29,7 @@ pub enum Class {
 /// An operand, taken apart.
 #[derive(Clone, Copy, Debug)]
 pub struct Operand {
-    /// It in the double extended format.
+    /// The number in the double extended format.
     pub raw: F80,
     /// Its class.
     pub class: Class,

@@ -1,5 +1,6 @@
-//! Rounding (SDM vol. 1, 4.8.4, 4.9.1): from an exact or sticky-ended 128-bit significand to a format's precision, with
-//! the masked and unmasked responses to overflow, underflow and inexact results. Tininess is seen after rounding.
+//! Rounding (SDM vol. 1, 4.8.4, 4.9.1): from an exact or sticky-ended 128-bit significand to a format's
+//! precision, with the masked and unmasked responses to overflow, underflow and inexact results. Tininess is
+//! seen after rounding.
 
 use super::operand::BIAS;
 use super::{Control, Outcome};
@@ -120,8 +121,8 @@ pub fn round_to(negative: bool, exp: i32, sig: u128, format: &Format, c: &Contro
     Outcome { value, flags: if cut.inexact { underflow } else { 0 }, up: cut.up }
 }
 
-/// The answer to an exception that is not masked: the result with its exponent moved into range. If it is out of range
-/// still (FSCALE), infinity or zero, which is not exact.
+/// The answer to an exception that is not masked: the result with its exponent moved into range. If it is out
+/// of range still (FSCALE), infinity or zero, which is not exact.
 fn wrapped(biased: i32, cut: &Cut, flag: u16, format: &Format) -> Outcome<Rounded> {
     let (value, inexact, up) = match biased {
         ..1 => (Rounded { biased: 0, sig: 0 }, true, false),

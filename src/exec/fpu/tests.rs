@@ -1,5 +1,5 @@
-//! The arithmetic against the host's single and double formats, whose operations IEEE 754 fixes to the last bit, and
-//! properties that hold of any rounding. (The host's x87 judges every form in tests/host_oracle.)
+//! The arithmetic against the host's single and double formats, whose operations IEEE 754 fixes to the last
+//! bit, and properties that hold of any rounding. (The host's x87 judges every form in tests/host_oracle.)
 
 use super::{Control, Operand, Outcome, Rounding, arith, convert, exponent, transcendental};
 use crate::cpu::F80;

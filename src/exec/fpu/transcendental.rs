@@ -1,10 +1,10 @@
-//! The transcendental functions (SDM vol. 1, 8.3.7 to 8.3.11; vol. 2): FSIN, FCOS, FPTAN, FPATAN, F2XM1, FYL2X,
-//! FYL2XP1.
+//! The transcendental functions (SDM vol. 1, 8.3.7 to 8.3.11; vol. 2): FSIN, FCOS, FPTAN, FPATAN, F2XM1,
+//! FYL2X, FYL2XP1.
 //!
-//! Each is computed by a power series in [`Wide`], to some 120 bits, and rounded once to 64 as RC says: the result is
-//! within 0.5001 units in the last place of the exact one (the processors promise less than one). Arguments of sine,
-//! cosine and tangent are reduced by the 66-bit π that Intel's processors use: near a multiple of π the result is
-//! that of the argument so reduced.
+//! Each is computed by a power series in [`Wide`], to some 120 bits, and rounded once to 64 as RC says: the
+//! result is within 0.5001 units in the last place of the exact one (the processors promise less than one).
+//! Arguments of sine, cosine and tangent are reduced by the 66-bit π that Intel's processors use: near a
+//! multiple of π the result is that of the argument so reduced.
 
 use super::operand::{nan, nan_of_two};
 use super::wide::Wide;

@@ -1,6 +1,6 @@
-//! Floating point with 128-bit significands and an exponent without bounds: what the transcendental functions are
-//! computed in. Each operation is off by less than two units of its last place; what is lost is kept as the lowest bit,
-//! so that an exact result stays exact and another one does not look so.
+//! Floating point with 128-bit significands and an exponent without bounds: what the transcendental functions
+//! are computed in. Each operation is off by less than two units of its last place; what is lost is kept as
+//! the lowest bit, so that an exact result stays exact and another one does not look so.
 
 use super::Operand;
 use super::round::shift_right_jam;
@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 /// ±`sig * 2^(exp - 127)`, the top bit of `sig` set, or zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wide {
-    /// Whether it is below zero.
+    /// Whether the number is below zero.
     pub negative: bool,
     /// The exponent of the top bit.
     pub exp: i32,
@@ -48,7 +48,7 @@ impl Wide {
         Self::new(n < 0, u128::from(n.unsigned_abs()), 0)
     }
 
-    /// Whether it is zero.
+    /// Whether the number is zero.
     pub fn is_zero(self) -> bool {
         self.sig == 0
     }

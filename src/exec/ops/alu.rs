@@ -118,8 +118,8 @@ semantics!(QuietDec, quiet_decrement, dec_quietly, W: Word, D: Target);
 semantics!(Neg, negation, neg, W: Word, D: Target);
 semantics!(Not, complement, not, W: Word, D: Target);
 
-/// What `B` makes of `i`, of a type for its form of memory operand; without its flags if nothing sees them. `None` where there
-/// is no type.
+/// What `B` makes of `i`, of a type for its form of memory operand; without its flags if nothing sees them.
+/// `None` where there is no type.
 #[rustfmt::skip]
 pub fn bind_closely<B: Binder>(i: &Insn, flags_dead: bool) -> Option<B::Bound> {
     Some(match (i.op, flags_dead) {
@@ -147,7 +147,8 @@ pub fn bind_closely<B: Binder>(i: &Insn, flags_dead: bool) -> Option<B::Bound> {
     })
 }
 
-/// What `B` makes of the CMP or TEST `i` and the condition of the Jcc after it; `None` where there is no type.
+/// What `B` makes of the CMP or TEST `i` and the condition of the Jcc after it; `None` where there is no
+/// type.
 pub fn bind_with_condition<B: ConditionBinder>(i: &Insn, jcc: &Insn) -> Option<B::Bound> {
     match (i.op, i.width) {
         (Op::Cmp, Width::Dword) => compare_by_places::<B, u32, SubOp>(i, jcc),

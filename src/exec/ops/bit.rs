@@ -68,8 +68,8 @@ fn mask<W: Word>(offset: W) -> u32 {
     1 << (offset.u() & (W::BITS - 1))
 }
 
-/// Where in memory the word is that holds bit `offset` of a bit string: the offset is signed, and reaches as far
-/// as its width allows.
+/// Where in memory the word is that holds bit `offset` of a bit string: the offset is signed, and reaches as
+/// far as its width allows.
 #[inline(always)]
 fn word_of_string<W: Word>(cpu: &Cpu, i: &Insn, offset: W) -> u32 {
     let words = (offset.s() as i32) >> W::BITS.trailing_zeros();

@@ -1,7 +1,7 @@
 //! Near control transfer, loops and BOUND (SDM vol. 1, 7.3.8; vol. 2).
 //!
-//! With a 16-bit operand size EIP is cut to 16 bits. A target outside CS is #GP(0) at the branch, before anything
-//! is committed.
+//! With a 16-bit operand size EIP is cut to 16 bits. A target outside CS is #GP(0) at the branch, before
+//! anything is committed.
 
 use crate::cpu::gpr::ECX;
 use crate::cpu::{Cpu, Fault, Word};

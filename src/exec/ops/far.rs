@@ -1,5 +1,5 @@
-//! Far control transfers: JMP, CALL, RET and IRET between segments, levels and tasks; INT and its kin; SYSENTER and
-//! SYSEXIT (SDM vol. 3, 5.8; vol. 2).
+//! Far control transfers: JMP, CALL, RET and IRET between segments, levels and tasks; INT and its kin;
+//! SYSENTER and SYSEXIT (SDM vol. 3, 5.8; vol. 2).
 
 use crate::bus::Width;
 use crate::cpu::segment::{Descriptor, attr};
@@ -224,7 +224,8 @@ fn call<E: Env>(cpu: &mut Cpu, env: &mut E, to: Pointer, width: Width) -> Result
     }
 }
 
-/// Pushes CS and EIP on the current stack once there is room and `check` is content; returns the new stack pointer.
+/// Pushes CS and EIP on the current stack once there is room and `check` is content; returns the new stack
+/// pointer.
 fn push_return<E: Env>(
     cpu: &Cpu,
     env: &mut E,

@@ -17,8 +17,8 @@ binders! { i, E;
     Out => by_width!(i, output, E),
 }
 
-/// Whether the program may use the port: by CPL and IOPL, or by the task's I/O permission bit map, which alone
-/// counts in virtual-8086 mode.
+/// Whether the program may use the port: by CPL and IOPL, or by the task's I/O permission bit map, which
+/// alone counts in virtual-8086 mode.
 ///
 /// # Errors
 /// #GP(0) if it may not, or what reading the bit map raises.

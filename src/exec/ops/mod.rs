@@ -1,5 +1,5 @@
-//! Instructions by family. Each file has semantic functions under their assembly syntax, and a module `bind` that picks
-//! the compiled form for a decoded instruction, operation by operation.
+//! Instructions by family. Each file has semantic functions under their assembly syntax, and a module `bind`
+//! that picks the compiled form for a decoded instruction, operation by operation.
 
 pub mod alu;
 pub mod bit;
@@ -22,7 +22,8 @@ use super::{Binder, Env, Handler};
 use crate::decode::op::for_each_op;
 use crate::decode::{Insn, Op};
 
-/// Declares `bind`, from the table of instructions: a family's module has an operation's choice under its name.
+/// Declares `bind`, from the table of instructions: a family's module has an operation's choice under its
+/// name.
 macro_rules! choose {
     ($($module:ident, $Family:ident {
         $($Op:ident $flow:ident $memory:ident $reach:ident $flags:ident $ring:ident;)*
@@ -38,9 +39,9 @@ for_each_op!(choose);
 
 pub use alu::bind_with_condition;
 
-/// What `B` makes of the semantics of `i`, compiled as closely for its form as there is a type; its flags are left alone if
-/// nothing sees them. `None` where there is nothing but the function of [`bind`], and for branches, which
-/// [`branch::bind_closely`] is for.
+/// What `B` makes of the semantics of `i`, compiled as closely for its form as there is a type; its flags are
+/// left alone if nothing sees them. `None` where there is nothing but the function of [`bind`], and for
+/// branches, which [`branch::bind_closely`] is for.
 pub fn bind_closely<B: Binder>(i: &Insn, flags_dead: bool) -> Option<B::Bound> {
     match i.op {
         Op::Mov | Op::Movzx | Op::Movsx | Op::Lea | Op::Nop | Op::Cwd | Op::Xchg | Op::Cmov | Op::Setcc => {

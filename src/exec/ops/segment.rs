@@ -84,8 +84,8 @@ fn pop<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     Ok(())
 }
 
-// LDS, LES, LSS, LFS, LGS  r, m16:16 or m16:32. LSS loads the whole stack pointer, so it casts no shadow (SDM vol. 3,
-// 6.8.3).
+// LDS, LES, LSS, LFS, LGS  r, m16:16 or m16:32. LSS loads the whole stack pointer, so it casts no shadow (SDM
+// vol. 3, 6.8.3).
 fn load_far<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     let at = ea(cpu, i);
     let next = at.wrapping_add(i.width.bytes()) & i.addr_mask;

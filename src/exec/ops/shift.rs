@@ -1,8 +1,8 @@
 //! Shifts and rotates (SDM vol. 1, 7.3.6; vol. 2).
 //!
-//! The count is taken modulo 32; with a count of zero nothing changes, though the operand is accessed. The flags
-//! that the manual leaves undefined (OF for counts above one, AF, counts beyond the operand's width) are those of
-//! current AMD processors, as measured.
+//! The count is taken modulo 32; with a count of zero nothing changes, though the operand is accessed. The
+//! flags that the manual leaves undefined (OF for counts above one, AF, counts beyond the operand's width)
+//! are those of current AMD processors, as measured.
 
 use crate::cpu::gpr::ECX;
 use crate::cpu::{Cpu, Fault, LazyFlags, Word};
@@ -56,8 +56,8 @@ binders! { i, E;
 
 semantics!(Shifted, shifting, shift, W: Word, D: Target, S: Source, O: Shift);
 
-/// What `B` makes of the SHL, SHR or SAR `i` of a register by an immediate; without its flags if nothing sees them. `None` where
-/// there is no type.
+/// What `B` makes of the SHL, SHR or SAR `i` of a register by an immediate; without its flags if nothing sees
+/// them. `None` where there is no type.
 #[rustfmt::skip]
 pub fn bind_closely<B: Binder>(i: &Insn, flags_dead: bool) -> Option<B::Bound> {
     if (i.dst, i.src) != (Place::Reg, Place::Imm) {

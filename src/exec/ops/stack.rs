@@ -181,7 +181,8 @@ fn reaches_push<E: Env, W: Word>(cpu: &Cpu, env: &mut E, sp: u32) -> Result<(), 
     reaches::<E, W>(cpu, env, at, true)
 }
 
-/// What was found before an access that is not aligned. That one comes to its fault by itself: nothing mends it.
+/// What was found before an access that is not aligned. That one comes to its fault by itself: nothing mends
+/// it.
 fn up_to_alignment(found: Result<(), Fault>) -> Result<(), Fault> {
     found.or_else(|fault| if fault == Fault::AC { Ok(()) } else { Err(fault) })
 }
@@ -192,7 +193,8 @@ fn reaches<E: Env, W: Word>(cpu: &Cpu, env: &mut E, at: Linear, write: bool) -> 
     env.probe(cpu, at, W::BYTES, cpu.user, write)
 }
 
-/// Whether a `W` at `sp`, within the stack's width, could be written. That is no access, so its alignment does not count.
+/// Whether a `W` at `sp`, within the stack's width, could be written. That is no access, so its alignment
+/// does not count.
 fn room_for<E: Env, W: Word>(cpu: &Cpu, env: &mut E, sp: u32) -> Result<(), Fault> {
     let at = writable(cpu, SegReg::Ss, sp & cpu.stack_mask, W::BYTES)?;
     env.probe(cpu, at, W::BYTES, cpu.user, true)

@@ -1,10 +1,11 @@
 //! String instructions and their repeat prefixes (SDM vol. 1, 7.3.9; vol. 2, REP).
 //!
 //! A repeated string instruction can be interrupted between iterations: each iteration commits registers and
-//! memory, and until the count is used up EIP names the instruction itself. One call does as many iterations as
-//! there are ticks before the deadline (each is one tick), but at least one; with anything pending in
-//! [`Cpu::special`] but RF, single-stepping above all, exactly one. An iteration that asks to leave ([`Cpu::leave`]) is the
-//! last of its call too: it spoke to a chip, which may want an interrupt now, or it overwrote code, perhaps its own.
+//! memory, and until the count is used up EIP names the instruction itself. One call does as many iterations
+//! as there are ticks before the deadline (each is one tick), but at least one; with anything pending in
+//! [`Cpu::special`] but RF, single-stepping above all, exactly one. An iteration that asks to leave
+//! ([`Cpu::leave`]) is the last of its call too: it spoke to a chip, which may want an interrupt now, or it
+//! overwrote code, perhaps its own.
 
 use super::io::check_port;
 use crate::addr::{Linear, PAGE_SIZE};
@@ -19,7 +20,7 @@ use crate::exec::{Env, Handler};
 trait Step {
     /// Whether REPE and REPNE look at ZF.
     const COMPARES: bool = false;
-    /// Whether it speaks to a chip, which may want attention after each iteration.
+    /// Whether the operation speaks to a chip, which may want attention after each iteration.
     const PORTS: bool = false;
     fn step<W: Word, E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault>;
     /// Does up to `most` iterations at once where nothing can go wrong with any; returns how many it did.

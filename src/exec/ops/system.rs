@@ -1,5 +1,5 @@
-//! System instructions: control, debug, table and model-specific registers, HLT, CLI and STI, CPUID (SDM vol. 2;
-//! vol. 3, 2.8).
+//! System instructions: control, debug, table and model-specific registers, HLT, CLI and STI, CPUID (SDM vol.
+//! 2; vol. 3, 2.8).
 
 use crate::addr::Linear;
 use crate::bus::Width;
@@ -48,7 +48,8 @@ fn privileged(cpu: &Cpu) -> Result<(), Fault> {
     if cpu.cpl == 0 { Ok(()) } else { Err(Fault::GP0) }
 }
 
-/// CLI and STI: in protected mode CPL may not exceed IOPL, in virtual-8086 mode IOPL must be 3, which is the same.
+/// CLI and STI: in protected mode CPL may not exceed IOPL, in virtual-8086 mode IOPL must be 3, which is the
+/// same.
 fn may_change_if(cpu: &Cpu) -> Result<(), Fault> {
     if cpu.protected() && cpu.cpl > cpu.iopl() { Err(Fault::GP0) } else { Ok(()) }
 }
@@ -309,8 +310,8 @@ fn set_cr4<E: Env>(cpu: &mut Cpu, env: &mut E, value: u32) -> Result<(), Fault> 
     Ok(())
 }
 
-/// Which debug register number `n` means: 4 and 5 are 6 and 7, or undefined with CR4.DE. Any access faults while
-/// DR7.GD is set.
+/// Which debug register number `n` means: 4 and 5 are 6 and 7, or undefined with CR4.DE. Any access faults
+/// while DR7.GD is set.
 fn debug_register(cpu: &Cpu, n: u8) -> Result<usize, Fault> {
     if matches!(n, 4 | 5) && cpu.cr4.contains(Cr4::DE) {
         return Err(Fault::UD);
@@ -430,8 +431,8 @@ fn wrmsr<E: Env>(cpu: &mut Cpu, env: &mut E, _: &Insn) -> Result<(), Fault> {
     Ok(())
 }
 
-/// IA32_APIC_BASE: the page in bits 31-12, enable in bit 11; bit 8, this is the first processor, stays. There is no
-/// memory above 4 GiB to move it to.
+/// IA32_APIC_BASE: the page in bits 31-12, enable in bit 11; bit 8, this is the first processor, stays. There
+/// is no memory above 4 GiB to move it to.
 fn set_apic_base<E: Env>(cpu: &mut Cpu, env: &mut E, value: u64) -> Result<(), Fault> {
     let reserved = !u64::from(APIC_PAGE | APIC_ENABLE | APIC_FIRST);
     if value & reserved != 0 {

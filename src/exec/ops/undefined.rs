@@ -1,5 +1,5 @@
-//! What raises #UD in every mode: UD0, UD1 and UD2, encodings that the manual leaves undefined, and instructions of later
-//! processors.
+//! What raises #UD in every mode: UD0, UD1 and UD2, encodings that the manual leaves undefined, and
+//! instructions of later processors.
 
 use crate::cpu::{Cpu, Fault};
 use crate::decode::Insn;

@@ -1,5 +1,5 @@
-//! Memory operands of the x87 and of MMX: of two to 512 bytes, over the seam's words and doublewords. All of an operand is
-//! checked before any of it is written.
+//! Memory operands of the x87 and of MMX: of two to 512 bytes, over the seam's words and doublewords. All of
+//! an operand is checked before any of it is written.
 
 use crate::addr::Linear;
 use crate::bus::Width;
@@ -28,8 +28,9 @@ fn unit(i: &Insn) -> u32 {
     }
 }
 
-/// Bytes of the piece that starts at `done` within the operand: each has an effective address of its own, so that an
-/// operand at the end of a 16-bit address space wraps around between them. A register of ten bytes is two pieces.
+/// Bytes of the piece that starts at `done` within the operand: each has an effective address of its own, so
+/// that an operand at the end of a 16-bit address space wraps around between them. A register of ten bytes is
+/// two pieces.
 fn piece(i: &Insn, done: u32) -> u32 {
     let (unit, ten) = (unit(i), |n: u32| if n.is_multiple_of(10) { 8 } else { 2 });
     match i.fpu {
@@ -39,8 +40,8 @@ fn piece(i: &Insn, done: u32) -> u32 {
     }
 }
 
-/// Calls `f` for each piece of an operand of `total` bytes: its offset in the segment and within the operand, and its
-/// length.
+/// Calls `f` for each piece of an operand of `total` bytes: its offset in the segment and within the operand,
+/// and its length.
 fn for_each_piece(
     cpu: &Cpu,
     i: &Insn,
@@ -57,7 +58,8 @@ fn for_each_piece(
     Ok(())
 }
 
-/// What the seam is asked for at a time: words, where alignment is checked and a doubleword would not be aligned.
+/// What the seam is asked for at a time: words, where alignment is checked and a doubleword would not be
+/// aligned.
 fn step(cpu: &Cpu, at: Linear, left: usize) -> usize {
     if left < 4 || cpu.checks_alignment() && at.0 & 3 != 0 { 2 } else { 4 }
 }

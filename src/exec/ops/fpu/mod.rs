@@ -1,10 +1,11 @@
-//! x87 instructions (SDM vol. 1, 8; vol. 2). The arithmetic is in `exec/fpu`; here are operands, stack, exceptions and
-//! the two ways of reporting them.
+//! x87 instructions (SDM vol. 1, 8; vol. 2). The arithmetic is in `exec/fpu`; here are operands, stack,
+//! exceptions and the two ways of reporting them.
 //!
-//! The order within an instruction: #NM; a pending exception of an earlier one (`begin`); the memory operand, whose
-//! fault leaves the x87 as it was; the last-instruction pointers; stack faults; the operation. Exceptions met before
-//! a result exists (invalid, denormal, divide by zero), if not masked, leave operands and stack alone; those met
-//! after it (overflow, underflow, precision) store a result in a register, but not in memory.
+//! The order within an instruction: #NM; a pending exception of an earlier one (`begin`); the memory operand,
+//! whose fault leaves the x87 as it was; the last-instruction pointers; stack faults; the operation.
+//! Exceptions met before a result exists (invalid, denormal, divide by zero), if not masked, leave operands
+//! and stack alone; those met after it (overflow, underflow, precision) store a result in a register, but not
+//! in memory.
 
 mod arith;
 mod compare;
@@ -28,7 +29,8 @@ binders! { i, E;
     Fpu => of_operation(i),
 }
 
-/// Declares `of_operation`, from the table of x87 operations: the module that has an operation's handler, under its name.
+/// Declares `of_operation`, from the table of x87 operations: the module that has an operation's handler,
+/// under its name.
 macro_rules! choose {
     ($($module:ident { $($Op:ident)* })*) => {
         /// The function that executes the x87 instruction `i`.
@@ -61,14 +63,14 @@ fn available(cpu: &Cpu) -> Result<(), Fault> {
     if cpu.cr0.intersects(Cr0::EM | Cr0::TS) { Err(Fault::NM) } else { Ok(()) }
 }
 
-/// What a waiting instruction does first. False: it waits on, and is to end; EIP names it again.
+/// The checks before a waiting instruction. False: the instruction waits, and is to end; EIP names it again.
 fn begin<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<bool, Fault> {
     available(cpu)?;
     if cpu.fpu.pending() { report(cpu, env, i) } else { Ok(true) }
 }
 
-/// A pending exception: #MF with CR0.NE, else FERR# (SDM vol. 1, 8.7): unless IGNNE# lets it go on, the processor
-/// stops before the instruction until an interrupt comes, which the board makes of FERR#.
+/// A pending exception: #MF with CR0.NE, else FERR# (SDM vol. 1, 8.7): unless IGNNE# lets it go on, the
+/// processor stops before the instruction until an interrupt comes, which the board makes of FERR#.
 #[cold]
 pub(super) fn report<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<bool, Fault> {
     if cpu.cr0.contains(Cr0::NE) {
@@ -103,8 +105,8 @@ fn operand(fpu: &Fpu, i: u8) -> Operand {
     Operand::new(fpu.st(i))
 }
 
-/// Whether any of ST(i) in `used` is empty. If so, that is a stack underflow: noted, and answered by `masked` if invalid
-/// operations are masked.
+/// Whether any of ST(i) in `used` is empty. If so, that is a stack underflow: noted, and answered by `masked`
+/// if invalid operations are masked.
 fn underflows(fpu: &mut Fpu, used: &[u8], masked: impl FnOnce(&mut Fpu)) -> bool {
     let empty = used.iter().any(|&i| fpu.is_empty(i));
     if empty {
@@ -130,7 +132,8 @@ fn stack_fault(fpu: &mut Fpu, c1: u16, masked: impl FnOnce(&mut Fpu)) {
     }
 }
 
-/// Notes what came of an operation. Whether its result counts: unless an exception met before it is not masked.
+/// Notes what came of an operation. Whether its result counts: unless an exception met before it is not
+/// masked.
 fn accept<T>(fpu: &mut Fpu, outcome: &Outcome<T>) -> bool {
     const BEFORE: u16 = IE | DE | ZE;
     let stopped = !rules(fpu).masks(outcome.flags & BEFORE);

@@ -1,5 +1,5 @@
-//! What the host's processor cannot judge: availability, both ways of reporting errors, precise memory faults, the
-//! formats of real mode, FXSAVE. The results themselves are judged in tests/host_oracle.
+//! What the host's processor cannot judge: availability, both ways of reporting errors, precise memory
+//! faults, the formats of real mode, FXSAVE. The results themselves are judged in tests/host_oracle.
 
 use crate::cpu::fpu::status::{ES, IE, ZE};
 use crate::cpu::{Cpu, Cr0, F80, Fault};

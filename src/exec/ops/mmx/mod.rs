@@ -1,9 +1,10 @@
-//! MMX (SDM vol. 1, 9; vol. 3, 12; vol. 2): 64-bit registers of packed integers, which are the significands of the x87's
-//! registers. The arithmetic is in `packed`; here are operands, moves and what an instruction does to the x87's state.
+//! MMX (SDM vol. 1, 9; vol. 3, 12; vol. 2): 64-bit registers of packed integers, which are the significands
+//! of the x87's registers. The arithmetic is in `packed`; here are operands, moves and what an instruction
+//! does to the x87's state.
 //!
-//! The order within an instruction: #UD by CR0.EM; #NM by CR0.TS; a pending x87 exception, as for the x87; the memory
-//! operand, whose fault leaves the x87 as it was; the state (vol. 3, table 12-2: TOP is 0, all registers are valid);
-//! the result, whose register gets an exponent and sign of ones.
+//! The order within an instruction: #UD by CR0.EM; #NM by CR0.TS; a pending x87 exception, as for the x87;
+//! the memory operand, whose fault leaves the x87 as it was; the state (vol. 3, table 12-2: TOP is 0, all
+//! registers are valid); the result, whose register gets an exponent and sign of ones.
 
 mod packed;
 
@@ -21,14 +22,14 @@ macro_rules! two {
     };
 }
 
-/// That of `MNEMONIC mm, mm/m32`: the low halves interleaved.
+/// The compiled form of `MNEMONIC mm, mm/m32`: the low halves interleaved.
 macro_rules! low {
     ($name:ident) => {
         |cpu, env, i| binary(cpu, env, i, 4, packed::$name)
     };
 }
 
-/// That of `MNEMONIC mm, mm/m64` and `MNEMONIC mm, imm8`: a shift, and its count.
+/// The compiled form of `MNEMONIC mm, mm/m64` and `MNEMONIC mm, imm8`: a shift, and its count.
 macro_rules! shift {
     ($name:ident) => {
         |cpu, env, i| shift(cpu, env, i, packed::$name)
@@ -85,7 +86,8 @@ binders! { i, E;
     Psrad     => shift!(psrad),
 }
 
-/// What an MMX instruction does first. False: it waits for FERR#, and is to end; EIP names it again.
+/// The checks before an MMX instruction. False: the instruction waits for FERR#, and is to end; EIP names it
+/// again.
 fn begin<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<bool, Fault> {
     if cpu.cr0.contains(Cr0::EM) {
         return Err(Fault::UD);

@@ -1,4 +1,5 @@
-//! The arithmetic of MMX: functions of two packed operands (SDM vol. 1, 9.4; vol. 2). Element 0 is the lowest.
+//! The arithmetic of MMX: functions of two packed operands (SDM vol. 1, 9.4; vol. 2). Element 0 is the
+//! lowest.
 
 fn bytes(x: u64) -> [u8; 8] {
     x.to_le_bytes()
