@@ -1,6 +1,6 @@
 //! Names for addresses: the symbol table of a kernel, or of several files, for post-mortems, traces, debuggers and reports.
 
-use std::ops::Deref;
+use std::ops::{Deref, RangeInclusive};
 use std::sync::Arc;
 
 /// Bytes behind a symbol without a size that may still be called after it.
@@ -53,6 +53,24 @@ impl Symbols {
             None => self.find(name)?.value,
         };
         Ok(at.wrapping_add(offset))
+    }
+
+    /// The addresses that `text` means: `A-B` up to B itself, or the whole of a symbol.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with it.
+    pub fn range(&self, text: &str) -> Result<RangeInclusive<u32>, String> {
+        let range = match text.split_once('-') {
+            Some((from, to)) => self.address(from)?..=self.address(to)?,
+            None => {
+                let (first, size) = match number(text.trim()) {
+                    Some(at) => (at, 1),
+                    None => self.find(text.trim()).map(|s| (s.value, s.size.max(1)))?,
+                };
+                first..=first.saturating_add(size - 1)
+            }
+        };
+        if range.is_empty() { Err("its end is before its start".into()) } else { Ok(range) }
     }
 
     /// The symbol of this name.
@@ -131,6 +149,10 @@ mod tests {
             assert_eq!(t.address(text), Ok(at), "{text}");
         }
         assert_eq!(t.address("&main + 0x10"), Ok(0x1010));
+        assert_eq!(t.range("main"), Ok(0x1000..=0x101f));
+        assert_eq!(t.range("main-data+3"), Ok(0x1000..=0x2003));
+        assert_eq!(t.range("0x10"), Ok(0x10..=0x10));
+        assert!(t.range("data-main").unwrap_err().contains("before its start"));
         assert!(t.address("nobody").unwrap_err().contains("no symbol `nobody`"));
         assert!(t.address("main+x").unwrap_err().contains("no number"));
         assert!(Symbols::default().address("main").unwrap_err().contains("there are no symbols"));

@@ -17,9 +17,9 @@ use crate::device::cp437;
 use crate::device::keymap::KeyEvent;
 use crate::device::mouse::MouseEvent;
 use crate::error::{Error, Result};
-use crate::load::{DebugSections, Spec, Symbol};
+use crate::load::{DebugSections, Spec};
 use crate::machine::{
-    HistoryConfig, Input, Limits as MachineLimits, Machine, Outcome as MachineOutcome, Wants, Watcher,
+    HistoryConfig, Hit, Input, Limits as MachineLimits, Machine, Outcome as MachineOutcome, Wants, Watcher,
 };
 use crate::media::overlay::Overlay;
 use crate::snapshot::Saved;
@@ -49,7 +49,7 @@ pub struct Emulator {
     /// Whether a reset starts the guest again.
     reboots: bool,
     /// The kernel's names for its addresses.
-    symbols: Vec<Symbol>,
+    symbols: Symbols,
     /// The kernel's debug information, and that information read, if a trace has asked for it.
     debug: Option<DebugSections>,
     source: Option<Rc<Source>>,
@@ -64,13 +64,14 @@ impl Emulator {
     /// [`Error`] when the machine cannot be built as asked, or the port for gdb cannot be had.
     pub fn new(mut spec: Spec, trace: Option<Trace>, gdb: Option<Gdb>) -> Result<Self> {
         let reboots = spec.reboots();
-        let (symbols, debug) = (std::mem::take(&mut spec.plan.symbols), spec.plan.debug.take());
+        let symbols = Symbols::new(std::mem::take(&mut spec.plan.symbols));
+        let debug = spec.plan.debug.take();
         let history = gdb.and_then(|gdb| usize::try_from(gdb.history).ok()).filter(|&cap| cap != 0);
         let (mut machine, media) = match history {
             Some(_) => spec.build_with_overlays()?,
             None => (spec.build()?, Vec::new()),
         };
-        machine.symbols = Symbols::new(symbols.clone());
+        machine.symbols = symbols.clone();
         let source = source_of(trace.as_ref(), debug.as_ref());
         let trace = trace.map(|t| watch(&mut machine, t, source.clone(), symbols.clone()));
         if let Some(cap) = history {
@@ -105,17 +106,18 @@ fn watch(
     machine: &mut Machine,
     trace: Trace,
     source: Option<Rc<Source>>,
-    symbols: Vec<Symbol>,
+    symbols: Symbols,
 ) -> Rc<RefCell<TraceWriter>> {
     let wants = Wants {
-        insn: trace.what.contains(TraceFilter::INSN),
+        // A range is one of instructions: what they do is found by them.
+        insn: trace.what.contains(TraceFilter::INSN) || trace.range.is_some(),
         fault: trace.what.contains(TraceFilter::FAULT),
         interrupt: trace.what.contains(TraceFilter::INT),
         port: trace.what.contains(TraceFilter::PORT),
         memory: trace.what.contains(TraceFilter::MEM),
         exit: trace.what.contains(TraceFilter::EXIT),
     };
-    let writer = Rc::new(RefCell::new(TraceWriter::new(trace.to, source, symbols)));
+    let writer = Rc::new(RefCell::new(TraceWriter::new(trace, source, symbols)));
     machine.watch(Some(Watcher { wants, sink: Box::new(Rc::clone(&writer)) }));
     writer
 }
@@ -146,7 +148,12 @@ impl Pc for Emulator {
         let limits = MachineLimits { ticks, retired: limits.retired, at_halt: limits.at_idle };
         loop {
             let outcome = if past { self.machine.run_past() } else { self.machine.run(limits) };
+            let stopped = match self.machine.stops.hit() {
+                Some(Hit::Event(event)) => Some(event),
+                _ => None,
+            };
             self.died = match outcome {
+                _ if stopped.is_some() => debug::Ending::Event,
                 MachineOutcome::TripleFault(t) => debug::Ending::TripleFault(t),
                 MachineOutcome::HaltedForever | MachineOutcome::Idle(None) => debug::Ending::HaltedForever,
                 MachineOutcome::Exit(status) => debug::Ending::Exit(status),
@@ -155,6 +162,9 @@ impl Pc for Emulator {
             };
             if self.gdb.as_mut().is_some_and(|gdb| gdb.after(&mut self.machine)) {
                 return Outcome::Held;
+            }
+            if let Some(event) = stopped {
+                return Outcome::Stopped(self.machine.explain_event(event));
             }
             return match outcome {
                 // What comes from outside is in the history, and not to be taken anew.
@@ -236,6 +246,7 @@ impl Pc for Emulator {
             Ending::HaltedForever | Ending::Reset | Ending::BudgetSpent | Ending::TimeSpent => Over::Other,
             Ending::Left
             | Ending::Killed
+            | Ending::Stopped(_)
             | Ending::Interrupted
             | Ending::OutputClosed
             | Ending::BrokenOff => return Hold::Over,
@@ -278,10 +289,14 @@ impl Pc for Emulator {
         }
     }
 
-    fn post_mortem(&self) -> Option<debug::Report> {
+    fn post_mortem(&self, always: bool) -> Option<debug::Report> {
         let read = || Some(Rc::new(Source::new(self.debug.as_ref()?)));
         let source = self.source.clone().or_else(read);
-        debug::post_mortem(&self.machine, &self.died, &self.symbols, source.as_deref())
+        let (machine, died, source) = (&self.machine, &self.died, source.as_deref());
+        if always {
+            return Some(debug::any_report(machine, died, &self.symbols, source));
+        }
+        debug::post_mortem(machine, died, &self.symbols, source)
     }
 
     fn take_host_error(&mut self) -> Option<Error> {

@@ -26,6 +26,8 @@ pub enum Ending {
     BudgetSpent,
     /// The guest time is over.
     TimeSpent,
+    /// An event that the run was to end before is next; the event, in a sentence.
+    Stopped(String),
     /// The user left with Ctrl-A X.
     Left,
     /// A debugger ended it.
@@ -47,7 +49,7 @@ impl Ending {
             Self::HaltedForever => 121,
             Self::PowerOff => 0,
             Self::Reset => 122,
-            Self::BudgetSpent | Self::TimeSpent => 124,
+            Self::BudgetSpent | Self::TimeSpent | Self::Stopped(_) => 124,
             Self::Left | Self::Killed | Self::Interrupted | Self::BrokenOff => 130,
             Self::OutputClosed => 0,
         }
@@ -60,6 +62,7 @@ impl Ending {
             | Self::HaltedForever
             | Self::BudgetSpent
             | Self::TimeSpent
+            | Self::Stopped(_)
             | Self::Reset => true,
             Self::Exit(status) => *status != 0,
             _ => false,
@@ -77,6 +80,7 @@ impl Ending {
             Self::Reset => "the guest asked for a reset".into(),
             Self::BudgetSpent => "the instruction budget is spent".into(),
             Self::TimeSpent => "the guest time is over".into(),
+            Self::Stopped(event) => format!("stopped before {event}"),
             Self::Left => "left by the user".into(),
             Self::Killed => "ended by gdb".into(),
             Self::Interrupted => "interrupted".into(),

@@ -4,6 +4,7 @@
 use super::args::{self, ImageArg};
 use super::keys::{self, KeyStep};
 use super::monitor::MonitorArgs;
+use super::symbol_file::{self, SymbolFile};
 use crate::load::{Format, Mode};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, ValueEnum};
@@ -86,6 +87,12 @@ pub struct GuestArgs {
     #[arg(long, value_name = "STRING", value_parser = keys::parse, allow_hyphen_values = true,
           long_help = keys::HELP, help_heading = "Run")]
     pub keys: Vec<Vec<KeyStep>>,
+
+    /// Name addresses by the symbols and source lines of this ELF file, too: the kernel of a disk image. OFFSET is added to
+    /// its addresses (repeatable)
+    #[arg(long, value_name = "FILE[,OFFSET]", value_parser = symbol_file::parse, allow_hyphen_values = true,
+          help_heading = "Guest")]
+    pub symbols: Vec<SymbolFile>,
 
     /// The monitor.
     #[command(flatten)]

@@ -3,6 +3,7 @@
 use super::args::ImageArg;
 use super::guest_args::GuestArgs;
 use super::source::{Source, read_up_to};
+use super::symbol_file;
 use crate::device::uart::Transmitter;
 use crate::error::{Error, Result};
 use crate::host::open_regular;
@@ -33,7 +34,9 @@ impl GuestArgs {
         }
         let source = self.source()?;
         let plan = self.plan(source.as_ref())?;
-        self.spec_of(plan, source.as_ref())
+        let mut spec = self.spec_of(plan, source.as_ref())?;
+        symbol_file::add(&self.symbols, &mut spec.plan)?;
+        Ok(spec)
     }
 
     /// The machine under `monitor` for a run that is only watched: nothing is written to its images, so that another run

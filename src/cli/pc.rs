@@ -42,6 +42,8 @@ pub enum Outcome {
     Idle(Option<Ticks>),
     /// A debugger holds the machine: nothing runs, and guest time stands still.
     Held,
+    /// The run was to end before an event, in a sentence, which is next.
+    Stopped(String),
     /// A debugger ended the run.
     Killed,
 }
@@ -97,8 +99,9 @@ pub trait Pc {
     }
     /// What was counted.
     fn stats(&self) -> Stats;
-    /// Why the guest died, as its last run ended; `None` if it did not.
-    fn post_mortem(&self) -> Option<debug::Report> {
+    /// Why the guest died, as its last run ended; `None` if it did not, unless a report is wanted `always`.
+    fn post_mortem(&self, always: bool) -> Option<debug::Report> {
+        let _ = always;
         None
     }
     /// What went wrong on the host with a disk or floppy image, if something did since this was last asked.

@@ -106,9 +106,12 @@ fn stop(ending: &Ending) -> Stop {
         | Ending::Reset => Stop::Guest,
         Ending::BudgetSpent => Stop::Budget,
         Ending::TimeSpent => Stop::Time,
-        Ending::Left | Ending::Killed | Ending::Interrupted | Ending::OutputClosed | Ending::BrokenOff => {
-            Stop::User
-        }
+        Ending::Left
+        | Ending::Killed
+        | Ending::Stopped(_)
+        | Ending::Interrupted
+        | Ending::OutputClosed
+        | Ending::BrokenOff => Stop::User,
     }
 }
 

@@ -125,7 +125,10 @@ impl InputGate {
     pub(super) fn ended(&mut self, pc: &dyn Pc, outcome: &Outcome) -> Result<Option<Ending>> {
         self.ran = true;
         self.note_life(pc);
-        let Some(replay) = &self.replay else { return Ok(None) };
+        // A stop that the user of the replay asked for is no other way.
+        let Some(replay) = self.replay.as_ref().filter(|_| !matches!(outcome, Outcome::Stopped(_))) else {
+            return Ok(None);
+        };
         let (now, recording) = (point(pc), &replay.recording);
         let all_given = self.given == recording.inputs.len();
         if !matches!(outcome, Outcome::Reached | Outcome::Idle(_)) {

@@ -2,6 +2,7 @@
 
 use super::args::ImageArg;
 use super::guest_args::GuestArgs;
+use super::symbol_file;
 use crate::error::{Error, Result};
 use crate::load::{Drive, Medium, Plan, Spec};
 use crate::media::Allowed;
@@ -25,7 +26,12 @@ impl RestoreArgs {
     /// The machine of `guest`, or the saved one.
     pub(super) fn spec(&self, guest: &GuestArgs) -> Result<Spec> {
         match &self.restore {
-            Some(path) => spec(path, [&guest.disk, &guest.floppy], guest.snapshot, &guest.allowed()?),
+            Some(path) => {
+                let allowed = guest.allowed()?;
+                let mut spec = spec(path, [&guest.disk, &guest.floppy], guest.snapshot, &allowed)?;
+                symbol_file::add(&guest.symbols, &mut spec.plan)?;
+                Ok(spec)
+            }
             None => guest.spec(),
         }
     }

@@ -8,12 +8,14 @@ use super::record_file::RecordFile;
 use super::restore::RestoreArgs;
 use super::terminal::{Console, Setup};
 use super::trace::{self, Trace, TraceFilter};
-use super::{args, dump, report, screen, session};
+use super::{args, dump, report, screen, session, stop_on};
 use crate::cell::Strategy;
 use crate::debug;
 use crate::error::{Error, Result};
 use crate::host::stream;
 use crate::load::Spec;
+use crate::machine::EventStop;
+use crate::symbols::Symbols;
 use clap::{Args, ValueEnum};
 use std::io::{BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -68,6 +70,21 @@ pub struct Run {
     /// Trace to a file instead
     #[arg(long, value_name = "FILE", requires = "trace", help_heading = "Debugging")]
     trace_file: Option<PathBuf>,
+    /// Trace only what the instructions at these addresses do: START-END or a symbol (`0x100000-0x100fff`, `main-main+64`,
+    /// `main`)
+    #[arg(long, value_name = "RANGE", requires = "trace", help_heading = "Debugging")]
+    trace_range: Option<String>,
+    /// Trace only the last N events, written at the end
+    #[arg(long, value_name = "N", value_parser = args::count, requires = "trace", help_heading = "Debugging")]
+    trace_last: Option<u64>,
+    /// End before an event and say what led there: fault:NAME (fault:GP), fault:VECTOR or int:VECTOR, a hardware interrupt
+    /// (repeatable)
+    #[arg(long, value_name = "EVENT", value_parser = stop_on::parse, conflicts_with_all = ["gdb", "record"],
+          help_heading = "Debugging")]
+    stop_on: Vec<EventStop>,
+    /// Print the post-mortem however the run ends; by default only if the guest died
+    #[arg(long, help_heading = "Debugging")]
+    post_mortem: bool,
     /// Wait for gdb on this port of 127.0.0.1 (`target remote :PORT`) before the first instruction; 0 is any free
     /// port
     #[arg(long, value_name = "PORT", help_heading = "Debugging")]
@@ -144,14 +161,16 @@ impl Run {
         }
         let dumps = dump::Files::create(self.dump_state.as_deref(), &self.dump_memory)?;
         let recording = RecordFile::open(self.record.as_deref(), self.replay.as_deref(), &spec)?;
-        let trace = self.trace.map(|what| self.trace_to(what)).transpose()?;
+        let trace = self.trace.map(|what| self.trace_to(what, &spec)).transpose()?;
         let gdb = self.gdb(spec.mem)?;
         let mut pc = Emulator::new(spec, trace, gdb)?;
+        self.stop_on.iter().for_each(|stop| pc.machine.stops.add_event(*stop));
         let recording = recording.begin()?;
         let mut console = Console::open_with(self.setup()?)?;
         let options = session::Options {
             budget: self.guest.budget,
             time: self.guest.time,
+            post_mortem: self.post_mortem,
             keys: self.guest.key_steps(),
             journal: recording.journal(),
             replay: recording.replay(),
@@ -231,12 +250,18 @@ impl Run {
         Ok(())
     }
 
-    fn trace_to(&self, what: TraceFilter) -> Result<Trace> {
+    fn trace_to(&self, what: TraceFilter, spec: &Spec) -> Result<Trace> {
+        let symbols = Symbols::new(spec.plan.symbols.clone());
+        let range = self.trace_range.as_deref().map(|text| {
+            symbols.range(text).map_err(|why| Error::Usage(format!("--trace-range {text}: {why}")))
+        });
+        let range = range.transpose()?;
+        let last = self.trace_last.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
         let to: Box<dyn Write> = match &self.trace_file {
             Some(path) => Box::new(BufWriter::new(stream(path)?)),
             None => Box::new(BufWriter::new(std::io::stderr())),
         };
-        Ok(Trace { what, to })
+        Ok(Trace { what, to, range, last })
     }
 
     fn setup(&self) -> Result<Setup> {

@@ -21,6 +21,8 @@ pub struct Options {
     pub budget: Option<u64>,
     /// End after this many microseconds of guest time.
     pub time: Option<u64>,
+    /// Give a post-mortem however the run ends.
+    pub post_mortem: bool,
     /// What to type, and when.
     pub keys: Vec<KeyStep>,
     /// Collect the machine's input in [`End::inputs`].
@@ -47,7 +49,8 @@ pub fn drive(pc: &mut dyn Pc, console: &mut Console, options: &Options) -> Resul
     session.console.close()?;
     pc.finish_media()?;
     pc.finish_trace()?;
-    let post_mortem = if ending.wants_post_mortem() { pc.post_mortem() } else { None };
+    let wanted = ending.wants_post_mortem() || options.post_mortem;
+    let post_mortem = if wanted { pc.post_mortem(options.post_mortem) } else { None };
     Ok(End {
         ending,
         post_mortem,
@@ -196,6 +199,7 @@ impl<'a> Session<'a> {
             Outcome::PowerOff => Some(Ending::PowerOff),
             Outcome::Reset => Some(Ending::Reset),
             Outcome::Held => None,
+            Outcome::Stopped(event) => Some(Ending::Stopped(event)),
             Outcome::Killed => Some(Ending::Killed),
             Outcome::Idle(Some(event)) => {
                 let span = self.span_to(event);

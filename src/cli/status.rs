@@ -13,6 +13,6 @@ Exit status:
   120    triple fault
   121    halted for ever: HLT with nothing left that could wake it
   122    the guest asked for a reset
-  124    the budget (--budget, --time) is spent
+  124    the budget (--budget, --time) is spent, or --stop-on ended the run
   130    left with Ctrl-A X, ended by gdb, or interrupted by a signal
 A guest may choose one of these numbers itself; --json says which it was.";

@@ -5,13 +5,15 @@ use crate::debug::source::{Place, Source};
 use crate::decode::disassemble;
 use crate::error::{Error, Result};
 use crate::event::{Event, Sink};
-use crate::load::{Symbol, symbol_at};
 use crate::report::Cause;
+use crate::symbols::Symbols;
 use crate::vmm::cost::Costs;
 use bitflags::bitflags;
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::ops::RangeInclusive;
 use std::rc::Rc;
 
 /// Where a trace goes.
@@ -20,6 +22,10 @@ pub struct Trace {
     pub what: TraceFilter,
     /// One line per event.
     pub to: Box<dyn Write>,
+    /// Only instructions at these linear addresses, and what they do.
+    pub range: Option<RangeInclusive<u32>>,
+    /// Only so many events, the last ones, written at the end.
+    pub last: Option<usize>,
 }
 
 bitflags! {
@@ -62,23 +68,44 @@ pub fn filter(text: &str) -> std::result::Result<TraceFilter, String> {
 pub struct TraceWriter {
     to: io::BufWriter<Box<dyn Write>>,
     line: String,
+    what: TraceFilter,
+    range: Option<RangeInclusive<u32>>,
+    /// The linear address of the instruction that was reported last, and its EIP.
+    at: (u32, u32),
+    /// The last events, the oldest first, if only these are written; and how many.
+    ring: VecDeque<String>,
+    last: Option<usize>,
     /// Where source lines are looked up, and the last one.
     source: Option<Rc<Source>>,
     place: Option<Place>,
     /// The kernel's names, for exits, and what those cost.
-    symbols: Vec<Symbol>,
+    symbols: Symbols,
     costs: Costs,
     /// What went wrong first; nothing is written after it.
     failed: Option<io::Error>,
 }
 
 impl TraceWriter {
-    /// A writer to `to`. With `source`, an instruction that is of another source line than the one before names it.
+    /// A writer of `trace`. With `source`, an instruction that is of another source line than the one before names it.
     /// `symbols` are named where a monitor is entered.
-    pub fn new(to: Box<dyn Write>, source: Option<Rc<Source>>, symbols: Vec<Symbol>) -> Self {
+    pub fn new(trace: Trace, source: Option<Rc<Source>>, symbols: Symbols) -> Self {
+        let Trace { what, to, range, last } = trace;
         let to = io::BufWriter::new(to);
         let costs = Costs::default();
-        Self { to, line: String::new(), source, place: None, symbols, costs, failed: None }
+        Self {
+            to,
+            line: String::new(),
+            what,
+            range,
+            at: (0, 0),
+            ring: VecDeque::new(),
+            last,
+            source,
+            place: None,
+            symbols,
+            costs,
+            failed: None,
+        }
     }
 
     /// Writes out what is buffered.
@@ -86,6 +113,9 @@ impl TraceWriter {
     /// # Errors
     /// What went wrong while the trace was written, now or before. A closed pipe is no error.
     pub fn finish(&mut self) -> Result<()> {
+        for line in std::mem::take(&mut self.ring) {
+            self.write(&line);
+        }
         let flushed = self.to.flush();
         match self.failed.take().or(flushed.err()) {
             Some(e) if e.kind() != io::ErrorKind::BrokenPipe => {
@@ -115,14 +145,47 @@ impl TraceWriter {
         let Event::Exit { cause, eip, .. } = event else { return };
         let cost = Cause::ALL.iter().find(|c| c.name() == *cause).map_or(0, |c| self.costs.of(*c));
         self.line.truncate(self.line.trim_end().len());
-        let symbol = symbol_at(&self.symbols, *eip).unwrap_or_default();
+        let symbol = self.symbols.name(*eip).unwrap_or_default();
         let named = format!("{:<46} {cost:>5} cycles  {symbol}", self.line);
         self.line = named.trim_end().to_owned() + "\n";
     }
 
+    /// Whether `event` is of an instruction in the range, and of a kind that was asked for. Ports and memory are those of
+    /// the instruction that was reported last; an interrupt comes between two instructions of the same segment.
+    fn wants(&mut self, event: &Event<'_>) -> bool {
+        if let Event::Insn { at, eip, .. } = event {
+            self.at = (at.0, *eip);
+        }
+        let Some(range) = &self.range else { return true };
+        let (linear, last_eip) = self.at;
+        let at = match event {
+            Event::Interrupt { eip, .. } => linear.wrapping_sub(last_eip).wrapping_add(*eip),
+            _ => linear,
+        };
+        let kind = !matches!(event, Event::Insn { .. }) || self.what.contains(TraceFilter::INSN);
+        kind && range.contains(&at)
+    }
+
     fn put(&mut self) {
+        let line = std::mem::take(&mut self.line);
+        match self.last {
+            None => self.write(&line),
+            Some(0) => {}
+            Some(most) => {
+                if self.ring.len() == most {
+                    // The oldest line's memory is the next one's.
+                    self.line = self.ring.pop_front().unwrap_or_default();
+                }
+                self.ring.push_back(line);
+                return;
+            }
+        }
+        self.line = line;
+    }
+
+    fn write(&mut self, line: &str) {
         if self.failed.is_none()
-            && let Err(e) = self.to.write_all(self.line.as_bytes())
+            && let Err(e) = self.to.write_all(line.as_bytes())
         {
             self.failed = Some(e);
         }
@@ -132,10 +195,13 @@ impl TraceWriter {
 impl Sink for Rc<RefCell<TraceWriter>> {
     fn record(&mut self, when: When, event: &Event<'_>) {
         if matches!(event, Event::Insn { within: true, .. }) {
-            // It has its line: how a run is cut into pieces, and by whom, is not to show.
+            // The string instruction has its line: how a run is cut into pieces does not show.
             return;
         }
         let mut writer = self.borrow_mut();
+        if !writer.wants(event) {
+            return;
+        }
         writer.line.clear();
         // Writing to a string cannot fail.
         let _ = describe(&mut writer.line, when, event);

@@ -12,6 +12,8 @@ pub enum Event<'a> {
         cs: u16,
         /// EIP.
         eip: u32,
+        /// The linear address of both.
+        at: Linear,
         /// Its bytes.
         bytes: &'a [u8],
         /// Whether they are 32-bit code.

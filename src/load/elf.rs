@@ -38,6 +38,17 @@ pub fn plan(path: &Path, bytes: &[u8], around: &Around) -> Result<Plan> {
     })
 }
 
+/// The symbols of an executable, wherever it is loaded; one without a symbol table has none.
+///
+/// # Errors
+/// [`Error::Image`] when it is no 32-bit ELF file, or its symbol table is damaged.
+pub fn symbols_of(path: &Path, bytes: &[u8]) -> Result<Vec<Symbol>> {
+    let bad = |reason: &str| Error::image(path, reason.to_owned());
+    check_ident(bytes).map_err(|reason| bad(&reason))?;
+    let header = FileHeader32::<Le>::parse(bytes).map_err(|_| bad("the ELF header is cut short"))?;
+    symbols(header, bytes).map_err(|_| bad("the symbol table is damaged"))
+}
+
 /// What an executable holds.
 pub(super) struct Image<'a> {
     /// Its loaded segments by physical address.

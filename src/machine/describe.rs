@@ -42,6 +42,18 @@ impl Machine {
         )
     }
 
+    /// An event that is about to be delivered, with its place.
+    pub fn explain_event(&self, event: Event) -> String {
+        let event = match event {
+            Event::Exception(f) | Event::Software(f) => f.to_string(),
+            Event::Nmi => "NMI".into(),
+            Event::External(v) => format!("hardware interrupt {v:#04x}"),
+            Event::SoftwareVector(v) => format!("INT {v:#04x}"),
+        };
+        let cs = self.cpu.seg(SegReg::Cs).selector.0;
+        format!("{event} at {cs:04x}:{:08x}", self.cpu.eip)
+    }
+
     /// A hash of the whole state at this point in time: processor, cached translations (but for a guest
     /// under a monitor: those are the monitor's), memory and chips. Disks
     /// count by their size.

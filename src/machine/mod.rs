@@ -1,6 +1,7 @@
 //! The bare machine: processor, memory and board, and running them.
 
 pub mod board;
+mod breakpoints;
 mod describe;
 pub mod history;
 mod moment;
@@ -10,7 +11,6 @@ pub mod rewind;
 mod save;
 mod space;
 mod start;
-mod stops;
 pub mod tables;
 pub mod world;
 
@@ -27,6 +27,7 @@ use crate::interp::{Exit, Interp, Stop};
 use crate::mem::Ram;
 use crate::symbols::Symbols;
 use board::{Board, BoardConfig};
+pub use breakpoints::{CodeStop, DataStop, EventStop, Hit, Stops};
 use history::History;
 pub use moment::Moment;
 pub use monitor::{Image, Monitor, ProcessorView, ShadowView, TranslationView};
@@ -36,7 +37,6 @@ pub use save::State;
 use serde::{Deserialize, Serialize};
 pub use space::{Flushes, Space, Walked};
 use std::collections::BTreeMap;
-pub use stops::{CodeStop, DataStop, Hit, Stops};
 pub use world::{Wants, Watcher, World};
 
 /// What a machine is built from.

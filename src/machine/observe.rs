@@ -34,7 +34,8 @@ impl Machine {
         let (bytes, cpu) = (self.code_ahead(), &self.cpu);
         let cs = cpu.seg(SegReg::Cs).selector.0;
         let within = cpu.mid_string;
-        let event = Event::Insn { cs, eip: cpu.eip, bytes: &bytes, code32: cpu.code32(), within };
+        let at = Linear(cpu.linear_eip());
+        let event = Event::Insn { cs, eip: cpu.eip, at, bytes: &bytes, code32: cpu.code32(), within };
         if let Some(w) = self.world.watcher.as_mut() {
             w.sink.record(cpu.when(), &event);
         }

@@ -2,8 +2,8 @@
 //! physical memory map, and the board.
 
 use super::board::Board;
+use super::breakpoints::DataStops;
 use super::space::{Flushes, MachineTables, Parked, Space};
-use super::stops::DataStops;
 use super::tables::{LiveTables, Tables};
 use crate::addr::{GuestPhys, Linear, MachineAddr, PAGE_OFFSET, PAGE_SIZE};
 use crate::bus::phys::{Backing, PhysMap, Target};

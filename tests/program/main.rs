@@ -9,6 +9,7 @@ mod cdrom;
 mod classify;
 mod cli;
 mod compare;
+mod debugging;
 mod fuzz_cli;
 mod gdb;
 mod images;

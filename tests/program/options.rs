@@ -5,7 +5,7 @@ use crate::common::program::{ends, refused, text};
 use crate::common::scratch::Scratch;
 
 /// The options that every command with a guest takes.
-const OF_THE_GUEST: [&str; 32] = [
+const OF_THE_GUEST: [&str; 33] = [
     "--append",
     "--initrd",
     "--module",
@@ -27,6 +27,7 @@ const OF_THE_GUEST: [&str; 32] = [
     "--budget",
     "--time",
     "--keys",
+    "--symbols",
     "--strategy",
     "--mmu",
     "--coherence",
@@ -41,7 +42,7 @@ const OF_THE_GUEST: [&str; 32] = [
 ];
 
 /// The options of `run` alone, with a value if they take one.
-const OF_RUN: [&[&str]; 13] = [
+const OF_RUN: [&[&str]; 17] = [
     &["--record", "none/r"],
     &["--replay", "none/r"],
     &["--display", "vga"],
@@ -50,6 +51,10 @@ const OF_RUN: [&[&str]; 13] = [
     &["--bioscon", "none/402"],
     &["--trace", "insn"],
     &["--trace-file", "none/t"],
+    &["--trace-range", "main"],
+    &["--trace-last", "1"],
+    &["--stop-on", "fault:GP"],
+    &["--post-mortem"],
     &["--gdb", "0"],
     &["--gdb-history", "0"],
     &["--stats"],

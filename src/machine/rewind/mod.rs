@@ -332,7 +332,7 @@ impl Rewind {
 
 #[cfg(test)]
 mod tests {
-    use super::super::stops::Stops;
+    use super::super::breakpoints::Stops;
     use super::*;
 
     #[test]

@@ -5,7 +5,7 @@ use super::Rewind;
 use crate::addr::Linear;
 use crate::bus::Ticks;
 use crate::decode::SegReg;
-use crate::machine::stops::{DataStops, Scan, Stops};
+use crate::machine::breakpoints::{DataStops, Scan, Stops};
 use crate::machine::{DataStop, Hit, Limits, Machine, Moment};
 
 /// On the way to a place snapshots are made, at half the distance each, down to so many ticks from it: who
