@@ -1,10 +1,10 @@
 //! `--symbols`: names and source lines for a kernel that comes from a disk, from the ELF file that the disk was made of.
 
 use super::args;
-use super::source::read_up_to;
 use crate::error::{Error, Result};
 use crate::host::open_regular;
 use crate::load::{DebugSections, Plan, elf};
+use std::io::Read;
 use std::path::PathBuf;
 
 /// The largest file that is read for its symbols.
@@ -44,12 +44,12 @@ fn signed(text: &str) -> std::result::Result<u32, String> {
 pub(super) fn add(files: &[SymbolFile], plan: &mut Plan) -> Result<()> {
     for file in files {
         let path = file.path.as_path();
-        let (mut opened, size) = open_regular(path)?;
+        let (opened, size) = open_regular(path)?;
         if size > LARGEST {
             return Err(Error::image(path, format!("{size} bytes are too many for a kernel's symbols")));
         }
         let mut bytes = Vec::new();
-        read_up_to(&mut opened, path, LARGEST, &mut bytes)?;
+        opened.take(LARGEST).read_to_end(&mut bytes).map_err(|e| Error::file("read", path, e))?;
         let mut symbols = elf::symbols_of(path, &bytes)?;
         if symbols.is_empty() {
             let name = path.display();

@@ -5,7 +5,7 @@ use super::source::{Excerpt, Place};
 use super::{Caller, CodeLine};
 use crate::addr::Linear;
 use crate::cpu::{Activity, gpr};
-use crate::decode::{Decoded, MAX_INSN_LEN, SegReg, decode, disassemble};
+use crate::decode::{Decoded, MAX_INSN_LEN, Op, SegReg, decode, disassemble};
 
 /// Instructions shown before EIP and from it on.
 const BEFORE: usize = 4;
@@ -90,8 +90,8 @@ fn line(f: &Facts<'_>, eip: u32, named: &mut Option<String>) -> CodeLine {
     }
 }
 
-/// The callers by frame pointers: [EBP] is the caller's EBP, [EBP+4] where it goes on. It ends where the chain does
-/// not lead upwards any more, or out of what is mapped.
+/// The callers by frame pointers: [EBP] is the caller's EBP, [EBP+4] where it goes on. The backtrace ends where the
+/// chain does not lead upwards any more, out of what is mapped, or to what no CALL pushed.
 pub(super) fn backtrace(f: &Facts<'_>) -> Vec<Caller> {
     // HLT is behind EIP when it has run.
     let halted = f.cpu.activity == Activity::Halted;
@@ -106,7 +106,7 @@ pub(super) fn backtrace(f: &Facts<'_>) -> Vec<Caller> {
     while frames.len() < FRAMES && ebp != 0 && ebp & 3 == 0 {
         let at = base.wrapping_add(ebp);
         let (Some(outer), Some(eip)) = (f.dword(at), f.dword(at.wrapping_add(4))) else { break };
-        if eip == 0 || eip == !0 {
+        if eip == 0 || eip == !0 || !follows_call(f, eip) {
             break;
         }
         frames.push(caller(f, eip, eip.wrapping_sub(1), f.caller(eip)));
@@ -116,6 +116,18 @@ pub(super) fn backtrace(f: &Facts<'_>) -> Vec<Caller> {
         ebp = outer;
     }
     frames
+}
+
+/// Whether the instruction before `eip` is a CALL: what stands on the stack may be any number, a pointer to data as well.
+fn follows_call(f: &Facts<'_>, eip: u32) -> bool {
+    let is_call = |start: u32| match decode(&bytes(f, start), f.cpu.code32()) {
+        Decoded::Insn(insn) => {
+            let calls = matches!(insn.op, Op::Call | Op::CallInd | Op::CallFar | Op::CallFarMem);
+            calls && start.wrapping_add(u32::from(insn.len)) == eip
+        }
+        _ => false,
+    };
+    (2..=MAX_INSN_LEN as u32).any(|n| is_call(eip.wrapping_sub(n)))
 }
 
 /// The frame of `eip`, with what the source says of the instruction that `inside` is in.

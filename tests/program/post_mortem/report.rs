@@ -41,6 +41,16 @@ fn text_of_a_backtrace_to_hlt() {
 }
 
 #[test]
+fn what_no_call_pushed_is_no_caller() {
+    // PUSH 110000h, a pointer to data; PUSH 0; MOV EBP, ESP; CALL a; a: PUSH EBP; MOV EBP, ESP; CLI; HLT
+    let mut g = Guest::flat();
+    g.start().run(&[0x68, 0, 0, 0x11, 0, 0x6a, 0, 0x89, 0xe5, 0xe8, 0, 0, 0, 0]);
+    g.run(&[0x55, 0x89, 0xe5, 0xfa, 0xf4]);
+    let eips: Vec<u32> = g.report().unwrap().backtrace.iter().map(|c| c.eip).collect();
+    assert_eq!(eips, [CODE + 0x37, CODE + 0x32], "HLT, and the one CALL");
+}
+
+#[test]
 fn the_chain_has_every_link() {
     let mut g = Guest::flat();
     let report = g.start().run(&[0x0f, 0x0b]).report().unwrap();
