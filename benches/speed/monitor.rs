@@ -1,7 +1,9 @@
-//! What a monitor costs: an exit, a shadow fill, a trace, a switch of address space; and code that needs none of them.
+//! What a monitor costs: an exit, a shadow fill, traces, INVLPG, a switch of address space; and code that needs none of
+//! them. No operation may cost more where more entries, pages or address spaces are kept.
 
 use super::guest::{PAGING_ON, advance, loaded, paging_on, plan, small};
 use criterion::{Bencher, Criterion, Throughput};
+use subring::addr::GuestPhys;
 use subring::cell::{Cell, Coherence};
 use subring::machine::Machine;
 use subring::report::Cause;
@@ -14,17 +16,28 @@ const IDENTITY: u32 = 0x5000;
 /// The first directory of address space 0; the others follow.
 const DIRECTORIES: u32 = 0x10_0000;
 
+/// A GDT of 64 KiB, and its pointer.
+const GDT: u32 = 0x9_0000;
+const POINTER: u32 = 0x7000;
+
 /// Steps of one measurement.
 const STEPS: u64 = 10_000;
 /// Pages of a pass of [`fill`].
 const PAGES: u64 = 512;
 
-/// All of them.
+/// Measures every operation of a monitor.
 pub(crate) fn benches(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("monitor");
     group.throughput(Throughput::Elements(STEPS));
     group.bench_function("exit", exit);
     group.bench_function("trace", trace);
+    group.bench_function("descriptor", descriptor);
+    for pages in [1, 1000] {
+        group.bench_function(format!("invlpg/{pages}"), |b| invlpg(b, pages));
+    }
+    for spaces in [2, 1000] {
+        group.bench_function(format!("directory/{spaces}"), |b| directory(b, spaces));
+    }
     for spaces in [2, 30, 1000] {
         group.bench_function(format!("cr3-switch/{spaces}"), |b| cr3_switch(b, spaces));
     }
@@ -76,6 +89,65 @@ fn trace(b: &mut Bencher<'_>) {
     ];
     let mut machine = paged(&code, 1);
     put(&mut machine, Coherence::Trace);
+    measure(b, machine, STEPS * 2, Cause::TracePageTable, STEPS);
+}
+
+/// A write to the first entry of a GDT of 8192, and a jump.
+fn descriptor(b: &mut Bencher<'_>) {
+    let code = [
+        &[0x0f, 0x01, 0x15][..], // lgdt [POINTER]
+        &POINTER.to_le_bytes(),
+        &[0xe4, 0x80], // in al, 80h: an exit, after which the table is traced
+        &[0x89, 0x15], // again: mov [GDT], edx
+        &GDT.to_le_bytes(),
+        &[0xeb, 0xf8], // jmp again
+    ]
+    .concat();
+    let mut machine = paged(&code, 1);
+    machine.store(GuestPhys(POINTER), &[&[0xff, 0xff][..], &GDT.to_le_bytes()].concat());
+    put(&mut machine, Coherence::Trace);
+    measure(b, machine, STEPS * 2, Cause::TraceDescriptors, STEPS);
+}
+
+/// INVLPG and a read of one page, while a virtual TLB holds `pages` others.
+fn invlpg(b: &mut Bencher<'_>, pages: u32) {
+    let code = [
+        &[0xbb, 0x00, 0x00, 0x50, 0x00][..], // mov ebx, 500000h
+        &[0xb9],                             // mov ecx, pages
+        &pages.to_le_bytes(),
+        &[0x8b, 0x13],                               // next: mov edx, [ebx]
+        &[0x81, 0xc3, 0x00, 0x10, 0x00, 0x00],       // add ebx, 1000h
+        &[0x49],                                     // dec ecx
+        &[0x75, 0xf5],                               // jnz next
+        &[0x0f, 0x01, 0x3d, 0x00, 0x00, 0x40, 0x00], // again: invlpg [400000h]
+        &[0xa1, 0x00, 0x00, 0x40, 0x00],             // mov eax, [400000h]
+        &[0xeb, 0xf2],                               // jmp again
+    ]
+    .concat();
+    let mut machine = paged(&code, 1);
+    put(&mut machine, Coherence::Vtlb);
+    advance(&mut machine, u64::from(pages) * 4 + 10);
+    measure(b, machine, STEPS * 3, Cause::HiddenPageFault, STEPS);
+}
+
+/// A write to the directory in use, while `spaces` are kept, and a jump.
+fn directory(b: &mut Bencher<'_>, spaces: u32) {
+    let end = DIRECTORIES + spaces * 0x1000;
+    let code = [
+        &[0x0f, 0x22, 0xd8][..],               // visit: mov cr3, eax
+        &[0x8b, 0x15, 0x00, 0x00, 0x40, 0x00], // mov edx, [400000h]
+        &[0x05, 0x00, 0x10, 0x00, 0x00],       // add eax, 1000h
+        &[0x3d],                               // cmp eax, end
+        &end.to_le_bytes(),
+        &[0x75, 0xeb], // jne visit
+        &[0x89, 0x15], // again: mov [the current directory + 0x800], edx
+        &(end - 0x1000 + 0x800).to_le_bytes(),
+        &[0xeb, 0xf8], // jmp again
+    ]
+    .concat();
+    let mut machine = paged(&code, spaces);
+    put(&mut machine, Coherence::Trace);
+    advance(&mut machine, u64::from(spaces) * 5 + 10);
     measure(b, machine, STEPS * 2, Cause::TracePageTable, STEPS);
 }
 

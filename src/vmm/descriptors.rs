@@ -11,11 +11,13 @@ use super::memory::FrameTraces;
 use super::shadow_descriptor::{self, Ring};
 use crate::addr::{GuestPhys, Linear, MachineAddr, PAGE_OFFSET, PAGE_SIZE};
 use crate::bus::phys::{PhysMap, Target};
+use crate::cpu::control::{Dr7, Watch};
 use crate::cpu::segment::Descriptor;
 use crate::cpu::{Cpu, Selector};
 use crate::machine::World;
 use crate::mem::Ram;
 use crate::report::Reason;
+use std::ops::Range;
 
 /// Bytes of a descriptor.
 const SIZE: u32 = 8;
@@ -29,6 +31,21 @@ struct Page {
     accessed: bool,
 }
 
+/// First bytes and lengths of what the guest's data breakpoints on reads watch; an unused one has no bytes.
+type Watches = [(u32, u32); 4];
+
+/// The data breakpoints of `cpu` on reads. (A load that writes the accessed bit is never unseen.)
+fn watches_of(cpu: &Cpu) -> Watches {
+    let dr7 = Dr7(cpu.dr[7]);
+    if (0..4).all(|n| !dr7.enabled(n)) {
+        return Watches::default();
+    }
+    std::array::from_fn(|n| {
+        let reads = dr7.enabled(n) && dr7.watch(n) == Watch::Access;
+        if reads { (cpu.dr[n] & !(dr7.len(n) - 1), dr7.len(n)) } else { (0, 0) }
+    })
+}
+
 /// One guest table and its shadow.
 struct Table {
     shadow: Linear,
@@ -40,12 +57,14 @@ struct Table {
     guest: Vec<Descriptor>,
     /// Slots whose shadow depends on the ring that runs.
     by_ring: Vec<usize>,
+    watches: Watches,
 }
 
 impl Table {
     fn new(shadow: Linear) -> Self {
         let pages = Vec::new();
-        Self { shadow, base: 0, end: 0, pages, guest: Vec::new(), by_ring: Vec::new() }
+        let watches = Watches::default();
+        Self { shadow, base: 0, end: 0, pages, guest: Vec::new(), by_ring: Vec::new(), watches }
     }
 
     /// The pages that the guest's table touches.
@@ -61,11 +80,26 @@ impl Table {
         self.pages.get((((self.base & PAGE_OFFSET) + offset) / PAGE_SIZE) as usize)
     }
 
-    /// The guest's descriptor in `slot`, and whether a load of it leaves the guest's page tables alone.
+    /// The slots that `len` bytes at `at` touch.
+    fn slots(&self, at: Linear, len: u32) -> Range<usize> {
+        // The table may begin behind `at`, or wrap.
+        let first = i64::from(at.0.wrapping_sub(self.base) as i32);
+        let end = (first + i64::from(len) + i64::from(SIZE) - 1) / i64::from(SIZE);
+        let slot = |n: i64| usize::try_from(n).unwrap_or(0).min(self.guest.len());
+        slot(first / i64::from(SIZE))..slot(end)
+    }
+
+    /// Whether reads of `slot` hit a data breakpoint of the guest's.
+    fn is_watched(&self, slot: usize) -> bool {
+        self.watches.iter().any(|&(start, len)| len > 0 && self.slots(Linear(start), len).contains(&slot))
+    }
+
+    /// The guest's descriptor in `slot`, and whether a load of it goes unseen: it leaves the guest's page tables alone, and hits no
+    /// breakpoint.
     fn read(&self, world: &World, slot: usize) -> (Descriptor, bool) {
         let offset = slot as u32 * SIZE;
         let mut bytes = [0; SIZE as usize];
-        let mut loadable = true;
+        let mut loadable = !self.is_watched(slot);
         for (n, byte) in (0u32..).zip(&mut bytes) {
             let Some(&Page { frame: Some(frame), accessed }) = self.page_of(offset + n) else {
                 return (Descriptor(0), false);
@@ -173,15 +207,30 @@ impl Descriptors {
     pub fn outdated(&self, cpu: &Cpu, map: &PhysMap) -> bool {
         let ldt = ldt_of(cpu);
         let moved = (self.gdt.base, self.gdt.end) != gdt_of(cpu) || (self.ldt.base, self.ldt.end) != ldt;
-        moved || (self.walks != map.entries_written() && self.unaccessed())
+        moved
+            || self.gdt.watches != watches_of(cpu)
+            || (self.walks != map.entries_written() && self.unaccessed())
     }
 
     fn unaccessed(&self) -> bool {
         self.gdt.pages.iter().chain(&self.ldt.pages).any(|p| !p.accessed)
     }
 
-    /// Brings the shadows up to the guest's GDTR and LDTR, and to where the guest's page tables now have its tables.
+    /// Brings the shadows up to the guest's GDTR and LDTR, to where the guest's page tables now have its tables, and to the
+    /// guest's data breakpoints.
     pub fn refresh(&mut self, cpu: &Cpu, world: &mut World, traces: &mut dyn FrameTraces) {
+        let watches = watches_of(cpu);
+        for table in [&mut self.gdt, &mut self.ldt] {
+            let before = std::mem::replace(&mut table.watches, watches);
+            if before == watches {
+                continue;
+            }
+            for (start, len) in before.into_iter().chain(watches).filter(|(_, len)| *len > 0) {
+                for slot in table.slots(Linear(start), len) {
+                    table.load_slot(world, &self.frames, slot, self.ring);
+                }
+            }
+        }
         let changed = self.resolve(cpu, world, traces, true, gdt_of(cpu))
             | self.resolve(cpu, world, traces, false, ldt_of(cpu));
         self.version += u64::from(changed);
@@ -245,18 +294,10 @@ impl Descriptors {
             return;
         }
         for table in [&mut self.gdt, &mut self.ldt] {
-            let pages = table.page_addresses().zip(table.pages.clone());
-            for (page, Page { frame, .. }) in pages {
-                if frame != Some(at.page()) {
-                    continue;
-                }
-                let first = page.0.wrapping_add(at.page_offset()).wrapping_sub(table.base);
-                let touched = |slot: &usize| {
-                    let start = *slot as u32 * SIZE;
-                    // Distances modulo 4 GiB: the table may start within the page.
-                    start.wrapping_sub(first) < len || first.wrapping_sub(start) < SIZE
-                };
-                for slot in (0..table.guest.len()).filter(touched).collect::<Vec<_>>() {
+            let of_frame = |(page, of): (Linear, &Page)| (of.frame == Some(at.page())).then_some(page);
+            let pages: Vec<_> = table.page_addresses().zip(&table.pages).filter_map(of_frame).collect();
+            for page in pages {
+                for slot in table.slots(page.offset(at.page_offset()), len) {
                     table.load_slot(world, &self.frames, slot, self.ring);
                 }
             }

@@ -26,6 +26,7 @@ mod translation;
 mod unflushed;
 mod video;
 mod walk;
+mod watched;
 
 #[path = "../fuzz/bytes.rs"]
 mod bytes;

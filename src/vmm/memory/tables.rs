@@ -7,6 +7,7 @@ use crate::addr::{Linear, MachineAddr, PAGE_SHIFT, PAGE_SIZE};
 use crate::mem::Ram;
 use crate::mmu::paging::entry;
 use crate::report::{Leaf, Root};
+use std::collections::BTreeSet;
 
 /// Entries in a table.
 const ENTRIES: usize = 1024;
@@ -39,6 +40,8 @@ struct Space {
 pub struct PageTables {
     pool: FramePool,
     spaces: Vec<Option<Space>>,
+    /// Numbers below `spaces.len()` that no space has.
+    free: BTreeSet<u32>,
     current: Option<Root>,
     /// The table that maps the monitor's region, in the last directory entry of each space.
     monitor: MachineAddr,
@@ -86,7 +89,14 @@ impl PageTables {
         for (n, &frame) in monitor.iter().enumerate() {
             put(ram, table, n, encode(Leaf { frame, user: false, write: true }));
         }
-        Ok(Self { pool, spaces: Vec::new(), current: None, monitor: table, stale: Stale::default() })
+        Ok(Self {
+            pool,
+            spaces: Vec::new(),
+            free: BTreeSet::new(),
+            current: None,
+            monitor: table,
+            stale: Stale::default(),
+        })
     }
 
     /// The page directory of the current address space, for CR3.
@@ -153,13 +163,12 @@ impl PageTables {
         let directory = self.pool.take(ram).ok_or(Exhausted)?;
         put(ram, directory, ENTRIES - 1, self.monitor.0 | USED | entry::WRITE);
         let space = Space { directory, tables: Box::new([None; ENTRIES]) };
-        let free = self.spaces.iter().position(Option::is_none);
-        let n = free.unwrap_or(self.spaces.len());
-        if n == self.spaces.len() {
+        let n = self.free.pop_first().unwrap_or(self.spaces.len() as u32);
+        if n as usize == self.spaces.len() {
             self.spaces.push(None);
         }
-        self.spaces[n] = Some(space);
-        Ok(Root(n as u32))
+        self.spaces[n as usize] = Some(space);
+        Ok(Root(n))
     }
 
     /// Drops an address space with all its translations. Dropping the current one leaves none.
@@ -173,6 +182,7 @@ impl PageTables {
                 self.pool.give(ram, *table);
             }
             self.pool.give(ram, space.directory);
+            self.free.insert(root.0);
         }
     }
 

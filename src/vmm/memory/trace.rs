@@ -61,11 +61,13 @@ struct Kept {
 #[derive(Default)]
 pub(super) struct Trace {
     spaces: BTreeMap<Key, Kept>,
+    /// The keys of the kept address spaces.
+    keys: BTreeMap<Root, Key>,
     current: Option<Key>,
     clock: u64,
     /// The uses of guest frames as page tables, by frame number.
     uses: BTreeMap<u32, BTreeSet<Use>>,
-    /// The same the other way round.
+    /// The frame of each use, by number.
     frames: BTreeMap<Use, u32>,
     /// Pages whose tables lie where writes cannot be traced (a ROM): they go when the guest flushes.
     untraceable: BTreeSet<(Root, u32)>,
@@ -112,6 +114,7 @@ impl Trace {
 
     fn drop_space(&mut self, shadow: &mut Shadow, map: &mut PhysMap, key: Key, why: Change) {
         let Some(kept) = self.spaces.remove(&key) else { return };
+        self.keys.remove(&kept.root);
         self.drop_uses(shadow, map, kept.root);
         shadow.drop_space(map, kept.root, why);
     }
@@ -137,16 +140,18 @@ impl Trace {
 
     /// Directories of these address spaces are written to: those not in use may be directories no longer.
     fn count_flood(&mut self, shadow: &mut Shadow, map: &mut PhysMap, roots: &BTreeSet<Root>) {
-        let current = self.current;
-        let flooded =
-            self.spaces.iter_mut().filter(|(key, kept)| roots.contains(&kept.root) && Some(**key) != current);
         let mut dead = Vec::new();
-        for (key, kept) in flooded {
+        for key in
+            roots.iter().filter_map(|root| self.keys.get(root)).filter(|key| Some(**key) != self.current)
+        {
+            let Some(kept) = self.spaces.get_mut(key) else { continue };
             kept.flood += 1;
             if kept.flood > FLOOD {
                 dead.push(*key);
             }
         }
+        // In the order of keys, whichever root was written to.
+        dead.sort_unstable();
         for key in dead {
             self.drop_space(shadow, map, key, Change::Dropped);
         }
@@ -175,6 +180,7 @@ impl Policy for Trace {
             self.drop_space(shadow, map, key, Change::Evicted);
         }
         let root = shadow.add(map)?;
+        self.keys.insert(root, key);
         self.spaces.insert(key, Kept { root, last_used: self.clock, flood: 0 });
         self.current = Some(key);
         Ok(root)

@@ -1,6 +1,8 @@
-//! Coherence by the architecture's own licence: the shadow is a virtual TLB. It may be as stale as a TLB may be, and is
-//! dropped when the guest flushes. Nothing of the guest's page tables is traced, and nothing outlives a load of CR3 but
-//! global pages. Its sibling is [`super::trace`].
+//! Coherence by the architecture's own licence: the shadow is a virtual TLB, as stale as a TLB may be, and dropped when
+//! the guest flushes. Guest page tables are not traced, and only global pages outlive a load of CR3. The sibling is
+//! [`super::trace`].
+//!
+//! A flush visits only what it drops: translations are kept apart by what drops them.
 
 use super::super::invariants;
 use super::shadow::Shadow;
@@ -10,42 +12,63 @@ use crate::addr::{GuestPhys, Linear, PAGE_SHIFT};
 use crate::bus::phys::PhysMap;
 use crate::machine::Flushes;
 use crate::report::{Change, Key, Root};
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
-/// What is to be known of a translation when the guest flushes.
-#[derive(Clone, Copy)]
-struct Kind {
-    global: bool,
-    large: bool,
+/// The pages of translations that a flush treats alike.
+#[derive(Default)]
+struct Filled {
+    /// Pages of the guest's small pages.
+    small: BTreeSet<u32>,
+    /// Pages of the guest's large pages: each goes with any other of its 4 MiB.
+    large: BTreeSet<u32>,
+}
+
+impl Filled {
+    fn remove(&mut self, page: u32) {
+        self.small.remove(&page);
+        self.large.remove(&page);
+    }
+
+    /// Takes what an INVLPG of `page` invalidates.
+    fn take_page(&mut self, page: u32) -> Vec<u32> {
+        let first = page >> 10 << 10;
+        let mut gone: Vec<u32> = self.large.range(first..=first | 0x3ff).copied().collect();
+        gone.extend(self.small.get(&page));
+        gone.sort_unstable();
+        gone.iter().for_each(|page| self.remove(*page));
+        gone
+    }
+
+    /// Takes every page, upwards.
+    fn take_all(&mut self) -> Vec<u32> {
+        let mut gone: Vec<u32> = self.small.union(&self.large).copied().collect();
+        gone.dedup();
+        *self = Self::default();
+        gone
+    }
 }
 
 /// The policy.
 #[derive(Default)]
 pub(super) struct Vtlb {
     space: Option<(Key, Root)>,
-    filled: BTreeMap<u32, Kind>,
+    /// Translations that a load of CR3 drops.
+    local: Filled,
+    /// Translations of global pages.
+    global: Filled,
 }
 
 impl Vtlb {
-    fn drop_pages(
-        &mut self,
-        shadow: &mut Shadow,
-        map: &mut PhysMap,
-        why: Change,
-        gone: impl Fn(u32, Kind) -> bool,
-    ) {
+    fn drop_pages(&self, shadow: &mut Shadow, map: &mut PhysMap, why: Change, pages: &[u32]) {
         let Some((_, root)) = self.space else { return };
-        self.filled.retain(|&page, kind| {
-            let gone = gone(page, *kind);
-            if gone {
-                shadow.unmap(map, root, Linear(page << PAGE_SHIFT), why);
-            }
-            !gone
-        });
+        for page in pages {
+            shadow.unmap(map, root, Linear(page << PAGE_SHIFT), why);
+        }
     }
 
     fn drop_all(&mut self, shadow: &mut Shadow, map: &mut PhysMap, why: Change) {
-        self.filled.clear();
+        self.local = Filled::default();
+        self.global = Filled::default();
         if let Some((_, root)) = self.space {
             shadow.clear(map, root, why);
         }
@@ -68,8 +91,11 @@ impl Policy for Vtlb {
     }
 
     fn filling(&mut self, _: &mut Shadow, _: &mut PhysMap, fill: &Fill<'_>) {
-        let kind = Kind { global: fill.mapping.global, large: fill.mapping.large };
-        self.filled.insert(fill.at.page_number(), kind);
+        let page = fill.at.page_number();
+        self.local.remove(page);
+        self.global.remove(page);
+        let filled = if fill.mapping.global { &mut self.global } else { &mut self.local };
+        if fill.mapping.large { &mut filled.large } else { &mut filled.small }.insert(page);
     }
 
     // ANCHOR: flushed
@@ -80,16 +106,16 @@ impl Policy for Vtlb {
         if flushes.globals && invariants::global_flushes_are_whole() {
             self.drop_all(shadow, map, Change::Flushed);
         } else if flushes.all || flushes.globals {
-            self.drop_pages(shadow, map, Change::Flushed, |_, kind| !kind.global);
+            let gone = self.local.take_all();
+            self.drop_pages(shadow, map, Change::Flushed, &gone);
         }
         if !invariants::invlpg_drops() {
             return;
         }
         for at in &flushes.pages {
-            let page = at.page_number();
-            self.drop_pages(shadow, map, Change::Invalidated, |p, kind| {
-                p == page || (kind.large && p >> 10 == page >> 10)
-            });
+            for filled in [self.local.take_page(at.page_number()), self.global.take_page(at.page_number())] {
+                self.drop_pages(shadow, map, Change::Invalidated, &filled);
+            }
         }
     }
     // ANCHOR_END: flushed
