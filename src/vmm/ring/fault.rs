@@ -1,6 +1,5 @@
 //! What a stop of the real processor means: a reason to end the run, an exit to be emulated, or a fault of the guest's own.
 
-use super::insn::{rereads, writes_before_faults};
 use super::place::place;
 use super::state::RingCompression;
 use crate::addr::Linear;
@@ -87,7 +86,8 @@ impl RingCompression {
         self.note_origin(guest, world, false);
         let write = fault.code().is_some_and(|code| code & pf::WRITE != 0);
         let access = Access { user: guest.user, write };
-        let rereads = |world: &World, walked: &Walked| rereads(guest, world, (at, access), walked);
+        let faulting = &mut self.faulting;
+        let rereads = |world: &World, walked: &Walked| faulting.rereads(guest, world, (at, access), walked);
         match self.mmu.resolve(guest, world, at, access, rereads) {
             Resolution::Marks => self.emulate_access(guest, world),
             Resolution::Filled => {
@@ -97,7 +97,7 @@ impl RingCompression {
                 self.count(world, Cause::HiddenPageFault, place(guest));
                 None
             }
-            Resolution::Guest(_) if writes_before_faults(guest, world) => {
+            Resolution::Guest(_) if self.faulting.writes_before_faults(guest, world) => {
                 self.emulate(guest, world, Cause::TruePageFault)
             }
             Resolution::Guest(fault) => {

@@ -1,6 +1,7 @@
 //! What ring compression keeps: the virtual and the real processor, the shadow page tables and descriptors, and what
 //! was counted.
 
+use super::insn::FaultingInsns;
 use super::place::Place;
 use crate::addr::{Linear, MachineAddr};
 use crate::bus::Ticks;
@@ -38,6 +39,8 @@ pub(in crate::vmm) struct RingCompression {
     pub(super) direct: Interp<World>,
     /// Runs the virtual processor, an instruction at a time.
     pub(super) emulator: Interp<World>,
+    /// The instructions that faulted last, decoded.
+    pub(super) faulting: FaultingInsns,
     pub(super) map_epoch: Option<u32>,
     /// Returns at each exit, and at the end of each unit of translated code.
     pub(super) by_boundary: bool,
@@ -85,6 +88,7 @@ impl RingCompression {
             real: Cpu::new(),
             direct: Interp::default(),
             emulator: Interp::default(),
+            faulting: FaultingInsns::default(),
             map_epoch: None,
             by_boundary: false,
             looked_up: 0,
