@@ -1,9 +1,9 @@
-//! The cube: who runs the guest's sensitive instructions, who translates its addresses, what keeps that coherent, and
-//! what realises instructions on the host. A point of the cube is a [`Cell`].
+//! The cube: who runs the guest's sensitive instructions, who translates its addresses, what keeps that
+//! coherent, and what realises instructions on the host. A point of the cube is a [`Cell`].
 //!
-//! A cell is one of [`Cell::ALL`]: a combination that means nothing has no value of this type, and [`Choice::cell`]
-//! says why in one sentence. A new strategy, MMU or engine is a line of its axis, a line for each of its cells, and
-//! the reasons that the compiler then asks for.
+//! A cell is one of [`Cell::ALL`]: a combination that means nothing has no value of this type, and
+//! [`Choice::cell`] says why in one sentence. A new strategy, MMU or engine is a line of its axis, a line for
+//! each of its cells, and the reasons that the compiler then asks for.
 
 use crate::error::{Error, Result};
 use serde::Serialize;
@@ -89,8 +89,8 @@ axis! {
 axis! {
     /// How shadow page tables are kept coherent with the guest's.
     Coherence, "coherence":
-    Trace = "trace", "Guest page tables are write-protected, writes to them emulated: a change counts at once, \
-                      where a TLB may hold the old entry until the guest flushes";
+    Trace = "trace", "Guest page tables are write-protected, writes to them emulated: a change counts at \
+                      once, where a TLB may hold the old entry until the guest flushes";
     Vtlb = "vtlb", "The shadow is a virtual TLB, dropped when the guest flushes";
 }
 
@@ -255,7 +255,8 @@ impl Choice {
         Cell::ALL.iter().copied().find(|cell| self.admits(*cell))
     }
 
-    /// The cell that is meant: of the bare machine if no strategy is named, and the usual one on each axis left open.
+    /// The cell that is meant: of the bare machine if no strategy is named, and the usual one on each axis
+    /// left open.
     ///
     /// # Errors
     /// [`Error::Usage`], with the reason, when no cell is like that.
@@ -288,8 +289,8 @@ fn mmu_refused(strategy: Strategy, mmu: Mmu) -> Option<String> {
             strategies(|cell| cell.mmu == Mmu::Shadow)
         )),
         (Strategy::Trap | Strategy::Bt, Mmu::Direct) => Some(format!(
-            "--strategy {strategy} cannot run with --mmu direct: the guest's page tables name guest-physical frames, \
-             and the processor would use them as machine frames; give --mmu shadow"
+            "--strategy {strategy} cannot run with --mmu direct: the guest's page tables name guest-physical \
+             frames, and the processor would use them as machine frames; give --mmu shadow"
         )),
     }
 }
@@ -298,7 +299,8 @@ fn mmu_refused(strategy: Strategy, mmu: Mmu) -> Option<String> {
 fn coherence_refused(strategy: Strategy) -> Option<String> {
     match strategy {
         Strategy::Bare => Some(format!(
-            "--coherence requires a monitor with shadow page tables, and the bare machine has none: give --strategy {}",
+            "--coherence requires a monitor with shadow page tables, and the bare machine has none: give \
+             --strategy {}",
             strategies(|cell| cell.coherence.is_some())
         )),
         Strategy::Trap | Strategy::Bt => None,
@@ -310,11 +312,13 @@ fn engine_refused(strategy: Strategy, engine: Engine) -> Option<String> {
     match (strategy, engine) {
         (Strategy::Bare | Strategy::Trap, Engine::Interp) | (Strategy::Bt, Engine::Portable) => None,
         (Strategy::Bare | Strategy::Trap, Engine::Portable) => Some(format!(
-            "--engine portable runs translated code, and --strategy {strategy} translates none: give --strategy {}",
+            "--engine portable runs translated code, and --strategy {strategy} translates none: \
+             give --strategy {}",
             strategies(|cell| cell.engine == Engine::Portable)
         )),
         (Strategy::Bt, Engine::Interp) => Some(
-            "--engine interp runs the guest's own code, and --strategy bt translates it: give --engine portable"
+            "--engine interp runs the guest's own code, and --strategy bt translates it: give \
+             --engine portable"
                 .into(),
         ),
     }

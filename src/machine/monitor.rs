@@ -1,6 +1,7 @@
-//! The seam between the machine and a monitor, and between a monitor and its observers. The machine keeps the guest's
-//! processor, its world, its time and the delivery of its events; a monitor takes over the running of its instructions,
-//! on a real processor of its own. Observers ask a monitor for its cell, its report and its views, never for its type.
+//! The seam between the machine and a monitor, and between a monitor and its observers. The machine keeps the
+//! guest's processor, its world, its time and the delivery of its events; a monitor takes over the running of
+//! its instructions, on a real processor of its own. Observers ask a monitor for its cell, its report and its
+//! views, never for its type.
 
 use super::{Limits, Machine, Outcome, World};
 use crate::addr::{GuestPhys, Linear, MachineAddr, PAGE_SHIFT};
@@ -30,22 +31,23 @@ pub trait Monitor {
     /// The exits that were logged since the last call, in their order.
     fn take_log(&mut self) -> Vec<Exit>;
 
-    /// Runs the guest from the state in `cpu` until `until`, a fault of the guest's own, or a reason to stop. On return
-    /// `cpu` holds the state as the bare processor would leave it.
+    /// Runs the guest from the state in `cpu` until `until`, a fault of the guest's own, or a reason to stop.
+    /// On return `cpu` holds the state as the bare processor would leave it.
     fn run(&mut self, cpu: &mut Cpu, world: &mut World, until: Ticks) -> Stop;
     /// A maskable interrupt is about to be delivered to the guest.
     fn interrupted(&mut self, cpu: &Cpu, world: &mut World);
-    /// Returns at each boundary from now on, or no longer: at exits, and at the ends of translation units or of
-    /// instructions that run directly.
+    /// Returns at each boundary from now on, or no longer: at exits, and at the ends of translation units or
+    /// of instructions that run directly.
     fn stop_at_boundaries(&mut self, on: bool);
-    /// Returns before each sensitive instruction that the real processor would run without a fault, from now on, or no
-    /// longer. A monitor under which no such instruction runs has nothing to do.
+    /// Returns before each sensitive instruction that the real processor would run without a fault, from now
+    /// on, or no longer. A monitor under which no such instruction runs has nothing to do.
     fn stop_before_sensitive(&mut self, on: bool) {
         let _ = on;
     }
     /// Brings tables and caches up to what the guest did last, for an observer, as before the guest runs on.
     fn follow(&mut self, cpu: &Cpu, world: &mut World);
-    /// Processor, memory or chips were replaced from outside: nothing that was derived from them counts any more.
+    /// Processor, memory or chips were replaced from outside: nothing that was derived from them counts any
+    /// more.
     fn forget(&mut self, world: &mut World);
 
     /// The real processor, if the guest runs on one de-privileged.
@@ -70,7 +72,8 @@ pub trait Monitor {
     }
 }
 
-/// A de-privileged guest's real processor, and Popek and Goldberg's map V from the guest's state to the real one's.
+/// A de-privileged guest's real processor, and Popek and Goldberg's map V from the guest's state to the real
+/// one's.
 pub trait ProcessorView {
     /// The real processor, as the guest last left it.
     fn real(&self) -> &Cpu;
@@ -136,7 +139,8 @@ pub trait TranslationView {
 }
 
 impl Machine {
-    /// Puts `monitor` between the guest and the processor, and the guest's memory into `memory`, where `p2m` says.
+    /// Puts `monitor` between the guest and the processor, and the guest's memory into `memory`, where `p2m`
+    /// says.
     pub fn virtualize(&mut self, monitor: Box<dyn Monitor>, memory: Ram, p2m: P2m) {
         self.world.virtualize(memory, p2m);
         self.interp.forget();
@@ -150,17 +154,17 @@ impl Machine {
         }
     }
 
-    /// Lets the monitor, if there is one, follow what the guest did last, for an observer. The run does not change: the monitor
-    /// would do the same before the guest's next instruction.
+    /// Lets the monitor, if there is one, follow what the guest did last, for an observer. The run does not
+    /// change: the monitor would do the same before the guest's next instruction.
     pub fn follow(&mut self) {
         if let Some(monitor) = &mut self.monitor {
             monitor.follow(&self.cpu, &mut self.world);
         }
     }
 
-    /// Runs to the first of `limits`, or to where the monitor next looked up: an exit, or the end of a translation unit. What was
-    /// chained is passed link by link, as it would be without a stop. A fault of the guest's is found before it is delivered.
-    /// On the bare machine there are no such boundaries.
+    /// Runs to the first of `limits`, or to where the monitor next looked up: an exit, or the end of a
+    /// translation unit. What was chained is passed link by link, as it would be without a stop. A fault of
+    /// the guest's is found before it is delivered. On the bare machine there are no such boundaries.
     pub fn run_to_boundary(&mut self, limits: Limits) -> Outcome {
         self.stop_at_boundaries(true);
         let outcome = self.run(limits);
@@ -168,8 +172,8 @@ impl Machine {
         outcome
     }
 
-    /// Runs to the first of `limits`, or to before the next sensitive instruction that the real processor would run without a
-    /// fault. Tells whether it stopped before one.
+    /// Runs to the first of `limits`, or to before the next sensitive instruction that the real processor
+    /// would run without a fault. Tells whether it stopped before one.
     pub fn run_to_sensitive(&mut self, limits: Limits) -> (Outcome, bool) {
         let stop = |machine: &mut Self, on| {
             if let Some(monitor) = &mut machine.monitor {
@@ -189,8 +193,8 @@ impl Machine {
         }
     }
 
-    /// The pages of the guest's memory that were written, by whomever, since this was last called (at first: all of them), by
-    /// number.
+    /// The pages of the guest's memory that were written, by whomever, since this was last called (at first:
+    /// all of them), by number.
     pub fn take_written(&mut self) -> Vec<u32> {
         let pages = self.world.take_written_pages();
         let p2m = self.world.map.p2m();

@@ -24,13 +24,15 @@ pub struct Counts {
 pub enum Obstacle {
     /// A segment register in real mode is not what virtual-8086 mode would make of its selector.
     UnrealMode,
-    /// A segment register holds what no descriptor could put there (data in CS, say, right after CR0.PE is set).
+    /// A segment register holds what no descriptor could put there (data in CS, say, right after CR0.PE is
+    /// set).
     Unloadable,
     /// A segment lies in the monitor's region, or is expand-down and reaches it.
     MonitorsRegion,
     /// Guest ring 1 or 2.
     MiddleRing,
-    /// The x87 asserts FERR#, and the instruction that clears the exception has to release it, which only the board can.
+    /// The x87 asserts FERR#, and the instruction that clears the exception has to release it, which only the
+    /// board can.
     X87Error,
     /// There is no shadow page table to run on.
     NoShadow,

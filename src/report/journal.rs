@@ -1,5 +1,5 @@
-//! What happened to the entries of a shadow, when, and by which instruction. An observer asks for a journal; nothing that the
-//! monitor does depends on one.
+//! What happened to the entries of a shadow, when, and by which instruction. An observer asks for a journal;
+//! nothing that the monitor does depends on one.
 
 use super::shadow::{Change, Leaf, Reason, Root};
 use crate::addr::{GuestPhys, Linear};
@@ -57,7 +57,7 @@ pub enum About {
     /// Nothing more.
     #[default]
     Nothing,
-    /// This access faulted.
+    /// The access that faulted.
     Access(Access),
     /// The guest wrote here, to a page table of its own.
     Written(GuestPhys),
@@ -76,9 +76,9 @@ pub struct Noted {
     pub change: Change,
     /// The entry after it; before it, if it is gone now.
     pub leaf: Leaf,
-    /// What it is about.
+    /// What the change is about.
     pub about: About,
-    /// Who did it.
+    /// The instruction that caused the change.
     pub origin: Rc<Origin>,
 }
 

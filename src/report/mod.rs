@@ -1,5 +1,6 @@
-//! What a monitor says of itself. A [`Report`] is what was counted of a run so far; the other types are the vocabulary
-//! of the views that `machine::monitor` declares. Pure data: `vmm` fills it, `lab` and `cli` read it.
+//! What a monitor says of itself. A [`Report`] is what was counted of a run so far; the other types are the
+//! vocabulary of the views that `machine::monitor` declares. Pure data: `vmm` fills it, `lab` and `cli` read
+//! it.
 //!
 //! | file | what it is |
 //! |---|---|
@@ -46,8 +47,8 @@ pub struct Report {
 }
 
 impl Report {
-    /// The terms from which modelled cycles are computed, with how often each occurred. A term that cannot occur in this
-    /// cell is left out, and so is a cause without exits.
+    /// The terms from which modelled cycles are computed, with how often each occurred. A term that cannot
+    /// occur in this cell is left out, and so is a cause without exits.
     pub fn terms(&self) -> Vec<(Term, u64)> {
         let counts = &self.counts;
         let mut terms =

@@ -12,8 +12,8 @@ pub enum Top {
     Off,
     /// 32-bit paging, with the directory in this frame.
     Directory(GuestPhys),
-    /// PAE paging, with the directory of each GiB in these frames: what the registers hold, not the table in memory that
-    /// they were loaded from.
+    /// PAE paging, with the directory of each GiB in these frames: what the registers hold, not the table in
+    /// memory that they were loaded from.
     Pointers([Option<GuestPhys>; 4]),
 }
 
@@ -31,7 +31,8 @@ pub struct Key {
 // ANCHOR_END: key
 
 impl Key {
-    /// Whether a TLB may keep global pages from one space to the other: nothing but a load of CR3 lies between.
+    /// Whether a TLB may keep global pages from one space to the other: nothing but a load of CR3 lies
+    /// between.
     pub fn differs_in_cr3_alone(&self, other: &Self) -> bool {
         let kind = |top: Top| std::mem::discriminant(&top);
         kind(self.top) == kind(other.top) && (self.pse, self.wp) == (other.pse, other.wp)

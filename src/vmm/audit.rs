@@ -1,6 +1,7 @@
-//! Whether the guest got at what is the monitor's, looked at as it runs: Popek and Goldberg's resource control (CACM 1974,
-//! section 3). Before the real processor is given to the guest and when it comes back, the registers that only the monitor
-//! may change are compared, and what the monitor's frames hold: at each of the first entries, then at one in `SAMPLE`.
+//! Whether the guest got at what is the monitor's, looked at as it runs: Popek and Goldberg's resource
+//! control (CACM 1974, section 3). Before the real processor is given to the guest and when it comes back,
+//! the registers that only the monitor may change are compared, and what the monitor's frames hold: at each
+//! of the first entries, then at one in `SAMPLE`.
 //!
 //! For runs in which something is broken on purpose: `subring compare --without-rule`.
 
@@ -14,7 +15,7 @@ use xxhash_rust::xxh3::Xxh3;
 const ALL_FRAMES: u64 = 1024;
 const SAMPLE: u64 = 64;
 
-/// What is the monitor's, before the guest runs.
+/// The monitor's registers and a hash of its frames, before the guest runs.
 pub(super) struct Before {
     registers: Registers,
     frames: Option<u64>,

@@ -70,7 +70,7 @@ pub(super) enum Bug {
     PassIf,
     /// The clock runs on by one instruction too many where the monitor emulates.
     OverBudget,
-    /// Who keeps a log of exits takes time.
+    /// Keeping a log of exits takes guest time.
     CostlyLog,
     /// STI and POPF in translated code do not look whether an interrupt waits.
     MissWindow,

@@ -1,5 +1,5 @@
-//! Modelled cycles: events of a run, each at the price that one published table gives it. The default is `costs.toml`, with
-//! its sources; `table` reads a user's.
+//! Modelled cycles: events of a run, each at the price that one published table gives it. The default is
+//! `costs.toml`, with its sources; `table` reads a user's.
 
 mod table;
 
@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 /// The default table's text.
 pub const DEFAULT: &str = include_str!("costs.toml");
 
-/// What an event costs at most, in cycles: more than any of them takes, and so few that no sum of a run's overflows.
+/// What an event costs at most, in cycles: more than any of them takes, and so few that no sum of a run's
+/// overflows.
 const DEAREST: u64 = 1_000_000;
 
 /// What each event costs, in cycles.
@@ -45,7 +46,8 @@ impl Costs {
         self.exits.get(&cause).copied().unwrap_or(0)
     }
 
-    /// How many times longer `cycles` are than `retired` instructions take that run without intervention. None of no instructions.
+    /// How many times longer `cycles` are than `retired` instructions take that run without intervention.
+    /// None of no instructions.
     pub fn slowdown(&self, cycles: u64, retired: u64) -> Option<f64> {
         (retired > 0).then(|| cycles as f64 / retired.saturating_mul(self.instruction) as f64)
     }

@@ -1,9 +1,10 @@
-//! The real descriptor tables: shadows of the guest's GDT and LDT, beside the monitor's own IDT and TSS. The guest's tables
-//! are traced: a write to one takes effect in its shadow before the guest runs on (Bugnion et al., TOCS 2012, 4.2).
+//! The real descriptor tables: shadows of the guest's GDT and LDT, beside the monitor's own IDT and TSS. The
+//! guest's tables are traced: a write to one takes effect in its shadow before the guest runs on (Bugnion et
+//! al., TOCS 2012, 4.2).
 //!
-//! A shadow descriptor is present only where a load can go unseen and still leave the guest's memory as the load would:
-//! the accessed bits of the descriptor and of the pages that it lies in are set already. All other loads fault, and
-//! are emulated.
+//! A shadow descriptor is present only where a load can go unseen and still leave the guest's memory as the
+//! load would: the accessed bits of the descriptor and of the pages that it lies in are set already. All
+//! other loads fault, and are emulated.
 
 use super::invariants;
 use super::layout::{self, Frames};
@@ -25,7 +26,7 @@ const SIZE: u32 = 8;
 /// Where a page of a guest's table is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Page {
-    /// Its frame, if it is mapped to RAM.
+    /// The frame, if the page is mapped to RAM or ROM.
     frame: Option<GuestPhys>,
     /// The accessed bits of its page-table entries are set.
     accessed: bool,
@@ -94,8 +95,8 @@ impl Table {
         self.watches.iter().any(|&(start, len)| len > 0 && self.slots(Linear(start), len).contains(&slot))
     }
 
-    /// The guest's descriptor in `slot`, and whether a load of it goes unseen: it leaves the guest's page tables alone, and hits no
-    /// breakpoint.
+    /// The guest's descriptor in `slot`, and whether a load of it goes unseen: it leaves the guest's page
+    /// tables alone, and hits no breakpoint.
     fn read(&self, world: &World, slot: usize) -> (Descriptor, bool) {
         let offset = slot as u32 * SIZE;
         let mut bytes = [0; SIZE as usize];
@@ -139,7 +140,8 @@ fn gdt_of(cpu: &Cpu) -> (u32, u32) {
     (cpu.gdtr.base, u32::from(cpu.gdtr.limit) + 1)
 }
 
-/// The same of its LDT; nothing if it has none. The one at 0 that there is after a reset is left out: nobody means it.
+/// The guest's LDT: its base, and the first offset beyond its limit; 0 without one. The LDT at 0 that a reset
+/// leaves is no table that a guest means.
 fn ldt_of(cpu: &Cpu) -> (u32, u32) {
     if cpu.ldtr.usable() && !cpu.ldtr.selector.is_null() {
         (cpu.ldtr.base, cpu.ldtr.limit.min(0xffff) + 1)
@@ -203,7 +205,8 @@ impl Descriptors {
         self.version
     }
 
-    /// Whether the guest's table registers changed, or a page of a table has been accessed for the first time.
+    /// Whether the guest's table registers changed, or a page of a table has been accessed for the first
+    /// time.
     pub fn outdated(&self, cpu: &Cpu, map: &PhysMap) -> bool {
         let ldt = ldt_of(cpu);
         let moved = (self.gdt.base, self.gdt.end) != gdt_of(cpu) || (self.ldt.base, self.ldt.end) != ldt;
@@ -216,8 +219,8 @@ impl Descriptors {
         self.gdt.pages.iter().chain(&self.ldt.pages).any(|p| !p.accessed)
     }
 
-    /// Brings the shadows up to the guest's GDTR and LDTR, to where the guest's page tables now have its tables, and to the
-    /// guest's data breakpoints.
+    /// Brings the shadows up to the guest's GDTR and LDTR, to where the guest's page tables now have its
+    /// tables, and to the guest's data breakpoints.
     pub fn refresh(&mut self, cpu: &Cpu, world: &mut World, traces: &mut dyn FrameTraces) {
         let watches = watches_of(cpu);
         for table in [&mut self.gdt, &mut self.ldt] {
@@ -237,7 +240,8 @@ impl Descriptors {
         self.walks = world.map.entries_written();
     }
 
-    /// Finds one table's pages; if they are others than before, its shadow is made anew. Returns whether it was.
+    /// Finds one table's pages; if they are others than before, its shadow is made anew. Returns whether it
+    /// was.
     fn resolve(
         &mut self,
         cpu: &Cpu,
@@ -305,7 +309,7 @@ impl Descriptors {
         self.version += 1;
     }
 
-    /// From now on `ring` runs.
+    /// Makes the shadows fit for code of `ring`.
     pub fn set_ring(&mut self, ram: &mut Ram, ring: Ring) {
         if self.ring == ring {
             return;
@@ -313,7 +317,7 @@ impl Descriptors {
         self.ring = ring;
         for table in [&self.gdt, &self.ldt] {
             for &slot in &table.by_ring {
-                // What depends on the ring is loadable.
+                // Every slot that depends on the ring is loadable.
                 let shaded = shadow_descriptor::descriptor(table.guest[slot], ring, true);
                 put(ram, &self.frames, table.shadow, slot, shaded);
             }
@@ -338,8 +342,8 @@ impl Descriptors {
     }
 }
 
-/// The monitor's own descriptors: its LDT and TSS in the GDT, an IDT whose gates nobody but the processor may use, a
-/// TSS that denies every port.
+/// The monitor's own descriptors: its LDT and TSS in the GDT, an IDT whose gates nobody but the processor may
+/// use, a TSS that denies every port.
 fn write_own(ram: &mut Ram, frames: &Frames) {
     let system = |base: Linear, limit: u32, kind: u64| {
         let (base, limit) = (u64::from(base.0), u64::from(limit));
@@ -352,8 +356,8 @@ fn write_own(ram: &mut Ram, frames: &Frames) {
     for (selector, d) in own {
         ram.write(frames.at(layout::GDT.offset(u32::from(selector))), &d.to_le_bytes());
     }
-    // A fault arrives as a value and not at a stub, so the gates lead nowhere: that they are there, present and of
-    // ring 0 alone, is what makes INT n fault.
+    // A fault arrives as a value and not at a stub, so the gates lead nowhere: that they are there, present
+    // and of ring 0 alone, is what makes INT n fault.
     let gate: u64 = 0x8e << 40;
     for vector in 0..256 {
         ram.write(frames.at(layout::IDT.offset(vector * SIZE)), &gate.to_le_bytes());

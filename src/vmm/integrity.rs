@@ -1,5 +1,6 @@
-//! In the library's own tests: the check that the guest's own run left the monitor's frames unchanged. The frames are
-//! hashed before the real processor runs and after; outside of tests the check is empty and costs nothing.
+//! In the library's own tests: the check that the guest's own run left the monitor's frames unchanged. The
+//! frames are hashed before the real processor runs and after; outside of tests the check is empty and costs
+//! nothing.
 
 use crate::addr::MachineAddr;
 use crate::mem::Ram;

@@ -1,5 +1,6 @@
-//! Where the monitor lives: the last 4 MiB of every linear address space, and which of its pages hold what the real
-//! processor reads by itself. Guest segments end below it (Bugnion et al., TOCS 2012, 4.2: truncated segments).
+//! Where the monitor lives: the last 4 MiB of every linear address space, and which of its pages hold what
+//! the real processor reads by itself. Guest segments end below it (Bugnion et al., TOCS 2012, 4.2: truncated
+//! segments).
 
 use crate::addr::{Linear, MachineAddr, PAGE_SIZE};
 

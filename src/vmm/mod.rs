@@ -1,8 +1,9 @@
-//! The monitor. It owns a real machine, whose memory is not the guest's and whose processor runs the guest de-privileged;
-//! what the guest must not do itself arrives here as a fault, an *exit*.
+//! The monitor owns a real machine, whose memory is not the guest's and whose processor runs the guest
+//! de-privileged; what the guest must not do itself arrives here as a fault, an *exit*.
 //!
-//! It is honest: it uses page tables, descriptor tables and faults, and nothing else. Its one licence is that a fault
-//! taken while the guest runs arrives as a Rust value, and not at a stub behind an IDT gate.
+//! The monitor is honest: it uses page tables, descriptor tables and faults, and nothing else. The one
+//! licence is that a fault taken while the guest runs arrives as a Rust value, and not at a stub behind an
+//! IDT gate.
 //!
 //! | file | what it is |
 //! |---|---|
@@ -64,7 +65,8 @@ pub struct Config {
     pub shadow_frames: u32,
     /// Where frames are: another seed scatters them otherwise.
     pub seed: u64,
-    /// Under binary translation: bytes of translated code, at most. When they are used up all of it is thrown away.
+    /// Under binary translation: bytes of translated code, at most. When they are used up all of it is thrown
+    /// away.
     pub fragment_memory: usize,
     /// Under binary translation, the one rewriting rule that is not in force. Such a run is audited.
     pub without: Option<RuleId>,
@@ -90,9 +92,8 @@ impl Default for Config {
 /// Puts `machine` under a monitor.
 ///
 /// # Errors
-/// [`Error::Usage`] when the cell has no monitor, when the guest does not fit the machine's memory, or when the
-/// shadow's share of it is too small;
-/// [`Error::Host`] when the memory cannot be had.
+/// [`Error::Usage`] when the cell has no monitor, when the guest does not fit the machine's memory, or when
+/// the shadow's share of it is too small; [`Error::Host`] when the memory cannot be had.
 pub fn install(machine: &mut Machine, config: &Config) -> Result<()> {
     let Some(coherence) = config.cell.coherence() else {
         return Err(Error::Usage(format!("{} runs without a monitor: install none", config.cell)));
@@ -145,7 +146,8 @@ fn memory_for(machine: &Machine, config: &Config) -> Result<(Ram, P2m, Vec<Machi
     }
     if frames >= 1 << 20 {
         return Err(Error::Usage(format!(
-            "a machine of {} KiB cannot be built: it has to be smaller than 4 GiB; give less to --mem or --shadow-frames",
+            "a machine of {} KiB cannot be built: it has to be smaller than 4 GiB; give less to --mem or \
+             --shadow-frames",
             frames * 4
         )));
     }

@@ -1,5 +1,5 @@
-//! From the guest's descriptors to those that the real processor loads: privilege shifted, limits truncated, and not
-//! present wherever a load has to be seen.
+//! From the guest's descriptors to those that the real processor loads: privilege shifted, limits truncated,
+//! and not present wherever a load has to be seen.
 
 use super::invariants;
 use super::layout;
@@ -20,7 +20,8 @@ pub enum Ring {
     User,
 }
 
-/// The limit of a segment of the guest's so that no offset reaches the monitor's region; `None` if no limit does that.
+/// The limit of a segment of the guest's so that no offset reaches the monitor's region; `None` if no limit
+/// does that.
 pub(super) fn truncated(base: u32, limit: u32, attr: u16) -> Option<u32> {
     invariants::truncation(base, limit, below_monitor(base, limit, attr))
 }
@@ -38,7 +39,8 @@ fn below_monitor(base: u32, limit: u32, attr: u16) -> Option<u32> {
     room.checked_sub(1)
 }
 
-/// Whether an expand-down segment stays clear of the monitor's region: its limit is at the wrong end to be truncated.
+/// Whether an expand-down segment stays clear of the monitor's region: its limit is at the wrong end to be
+/// truncated.
 fn expand_down_fits(base: u32, limit: u32, attr: u16) -> bool {
     let top: u64 = if attr & attr::BIG != 0 { 0xffff_ffff } else { 0xffff };
     if u64::from(limit) >= top {
@@ -50,8 +52,8 @@ fn expand_down_fits(base: u32, limit: u32, attr: u16) -> bool {
     end < u64::from(layout::BASE)
 }
 
-/// The attributes of a guest segment in the real processor: ring 0 becomes ring 1, but for conforming code, which runs
-/// in the ring of its caller.
+/// The attributes of a guest segment in the real processor: ring 0 becomes ring 1, but for conforming code,
+/// which runs in the ring of its caller.
 pub(super) fn shifted(attr: u16) -> u16 {
     let conforming = attr & (attr::CODE | attr::DC) == attr::CODE | attr::DC;
     if attr & attr::USER != 0 && attr & DPL == 0 && !conforming { attr | RING1 } else { attr }
@@ -66,8 +68,8 @@ pub(super) fn segment(s: &Segment, selector: u16) -> Option<Segment> {
     Some(Segment::with(selector, s.base, limit, shifted(s.attr)))
 }
 
-/// The real descriptor for the guest's `d` while `ring` runs; `loadable` says whether a load may go unseen as far as
-/// the guest's page tables are concerned.
+/// The real descriptor for the guest's `d` while `ring` runs; `loadable` says whether a load may go unseen as
+/// far as the guest's page tables are concerned.
 pub(super) fn descriptor(d: Descriptor, ring: Ring, loadable: bool) -> Descriptor {
     let a = d.attr();
     let limit = if d.is_segment() { truncated(d.base(), d.limit(), a) } else { None };
@@ -77,7 +79,8 @@ pub(super) fn descriptor(d: Descriptor, ring: Ring, loadable: bool) -> Descripto
     encode(d, limit, shifted(a))
 }
 
-/// Whether a transfer to this code segment keeps the ring that runs, and is allowed where the guest allows it.
+/// Whether a transfer to this code segment keeps the ring that runs, and is allowed where the guest allows
+/// it.
 fn enters_unseen(d: Descriptor, ring: Ring) -> bool {
     match ring {
         Ring::Kernel => d.dpl() == 0,

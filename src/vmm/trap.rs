@@ -1,6 +1,6 @@
-//! Trap and emulate (Popek and Goldberg, CACM 1974; Robin and Irvine, USENIX Security 2000, on why it fails on IA-32): all
-//! of the guest's code runs directly. Sensitive instructions that do not fault run on the real state and go wrong, on
-//! purpose. The sibling that rewrites them is [`super::bt`].
+//! Trap and emulate (Popek and Goldberg, CACM 1974; Robin and Irvine, USENIX Security 2000, on why it fails
+//! on IA-32): all of the guest's code runs directly. Sensitive instructions that do not fault run on the real
+//! state and go wrong, on purpose. The sibling that rewrites them is [`super::bt`].
 
 use super::ring::{Execution, RingCompression};
 use crate::addr::Linear;

@@ -1,5 +1,5 @@
-//! V, Popek and Goldberg's map from the virtual processor to the real one, and its inverse: what of the guest's state the
-//! real processor holds as it is, what it holds changed, and what it does not hold at all.
+//! V, Popek and Goldberg's map from the virtual processor to the real one, and its inverse: what of the
+//! guest's state the real processor holds as it is, what it holds changed, and what it does not hold at all.
 //!
 //! | guest's state | in the real processor |
 //! |---|---|
@@ -9,14 +9,15 @@
 //! | IF, IOPL | IF 1, IOPL 0: the guest's are virtual |
 //! | segments | the same base, DPL 0 shown as 1, truncated below the monitor |
 //! | CR0.TS, EM, MP, AM; CR4 but for paging; DR0-DR7; time-stamp counter | the same |
-//! | the rest of CR0, CR2, CR3, GDTR, IDTR, LDTR, TR, SYSENTER's registers | the monitor's; the guest's are virtual |
+//! | the rest of CR0, CR2, CR3, GDTR, IDTR, LDTR, TR, SYSENTER's registers | the monitor's |
 //!
-//! A segment register may hold a descriptor that its table does not have any more, which Bugnion et al. call non-reversible
-//! (TOCS 2012, 4.2). It is loaded through a *borrowed* slot: the shadow table has the old descriptor in the selector's place while the
-//! register is loaded, and the present one before the guest runs.
+//! A segment register may hold a descriptor that its table does not have any more, which Bugnion et al. call
+//! non-reversible (TOCS 2012, 4.2). It is loaded through a *borrowed* slot: the shadow table has the old
+//! descriptor in the selector's place while the register is loaded, and the present one before the guest
+//! runs.
 //!
-//! Not every state has an image: what no descriptor could put into the real processor's segment registers has none
-//! ([`Obstacle`]), and the monitor interprets until there is one again.
+//! Not every state has an image: what no descriptor could put into the real processor's segment registers has
+//! none ([`Obstacle`]), and the monitor interprets until there is one again.
 
 use super::descriptors::Descriptors;
 use super::invariants;
@@ -29,7 +30,7 @@ use crate::cpu::{Cpu, Cr0, Cr4, Eflags, Segment, Selector, TableReg};
 use crate::decode::SegReg;
 use crate::report::Obstacle;
 
-/// What the guest is in, as far as the map is concerned.
+/// The guest's mode, as far as the map is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Real mode.
@@ -63,7 +64,7 @@ impl Mode {
         if self == Self::Kernel { Ring::Kernel } else { Ring::User }
     }
 
-    /// Whether it is the guest's user code, in either mode.
+    /// Whether the guest runs user code, at CPL 3 or in virtual-8086 mode.
     pub fn is_users(self) -> bool {
         matches!(self, Self::V86 | Self::User)
     }
@@ -91,7 +92,8 @@ fn raised(selector: u16) -> u16 {
     if selector & 3 == 1 { selector & !3 } else { selector }
 }
 
-/// Whether virtual-8086 mode holds this real-mode segment as it is. Type and DPL count for nothing in either mode.
+/// Whether virtual-8086 mode holds this real-mode segment as it is. Type and DPL count for nothing in either
+/// mode.
 fn is_plain(s: &Segment) -> bool {
     s.base == u32::from(s.selector.0) << 4 && s.limit == 0xffff && !s.big() && s.usable()
 }
@@ -159,7 +161,7 @@ impl V {
         if mode.selectors() {
             real.fpu.last.fcs = lowered(Selector(guest.fpu.last.fcs));
         }
-        // Also what is derived from CPL and flags.
+        // State that is derived from CPL and flags, too.
         real.set_cpl(if mode == Mode::Kernel { 1 } else { 3 });
         Ok(())
     }
@@ -199,8 +201,8 @@ impl V {
         self.composed[s as usize]
     }
 
-    /// The real processor has loaded `s` with the guest's segment by itself: both processors get what is theirs. Returns
-    /// whether there is an image; else the real one keeps the guest's, and must not run.
+    /// The real processor has loaded `s` with the guest's segment by itself: both processors get what is
+    /// theirs. Returns whether there is an image; else the real one keeps the guest's, and must not run.
     pub fn load(&mut self, s: SegReg, tables: &Descriptors, real: &mut Cpu, guest: &mut Cpu) -> bool {
         let segment = *real.seg(s);
         if self.mode.selectors() && invariants::x87_selectors_are_kept() {
@@ -240,7 +242,8 @@ impl V {
         }
     }
 
-    /// Finds the image of each segment register. What was found holds until a segment register or a table changes.
+    /// Finds the image of each segment register. What was found holds until a segment register or a table
+    /// changes.
     fn check(&mut self, guest: &Cpu, tables: &Descriptors) -> Result<Mode, Obstacle> {
         let mode = Mode::of(guest).ok_or(Obstacle::MiddleRing)?;
         let same = self.checked == Some(tables.version()) && self.mode == mode && self.guest == guest.segs;
@@ -257,8 +260,8 @@ impl V {
     }
 }
 
-/// Where the guest's last x87 instruction was, from what the real processor, with the segment registers `segs`, noted: selectors
-/// have the guest's RPL again. It was `before` when that was last known.
+/// Where the guest's last x87 instruction was, from what the real processor, with the segment registers
+/// `segs`, noted: selectors have the guest's RPL again. It was `before` when that was last known.
 fn last_insn(last: LastInsn, before: LastInsn, segs: &[Segment; 6]) -> LastInsn {
     if last == (LastInsn { fcs: lowered(Selector(before.fcs)), ..before }) {
         return before;

@@ -1,4 +1,5 @@
-//! What observers see of shadow page tables and of translated code: the views that `machine::monitor` declares.
+//! What observers see of shadow page tables and of translated code: the views that `machine::monitor`
+//! declares.
 
 use super::bt::Translation;
 use super::memory::{ShadowMmu, key_of};

@@ -4,7 +4,7 @@
 
 use super::flat;
 use super::pair::{CELLS, Cell, Tested, run_to};
-use subring::lab::lockstep::{self, Divergence};
+use subring::lab::compare::{Divergence, strides};
 use subring::machine::{Machine, Outcome};
 
 /// See `watched/kernel.asm` and `watched/user.asm`; made with `nasm -f bin`.
@@ -21,7 +21,7 @@ fn counted(mut m: Machine) -> u32 {
 
 fn parts(code: &[u8], cell: Cell) -> Option<Divergence> {
     let (mut bare, mut other) = cell.guests(5, || flat::machine(code));
-    lockstep::first_divergence(&mut bare, &mut other, ENOUGH, |_| true).expect("it can be put back")
+    strides::first_divergence(&mut bare, &mut other, ENOUGH, |_| true).expect("it can be put back")
 }
 
 #[test]

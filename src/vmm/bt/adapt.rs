@@ -1,6 +1,6 @@
-//! Adaptive translation (Adams and Agesen, ASPLOS 2006, 3.3): an access that is carried over but keeps meeting a trace, a chip or
-//! the end of a truncated segment is translated again, into a callout, which costs less than a fault; and back when it has
-//! met nothing for a while. Only what it costs depends on that.
+//! Adaptive translation (Adams and Agesen, ASPLOS 2006, 3.3): an access that is carried over but keeps
+//! meeting a trace, a chip or the end of a truncated segment is translated again, into a callout, which costs
+//! less than a fault; and back when it has met nothing for a while. Only what it costs depends on that.
 
 use crate::report::Cause;
 use std::collections::HashMap;
@@ -31,7 +31,7 @@ pub struct Adaptation {
     sites: HashMap<u32, Site>,
     /// Accesses translated into callouts so far.
     pub adapted: u64,
-    /// Of these, taken back.
+    /// Callouts that were taken back.
     pub reverted: u64,
 }
 
@@ -46,8 +46,8 @@ impl Adaptation {
         self.sites.get(&at).is_some_and(|site| site.idle.is_some())
     }
 
-    /// The instruction at `at` was carried over, and left translated code for `cause`. Returns whether it is a callout from
-    /// now on.
+    /// The instruction at `at` was carried over, and left translated code for `cause`. Returns whether it is
+    /// a callout from now on.
     pub(in crate::vmm) fn exited(&mut self, at: u32, cause: Cause) -> bool {
         let stays = match cause {
             Cause::TracePageTable | Cause::TraceDescriptors | Cause::Mmio => false,
@@ -69,7 +69,8 @@ impl Adaptation {
         true
     }
 
-    /// The callout of the instruction at `at` ran; whether it met anything. Returns whether it is carried over again.
+    /// The callout of the instruction at `at` ran; whether it met anything. Returns whether it is carried
+    /// over again.
     pub(super) fn called_out(&mut self, at: u32, met: bool) -> bool {
         let Some(site) = self.sites.get_mut(&at) else { return false };
         let Some(idle) = &mut site.idle else { return false };

@@ -1,7 +1,7 @@
-//! Binary translation of what must not run by itself: the guest's kernel, real mode, and user code wherever direct execution
-//! is not safe (Adams and Agesen, ASPLOS 2006; Bugnion et al., TOCS 2012, section 4). What is translated runs in the same
-//! ring, on the same shadow page tables, as under trap and emulate; but sensitive instructions are rewritten, and
-//! nothing goes wrong.
+//! Binary translation of what must not run by itself: the guest's kernel, real mode, and user code wherever
+//! direct execution is not safe (Adams and Agesen, ASPLOS 2006; Bugnion et al., TOCS 2012, section 4). What
+//! is translated runs in the same ring, on the same shadow page tables, as under trap and emulate; but
+//! sensitive instructions are rewritten, and nothing goes wrong.
 //!
 //! | file | what it is |
 //! |---|---|
@@ -104,7 +104,7 @@ pub(super) struct Rewriting<'a> {
 }
 
 impl Rewriting<'_> {
-    /// Whether this is user code, translated only because it cannot run by itself now.
+    /// Whether user code is translated, which cannot run directly now.
     fn is_users(&self) -> bool {
         self.mode.is_users()
     }
@@ -147,13 +147,14 @@ impl Policy<World> for Rewriting<'_> {
     }
 }
 
-/// Makes `real` fit to run user code that is to see nothing of the monitor. Its descriptor tables are where nothing is
-/// mapped: loads of segment registers, LAR, LSL, VERR and VERW fault there, and are emulated. UMIP makes SGDT and its
-/// like fault. IOPL is the guest's: no instruction at CPL 3 does anything else for it, but PUSHF shows it.
+/// Makes `real` fit to run user code that is to see nothing of the monitor. Its descriptor tables are where
+/// nothing is mapped: loads of segment registers, LAR, LSL, VERR and VERW fault there, and are emulated. UMIP
+/// makes SGDT and its like fault. IOPL is the guest's: no instruction at CPL 3 does anything else for it, but
+/// PUSHF shows it.
 pub(super) fn conceal(guest: &Cpu, real: &mut Cpu) {
     real.gdtr.base = layout::NOWHERE.0;
     if guest.ldtr.usable() {
-        // Also the table at 0 that there is after a reset.
+        // The table at 0 that a reset leaves, too.
         real.ldtr = Segment::system(layout::LDT_SELECTOR, layout::NOWHERE.0, 0xffff, 0x82);
     }
     real.cr4 |= Cr4::UMIP;
@@ -162,9 +163,9 @@ pub(super) fn conceal(guest: &Cpu, real: &mut Cpu) {
     }
 }
 
-/// Gives `real`, which has the image of the guest's CS, the guest's limit, for translated code. Such code is not fetched through
-/// CS, so that nothing has to be truncated: a kernel at the end of a segment whose base makes it wrap runs translated, too. What
-/// reads through CS calls out (CODE-READ).
+/// Gives `real`, which has the image of the guest's CS, the guest's limit, for translated code. Such code is
+/// not fetched through CS, so that nothing has to be truncated: a kernel at the end of a segment whose base
+/// makes it wrap runs translated, too. What reads through CS calls out (CODE-READ).
 fn widen(guest: &Cpu, mode: Mode, real: &mut Cpu) {
     if mode == Mode::Kernel {
         let narrow = *real.seg(SegReg::Cs);

@@ -1,12 +1,13 @@
-//! The rewriting rules: which instruction in which mode becomes what. Policy only, one rule to a line; the sequences are in
-//! `sequences`, the mechanism is [`crate::translate`].
+//! The rewriting rules: which instruction in which mode becomes what. Policy only, one rule to a line; the
+//! sequences are in `sequences`, the mechanism is [`crate::translate`].
 //!
-//! A column is a mode of the guest's, and how it runs in the real processor: real mode (in virtual-8086 mode), its own
-//! virtual-8086 mode, kernel (in ring 1), user (in ring 3, where direct execution is not safe).
+//! A column is a mode of the guest's, and how it runs in the real processor: real mode (in virtual-8086
+//! mode), its own virtual-8086 mode, kernel (in ring 1), user (in ring 3, where direct execution is not
+//! safe).
 //!
 //! | letter | what becomes of the instruction |
 //! |---|---|
-//! | `-` | it is carried over (IDENT): the real processor does the same, or faults, and the monitor emulates it |
+//! | `-` | carried over (IDENT): the real processor does the same, or faults and the monitor emulates |
 //! | `i` | the inline sequence on the virtual state |
 //! | `c` | a callout: the monitor runs it on the virtual processor, without a fault |
 
@@ -17,9 +18,9 @@ use crate::vmm::vcpu::Mode;
 
 /// A rule.
 pub struct Rule {
-    /// Its name, for `--without-rule` and in listings.
+    /// The name, for `--without-rule` and in listings.
     pub name: &'static str,
-    /// Whether it is about this instruction.
+    /// Whether the rule is about this instruction.
     pub applies: fn(&Insn) -> bool,
     /// What becomes of the instruction, by [`COLUMNS`].
     columns: &'static str,
@@ -138,7 +139,7 @@ impl Rule {
         self.columns.as_bytes().get(column).map_or('-', |letter| char::from(*letter))
     }
 
-    /// What its inline sequence lends the real processor, for people.
+    /// The state that the inline sequence lends the real processor, in words.
     pub fn lends(&self) -> &'static str {
         self.sequence.lends
     }
@@ -211,7 +212,8 @@ mod tests {
         assert!(sensitive > 200, "the forms were found: {sensitive}");
     }
 
-    /// As what happens says, with the IOPL that real-mode code is run with. RDTSC shows the clock, which is one and the same.
+    /// As what happens says, with the IOPL that real-mode code is run with. RDTSC shows the clock, which is
+    /// one and the same.
     #[test]
     fn every_sensitive_form_has_a_rule_in_real_mode() {
         let setting = Setting { mode: classify::Mode::V86, iopl: 0, umip: false };
@@ -227,8 +229,9 @@ mod tests {
         assert!(sensitive > 8, "the forms were found: {sensitive}");
     }
 
-    /// Code of the guest's own rings 3 and virtual-8086 mode has that mode in the real processor, too: what depends on the mode goes
-    /// right. What the classification finds to show the monitor's registers, or to lose a change, has a rule there as well.
+    /// Code of the guest's own rings 3 and virtual-8086 mode has that mode in the real processor, too: what
+    /// depends on the mode goes right. What the classification finds to show the monitor's registers, or to
+    /// lose a change, has a rule there as well.
     #[test]
     fn what_shows_the_monitor_has_a_rule_in_user_and_virtual_8086_mode() {
         let columns = [(1, classify::Mode::V86, false), (3, classify::Mode::Cpl3, true)];
@@ -249,8 +252,8 @@ mod tests {
         }
     }
 
-    /// But for what loads x87's selectors: V maps one that is loaded and one that the real CS or SS shows to the same, so that
-    /// what ran by itself cannot be taken back.
+    /// But for what loads x87's selectors: V maps one that is loaded and one that the real CS or SS shows to
+    /// the same, so that what ran by itself cannot be taken back.
     #[test]
     fn what_is_innocuous_is_carried_over() {
         for form in all(true).built.iter().filter(|f| verdict(&f.insn).class == Class::Innocuous) {

@@ -48,7 +48,7 @@ impl Translation {
         match left {
             Left::Stop(stop) => ring.stopped(guest, world, stop, resumed),
             Left::Look => None,
-            // It may fault, and what ran before it is to be seen first.
+            // The callout may fault, and an observer is to see what ran before first.
             Left::Callout(_) if ring.owes_boundary(guest) => Some(ring.look_up(guest)),
             Left::Callout(rule) => {
                 *self.callouts.entry(rule).or_default() += 1;

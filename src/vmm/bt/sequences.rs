@@ -1,6 +1,6 @@
-//! The inline sequences: each lends the real processor the part of the virtual state that the instruction is about, runs the
-//! one semantics of the instruction, and takes that part back. Nothing is lent that address translation depends on while
-//! memory is accessed.
+//! The inline sequences: each lends the real processor the part of the virtual state that the instruction is
+//! about, runs the one semantics of the instruction, and takes that part back. Nothing is lent that address
+//! translation depends on while memory is accessed.
 
 use super::{Rewriting, widen};
 use crate::cpu::{Cpu, Cr0, Eflags, Fault, Selector};
@@ -16,13 +16,15 @@ use std::mem::swap;
 
 /// An inline sequence.
 pub(super) struct Sequence {
-    /// What it lends, for people.
+    /// The state that the sequence lends, in words.
     pub(super) lends: &'static str,
-    /// Whether it can be run now, by the virtual and the real processor; else the rule calls out.
+    /// Tells from the virtual and the real processor whether the sequence can run now; else the rule calls
+    /// out.
     fits: fn(&Cpu, &Cpu, &mut World, &Insn) -> Result<bool, Fault>,
     /// Exchanges that part of the virtual and the real processor.
     exchange: fn(&mut Cpu, &mut Cpu),
-    /// What is run in the place of the instruction's semantics, where these may not run with all that is lent.
+    /// What is run in the place of the instruction's semantics, where these may not run with all that is
+    /// lent.
     instead: Option<Instead>,
     /// What else follows from the instruction.
     after: fn(&mut Rewriting<'_>, &mut Cpu, &World, &Insn) -> Flow,
@@ -30,7 +32,7 @@ pub(super) struct Sequence {
 
 type Instead = fn(&mut Cpu, &mut Cpu, &mut World, &Insn) -> Result<(), Fault>;
 
-/// There is none: the rule calls out everywhere.
+/// No sequence: the rule calls out in every mode.
 pub(super) const NONE: Sequence =
     Sequence { lends: "nothing", fits: always, exchange: |_, _| {}, instead: None, after: go_on };
 /// For CLI, STI, PUSHF, POPF.
@@ -44,7 +46,8 @@ pub(super) const SELECTORS: Sequence =
 /// For MOV from a control register, SMSW to a register: no memory is accessed.
 pub(super) const CONTROL: Sequence =
     Sequence { lends: "the control registers and the level", exchange: control, ..NONE };
-/// For SMSW to memory: by the sequence above to a register that its address does not need, and from there to memory.
+/// For SMSW to memory: by the sequence above to a register that its address does not need, and from there to
+/// memory.
 pub(super) const CONTROL_TO_MEMORY: Sequence = Sequence {
     lends: "the control registers and the level; a register carries",
     instead: Some(store_control),
@@ -52,8 +55,9 @@ pub(super) const CONTROL_TO_MEMORY: Sequence = Sequence {
 };
 /// For CLTS: TS is the same in both processors.
 pub(super) const CLTS: Sequence = Sequence { lends: "the level", exchange: level, after: copy_ts, ..NONE };
-/// For loads of segment registers from descriptors: the checks are those of the guest's level, on the guest's tables in its
-/// memory, which reads as carried-over code's do. An accessed bit that is to be set meets the trace of the table.
+/// For loads of segment registers from descriptors: the checks are those of the guest's level, on the guest's
+/// tables in its memory, which reads as carried-over code's do. An accessed bit that is to be set meets the
+/// trace of the table.
 pub(super) const SEGMENTS: Sequence = Sequence {
     lends: "GDTR, LDTR and the level",
     fits: |guest, _, _, _| Ok(tables_are_below(guest)),
@@ -61,8 +65,8 @@ pub(super) const SEGMENTS: Sequence = Sequence {
     after: keep_loaded,
     ..NONE
 };
-/// For IRET to the same ring, on the guest's tables as above. Another ring, another task, and virtual-8086 mode from protected
-/// mode are the monitor's: what would lead there is looked at before.
+/// For IRET to the same ring, on the guest's tables as above. Another ring, another task, and virtual-8086
+/// mode from protected mode are the monitor's: what would lead there is looked at before.
 pub(super) const RETURN: Sequence = Sequence {
     lends: "IF, IOPL, the mode and the level, GDTR and LDTR",
     fits: stays_in_ring,
@@ -102,8 +106,8 @@ fn always(_: &Cpu, _: &Cpu, _: &mut World, _: &Insn) -> Result<bool, Fault> {
     Ok(true)
 }
 
-/// Whether the guest's descriptor tables stay clear of the monitor's region: no segment keeps what the processor reads by
-/// itself below that.
+/// Whether the guest's descriptor tables stay clear of the monitor's region: no segment keeps what the
+/// processor reads by itself below that.
 fn tables_are_below(guest: &Cpu) -> bool {
     let below = |base: u32, limit: u32| u64::from(base) + u64::from(limit) < u64::from(layout::BASE);
     let ldt = &guest.ldtr;
@@ -123,8 +127,8 @@ fn keep_loaded(to: &mut Rewriting<'_>, cpu: &mut Cpu, _: &World, insn: &Insn) ->
     if to.v.load(s, to.tables, cpu, to.guest) { Flow::Next } else { Flow::Look }
 }
 
-/// Whether IRET goes on in the ring that it is in: by the mode, by NT, and by the frame, read in the order of the semantics,
-/// so that a fault is the one that they would raise.
+/// Whether IRET goes on in the ring that it is in: by the mode, by NT, and by the frame, read in the order of
+/// the semantics, so that a fault is the one that they would raise.
 fn stays_in_ring(guest: &Cpu, cpu: &Cpu, world: &mut World, insn: &Insn) -> Result<bool, Fault> {
     if !guest.selectors() {
         return Ok(true);
@@ -139,7 +143,8 @@ fn stays_in_ring(guest: &Cpu, cpu: &Cpu, world: &mut World, insn: &Insn) -> Resu
     Ok(invariants::is_same_ring(cs.rpl(), guest.cpl) && !into_v86)
 }
 
-/// In real mode also CR0.PE, by which the semantics know it; what it says of paging and protection stays.
+/// Lends what IRET needs; in real mode also CR0.PE, by which the semantics know the mode. Paging and
+/// protection stay.
 fn returning(guest: &mut Cpu, cpu: &mut Cpu) {
     let (virtual_one, real_one) = (guest.cr0 & Cr0::PE, cpu.cr0 & Cr0::PE);
     guest.cr0 = (guest.cr0 - Cr0::PE) | real_one;
@@ -149,8 +154,8 @@ fn returning(guest: &mut Cpu, cpu: &mut Cpu) {
     flags(guest, cpu);
 }
 
-/// CS is the guest's, as after a load, and as wide as in all translated code; NMIs come through again, also where they would
-/// have without IRET. An interrupt may, too.
+/// CS is the guest's, as after a load, and as wide as in all translated code; NMIs come through again, also
+/// where they would have without IRET. An interrupt may, too.
 fn returned(to: &mut Rewriting<'_>, cpu: &mut Cpu, world: &World, insn: &Insn) -> Flow {
     if invariants::iret_unblocks_nmis() {
         to.guest.nmi_blocked = cpu.nmi_blocked;
@@ -185,7 +190,8 @@ fn level(guest: &mut Cpu, cpu: &mut Cpu) {
     swap(&mut guest.cpl, &mut cpu.cpl);
 }
 
-/// Also the mode: in the guest's real mode the real processor is in virtual-8086 mode.
+/// Lends IF, IOPL, the level, and the mode: in the guest's real mode the real processor is in virtual-8086
+/// mode.
 fn flags(guest: &mut Cpu, cpu: &mut Cpu) {
     const HELD: Eflags = Eflags::IF.union(Eflags::IOPL).union(Eflags::VM);
     let (virtual_ones, real_ones) = (guest.system_flags & HELD, cpu.system_flags & HELD);

@@ -1,6 +1,6 @@
-//! A table of costs as a TOML file: [`Costs::read`], for `--costs`, and [`Costs::parse`]. A cost that the file leaves out
-//! is the built-in table's. An error is told as `this is no cost table: line 3: …`, and without a line only where it is
-//! the whole file's.
+//! A table of costs as a TOML file: [`Costs::read`], for `--costs`, and [`Costs::parse`]. A cost that the
+//! file leaves out is the built-in table's. An error is told as `this is no cost table: line 3: …`, and
+//! without a line only where it is the whole file's.
 
 use super::{Cause, Costs, DEAREST, DEFAULT, Translation};
 use crate::error::{Error, Result};
@@ -88,7 +88,7 @@ fn costs(text: &str, base: Option<&Costs>) -> Found<Costs> {
 /// A table of the file, with those of its entries that nobody has taken yet.
 struct Table<'a> {
     text: &'a str,
-    /// Its name; empty for the file itself.
+    /// The table's name; empty for the file itself.
     name: &'static str,
     entries: DeTable<'a>,
 }

@@ -1,9 +1,10 @@
-//! The shadow MMU: translations from guest-linear to machine addresses, made lazily from the guest's page tables and the
-//! frame map, and kept coherent with the guest's tables by one of two policies.
+//! The shadow MMU: translations from guest-linear to machine addresses, made lazily from the guest's page
+//! tables and the frame map, and kept coherent with the guest's tables by one of two policies.
 //!
-//! An entry allows what the guest's tables allow, and less where the monitor must see an access: writes while the
-//! guest's dirty bit is clear (so that the walk sets it), writes to traced frames and to ROM, all accesses to chips.
-//! What it allows less than the guest shows as a hidden page fault, which the guest never learns of.
+//! An entry allows what the guest's tables allow, and less where the monitor must see an access: writes while
+//! the guest's dirty bit is clear (so that the walk sets it), writes to traced frames and to ROM, all
+//! accesses to chips. What it allows less than the guest shows as a hidden page fault, which the guest never
+//! learns of.
 
 mod pool;
 mod rom;
@@ -28,8 +29,8 @@ use space::Layout;
 pub use space::key_of;
 pub use tables::{Exhausted, PageTables, Stale};
 
-/// Fewest frames for tables: one instruction must find all the pages that it touches mapped at once, and each may lie in
-/// another 4 MiB.
+/// Fewest frames for tables: one instruction must find all the pages that it touches mapped at once, and each
+/// may lie in another 4 MiB.
 pub const FEWEST_FRAMES: u32 = 16;
 
 /// A translation that was just made.
@@ -60,7 +61,8 @@ impl FrameTraces for ShadowMmu {
     }
 }
 
-/// How the shadow is kept coherent with the guest's tables. The two ways are [`trace::Trace`] and [`vtlb::Vtlb`].
+/// How the shadow is kept coherent with the guest's tables. The two ways are [`trace::Trace`] and
+/// [`vtlb::Vtlb`].
 trait Policy {
     /// The address space for `key`, made if need be.
     fn space(&mut self, shadow: &mut Shadow, map: &mut PhysMap, key: Key) -> Result<Root, Exhausted>;
@@ -76,7 +78,8 @@ trait Policy {
     fn forget(&mut self, shadow: &mut Shadow, map: &mut PhysMap);
     /// The address spaces that are kept, for an observer.
     fn spaces(&self) -> Vec<(Key, Root)>;
-    /// What the frame of `at` is to the guest's page tables, for an observer; nothing if it is not traced for that.
+    /// What the frame of `at` is to the guest's page tables, for an observer; nothing if it is not traced for
+    /// that.
     fn roles(&self, at: GuestPhys) -> Vec<Role> {
         let _ = at;
         Vec::new()
@@ -86,10 +89,10 @@ trait Policy {
 /// What became of a page fault of the real processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resolution {
-    /// It was hidden: the translation is there now.
+    /// The fault was hidden: the translation is there now.
     Filled,
-    /// It would be hidden, but the guest's walk sets accessed or dirty bits, which the instruction may not see when it reads
-    /// again: it is to be emulated, with its accesses in their order.
+    /// The fault would be hidden, but the guest's walk sets accessed or dirty bits, which the instruction may
+    /// not see when it reads again: it is to be emulated, with its accesses in their order.
     Marks,
     /// The guest's own tables forbid the access.
     Guest(Fault),
@@ -109,7 +112,8 @@ pub struct ShadowMmu {
 }
 
 impl ShadowMmu {
-    /// An empty one over `target`, kept coherent as `coherence` says, with `rom_frames` for copies of the guest's ROM.
+    /// An empty shadow over `target`, kept coherent as `coherence` says, with `rom_frames` for copies of the
+    /// guest's ROM.
     pub fn new(target: PageTables, coherence: Coherence, rom_frames: Vec<MachineAddr>) -> Self {
         let policy: Box<dyn Policy> = match coherence {
             Coherence::Trace => Box::new(trace::Trace::default()),
@@ -189,8 +193,9 @@ impl ShadowMmu {
     }
 
     // ANCHOR: resolve
-    /// Answers a page fault of the real processor at `at`. The instruction is run again, and sees what bits the guest's walk
-    /// set; if that may matter to it (`rereads`), and any is to be set, nothing is marked or mapped.
+    /// Answers a page fault of the real processor at `at`. The instruction is run again, and sees what bits
+    /// the guest's walk set; if that may matter to it (`rereads`), and any is to be set, nothing is marked or
+    /// mapped.
     pub fn resolve(
         &mut self,
         cpu: &Cpu,
@@ -232,7 +237,7 @@ impl ShadowMmu {
         self.shadow.about(About::Access(access));
         while self.shadow.map(map, root, at, frame, rights).is_err() {
             self.policy.evict(&mut self.shadow, map, Some(root));
-            // What the policy knew of this translation may have gone with the others.
+            // The eviction may have dropped what the policy knew of this translation.
             if invariants::fills_are_noted_again() {
                 self.policy.filling(&mut self.shadow, map, &fill);
             }
@@ -263,13 +268,13 @@ impl ShadowMmu {
 }
 
 // ANCHOR: rights
-/// User and write bits of the entry for `mapping`, so that `access` goes through: never more than the guest's processor
-/// would allow, whoever asks.
+/// User and write bits of the entry for `mapping`, so that `access` goes through: never more than the guest's
+/// processor would allow, whoever asks.
 fn rights(cpu: &Cpu, mapping: &Mapping, access: Access, guarded: bool) -> (bool, bool) {
     let wp = cpu.cr0.contains(Cr0::WP);
     if access.write && !access.user && !mapping.write && !wp {
-        // The guest's kernel may write to a read-only page, its user code may not; the real CR0.WP is set, always. So the
-        // page is the kernel's until user code asks for it.
+        // The guest's kernel may write to a read-only page, its user code may not; the real CR0.WP is set,
+        // always. So the page is the kernel's until user code asks for it.
         return (false, !guarded);
     }
     let Mapping { user, write, dirty, .. } = invariants::as_walked(mapping);

@@ -1,5 +1,6 @@
-//! ROM under a monitor. The real machine has no ROM where the guest's is, so the monitor keeps copies of its pages in frames of its
-//! own, and maps these for reads and fetches: firmware runs as it would from RAM. A write finds no right to, and is emulated.
+//! ROM under a monitor. The real machine has no ROM where the guest's is, so the monitor keeps copies of its
+//! pages in frames of its own, and maps these for reads and fetches: firmware runs as it would from RAM. A
+//! write finds no right to, and is emulated.
 //!
 //! Used by the shadow MMU as translations are made.
 

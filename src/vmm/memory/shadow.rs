@@ -1,5 +1,5 @@
-//! The shadow's books, common to both coherence policies: the translations, which of them let a guest frame be written,
-//! which guest frames are traced and why, and what happened to each entry.
+//! The shadow's books, common to both coherence policies: the translations, which of them let a guest frame
+//! be written, which guest frames are traced and why, and what happened to each entry.
 
 use super::super::invariants;
 use super::tables::{Exhausted, PageTables};
@@ -17,7 +17,7 @@ pub struct Shadow {
     traced: BTreeMap<u32, Reason>,
     /// What was counted.
     pub counts: MmuCounts,
-    /// What happened to each page, if somebody wants to know.
+    /// The history of entries, if an observer keeps one.
     pub journal: Option<Journal>,
 }
 
@@ -57,7 +57,8 @@ impl Shadow {
         }
     }
 
-    /// Translates the page of `at` to the machine's `frame`: one of the guest's, or without the right to write the copy of a ROM's.
+    /// Translates the page of `at` to the machine's `frame`: one of the guest's, or without the right to
+    /// write the copy of a ROM's.
     ///
     /// # Errors
     /// [`Exhausted`]; nothing has changed then.
@@ -168,7 +169,8 @@ impl Shadow {
         }
     }
 
-    /// One reason less to trace the frame of `at`. With the last one gone, writes are let through again as they fault.
+    /// One reason less to trace the frame of `at`. With the last one gone, writes are let through again as
+    /// they fault.
     pub fn untrace(&mut self, map: &mut PhysMap, at: GuestPhys, why: Reason) {
         let Some(reasons) = self.traced.get_mut(&at.page_number()) else { return };
         *reasons -= why;

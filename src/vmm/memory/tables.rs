@@ -1,6 +1,7 @@
-//! The shadow page tables themselves: two levels of IA-32 tables in the monitor's machine frames, walked by the real
-//! processor. Each address space has the monitor's own region mapped, at the top, for supervisors; user code
-//! does not reach it for want of the U bit, the guest's kernel in ring 1 for want of segments that long.
+//! The shadow page tables themselves: two levels of IA-32 tables in the monitor's machine frames, walked by
+//! the real processor. Each address space has the monitor's own region mapped, at the top, for supervisors;
+//! user code does not reach it for want of the U bit, the guest's kernel in ring 1 for want of segments that
+//! long.
 
 use super::pool::FramePool;
 use crate::addr::{Linear, MachineAddr, PAGE_SHIFT, PAGE_SIZE};
@@ -16,16 +17,16 @@ const REGION_SHIFT: u32 = 22;
 /// Accessed and dirty are set from the start: the real processor's walker writes nothing.
 const USED: u32 = entry::PRESENT | entry::ACCESSED | entry::DIRTY;
 
-/// There is no frame left for another table.
+/// No frame is left for another table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exhausted;
 
 /// Translations that the real TLB must not use any more.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stale {
-    /// All of them.
+    /// Every translation.
     pub all: bool,
-    /// These pages of the current address space.
+    /// Pages of the current address space.
     pub pages: Vec<Linear>,
 }
 
@@ -79,8 +80,8 @@ fn decode(pte: u32) -> Option<Leaf> {
 }
 
 impl PageTables {
-    /// No address space yet; frames come from `pool`, and each space will map `monitor`'s pages from the start of its
-    /// last 4 MiB on.
+    /// No address space yet; frames come from `pool`, and each space will map `monitor`'s pages from the
+    /// start of its last 4 MiB on.
     ///
     /// # Errors
     /// [`Exhausted`] when the pool has no frame for the monitor's own table.
@@ -152,7 +153,8 @@ impl PageTables {
     }
 }
 
-/// Changes of entries. What the real TLB may still hold of entries that were taken away or lessened is noted until
+/// Changes of entries. What the real TLB may still hold of entries that were taken away or lessened is noted
+/// until
 /// [`PageTables::take_stale`].
 impl PageTables {
     /// A new, empty address space.
@@ -205,7 +207,7 @@ impl PageTables {
                 let table = self.pool.take(ram).ok_or(Exhausted)?;
                 let Some(space) = &mut self.spaces[root.0 as usize] else { return Err(Exhausted) };
                 space.tables[directory_index(at)] = Some(table);
-                // What is allowed stands in the last level.
+                // Rights stand in the last level alone.
                 let pde = table.0 | USED | entry::USER | entry::WRITE;
                 put(ram, space.directory, directory_index(at), pde);
                 table

@@ -1,11 +1,12 @@
-//! Coherence by tracing (Bugnion et al., TOCS 2012; Adams and Agesen, ASPLOS 2006): the pages that guest page tables are
-//! made of are found as translations are made from them, write-protected, and each write to them takes the
-//! translations away that were made from what was written. So no entry is ever staler than the guest's tables,
-//! and the shadows of many address spaces are kept: a load of CR3 only picks another. Its sibling is [`super::vtlb`].
+//! Coherence by tracing (Bugnion et al., TOCS 2012; Adams and Agesen, ASPLOS 2006): the pages that guest page
+//! tables are made of are found as translations are made from them, write-protected, and each write to them
+//! takes the translations away that were made from what was written. So no entry is ever staler than the
+//! guest's tables, and the shadows of many address spaces are kept: a load of CR3 only picks another. Its
+//! sibling is [`super::vtlb`].
 //!
-//! With PAE the top level is no page table to the processor but four registers, loaded with CR3 (SDM vol. 3, 4.4.1). So the table
-//! that they come from is not traced: what is written there counts when the guest loads it, and tells address spaces
-//! apart then.
+//! With PAE the top level is no page table to the processor but four registers, loaded with CR3 (SDM vol. 3,
+//! 4.4.1). So the table that they come from is not traced: what is written there counts when the guest loads
+//! it, and tells address spaces apart then.
 
 use super::super::invariants;
 use super::shadow::Shadow;
@@ -17,7 +18,8 @@ use crate::machine::Flushes;
 use crate::report::{Change, Key, Reason, Role, Root};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Writes to the directory of an address space that is not in use, after which it is taken for something else by now.
+/// Writes to the directory of an address space that is not in use, after which it is taken for something else
+/// by now.
 const FLOOD: u32 = 64;
 /// Address spaces that are kept.
 const MOST_SPACES: usize = 1024;

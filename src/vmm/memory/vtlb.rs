@@ -1,5 +1,6 @@
-//! Coherence by the architecture's own licence: the shadow is a virtual TLB, as stale as a TLB may be, and dropped when
-//! the guest flushes. Guest page tables are not traced, and only global pages outlive a load of CR3. The sibling is
+//! Coherence by the architecture's own licence: the shadow is a virtual TLB, as stale as a TLB may be, and
+//! dropped when the guest flushes. Guest page tables are not traced, and only global pages outlive a load of
+//! CR3. The sibling is
 //! [`super::trace`].
 //!
 //! A flush visits only what it drops: translations are kept apart by what drops them.

@@ -12,8 +12,8 @@ use crate::vmm::invariants;
 use crate::vmm::vcpu::Mode;
 
 impl RingCompression {
-    /// The instruction that was cut short, if the guest is still at it. `Err`: the guest went elsewhere, and if an adapted access
-    /// was cut short, where that is, and whether it met anything.
+    /// The instruction that was cut short, if the guest is still at it. `Err`: the guest went elsewhere, and
+    /// if an adapted access was cut short, where that is, and whether it met anything.
     pub(super) fn take_cut_short(&mut self, guest: &Cpu) -> Result<CutShort, Option<(Linear, bool)>> {
         match self.cut_short.take() {
             Some(cut) if guest.mid_string && cut.eip == guest.eip => Ok(cut),
@@ -21,8 +21,8 @@ impl RingCompression {
         }
     }
 
-    /// Runs the instruction at CS:EIP, of a repeated one an iteration, on the virtual processor for the sake of its accesses'
-    /// order. What it touched is mapped when it is touched again.
+    /// Runs the instruction at CS:EIP, of a repeated one an iteration, on the virtual processor for the sake
+    /// of its accesses' order. What it touched is mapped when it is touched again.
     pub(in crate::vmm) fn emulate_access(&mut self, guest: &mut Cpu, world: &mut World) -> Option<Stop> {
         let deadline = std::mem::replace(&mut guest.deadline, guest.now + 1);
         let stop = self.emulate(guest, world, Cause::HiddenPageFault);
@@ -32,7 +32,8 @@ impl RingCompression {
         stop
     }
 
-    /// Runs the instruction at CS:EIP on the virtual processor: the semantics of the bare machine on the guest's state.
+    /// Runs the instruction at CS:EIP on the virtual processor: the semantics of the bare machine on the
+    /// guest's state.
     pub(in crate::vmm) fn emulate(
         &mut self,
         guest: &mut Cpu,
@@ -58,7 +59,7 @@ impl RingCompression {
         let (start, eip) = (guest.now, guest.eip);
         // Anything else ends it after each iteration by itself.
         let free = !guest.steps_iterations();
-        // It sees the guest's tables as they are: fresher than it must, and so no staler than the shadow.
+        // The emulated instruction sees the guest's tables as they are: no staler than the shadow.
         world.tlb.flush(true);
         self.note_origin(guest, world, false);
         let result = self.emulator.step(guest, world);
@@ -93,7 +94,8 @@ impl RingCompression {
         }
     }
 
-    /// Runs the instruction at CS:EIP on the virtual processor because translated code says so, or because that began already.
+    /// Runs the instruction at CS:EIP on the virtual processor because translated code says so, or because
+    /// that began already.
     pub(in crate::vmm) fn call_out(&mut self, guest: &mut Cpu, world: &mut World) -> Option<Stop> {
         let (retired, stop) = self.step(guest, world);
         self.counts.emulated += retired;
@@ -109,7 +111,7 @@ impl RingCompression {
     ) -> Option<Stop> {
         let (retired, stop) = self.step(guest, world);
         *self.counts.interpreted.entry(why).or_default() += retired;
-        // There is a reason again.
+        // The reason to interpret holds for the rest, too.
         self.cut_short = None;
         stop
     }
@@ -126,8 +128,8 @@ fn own(cause: Cause, fault: Fault) -> Cause {
     }
 }
 
-/// Whether the guest's code can run directly with nothing to be rewritten: user code with interrupts on, that may neither turn them off nor speak to
-/// ports (Bugnion et al., 4.3).
+/// Whether the guest's code can run directly with nothing to be rewritten: user code with interrupts on, that
+/// may neither turn them off nor speak to ports (Bugnion et al., 4.3).
 pub(in crate::vmm) fn runs_directly(guest: &Cpu, mode: Mode) -> bool {
     mode.is_users() && guest.system_flags.contains(Eflags::IF) && guest.iopl() < 3
 }

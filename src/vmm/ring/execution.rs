@@ -1,4 +1,5 @@
-//! The seam between ring compression and who runs the guest's code on it: [`crate::vmm::trap`] and [`crate::vmm::bt`].
+//! The seam between ring compression and who runs the guest's code on it: [`crate::vmm::trap`] and
+//! [`crate::vmm::bt`].
 
 use super::state::RingCompression;
 use crate::addr::Linear;
@@ -24,7 +25,8 @@ pub(in crate::vmm) trait Execution {
     fn exited(&mut self, at: Linear, cause: Cause);
     /// The adapted access at `at` ran; `met`: a trace or a chip stood in its way.
     fn called_out(&mut self, at: Linear, met: bool);
-    /// Stops at the end of each unit of code, or no longer. `false`: there are no units, and each instruction is a boundary.
+    /// Stops at the end of each unit of code, or no longer. `false`: there are no units, and each instruction
+    /// is a boundary.
     fn stop_at_units(&mut self, on: bool);
     /// Whether the guest's code is cut into units.
     fn has_units(&self) -> bool;

@@ -1,4 +1,5 @@
-//! What a stop of the real processor means: a reason to end the run, an exit to be emulated, or a fault of the guest's own.
+//! What a stop of the real processor means: a reason to end the run, an exit to be emulated, or a fault of
+//! the guest's own.
 
 use super::place::place;
 use super::state::RingCompression;
@@ -15,8 +16,8 @@ use crate::vmm::layout;
 use crate::vmm::memory::Resolution;
 
 impl RingCompression {
-    /// The real processor stopped, and its state is the guest's again; an instruction that faulted had begun with RF or not. `None`: the
-    /// guest can go on.
+    /// The real processor stopped, and its state is the guest's again; an instruction that faulted had begun
+    /// with RF or not. `None`: the guest can go on.
     pub(in crate::vmm) fn stopped(
         &mut self,
         guest: &mut Cpu,
@@ -29,8 +30,9 @@ impl RingCompression {
             // The next instruction is sensitive and would not fault; an observer wants to see it run.
             Stop::Exit(exit @ interp::Exit::Sensitive) => Some(Stop::Exit(exit)),
             Stop::Exit(_) => None,
-            // Before anything is done about the fault, which comes again: resolving it may set accessed bits, which on the bare
-            // machine nobody sees before the instruction has run. A debug trap is of the instruction that ran, and does not come again.
+            // Before anything is done about the fault, which comes again: resolving it may set accessed bits,
+            // which on the bare machine nobody sees before the instruction has run. A debug trap is of the
+            // instruction that ran, and does not come again.
             Stop::Fault(fault) if self.owes_boundary(guest) && !is_debug_trap(guest, fault) => {
                 if resumed {
                     set_resume(guest, true);
@@ -38,8 +40,8 @@ impl RingCompression {
                 Some(self.look_up(guest))
             }
             Stop::Fault(fault) => {
-                // A hidden fault must leave RF to the instruction, whose code breakpoints are still to be ignored. A fault of
-                // the guest's own leaves it as the processor does.
+                // A hidden fault must leave RF to the instruction, whose code breakpoints are still to be
+                // ignored. A fault of the guest's own leaves it as the processor does.
                 let left = guest.system_flags.contains(Eflags::RF);
                 if resumed {
                     set_resume(guest, true);
@@ -72,7 +74,7 @@ impl RingCompression {
         Stop::Fault(fault)
     }
 
-    /// What the instruction that faulted is about.
+    /// The cause of an exit at the instruction that faulted.
     fn cause(&mut self, guest: &Cpu, world: &mut World) -> Cause {
         self.emulator.peek(guest, world).map_or(Cause::Truncated, |insn| Cause::of(&insn))
     }
@@ -119,7 +121,7 @@ fn set_resume(guest: &mut Cpu, on: bool) {
     guest.refresh();
 }
 
-/// Whether it is a trap, after an instruction, and not a code breakpoint, before one.
+/// Whether the fault is a debug trap, after an instruction, and no code breakpoint, before one.
 fn is_debug_trap(guest: &Cpu, fault: Fault) -> bool {
     let (dr6, dr7) = (fault.dr6(), Dr7(guest.dr[7]));
     let data = |n: usize| dr6 & (1 << n) != 0 && dr7.watch(n) != Watch::Code;

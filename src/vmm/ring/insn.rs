@@ -83,8 +83,8 @@ impl FaultingInsns {
         }
     }
 
-    /// Whether the instruction at CS:EIP, for whose access at `at` a walk would mark entries, may have read them before: as
-    /// its own code, or as data.
+    /// Whether the instruction at CS:EIP, for whose access at `at` a walk would mark entries, may have read
+    /// them before: as its own code, or as data.
     pub(super) fn rereads(
         &mut self,
         guest: &Cpu,
@@ -100,13 +100,15 @@ impl FaultingInsns {
         let code = Code::at(guest, world, start);
         let insn = self.insn(guest, &code);
         let len = insn.map_or(MAX_INSN_LEN, |insn| insn.len.into());
-        // The fetch of the rest, in the next page. (A read of data there cannot fault any more once code was fetched from it.)
+        // The fetch of the rest, in the next page. (A read of data there cannot fault any more once code was
+        // fetched from it.)
         let fetches = !access.write && at == start.offset(len as u32 - 1).page();
         code.is_marked(len, walked) || (!fetches && insn.is_some_and(|i| i.touches_after_reading()))
     }
 
-    /// Whether the instruction at CS:EIP writes several times, and so may have before its fault: the real processor has
-    /// found that first ([`Env::restarts`]), the virtual one leaves what the bare machine leaves.
+    /// Whether the instruction at CS:EIP writes several times, and so may have before its fault: the real
+    /// processor has found that first ([`Env::restarts`]), the virtual one leaves what the bare machine
+    /// leaves.
     ///
     /// [`Env::restarts`]: crate::exec::Env::restarts
     pub(super) fn writes_before_faults(&mut self, guest: &Cpu, world: &World) -> bool {

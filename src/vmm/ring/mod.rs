@@ -1,6 +1,6 @@
-//! Ring compression (Robin and Irvine, USENIX Security 2000; Bugnion et al., TOCS 2012): the guest runs on the real
-//! processor with its kernel in ring 1. An instruction that faults there is emulated on the virtual processor by the
-//! semantics that the bare machine runs, or the fault is the guest's own and is reflected.
+//! Ring compression (Robin and Irvine, USENIX Security 2000; Bugnion et al., TOCS 2012): the guest runs on
+//! the real processor with its kernel in ring 1. An instruction that faults there is emulated on the virtual
+//! processor by the semantics that the bare machine runs, or the fault is the guest's own and is reflected.
 //!
 //! | file | what it is |
 //! |---|---|

@@ -24,8 +24,8 @@ impl<E: Execution> RingMonitor<E> {
         Self { ring, execution }
     }
 
-    /// Goes on with what was cut short, opens an interrupt window, or runs the guest's image, or the next instruction if
-    /// there is none.
+    /// Goes on with what was cut short, opens an interrupt window, or runs the guest's image, or the next
+    /// instruction if there is none.
     fn advance(&mut self, guest: &mut Cpu, world: &mut World, until: Ticks) -> Option<Stop> {
         let Self { ring, execution } = self;
         match ring.take_cut_short(guest) {
@@ -119,7 +119,8 @@ impl<E: Execution> Monitor for RingMonitor<E> {
     }
 
     fn run(&mut self, guest: &mut Cpu, world: &mut World, until: Ticks) -> Stop {
-        // An observer sees nothing in the midst of code that runs directly, and there it goes wrong and heals.
+        // An observer sees nothing in the midst of code that runs directly, and there it goes wrong and
+        // heals.
         let alone = self.ring.by_boundary && !self.execution.has_units();
         let until = if alone { until.min(guest.now + 1) } else { until };
         guest.deadline = until;

@@ -1,5 +1,5 @@
-//! What ring compression keeps: the virtual and the real processor, the shadow page tables and descriptors, and what
-//! was counted.
+//! What ring compression keeps: the virtual and the real processor, the shadow page tables and descriptors,
+//! and what was counted.
 
 use super::insn::FaultingInsns;
 use super::place::Place;
@@ -48,7 +48,8 @@ pub(in crate::vmm) struct RingCompression {
     pub(super) looked_up: Ticks,
     /// RF as the real processor left it at its last fault.
     pub(super) resume_left: bool,
-    /// The instruction that was emulated last wrote to a traced frame, and the traces have not been taken yet.
+    /// The instruction that was emulated last wrote to a traced frame, and the traces have not been taken
+    /// yet.
     pub(super) wrote: bool,
     pub(super) cut_short: Option<CutShort>,
     /// The exit that was emulated since the execution was last told, by the place of its instruction.
@@ -65,8 +66,8 @@ pub(in crate::vmm) struct Emulated {
     pub(in crate::vmm) safe: bool,
 }
 
-/// A repeated string instruction whose emulation the deadline cut short. Its rest is no new exit or callout: how a run is cut
-/// must not show.
+/// A repeated string instruction whose emulation the deadline cut short. Its rest is no new exit or callout:
+/// how a run is cut must not show.
 pub(in crate::vmm) struct CutShort {
     pub(super) eip: u32,
     /// If it is an access that was adapted: where it is, and whether it met anything so far.
@@ -108,7 +109,8 @@ impl RingCompression {
         }
     }
 
-    /// Whether an instruction ran, or an event was delivered, since the last boundary, and an observer is to see that first.
+    /// Whether an instruction ran, or an event was delivered, since the last boundary, and an observer is to
+    /// see that first.
     pub(in crate::vmm) fn owes_boundary(&self, guest: &Cpu) -> bool {
         self.by_boundary && guest.now != self.looked_up
     }

@@ -1,4 +1,5 @@
-//! Bringing shadows up to what the guest and its chips did since the guest last ran, and the real TLB up to the shadows.
+//! Bringing shadows up to what the guest and its chips did since the guest last ran, and the real TLB up to
+//! the shadows.
 
 use super::state::RingCompression;
 use crate::addr::Linear;

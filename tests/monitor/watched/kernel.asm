@@ -45,7 +45,11 @@
         cli
         hlt
 db:     inc ebx
-        iretd
+        cmp ebx, 4              ; IRET reads the entry of CS, too
+        jne .r
+        xor eax, eax
+        mov dr7, eax
+.r:     iretd
         align 8
 gdt:    dq 0, 0x00CF9B000000FFFF, 0x00CF93000000FFFF, 0x00CF93000000FFFF, 0x00CF9B000000FFFF
 gdtr:   dw 39
