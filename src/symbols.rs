@@ -1,4 +1,5 @@
-//! Names for addresses: the symbol table of a kernel, or of several files, for post-mortems, traces, debuggers and reports.
+//! Names for addresses: the symbol table of a kernel, or of several files, for post-mortems, traces,
+//! debuggers and reports.
 
 use std::ops::{Deref, RangeInclusive};
 use std::sync::Arc;
@@ -102,7 +103,8 @@ impl From<Vec<Symbol>> for Symbols {
     }
 }
 
-/// The name for `at` as an offset from the symbol that `inside` is in. Symbols are in the order of their addresses.
+/// The name for `at` as an offset from the symbol that `inside` is in. Symbols are in the order of their
+/// addresses.
 pub fn name_in(symbols: &[Symbol], inside: u32, at: u32) -> Option<String> {
     let n = symbols.partition_point(|s| s.value <= inside);
     let s = symbols[..n].iter().rev().find(|s| !s.name.is_empty())?;

@@ -1,4 +1,5 @@
-//! `--symbols`: names and source lines for a kernel that comes from a disk, from the ELF file that the disk was made of.
+//! `--symbols`: names and source lines for a kernel that comes from a disk, from the ELF file that the disk
+//! was made of.
 
 use super::args;
 use crate::error::{Error, Result};

@@ -86,8 +86,8 @@ pub struct TraceWriter {
 }
 
 impl TraceWriter {
-    /// A writer of `trace`. With `source`, an instruction that is of another source line than the one before names it.
-    /// `symbols` are named where a monitor is entered.
+    /// A writer of `trace`. With `source`, an instruction that is of another source line than the one before
+    /// names it. `symbols` are named where a monitor is entered.
     pub fn new(trace: Trace, source: Option<Rc<Source>>, symbols: Symbols) -> Self {
         let Trace { what, to, range, last } = trace;
         let to = io::BufWriter::new(to);
@@ -150,8 +150,9 @@ impl TraceWriter {
         self.line = named.trim_end().to_owned() + "\n";
     }
 
-    /// Whether `event` is of an instruction in the range, and of a kind that was asked for. Ports and memory are those of
-    /// the instruction that was reported last; an interrupt comes between two instructions of the same segment.
+    /// Whether `event` is of an instruction in the range, and of a kind that was asked for. Ports and memory
+    /// are those of the instruction that was reported last; an interrupt comes between two instructions of
+    /// the same segment.
     fn wants(&mut self, event: &Event<'_>) -> bool {
         if let Event::Insn { at, eip, .. } = event {
             self.at = (at.0, *eip);
@@ -211,8 +212,8 @@ impl Sink for Rc<RefCell<TraceWriter>> {
     }
 }
 
-/// One line: how many instructions had retired, and the event. An interrupt also has its tick, where halted time has
-/// made the two counts differ.
+/// One line: how many instructions had retired, and the event. An interrupt also has its tick, where halted
+/// time has made the two counts differ.
 fn describe(line: &mut String, when: When, event: &Event<'_>) -> std::fmt::Result {
     write!(line, "{:>12} ", when.instructions)?;
     match *event {

@@ -1,4 +1,5 @@
-//! The chain of exceptions and the last events as lines: each error code taken apart, each walk that it leads to.
+//! The chain of exceptions and the last events as lines: each error code taken apart, each walk that it leads
+//! to.
 
 use super::facts::{Facts, event_name};
 use super::walk::{Wrong, descriptor_line, gate, gate_lines, page_lines};

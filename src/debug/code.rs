@@ -13,8 +13,8 @@ const FROM: usize = 6;
 /// The longest backtrace.
 const FRAMES: usize = 24;
 
-/// Disassembly around EIP. Where the instructions before it begin is found by starting further back: the first start
-/// from which decoding arrives at EIP is taken.
+/// Disassembly around EIP. Where the instructions before it begin is found by starting further back: the
+/// first start from which decoding arrives at EIP is taken.
 pub(super) fn around(f: &Facts<'_>) -> Vec<CodeLine> {
     let eip = f.cpu.eip;
     let back = (1..=(BEFORE * 6) as u32).rev().find_map(|n| arrives(f, eip.wrapping_sub(n), eip));
@@ -90,8 +90,8 @@ fn line(f: &Facts<'_>, eip: u32, named: &mut Option<String>) -> CodeLine {
     }
 }
 
-/// The callers by frame pointers: [EBP] is the caller's EBP, [EBP+4] where it goes on. The backtrace ends where the
-/// chain does not lead upwards any more, out of what is mapped, or to what no CALL pushed.
+/// The callers by frame pointers: [EBP] is the caller's EBP, [EBP+4] where it goes on. The backtrace ends
+/// where the chain does not lead upwards any more, out of what is mapped, or to what no CALL pushed.
 pub(super) fn backtrace(f: &Facts<'_>) -> Vec<Caller> {
     // HLT is behind EIP when it has run.
     let halted = f.cpu.activity == Activity::Halted;
@@ -118,7 +118,8 @@ pub(super) fn backtrace(f: &Facts<'_>) -> Vec<Caller> {
     frames
 }
 
-/// Whether the instruction before `eip` is a CALL: what stands on the stack may be any number, a pointer to data as well.
+/// Whether the instruction before `eip` is a CALL: what stands on the stack may be any number, a pointer to
+/// data as well.
 fn follows_call(f: &Facts<'_>, eip: u32) -> bool {
     let is_call = |start: u32| match decode(&bytes(f, start), f.cpu.code32()) {
         Decoded::Insn(insn) => {

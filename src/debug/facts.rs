@@ -1,5 +1,5 @@
-//! What the rules and the report ask a dead machine: its memory without side effects, the chain of exceptions that
-//! ended the run, the instruction at EIP.
+//! What the rules and the report ask a dead machine: its memory without side effects, the chain of exceptions
+//! that ended the run, the instruction at EIP.
 
 use super::Ending;
 use super::scene::Scene;
@@ -103,7 +103,8 @@ impl<'a> Facts<'a> {
         bytes_at(self.machine, self.now())
     }
 
-    /// The exception that the guest did not survive: the triple fault's first, or the one whose handler never returned.
+    /// The exception that the guest did not survive: the triple fault's first, or the one whose handler never
+    /// returned.
     pub(super) fn first(&self) -> Option<Fault> {
         let exception = |l: &Link| match l.record.event {
             Event::Exception(f) => Some(f),
@@ -144,7 +145,7 @@ impl<'a> Facts<'a> {
         self.named(at, at)
     }
 
-    /// The same for a return address: the CALL before it may be the last instruction of its function.
+    /// `name+offset` for a return address: the CALL before it may be the last instruction of its function.
     pub(super) fn caller(&self, at: u32) -> Option<String> {
         self.named(at.wrapping_sub(1), at)
     }

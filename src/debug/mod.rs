@@ -1,9 +1,10 @@
 //! What happened to a guest that died, in plain English.
 //!
-//! [`post_mortem`] reads a machine whose run has ended and gives a [`Report`]: the chain of exceptions with their
-//! error codes taken apart (SDM vol. 3, 6.13 and 4.7), the descriptors and page-table entries they blame, the code
-//! around EIP, who called it, the last events, and which usual mistake looks like this ([`diagnose`]). It changes
-//! nothing in the machine. [`explain()`] makes the report's text. `cli` calls both when a run ends badly.
+//! [`post_mortem`] reads a machine whose run has ended and gives a [`Report`]: the chain of exceptions with
+//! their error codes taken apart (SDM vol. 3, 6.13 and 4.7), the descriptors and page-table entries they
+//! blame, the code around EIP, who called it, the last events, and which usual mistake looks like this
+//! ([`diagnose`]). It changes nothing in the machine. [`explain()`] makes the report's text. `cli` calls both
+//! when a run ends badly.
 
 mod chain;
 mod code;
@@ -114,8 +115,8 @@ pub struct Report {
     pub events: Vec<String>,
 }
 
-/// Why this guest died; `None` when it did not: a limit stopped a guest that was not stuck, or it ended the run with
-/// status 0, or with another one and not in the handler of an exception.
+/// Why this guest died; `None` when it did not: a limit stopped a guest that was not stuck, or it ended the
+/// run with status 0, or with another one and not in the handler of an exception.
 pub fn post_mortem(
     machine: &Machine,
     ending: &Ending,
@@ -133,13 +134,13 @@ pub fn post_mortem(
     (*ending != Ending::Limit || !report.diagnoses.is_empty()).then_some(report)
 }
 
-/// The same report for a guest that need not have died.
+/// The report of a guest that need not have died.
 pub fn any_report(machine: &Machine, ending: &Ending, symbols: &[Symbol], source: Option<&Source>) -> Report {
     report(machine, *ending, symbols, source, &scene_of(machine, *ending))
 }
 
-/// Where the post-mortem looks. A guest that a limit met in a handler may be well: only if it is stuck there, the
-/// exception is to blame.
+/// Where the post-mortem looks. A guest that a limit met in a handler may be well: only if it is stuck there,
+/// the exception is to blame.
 fn scene_of(machine: &Machine, ending: Ending) -> Scene {
     let end = Scene::end(machine);
     let may_be_handled = match ending {

@@ -1,5 +1,5 @@
-//! Where to look: a guest with handlers of its own is long past its mistake when it ends. The scene is then the last
-//! exception whose handler has not returned, with the processor as it was there.
+//! Where to look: a guest with handlers of its own is long past its mistake when it ends. The scene is then
+//! the last exception whose handler has not returned, with the processor as it was there.
 
 use crate::addr::Linear;
 use crate::cpu::{Activity, Cpu, Cr0};
@@ -42,8 +42,8 @@ impl Scene {
     }
 }
 
-/// Whether a hardware interrupt came at one of the vectors that a PC's firmware leaves the first 8259A with; in
-/// protected mode those are exceptions'.
+/// Whether a hardware interrupt came at one of the vectors that a PC's firmware leaves the first 8259A with;
+/// in protected mode those are exceptions'.
 fn is_stray_irq(machine: &Machine, r: &Record) -> bool {
     let base = machine.world.board.interrupt_controllers()[0].base;
     matches!(r.event, Event::External(8..=15)) && r.cr0.contains(Cr0::PE) && base == 8
@@ -74,8 +74,8 @@ fn frame_in(stack: &[u32], r: &Record) -> bool {
     stack.windows(3).any(|w| w[0] == r.eip && w[1] & 0xffff == u32::from(r.cs) && flags(w[2]))
 }
 
-/// The processor before `r`. What an event does not note down is as it is now: tables and control registers but CR0, CR2
-/// and CR3 are hardly ever changed by a handler.
+/// The processor before `r`. What an event does not note down is as it is now: tables and control registers
+/// but CR0, CR2 and CR3 are hardly ever changed by a handler.
 fn before(machine: &Machine, r: &Record) -> Cpu {
     let mut cpu = machine.cpu.clone();
     (cpu.cr0, cpu.cr2, cpu.cr3) = (r.cr0, r.cr2, r.cr3);

@@ -1,5 +1,5 @@
-//! The processor's own walks, again and step by step, without side effects: through an IDT gate (SDM vol. 3, 6.11),
-//! to a descriptor (3.5.1), through the page tables (4.3). Each says which bit fails.
+//! The processor's own walks, again and step by step, without side effects: through an IDT gate (SDM vol. 3,
+//! 6.11), to a descriptor (3.5.1), through the page tables (4.3). Each says which bit fails.
 
 use super::facts::Facts;
 use crate::addr::Linear;

@@ -1,8 +1,8 @@
 //! Where a debugger stops a run: at instructions, at data accesses, after each step.
 //!
-//! Stops are the host's. No debug register, no flag and no byte of the guest's is used for them; with stops set,
-//! instructions run on the careful path of [`crate::interp`], which ends in the same state as the fast one. A run
-//! that stops and goes on is the run that did not stop. The stub for gdb sets and reads them.
+//! Stops are the host's. No debug register, no flag and no byte of the guest's is used for them; with stops
+//! set, instructions run on the careful path of [`crate::interp`], which ends in the same state as the fast
+//! one. A run that stops and goes on is the run that did not stop. The stub for gdb sets and reads them.
 
 use super::Machine;
 use super::moment::Moment;
@@ -15,7 +15,8 @@ use std::collections::BTreeSet;
 /// Why a run stopped for the debugger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hit {
-    /// The step is done: one instruction, one iteration of a string instruction, or the delivery of one event.
+    /// The step is done: one instruction, one iteration of a string instruction, or the delivery of one
+    /// event.
     Step,
     /// The instruction at this address is next.
     Code(CodeStop),
@@ -25,7 +26,8 @@ pub enum Hit {
     Event(Event),
 }
 
-/// An instruction to stop before, by its linear address. Debuggers keep two sets of them; they work alike here.
+/// An instruction to stop before, by its linear address. Debuggers keep two sets of them; they work alike
+/// here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CodeStop {
     /// What would be a patched instruction elsewhere.
@@ -116,7 +118,7 @@ pub struct Stops {
     passed: Option<(Ticks, u32)>,
     /// Where to stop in any case.
     until: Option<Moment>,
-    /// It is there.
+    /// The place to stop at is reached.
     arrived: bool,
     /// Stops are noted down here, and end nothing.
     scan: Option<Scan>,
@@ -157,7 +159,7 @@ impl Stops {
         self.hit
     }
 
-    /// The same, taken: the run can go on.
+    /// Takes [`Stops::hit`] away: the run can go on.
     pub fn take_hit(&mut self) -> Option<Hit> {
         self.hit.take()
     }

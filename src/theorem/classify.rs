@@ -56,8 +56,8 @@ impl Run {
 
 /// E|R: the words that a program reaches, as many as there are.
 ///
-/// The paper compares states with one and the same b. Here b may differ where it reaches past the end of storage: the
-/// monitor must trim b to its region, so what is trimmed must not be seen either.
+/// The paper compares states with one and the same b. Here b may differ where it reaches past the end of
+/// storage: the monitor must trim b to its region, so what is trimmed must not be seen either.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Window {
     words: [Word; WORDS],
@@ -83,16 +83,16 @@ pub type Pair = (Run, Run);
 pub struct Class {
     /// The instruction.
     pub instruction: Instruction,
-    /// *Privileged*: in every pair of states that differ in M only, and where neither run takes a memory trap, it
-    /// traps in u and not in s.
+    /// *Privileged*: in every pair of states that differ in M only, and where neither run takes a memory
+    /// trap, it traps in u and not in s.
     pub privileged: bool,
     /// The first pair of the kind that decides [`Class::privileged`], the run in s first: an example, or a
     /// counterexample.
     pub privileged_pair: Option<Pair>,
     /// *Control-sensitive* in s, and in u: it completes and has changed M or R.
     pub control: [Option<Run>; 2],
-    /// *Location-sensitive* in s, and in u: two states alike but for where R puts the program, and the program can
-    /// tell them apart afterwards.
+    /// *Location-sensitive* in s, and in u: two states alike but for where R puts the program, and the
+    /// program can tell them apart afterwards.
     pub location: [Option<Pair>; 2],
     /// *Mode-sensitive*: two states alike but for M, and the program can tell them apart afterwards.
     pub mode: Option<Pair>,
@@ -142,12 +142,12 @@ impl Class {
         self.sensitive_in(Mode::Supervisor)
     }
 
-    /// Whether it is what Theorem 1 forbids.
+    /// Whether Theorem 1 forbids the instruction.
     pub fn breaks_theorem_1(&self) -> bool {
         self.sensitive() && !self.privileged
     }
 
-    /// Whether it is what Theorem 3 forbids.
+    /// Whether Theorem 3 forbids the instruction.
     pub fn breaks_theorem_3(&self) -> bool {
         self.user_sensitive() && !self.privileged
     }

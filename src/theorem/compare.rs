@@ -1,14 +1,14 @@
-//! Equivalence ("Virtual Machine Properties"): the same program on the bare machine and under monitors, f(e(S)) =
-//! e′(f(S)) step by step, and the search for the shortest program that tells them apart. Used by [`super::report`]
-//! and the tests.
+//! Equivalence ("Virtual Machine Properties"): the same program on the bare machine and under monitors,
+//! f(e(S)) = e′(f(S)) step by step, and the search for the shortest program that tells them apart. Used by
+//! [`super::report`] and the tests.
 
 use super::isa::{Isa, Operand};
 use super::machine::{Bare, Machine, Mode, NEW_PSW, Psw, State, Storage, Word};
 use super::vmm::{ABOVE, BELOW, ControlProgram, Vmm};
 use std::rc::Rc;
 
-/// A virtual machine of `size` words under `depth` monitors (1 or more) with the same control program, each running
-/// in the machine that the one below it makes.
+/// A virtual machine of `size` words under `depth` monitors (1 or more) with the same control program, each
+/// running in the machine that the one below it makes.
 pub fn tower(isa: &Rc<Isa>, program: &ControlProgram, depth: usize, size: usize) -> Vmm {
     let room = |levels: usize| size + levels * (BELOW + ABOVE);
     let mut host: Box<dyn Machine> = Box::new(Bare::new(isa, room(depth)));
@@ -65,8 +65,8 @@ fn differing_cell(a: &dyn Machine, b: &dyn Machine) -> Option<usize> {
     (0..a.size()).find(|&at| a.get(at) != b.get(at))
 }
 
-/// Whether the program itself can see a difference: in E or P. (M and R it sees only through instructions that tell
-/// it, and then it is in E or P.)
+/// Whether the program itself can see a difference: in E or P. (M and R it sees only through instructions
+/// that tell it, and then it is in E or P.)
 pub fn tells_apart(a: &dyn Machine, b: &dyn Machine) -> bool {
     a.psw().p != b.psw().p || differing_cell(a, b).is_some()
 }
@@ -105,8 +105,8 @@ pub fn small(isa: &Isa, program: &[Word]) -> State {
     State { storage, psw: Psw::new(Mode::Supervisor, START, 0, size) }
 }
 
-/// The instruction words that small programs are made of: every instruction with every choice of operands among the
-/// PSW, the 0, and the second instruction; for a jump, the last comes first.
+/// The instruction words that small programs are made of: every instruction with every choice of operands
+/// among the PSW, the 0, and the second instruction; for a jump, the last comes first.
 pub fn alphabet(isa: &Isa) -> Vec<Word> {
     const DATA: [u8; 3] = [TO_USER, ZERO, START + 1];
     const TARGET: [u8; 3] = [START + 1, ZERO, TO_USER];
@@ -122,8 +122,8 @@ pub fn alphabet(isa: &Isa) -> Vec<Word> {
     all
 }
 
-/// All small programs of `len` instructions, in a fixed order. If the set adds instructions to the compliant one,
-/// only those programs that use one: the others are programs of the compliant set.
+/// All small programs of `len` instructions, in a fixed order. If the set adds instructions to the compliant
+/// one, only those programs that use one: the others are programs of the compliant set.
 pub fn programs(isa: &Isa, len: usize) -> impl Iterator<Item = Vec<Word>> {
     let words = alphabet(isa);
     let added: Vec<u8> = isa.added().iter().map(|i| i.opcode).collect();
@@ -150,7 +150,8 @@ pub struct Found {
     pub counterexample: Option<Vec<Word>>,
 }
 
-/// Runs all small programs of up to `longest` instructions, the shortest first, until one tells the machines apart.
+/// Runs all small programs of up to `longest` instructions, the shortest first, until one tells the machines
+/// apart.
 pub fn search(isa: &Rc<Isa>, program: &ControlProgram, depth: usize, longest: usize) -> Found {
     let mut bare = Bare::new(isa, SMALL);
     let mut vm = tower(isa, program, depth, SMALL);
@@ -165,7 +166,8 @@ pub fn search(isa: &Rc<Isa>, program: &ControlProgram, depth: usize, longest: us
     found
 }
 
-/// The step after which the program in `s` can tell `vm` from the bare machine, if there is one within [`STEPS`].
+/// The step after which the program in `s` can tell `vm` from the bare machine, if there is one within
+/// [`STEPS`].
 pub fn first_difference(bare: &mut Bare, vm: &mut Vmm, s: &State) -> Option<usize> {
     bare.set_state(s);
     vm.set_state(s);
@@ -184,9 +186,9 @@ pub fn first_difference(bare: &mut Bare, vm: &mut Vmm, s: &State) -> Option<usiz
     None
 }
 
-/// A program that does what kernels do, in the compliant set: it starts a user task with a relocated R, the task
-/// counts and calls, the handler steps over the call and goes back until the task has counted to 0, and then it looks
-/// at R.
+/// A program that does what kernels do, in the compliant set: it starts a user task with a relocated R, the
+/// task counts and calls, the handler steps over the call and goes back until the task has counted to 0, and
+/// then it looks at R.
 pub fn demonstration(isa: &Isa) -> State {
     let i = |name, x, y| isa.word(name, x, y);
     let (s, u) = (Mode::Supervisor, Mode::User);

@@ -1,12 +1,12 @@
-//! Instructions as data, and the instruction sets made of them: one that satisfies Theorem 1, and that one with an
-//! instruction added that does not, each after a machine that has it. Used by the machine to decode and by the
-//! monitor to emulate: an instruction's function is the only place that says what it does.
+//! Instructions as data, and the instruction sets made of them: one that satisfies Theorem 1, and that one
+//! with an instruction added that does not, each after a machine that has it. Used by the machine to decode
+//! and by the monitor to emulate: an instruction's function is the only place that says what it does.
 
 use super::state::{Mode, Psw, Relocation, Trap, View, Word};
 use serde::Serialize;
 
-/// What an instruction does with its operands x and y: the paper's function on states, where `Err` is a trap and then
-/// nothing has changed.
+/// What an instruction does with its operands x and y: the paper's function on states, where `Err` is a trap
+/// and then nothing has changed.
 pub type Semantics = fn(&mut View<'_>, u8, u8) -> Result<(), Trap>;
 
 /// What an operand is. The machine does not ask; it says which values are worth trying.
@@ -35,9 +35,9 @@ pub struct Instruction {
     /// What x and y are; with none or one, the others are 0.
     #[serde(skip)]
     pub operands: &'static [Operand],
-    /// What it does, in a line.
+    /// The instruction's effect, in a line.
     pub about: &'static str,
-    /// What it does.
+    /// The instruction's semantics.
     #[serde(skip)]
     pub run: Semantics,
 }
@@ -143,7 +143,8 @@ fn jump(m: &mut View<'_>, x: u8, _: u8) -> Result<(), Trap> {
     Ok(())
 }
 
-/// Traps. Not privileged, since it does so in supervisor mode too, and harmless to a monitor for the same reason.
+/// Traps. Not privileged, since it does so in supervisor mode too, and harmless to a monitor for the same
+/// reason.
 fn supervisor_call(_: &mut View<'_>, _: u8, _: u8) -> Result<(), Trap> {
     Err(Trap::Call)
 }
@@ -174,15 +175,15 @@ fn halt(m: &mut View<'_>, _: u8, _: u8) -> Result<(), Trap> {
     Ok(())
 }
 
-/// PDP-10, JRST 1: "return to user mode". The paper's own example of what breaks Theorem 1: it changes M and does not
-/// trap in user mode, where M is u already and it is a jump.
+/// PDP-10, JRST 1: "return to user mode". The paper's own example of what breaks Theorem 1: it changes M and
+/// does not trap in user mode, where M is u already and it is a jump.
 fn jrst_1(m: &mut View<'_>, x: u8, _: u8) -> Result<(), Trap> {
     m.psw.mode = Mode::User;
     jump(m, x, 0)
 }
 
-/// IA-32, POPF: where the program may not change IF and IOPL, they stay as they are and nothing is said. M and R
-/// stand for them here.
+/// IA-32, POPF: where the program may not change IF and IOPL, they stay as they are and nothing is said. M
+/// and R stand for them here.
 fn popf(m: &mut View<'_>, x: u8, _: u8) -> Result<(), Trap> {
     let Psw { mode, r, .. } = Psw::of(m.read(x)?);
     if m.psw.mode == Mode::Supervisor {
@@ -197,7 +198,8 @@ fn move_sr(m: &mut View<'_>, x: u8, _: u8) -> Result<(), Trap> {
     m.write(x, Word::from(m.psw.mode == Mode::User))
 }
 
-/// System/360-67, LOAD REAL ADDRESS, as it would be unprivileged: where in storage an address of the program is.
+/// System/360-67, LOAD REAL ADDRESS, as it would be unprivileged: where in storage an address of the program
+/// is.
 fn lra(m: &mut View<'_>, x: u8, y: u8) -> Result<(), Trap> {
     m.write(x, Word::from(m.psw.r.l) + Word::from(y))
 }
@@ -231,7 +233,7 @@ const SETS: [(&str, &str, Option<Instruction>); 7] = [
 pub struct Isa {
     /// What `--isa` calls it.
     pub name: &'static str,
-    /// What it is, in a line.
+    /// The set's description, in a line.
     pub about: &'static str,
     instructions: Vec<Instruction>,
     /// Opcode to index of `instructions`.
@@ -267,7 +269,7 @@ impl Isa {
         &self.instructions
     }
 
-    /// Those that the compliant set does not have.
+    /// Instructions that the compliant set does not have.
     pub fn added(&self) -> &[Instruction] {
         &self.instructions[COMPLIANT.len()..]
     }

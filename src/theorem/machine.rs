@@ -1,8 +1,9 @@
-//! The machine of Popek and Goldberg ("A Model of Third Generation Machines"): one step of it on a state, and machines
-//! that run, bare or virtual. Used by everything in this module.
+//! The machine of Popek and Goldberg ("A Model of Third Generation Machines"): one step of it on a state, and
+//! machines that run, bare or virtual. Used by everything in this module.
 //!
-//! Three things are as in the paper and unlike the machines of today: a reference is relocated in supervisor mode
-//! too; a trap leaves no code that tells its cause, only the old PSW; and there are no registers, interrupts or I/O.
+//! Three things are as in the paper and unlike the machines of today: a reference is relocated in supervisor
+//! mode too; a trap leaves no code that tells its cause, only the old PSW; and there are no registers,
+//! interrupts or I/O.
 
 use super::isa::{Isa, Semantics};
 pub use super::state::{
@@ -59,8 +60,8 @@ pub enum By {
     Interpreter,
 }
 
-/// A machine that runs, bare or virtual. It is all that a monitor knows of the machine below it, and what a monitor
-/// makes: so monitors nest (Theorem 2).
+/// A machine that runs, bare or virtual. It is all that a monitor knows of the machine below it, and what a
+/// monitor makes: so monitors nest (Theorem 2).
 pub trait Machine: Storage {
     /// Its instructions.
     fn isa(&self) -> &Rc<Isa>;
@@ -117,8 +118,8 @@ pub struct Bare {
 }
 
 impl Bare {
-    /// A machine of `size` words, all 0, at reset: supervisor mode, P = 0, R = (0, size). `size` is at least 2, for
-    /// the two PSWs, and at most [`MOST_WORDS`].
+    /// A machine of `size` words, all 0, at reset: supervisor mode, P = 0, R = (0, size). `size` is at least
+    /// 2, for the two PSWs, and at most [`MOST_WORDS`].
     pub fn new(isa: &Rc<Isa>, size: usize) -> Self {
         assert!((2..=MOST_WORDS).contains(&size), "a storage of 2 to {MOST_WORDS} words, not {size}");
         let psw = Psw::new(Mode::Supervisor, 0, 0, size as u8);

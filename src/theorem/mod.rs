@@ -23,7 +23,7 @@
 //! 3. If every user-sensitive instruction is privileged, a hybrid VMM can be built, which interprets whatever the
 //!    guest does in its supervisor mode.
 //!
-//! They are sufficient conditions. That the sets here that break one also fail is shown by running them.
+//! The theorems give sufficient conditions. That the sets here that break one also fail is shown by running them.
 
 pub mod classify;
 pub mod compare;

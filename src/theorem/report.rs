@@ -1,6 +1,6 @@
-//! All that is found out about an instruction set, as data: its classes with their witnesses, whether it satisfies
-//! the theorems, what told each monitor from the bare machine, and what the demonstration cost. Used by `subring
-//! theorem`.
+//! All that is found out about an instruction set, as data: its classes with their witnesses, whether it
+//! satisfies the theorems, what told each monitor from the bare machine, and what the demonstration cost.
+//! Used by `subring theorem`.
 
 use super::classify::{Class, Pair, Run};
 use super::compare::{self, LONGEST, SMALL, STEPS};
@@ -25,9 +25,9 @@ pub struct Witness {
 pub struct Row {
     /// Mnemonic.
     pub name: &'static str,
-    /// What it does.
+    /// The instruction's effect.
     pub about: &'static str,
-    /// Whether it is what the set adds to the compliant one.
+    /// Whether the set adds the instruction to the compliant one.
     pub added: bool,
     /// States that it was run in.
     pub states: u64,
@@ -37,7 +37,7 @@ pub struct Row {
     pub control: Vec<Mode>,
     /// The modes in which it is location-sensitive.
     pub location: Vec<Mode>,
-    /// Whether it is mode-sensitive.
+    /// Whether the instruction is mode-sensitive.
     pub mode: bool,
     /// What follows: sensitive, user-sensitive, supervisor-sensitive.
     pub sensitive: bool,
@@ -52,7 +52,7 @@ pub struct Row {
 /// The condition of a theorem.
 #[derive(Serialize)]
 pub struct Condition {
-    /// Whether it holds.
+    /// Whether the theorem's condition holds.
     pub holds: bool,
     /// The instructions for which it does not.
     pub exceptions: Vec<&'static str>,
@@ -76,7 +76,7 @@ pub struct Search {
 /// One machine after one step of a counterexample.
 #[derive(Serialize)]
 pub struct Cell {
-    /// What it ran; `None` in the state at the start.
+    /// The instruction that ran; `None` in the state at the start.
     pub instruction: Option<String>,
     /// Who did; of the bare machine, always the hardware.
     pub by: By,
@@ -112,7 +112,7 @@ pub struct Demonstration {
     pub instructions: Vec<(&'static str, Handled)>,
     /// The clock at the end.
     pub ticks: Word,
-    /// Whether it ended in the state of the bare machine.
+    /// Whether the run ended in the state of the bare machine.
     pub same_end: bool,
 }
 
@@ -121,7 +121,7 @@ pub struct Demonstration {
 pub struct Report {
     /// Its name.
     pub isa: &'static str,
-    /// What it is.
+    /// The description.
     pub about: &'static str,
     /// The classification.
     pub instructions: Vec<Row>,
@@ -197,7 +197,8 @@ impl Laboratory {
     }
 }
 
-// ---- The classification -------------------------------------------------------------------------------------------
+// ---- The classification
+// -------------------------------------------------------------------------------------------
 
 fn row(c: &Class, isa: &Isa) -> Row {
     let modes = |found: [bool; 2]| {
@@ -245,7 +246,8 @@ fn show_state(isa: &Isa, s: &State) -> String {
     format!("<{mode},{p},{r}> [{}]", cells.join(" | "))
 }
 
-// ---- A counterexample, side by side -------------------------------------------------------------------------------
+// ---- A counterexample, side by side
+// -------------------------------------------------------------------------------
 
 /// `program` on the bare machine and under `monitors`, until those have differed that are `to_differ`.
 fn trace(isa: &Rc<Isa>, monitors: [&ControlProgram; 2], to_differ: [bool; 2], program: &[Word]) -> Trace {
@@ -299,7 +301,8 @@ fn advance(m: &mut dyn Machine) -> Cell {
     }
 }
 
-// ---- The demonstration --------------------------------------------------------------------------------------------
+// ---- The demonstration
+// --------------------------------------------------------------------------------------------
 
 fn demonstrate(isa: &Rc<Isa>, vmm: &ControlProgram, hybrid: &ControlProgram) -> Vec<Demonstration> {
     let s = compare::demonstration(isa);
@@ -338,8 +341,8 @@ fn under(machine: &'static str, isa: &Isa, vm: &Vmm, steps: u64, same_end: bool)
     Demonstration { machine, steps, handled, instructions, ticks: vm.clock(), same_end }
 }
 
-/// Runs `s` until a step changes nothing; gives the steps, that one included. The demonstration halts; a machine that
-/// gets it wrong might not, so there is an end.
+/// Runs `s` until a step changes nothing; gives the steps, that one included. The demonstration halts; a
+/// machine that gets it wrong might not, so there is an end.
 fn run_to_halt(m: &mut dyn Machine, s: &State) -> u64 {
     const END: u64 = 1000;
     m.set_state(s);

@@ -1,5 +1,6 @@
-//! Every state of a machine of four words, within an alphabet: what the classification and the exhaustive tests go
-//! through. Storage of four words is enough: no instruction touches more than three cells and its own word.
+//! Every state of a machine of four words, within an alphabet: what the classification and the exhaustive
+//! tests go through. Storage of four words is enough: no instruction touches more than three cells and its
+//! own word.
 
 use super::isa::Instruction;
 use super::machine::{Mode, Psw, State, Word};
@@ -7,8 +8,8 @@ use super::machine::{Mode, Psw, State, Word};
 /// q of the small machine.
 pub const WORDS: usize = 4;
 
-/// What its cells hold besides the instruction: numbers that are addresses, and PSWs that differ from each other in
-/// M, P, l and b.
+/// What its cells hold besides the instruction: numbers that are addresses, and PSWs that differ from each
+/// other in M, P, l and b.
 pub const ALPHABET: [Word; 4] =
     [0, 1, Psw::new(Mode::User, 0, 1, 2).word(), Psw::new(Mode::Supervisor, 1, 0, 4).word()];
 
@@ -24,8 +25,9 @@ pub fn words(instruction: &Instruction) -> impl Iterator<Item = Word> {
     (0..xs).flat_map(move |x| (0..ys).map(move |y| instruction.word(x, y)))
 }
 
-/// Visits every state in supervisor mode with `word` at P: all R that let P be reached (b also larger than what is
-/// left of storage), all P, all contents of the other cells. The visitor makes the twin in user mode if it wants it.
+/// Visits every state in supervisor mode with `word` at P: all R that let P be reached (b also larger than
+/// what is left of storage), all P, all contents of the other cells. The visitor makes the twin in user mode
+/// if it wants it.
 pub fn each_state(word: Word, mut visit: impl FnMut(&State)) {
     let mut s = State { storage: vec![0; WORDS], psw: Psw::new(Mode::Supervisor, 0, 0, 0) };
     for l in 0..WORDS {

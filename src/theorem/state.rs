@@ -1,6 +1,6 @@
-//! The state ⟨E, M, P, R⟩ of Popek and Goldberg's machine ("A Model of Third Generation Machines"): storage, mode,
-//! program counter, relocation-bounds register; how a reference is relocated, and what a trap does to it. Instructions
-//! ([`super::isa`]) are functions over [`View`], and [`super::machine`] runs them.
+//! The state ⟨E, M, P, R⟩ of Popek and Goldberg's machine ("A Model of Third Generation Machines"): storage,
+//! mode, program counter, relocation-bounds register; how a reference is relocated, and what a trap does to
+//! it. Instructions ([`super::isa`]) are functions over [`View`], and [`super::machine`] runs them.
 
 use serde::Serialize;
 use std::fmt;
@@ -64,8 +64,8 @@ impl Psw {
         Self { mode, p, r: Relocation { l, b } }
     }
 
-    /// The word that holds it: P in bits 0 to 7, l in 8 to 15, b in 16 to 23, M in 24 (1 is user). P is lowest, so
-    /// that adding 1 to a stored PSW steps over an instruction.
+    /// The word that holds it: P in bits 0 to 7, l in 8 to 15, b in 16 to 23, M in 24 (1 is user). P is
+    /// lowest, so that adding 1 to a stored PSW steps over an instruction.
     pub const fn word(self) -> Word {
         let m = matches!(self.mode, Mode::User) as Word;
         self.p as Word | (self.r.l as Word) << 8 | (self.r.b as Word) << 16 | m << 24
@@ -84,11 +84,13 @@ impl fmt::Display for Psw {
     }
 }
 
-/// Why an instruction did not complete. The machine stores no such thing; observers and the classification see it.
+/// Why an instruction did not complete. The machine stores no such thing; observers and the classification
+/// see it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Trap {
-    /// A reference outside R or outside storage: the paper's *memory trap*, which it keeps apart from all others.
+    /// A reference outside R or outside storage: the paper's *memory trap*, which it keeps apart from all
+    /// others.
     Memory,
     /// A privileged instruction in user mode.
     Privileged,
@@ -129,13 +131,13 @@ pub struct State {
     pub psw: Psw,
 }
 
-/// What an instruction sees while it runs: storage through R, and the PSW, in which P is already that of the next
-/// instruction. What it does to the PSW counts only if it completes.
+/// What an instruction sees while it runs: storage through R, and the PSW, in which P is already that of the
+/// next instruction. What it does to the PSW counts only if it completes.
 pub struct View<'a> {
     /// ⟨M, P, R⟩.
     pub psw: Psw,
-    /// Ticks since the start. No part of S: the paper's machine has no clock, and its theorem promises nothing about
-    /// one. `STCK` reads it.
+    /// Ticks since the start. No part of S: the paper's machine has no clock, and its theorem promises
+    /// nothing about one. `STCK` reads it.
     pub clock: Word,
     storage: &'a mut dyn Storage,
 }
@@ -182,7 +184,8 @@ impl<'a> View<'a> {
     }
 }
 
-/// A trap: the PSW goes to E\[0\], the one in E\[1\] becomes the PSW. P is that of the instruction that trapped.
+/// A trap: the PSW goes to E\[0\], the one in E\[1\] becomes the PSW. P is that of the instruction that
+/// trapped.
 pub fn trap(storage: &mut dyn Storage, psw: Psw) -> Psw {
     storage.set(OLD_PSW, psw.word());
     Psw::of(storage.get(NEW_PSW))

@@ -1,13 +1,13 @@
 //! The monitor of Theorem 1 ("The Virtual Machine Monitor"), for any instruction set: a control program of a
-//! dispatcher D, an allocator A and interpreter routines vᵢ; and the hybrid monitor of Theorem 3, which differs in
-//! one line. Used by [`super::compare`], and by itself: what it makes is a [`Machine`], which a further monitor can
-//! stand on.
+//! dispatcher D, an allocator A and interpreter routines vᵢ; and the hybrid monitor of Theorem 3, which
+//! differs in one line. Used by [`super::compare`], and by itself: what it makes is a [`Machine`], which a
+//! further monitor can stand on.
 //!
-//! The virtual machine map f is E′\[i + k\] = E\[i\], M′ = u, P′ = P, R′ = (l + k, b). M and R of the virtual machine
-//! are in the monitor's records; E and P are on the host only.
+//! The virtual machine map f is E′\[i + k\] = E\[i\], M′ = u, P′ = P, R′ = (l + k, b). M and R of the virtual
+//! machine are in the monitor's records; E and P are on the host only.
 //!
-//! The monitor learns of a trap as its program would: the host has swapped PSWs and stands at the dispatcher. Its own
-//! code is Rust and takes no storage; the cell of its entry stands for it.
+//! The monitor learns of a trap as its program would: the host has swapped PSWs and stands at the dispatcher.
+//! Its own code is Rust and takes no storage; the cell of its entry stands for it.
 
 use super::classify::Class;
 use super::isa::{Instruction, Isa, Semantics};
@@ -44,8 +44,8 @@ pub type Routine = (u8, Semantics);
 pub struct ControlProgram {
     /// Whether the guest runs on the host while its mode is this one; else it is interpreted.
     pub direct: fn(Mode) -> bool,
-    /// D: the routine for an instruction that trapped, given the virtual mode, or `None`: the trap is the guest's
-    /// own.
+    /// D: the routine for an instruction that trapped, given the virtual mode, or `None`: the trap is the
+    /// guest's own.
     pub dispatcher: fn(&[Routine], Mode, &Instruction) -> Option<Semantics>,
     /// A: the PSW that the guest really runs with, for its virtual one. No other part makes a value of R.
     pub allocator: fn(Psw, Region) -> Psw,
@@ -56,8 +56,8 @@ pub struct ControlProgram {
 }
 
 impl ControlProgram {
-    /// Theorem 1's: everything runs on the host, with a routine for each privileged instruction. A routine is the
-    /// instruction's own function, applied to the virtual state: vᵢ = f ∘ i ∘ f⁻¹.
+    /// Theorem 1's: everything runs on the host, with a routine for each privileged instruction. A routine is
+    /// the instruction's own function, applied to the virtual state: vᵢ = f ∘ i ∘ f⁻¹.
     pub fn trap_and_emulate(classes: &[Class]) -> Self {
         let privileged = classes.iter().filter(|c| c.privileged);
         Self {
@@ -75,14 +75,16 @@ impl ControlProgram {
     }
 }
 
-/// D. Privileged in virtual supervisor mode: emulate. Everything else would have trapped on the bare machine too.
+/// D. Privileged in virtual supervisor mode: emulate. Everything else would have trapped on the bare machine
+/// too.
 pub fn dispatch(routines: &[Routine], mode: Mode, instruction: &Instruction) -> Option<Semantics> {
     let found = routines.iter().find(|r| r.0 == instruction.opcode && mode == Mode::Supervisor);
     found.map(|r| r.1)
 }
 
-/// A, and the PSW's part of f. The paper leaves b as it is; but what is in bounds and past the end of the virtual
-/// storage must trap, and beyond the region there is more storage here, so b is trimmed to what the region holds.
+/// A, and the PSW's part of f. The paper leaves b as it is; but what is in bounds and past the end of the
+/// virtual storage must trap, and beyond the region there is more storage here, so b is trimmed to what the
+/// region holds.
 pub fn allocate(psw: Psw, region: Region) -> Psw {
     let l = usize::from(psw.r.l).min(region.size);
     let b = usize::from(psw.r.b).min(region.size - l);
@@ -146,7 +148,8 @@ pub struct Vmm {
 }
 
 impl Vmm {
-    /// A monitor on `host` with a virtual machine of [`Storage::size`] − [`BELOW`] − [`ABOVE`] words, at reset.
+    /// A monitor on `host` with a virtual machine of [`Storage::size`] − [`BELOW`] − [`ABOVE`] words, at
+    /// reset.
     pub fn new(mut host: Box<dyn Machine>, program: ControlProgram) -> Self {
         let size = host.size() - BELOW - ABOVE;
         let region = Region { k: BELOW, size };
@@ -227,7 +230,8 @@ impl Vmm {
         Ok(())
     }
 
-    /// One instruction or trap of the virtual machine, in software: the machine's own step on the virtual state.
+    /// One instruction or trap of the virtual machine, in software: the machine's own step on the virtual
+    /// state.
     fn interpret(&mut self) -> By {
         let (isa, clock, mut psw) = (Rc::clone(&self.isa), self.clock(), self.psw);
         step(&isa, &mut self.resident(), &mut psw, clock);
@@ -258,9 +262,9 @@ impl Machine for Vmm {
     fn psw(&self) -> Psw {
         if (self.program.direct)(self.psw.mode) { Psw { p: self.host.psw().p, ..self.psw } } else { self.psw }
     }
-    /// A monitor in this virtual machine says LPSW: privileged, so that it traps to us and we emulate it. Each level
-    /// of nesting pays for the level above. (On a real machine this trap would itself pass through all monitors
-    /// below; here it comes straight, so that ticks at depth 3 and more are too few.)
+    /// A monitor in this virtual machine says LPSW: privileged, so that it traps to us and we emulate it.
+    /// Each level of nesting pays for the level above. (On a real machine this trap would itself pass through
+    /// all monitors below; here it comes straight, so that ticks at depth 3 and more are too few.)
     fn load_psw(&mut self, psw: Psw) {
         self.host.spend(INTERVENTION);
         self.psw = psw;
@@ -281,8 +285,8 @@ impl Machine for Vmm {
     fn reset_clock(&mut self) {
         self.host.reset_clock();
     }
-    /// Resource control: the guest runs in user mode within its region, with the R that the allocator gave, and no
-    /// other cell has changed; and so on every level below.
+    /// Resource control: the guest runs in user mode within its region, with the R that the allocator gave,
+    /// and no other cell has changed; and so on every level below.
     fn in_control(&self) -> Result<(), &'static str> {
         self.host.in_control()?;
         let Region { k, size } = self.region;

@@ -1,16 +1,18 @@
-//! `--gdb PORT`: a stub for gdb's remote serial protocol (gdb manual, appendix E). [`Server`] holds the connection
-//! and is served between two slices of a run; `target.rs` is what the packets do; the crate `gdbstub` parses them.
+//! `--gdb PORT`: a stub for gdb's remote serial protocol (gdb manual, appendix E). [`Server`] holds the
+//! connection and is served between two slices of a run; `target.rs` is what the packets do; the crate
+//! `gdbstub` parses them.
 //!
-//! A run under gdb is the run without it: stops are kept outside the guest ([`crate::machine::Stops`]), and time
-//! stands still while gdb holds the machine. Only what gdb writes changes anything.
+//! A run under gdb is the run without it: stops are kept outside the guest ([`crate::machine::Stops`]), and
+//! time stands still while gdb holds the machine. Only what gdb writes changes anything.
 //!
-//! A step is one instruction, one iteration of a string instruction, or the delivery of one interrupt or exception: it
-//! then ends at the handler's first instruction. Addresses are linear throughout, but EIP is the offset in CS. gdb
-//! takes EIP for a linear address: where CS has another base than 0 it cannot match a stop with its breakpoint, and
-//! says SIGTRAP instead of the breakpoint's number.
+//! A step is one instruction, one iteration of a string instruction, or the delivery of one interrupt or
+//! exception: it then ends at the handler's first instruction. Addresses are linear throughout, but EIP is
+//! the offset in CS. gdb takes EIP for a linear address: where CS has another base than 0 it cannot match a
+//! stop with its breakpoint, and says SIGTRAP instead of the breakpoint's number.
 //!
-//! With a history ([`crate::machine::rewind`]) gdb may also go back: by steps, to breakpoints and to watchpoints, where
-//! it stops *before* the access. Going on from there is the same run again, to where it was left, and then on.
+//! With a history ([`crate::machine::rewind`]) gdb may also go back: by steps, to breakpoints and to
+//! watchpoints, where it stops *before* the access. Going on from there is the same run again, to where it
+//! was left, and then on.
 
 mod monitor;
 mod packets;
@@ -40,7 +42,7 @@ const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 /// What the run does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// It goes on.
+    /// The run goes on.
     Run,
     /// gdb holds it: ask again.
     Wait,
@@ -64,9 +66,9 @@ pub enum Over {
 pub enum Mourning {
     /// Nothing more.
     Over,
-    /// It looks at what is left: ask again.
+    /// gdb looks at what is left: ask again.
     Looks,
-    /// It goes back in time: the run is not over.
+    /// gdb goes back in time: the run is not over.
     Back,
 }
 
@@ -303,8 +305,8 @@ fn sleep(fd: &impl AsFd, nap: &Timespec) -> bool {
     matches!(poll(&mut fds, Some(nap)), Ok(n) if n > 0)
 }
 
-/// Why the machine stopped, in gdb's words; `based`: EIP is not a linear address. A stop for a breakpoint that gdb
-/// does not find at EIP it would take for one that it has just removed, and go on.
+/// Why the machine stopped, in gdb's words; `based`: EIP is not a linear address. A stop for a breakpoint
+/// that gdb does not find at EIP it would take for one that it has just removed, and go on.
 fn reason(hit: Hit, based: bool) -> Reason<u32> {
     match hit {
         Hit::Step => Reason::DoneStep,

@@ -1,6 +1,6 @@
-//! Packets before the protocol's parser sees them. The crate `gdbstub` ends the connection at an address beyond 32 bits,
-//! takes a short `G` as if the rest were unchanged, and adds up addresses without looking for an end: such packets get
-//! an error reply here, as the protocol has it (gdb manual, E.1).
+//! Packets before the protocol's parser sees them. The crate `gdbstub` ends the connection at an address
+//! beyond 32 bits, takes a short `G` as if the rest were unchanged, and adds up addresses without looking for
+//! an end: such packets get an error reply here, as the protocol has it (gdb manual, E.1).
 
 use super::registers::Image;
 

@@ -1,8 +1,8 @@
 //! The registers as gdb numbers them: the order of `target.xml`, which is the one of gdb's feature
 //! org.gnu.gdb.i386.core, then segment bases and control registers. Called by [`super::target`].
 //!
-//! EIP is the offset in CS, as the processor holds it; addresses of memory and breakpoints are linear. The two are
-//! the same where CS has base 0.
+//! EIP is the offset in CS, as the processor holds it; addresses of memory and breakpoints are linear. The
+//! two are the same where CS has base 0.
 
 use crate::cpu::{Cpu, Eflags, F80};
 use crate::decode::SegReg;
@@ -105,8 +105,8 @@ fn x87(cpu: &Cpu, n: usize) -> u32 {
     }
 }
 
-/// Writes a register; false where gdb may not: selectors in protected mode (loading one means a descriptor and its
-/// checks), what is derived, and control registers, whose change means more than a number.
+/// Writes a register; false where gdb may not: selectors in protected mode (loading one means a descriptor
+/// and its checks), what is derived, and control registers, whose change means more than a number.
 pub(super) fn write(cpu: &mut Cpu, reg: Reg, bytes: &[u8]) -> bool {
     if let (Reg::St(i), Ok(image)) = (reg, <&[u8; 10]>::try_from(bytes)) {
         cpu.fpu.set_st(i, F80::from_bytes(image));
@@ -222,8 +222,9 @@ impl gdbstub::arch::Arch for I386 {
 }
 
 /// The description of the registers for gdb. In 16-bit code it names gdb's architecture for that, which `set
-/// architecture i386` overrides later. Otherwise it names none: gdb takes the one of the program's ELF file, or its
-/// own default, and `set architecture i8086` works, which it would not against a description that says i386.
+/// architecture i386` overrides later. Otherwise it names none: gdb takes the one of the program's ELF file,
+/// or its own default, and `set architecture i8086` works, which it would not against a description that says
+/// i386.
 pub(super) fn description(code32: bool) -> String {
     let head = "<target version=\"1.0\">\n";
     let xml = include_str!("target.xml");

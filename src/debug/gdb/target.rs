@@ -1,5 +1,5 @@
-//! The machine as a target of gdb: what each packet of the remote protocol does to it. Called by the protocol's
-//! state machine, which [`super::Server`] feeds.
+//! The machine as a target of gdb: what each packet of the remote protocol does to it. Called by the
+//! protocol's state machine, which [`super::Server`] feeds.
 
 use super::monitor;
 use super::registers::{self, I386, Image, Reg};
@@ -193,7 +193,8 @@ impl SwBreakpoint for Machine {
     }
 }
 
-// Both kinds are compares of addresses on our side: guest memory is never patched, and there is no limit of four.
+// Both kinds are compares of addresses on our side: guest memory is never patched, and there is no limit of
+// four.
 impl HwBreakpoint for Machine {
     fn add_hw_breakpoint(&mut self, at: u32, _: usize) -> TargetResult<bool, Self> {
         self.stops.add_code(CodeStop::Hardware(at));

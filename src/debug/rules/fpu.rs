@@ -1,5 +1,5 @@
-//! The x87 that waits for ever. With CR0.NE clear an x87 error goes out as IRQ 13 and the next x87 instruction waits for
-//! somebody to clear it (SDM vol. 1, 8.7.2): nobody does where IRQ 13 has no handler.
+//! The x87 that waits for ever. With CR0.NE clear an x87 error goes out as IRQ 13 and the next x87
+//! instruction waits for somebody to clear it (SDM vol. 1, 8.7.2): nobody does where IRQ 13 has no handler.
 
 use super::controllers::open_irqs;
 use crate::cpu::{Cr0, Eflags};

@@ -1,7 +1,8 @@
-//! The usual mistakes, a line each: a name, and a function that gives the sentence if the dead machine looks like it.
+//! The usual mistakes, a line each: a name, and a function that gives the sentence if the dead machine looks
+//! like it.
 //!
-//! The order is that of likelihood where several match: what stopped the guest's progress by itself, then what made
-//! the first exception, then what kept it from being delivered.
+//! The order is that of likelihood where several match: what stopped the guest's progress by itself, then
+//! what made the first exception, then what kept it from being delivered.
 
 mod controllers;
 mod delivery;

@@ -9,8 +9,8 @@ use crate::machine::history::Record;
 /// As many exceptions in a row that are one and the same.
 const SAME: usize = 8;
 
-/// The exception that the guest meets again and again with nothing changed between but, perhaps, the depth of its stack;
-/// and whether it comes from one place with the stack going deeper: the handler meets it itself.
+/// The exception that the guest meets again and again with nothing changed between but, perhaps, the depth of
+/// its stack; and whether it comes from one place with the stack going deeper: the handler meets it itself.
 fn repeating(f: &Facts<'_>) -> Option<(Record, bool)> {
     let all: Vec<&Record> = f.machine.history.records().collect();
     let mut exceptions = all.into_iter().rev().filter(|r| matches!(r.event, Event::Exception(_)));

@@ -1,4 +1,5 @@
-//! Mistakes with segments and privilege: what protected mode asks of descriptors and selectors (SDM vol. 3, 3.4, 5).
+//! Mistakes with segments and privilege: what protected mode asks of descriptors and selectors (SDM vol. 3,
+//! 3.4, 5).
 
 use crate::cpu::segment::{Descriptor, attr};
 use crate::cpu::{Fault, Segment, Selector, Vector};

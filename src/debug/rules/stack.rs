@@ -1,4 +1,5 @@
-//! Mistakes with stacks: the one that is in use, and the one that the TSS names for ring 0 (SDM vol. 3, 6.12.1, 7.2.1).
+//! Mistakes with stacks: the one that is in use, and the one that the TSS names for ring 0 (SDM vol. 3,
+//! 6.12.1, 7.2.1).
 
 use crate::cpu::{Cr0, Selector};
 use crate::debug::facts::Facts;
@@ -6,7 +7,7 @@ use crate::debug::walk::{Named, Stopped, gate, named, pages};
 
 /// A push reaches this far below ESP at most.
 const FRAME: u32 = 64;
-/// The same return address this often above ESP: a recursion.
+/// Occurrences of one return address above ESP that make a recursion.
 const REPEATS: usize = 6;
 
 /// The page fault of a push: its address, close below ESP.

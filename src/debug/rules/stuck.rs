@@ -1,4 +1,5 @@
-//! Whether a guest that a limit stopped would have got nowhere: it spins, sleeps, waits, faults or slides for ever.
+//! Whether a guest that a limit stopped would have got nowhere: it spins, sleeps, waits, faults or slides for
+//! ever.
 
 use super::controllers::blocked;
 use super::fpu;

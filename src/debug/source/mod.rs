@@ -1,8 +1,9 @@
-//! Source lines: which line of which file an address comes from, and in which functions it lies, inlined ones too.
-//! From DWARF (versions 2 to 5) by `gimli`; `reader.rs` walks it. Used by the post-mortem and by the trace.
+//! Source lines: which line of which file an address comes from, and in which functions it lies, inlined ones
+//! too. From DWARF (versions 2 to 5) by `gimli`; `reader.rs` walks it. Used by the post-mortem and by the
+//! trace.
 //!
-//! The information is taken as hostile: reading it costs a bounded number of steps and bytes. When that is spent or
-//! something makes no sense, there is a sentence instead of lines.
+//! The information is taken as hostile: reading it costs a bounded number of steps and bytes. When that is
+//! spent or something makes no sense, there is a sentence instead of lines.
 
 mod reader;
 mod text;

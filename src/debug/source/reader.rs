@@ -1,7 +1,9 @@
-//! Walks DWARF: the line programs of all units once, and the tree of one unit for each question about functions.
+//! Walks DWARF: the line programs of all units once, and the tree of one unit for each question about
+//! functions.
 //!
-//! Each row, entry, attribute, range and string byte costs *fuel*, so that no input takes long: `gimli` gives errors for
-//! what is malformed, but tables that refer to each other crosswise can make a small file a great labour.
+//! Each row, entry, attribute, range and string byte costs *fuel*, so that no input takes long: `gimli` gives
+//! errors for what is malformed, but tables that refer to each other crosswise can make a small file a great
+//! labour.
 
 use super::Place;
 use gimli::{
@@ -102,8 +104,8 @@ impl<'a, 'f> Reader<'a, 'f> {
         Ok(())
     }
 
-    /// The table at an offset, read once. It ends where the next one that is referred to begins, so that all of them
-    /// together cost what the section has.
+    /// The table at an offset, read once. It ends where the next one that is referred to begins, so that all
+    /// of them together cost what the section has.
     fn abbreviations(&mut self, at: usize) -> Result<Arc<Abbreviations>> {
         if let Some(table) = self.abbreviations.get(&at) {
             return Ok(Arc::clone(table));

@@ -1,5 +1,5 @@
-//! The text of source files, where they are at hand: below the current folder or below the kernel's. Files elsewhere are
-//! not read, whatever a kernel's debug information names: it may come from somebody else.
+//! The text of source files, where they are at hand: below the current folder or below the kernel's. Files
+//! elsewhere are not read, whatever a kernel's debug information names: it may come from somebody else.
 
 use super::Place;
 use serde::Serialize;
