@@ -1,8 +1,6 @@
 //! Which slots of the TLB hold parts of large pages: a list for each 4 MiB of linear addresses, so that
 //! INVLPG finds all parts of a page without a look at the rest. A 2 MiB page counts for the 4 MiB around it.
 
-use super::tlb::ENTRIES;
-
 /// Regions of 4 MiB in 4 GiB.
 const REGIONS: usize = 1024;
 /// No slot.
@@ -16,16 +14,16 @@ struct Link {
 }
 
 /// The lists: a slot is in one of them or in none.
-pub(super) struct LargePages {
+pub(super) struct LargePages<const SLOTS: usize> {
     first: Box<[u16; REGIONS]>,
-    links: Box<[Link; ENTRIES]>,
+    links: Box<[Link; SLOTS]>,
 }
 
-impl Default for LargePages {
+impl<const SLOTS: usize> Default for LargePages<SLOTS> {
     fn default() -> Self {
         Self {
             first: Box::new([NONE; REGIONS]),
-            links: Box::new([Link { before: NONE, after: NONE }; ENTRIES]),
+            links: Box::new([Link { before: NONE, after: NONE }; SLOTS]),
         }
     }
 }
@@ -34,7 +32,7 @@ fn region(page: u32) -> usize {
     (page >> 22) as usize
 }
 
-impl LargePages {
+impl<const SLOTS: usize> LargePages<SLOTS> {
     /// A slot that holds a part of a large page around `page`.
     #[inline]
     pub(super) fn first(&self, page: u32) -> Option<usize> {

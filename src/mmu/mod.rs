@@ -1,6 +1,7 @@
 //! From linear to guest-physical addresses: the walk that the manual describes, and the TLB in front of it.
 
 mod large;
+mod mapping;
 pub mod pae;
 pub mod paging;
 pub mod tlb;

@@ -8,7 +8,7 @@
 //! its RAM ends below 4 GiB. So bits 32-62 of every entry are reserved. So is bit 63: there is no
 //! execute-disable, as on a Pentium II.
 
-use super::paging::{Access, Mapping, TableMemory, entry, page_fault, permit, set_bits, used};
+use super::mapping::{Access, Mapping, TableMemory, entry, page_fault, permit, set_bits, used};
 use crate::addr::{GuestPhys, Linear};
 use crate::cpu::{Cpu, Cr4, Fault};
 
@@ -133,7 +133,6 @@ fn heed_reserved(e: u64, reserved: u64, at: Linear, access: Access) -> Result<()
 mod tests {
     use super::*;
     use crate::cpu::Cr0;
-    use crate::mmu::paging;
     use std::collections::BTreeMap;
 
     /// Entries by address, as doublewords; zero where there is none.
@@ -176,7 +175,7 @@ mod tests {
         mem.put(0x2000 + 8 * 0x155, 0x3003);
         mem.put(0x3000 + 8 * 0x0aa, 0xabcd_e003);
         let at = Linear(3 << 30 | 0x155 << 21 | 0xaa << 12 | 0x123);
-        let m = paging::walk(&cpu, &mut mem, at, WRITE).unwrap();
+        let m = walk(&cpu, &mut mem, at, WRITE).unwrap();
         assert_eq!(
             (m.frame, m.user, m.write, m.dirty, m.large),
             (GuestPhys(0xabcd_e000), false, true, true, false)
@@ -188,7 +187,7 @@ mod tests {
     fn a_large_page_is_of_two_megabytes() {
         let (cpu, mut mem) = (processor(), Tables::default());
         mem.put(0x1008, 0x0060_0083);
-        let m = paging::walk(&cpu, &mut mem, Linear(0x0023_4567), READ).unwrap();
+        let m = walk(&cpu, &mut mem, Linear(0x0023_4567), READ).unwrap();
         assert_eq!((m.frame, m.large, m.dirty), (GuestPhys(0x0063_4000), true, false));
         assert_eq!(mem.get(0x1008), 0x0060_00a3);
     }
@@ -208,7 +207,7 @@ mod tests {
             let mut mem = Tables::default();
             mem.put(0x1000, pde);
             mem.put(0x3000, pte);
-            let fault = paging::walk(&cpu, &mut mem, Linear(0), WRITE).unwrap_err();
+            let fault = walk(&cpu, &mut mem, Linear(0), WRITE).unwrap_err();
             assert_eq!(fault.code(), Some(0xb), "{pde:x} {pte:x}");
             assert_eq!((mem.get(0x1000), mem.get(0x3000)), (pde, pte));
         }
@@ -218,7 +217,7 @@ mod tests {
     fn absent_levels_fault_without_the_present_bit() {
         let (cpu, mut mem) = (processor(), Tables::default());
         for at in [0x4000_0000, 0x8000_0000, 0] {
-            let fault = paging::walk(&cpu, &mut mem, Linear(at), READ).unwrap_err();
+            let fault = walk(&cpu, &mut mem, Linear(at), READ).unwrap_err();
             assert_eq!((fault.code(), fault.address()), (Some(0), Some(at)));
         }
     }

@@ -14,12 +14,12 @@
 //! does look at all.
 
 use super::large::LargePages;
-use super::paging::{Access, Mapping};
+use super::mapping::{Access, Mapping};
 use crate::addr::{GuestPhys, Linear, PAGE_OFFSET};
 use serde::{Deserialize, Serialize};
 
 /// Entries; a power of two.
-pub(super) const ENTRIES: usize = 1024;
+const ENTRIES: usize = 1024;
 /// A tag that no page has.
 const INVALID: u32 = 1;
 
@@ -125,7 +125,7 @@ pub struct Tlb {
     /// Slots filled with global pages since the last flush of all.
     global: Filled,
     /// Slots of large pages.
-    large: LargePages,
+    large: LargePages<ENTRIES>,
     /// Nothing is cached.
     empty: bool,
     /// Moves on with each flush or invalidation.

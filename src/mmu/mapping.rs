@@ -1,0 +1,99 @@
+//! What walks of both kinds of page tables share: the entries' bits, where tables live, what is asked and what is found.
+
+use crate::addr::{GuestPhys, Linear};
+use crate::cpu::fault::pf;
+use crate::cpu::{Cpu, Cr0, Fault};
+
+/// Bits of page-directory and page-table entries (SDM vol. 3, tables 4-4 to 4-6).
+#[allow(missing_docs, reason = "the manual's names")]
+pub mod entry {
+    pub const PRESENT: u32 = 1;
+    pub const WRITE: u32 = 1 << 1;
+    pub const USER: u32 = 1 << 2;
+    pub const ACCESSED: u32 = 1 << 5;
+    pub const DIRTY: u32 = 1 << 6;
+    /// Page size, in a PDE.
+    pub const LARGE: u32 = 1 << 7;
+    pub const GLOBAL: u32 = 1 << 8;
+    pub const FRAME: u32 = 0xffff_f000;
+    pub const LARGE_FRAME: u32 = 0xffc0_0000;
+    /// Bits 12-21 of a 4 MiB PDE: neither PSE-36 nor PAT is reported.
+    pub const LARGE_RESERVED: u32 = 0x003f_f000;
+    /// Bit 7 of a PTE: PAT is not reported. Like the other, it is reserved only with CR4.PSE set (SDM vol. 3,
+    /// 4.3).
+    pub const SMALL_RESERVED: u32 = 1 << 7;
+}
+
+/// Where page tables live.
+pub trait TableMemory {
+    /// Reads an entry.
+    fn read_entry(&self, at: GuestPhys) -> u32;
+    /// Writes an entry back with accessed or dirty bits set.
+    fn write_entry(&mut self, at: GuestPhys, value: u32);
+}
+
+/// What kind of access is translated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// A user-mode access.
+    pub user: bool,
+    /// A write.
+    pub write: bool,
+}
+
+/// What a walk found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mapping {
+    /// The 4 KiB frame.
+    pub frame: GuestPhys,
+    /// User-mode accesses are allowed.
+    pub user: bool,
+    /// R/W of all levels.
+    pub write: bool,
+    /// The dirty bit is set (now).
+    pub dirty: bool,
+    /// The translation survives a load of CR3.
+    pub global: bool,
+    /// Whether the page is part of a 4 MiB page, or of a 2 MiB page of PAE.
+    pub large: bool,
+}
+
+impl Mapping {
+    /// Whether `access` is allowed, with CR0.WP as `wp` (SDM vol. 3, 4.6.1).
+    pub fn allows(&self, access: Access, wp: bool) -> bool {
+        if access.user {
+            self.user && (!access.write || self.write)
+        } else {
+            !access.write || self.write || !wp
+        }
+    }
+}
+
+pub(super) fn permit(cpu: &Cpu, at: Linear, access: Access, mapping: &Mapping) -> Result<(), Fault> {
+    if mapping.allows(access, cpu.cr0.contains(Cr0::WP)) {
+        Ok(())
+    } else {
+        Err(page_fault(at, access, pf::PRESENT))
+    }
+}
+
+/// The bits that an access sets in the entry that maps the page.
+pub(super) fn used(access: Access) -> u32 {
+    entry::ACCESSED | if access.write { entry::DIRTY } else { 0 }
+}
+
+pub(super) fn set_bits(mem: &mut impl TableMemory, at: GuestPhys, old: u32, bits: u32) {
+    if old & bits != bits {
+        mem.write_entry(at, old | bits);
+    }
+}
+
+pub(super) fn page_fault(at: Linear, access: Access, mut code: u16) -> Fault {
+    if access.write {
+        code |= pf::WRITE;
+    }
+    if access.user {
+        code |= pf::USER;
+    }
+    Fault::page(at.0, code)
+}
