@@ -6,6 +6,7 @@ use crate::bus::Ticks;
 use crate::debug;
 use crate::snapshot::recording::Input;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How a run ended.
@@ -107,8 +108,8 @@ pub struct End {
     pub stats: Stats,
     /// The screen at the end.
     pub screen: Option<TextScreen>,
-    /// The registers at the end.
-    pub registers: String,
+    /// The registers at the end, by name.
+    pub registers: BTreeMap<&'static str, String>,
     /// All that COM1 sent, when it was kept.
     pub serial: Vec<u8>,
     /// What the loader had to say.

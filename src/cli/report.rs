@@ -87,8 +87,12 @@ fn row(out: &mut String, name: &str, value: &str) {
     let _ = writeln!(out, "  {name:<13} {value}");
 }
 
+/// The version of the object: one more whenever a key changes its meaning or goes.
+const SCHEMA: u32 = 2;
+
 #[derive(Serialize)]
 struct Json<'a> {
+    schema: u32,
     guest: &'a str,
     outcome: &'a Ending,
     status: u8,
@@ -98,7 +102,7 @@ struct Json<'a> {
     stats: &'a Stats,
     serial: String,
     screen: Option<Vec<String>>,
-    registers: &'a str,
+    registers: &'a BTreeMap<&'static str, String>,
     notes: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     post_mortem: Option<&'a debug::Report>,
@@ -107,6 +111,7 @@ struct Json<'a> {
 /// One JSON object on one line. It holds no host time: the same run gives the same bytes.
 pub fn json(guest: &str, end: &End) -> String {
     let object = Json {
+        schema: SCHEMA,
         guest,
         outcome: &end.ending,
         status: end.ending.status(),

@@ -60,7 +60,7 @@ pub fn drive(pc: &mut dyn Pc, console: &mut Console, options: &Options) -> Resul
         host: start.elapsed(),
         stats: pc.stats(),
         screen: pc.screen(),
-        registers: pc.registers(),
+        registers: pc.state().registers,
         serial,
         notes: Vec::new(),
         inputs,
