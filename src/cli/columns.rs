@@ -28,7 +28,8 @@ pub(super) fn in_columns<const N: usize>(
     out
 }
 
-/// `text` in lines that fit, each but the first after `indent` blanks. A word that is longer than a line has one.
+/// `text` in lines that fit, each but the first after `indent` blanks. A word that is longer than a line has
+/// one.
 pub(super) fn wrapped(text: &str, indent: usize) -> String {
     let mut out = String::new();
     let mut column = 0;

@@ -1,5 +1,5 @@
-//! `subring compare`: one guest on the bare machine and under every monitor that is built, side by side. Where a monitor
-//! goes another way than the bare machine, the first instruction after which it does.
+//! `subring compare`: one guest on the bare machine and under every monitor that is built, side by side.
+//! Where a monitor goes another way than the bare machine, the first instruction after which it does.
 
 mod all;
 mod csv;
@@ -50,8 +50,8 @@ const UNEXPECTED: u8 = 3;
 pub struct Command {
     #[command(flatten)]
     guest: GuestArgs,
-    /// What exits cost, in modelled cycles: a TOML file in the form of the built-in table, src/vmm/costs.toml, with
-    /// the costs that differ from it
+    /// What exits cost, in modelled cycles: a TOML file in the form of the built-in table,
+    /// src/vmm/costs.toml, with the costs that differ from it
     #[arg(long, value_name = "FILE")]
     costs: Option<PathBuf>,
     /// Print all columns of the table, and what became of translated code
@@ -60,17 +60,17 @@ pub struct Command {
     /// Explain the columns
     #[arg(long, conflicts_with_all = ["csv", "json"])]
     legend: bool,
-    /// Print all exits by cause, and where most of them come from; with --json, which has the causes anyway, up to 4096
-    /// places
+    /// Print all exits by cause, and where most of them come from; with --json, which has the causes anyway,
+    /// up to 4096 places
     #[arg(long)]
     exits: bool,
-    /// Compare after each instruction under trap, at each exit and at the end of each translation unit under bt, not
-    /// only in growing strides: this finds what goes wrong and heals. A comparison takes about 3 microseconds, a row
-    /// some ten times as long as without (20 M instructions: about a minute)
+    /// Compare after each instruction under trap, at each exit and at the end of each translation unit under
+    /// bt, not only in growing strides: this finds what goes wrong and heals. A comparison takes about 3
+    /// microseconds, a row some ten times as long as without (20 M instructions: about a minute)
     #[arg(long)]
     lockstep: bool,
-    /// Under trap, go on after each divergence with the bare machine's state, and print every sensitive unprivileged
-    /// instruction that ran: where, how often, how often it went wrong, and what differed
+    /// Under trap, go on after each divergence with the bare machine's state, and print every sensitive
+    /// unprivileged instruction that ran: where, how often, how often it went wrong, and what differed
     #[arg(long, conflicts_with_all = ["lockstep", "exits", "wide", "legend", "costs", "expect"])]
     all: bool,
     /// End with status 3 unless each row but the bare machine's is so

@@ -1,5 +1,5 @@
-//! `subring mmu`: guest page tables, shadow page tables and the TLB side by side, at a point of a guest's run; or every
-//! change of the shadow as the guest runs.
+//! `subring mmu`: guest page tables, shadow page tables and the TLB side by side, at a point of a guest's
+//! run; or every change of the shadow as the guest runs.
 
 mod event;
 mod json;
@@ -67,7 +67,8 @@ pub(super) struct Command {
     /// Print each change of the shadow as it comes, to the end of the run
     #[arg(long, conflicts_with = "point")]
     watch: bool,
-    /// The pages of an address, or from A up to B: hexadecimal after 0x, or symbols [default: all that is mapped, in runs]
+    /// The pages of an address, or from A up to B: hexadecimal after 0x, or symbols [default: all that is
+    /// mapped, in runs]
     #[arg(long, value_name = "A[..B]", allow_hyphen_values = true)]
     address: Option<String>,
     /// Print one JSON object, or with --watch one for each change

@@ -14,32 +14,32 @@ pub struct MonitorArgs {
     /// Who runs the guest's sensitive instructions [default: bare]
     #[arg(long, value_enum)]
     pub strategy: Option<Strategy>,
-    /// Who translates its addresses [default: direct, under a monitor shadow]
+    /// Who translates the guest's addresses [default: direct, under a monitor shadow]
     #[arg(long, value_enum)]
     pub mmu: Option<Mmu>,
     /// How shadow page tables are kept coherent with the guest's [default: trace]
     #[arg(long, value_enum)]
     pub coherence: Option<Coherence>,
-    /// Under bt: translate an access that keeps meeting a trace or a chip no other way than the rest
+    /// Disable adaptive retranslation under bt
     #[arg(long)]
     pub no_adapt: bool,
     /// Memory of the real machine below the monitor [default: what guest and monitor need]
     #[arg(long, value_name = "SIZE", value_parser = args::machine_memory)]
     pub machine_mem: Option<u64>,
-    /// The most frames for shadow page tables [default: 4096]
+    /// Frames for shadow page tables, at most [default: 4096]
     #[arg(long, value_name = "N")]
     pub shadow_frames: Option<u32>,
-    /// Under bt: memory for translated code; when it is used up, all of that is thrown away. Any size is
-    /// enough: with 0 each unit that is translated takes the place of all others [default: 64M]
+    /// Memory for translated code under bt; when it is used up, all translations are thrown away. Any size
+    /// will do: with 0 each unit replaces the one before [default: 64M]
     #[arg(long, value_name = "SIZE", value_parser = args::size)]
     pub fragment_memory: Option<u64>,
-    /// Scatters the guest's memory over the machine's in another way [default: 1]
+    /// Seed for scattering the guest's frames over the machine's memory [default: 1]
     #[arg(long, value_name = "N")]
     pub frame_seed: Option<u64>,
-    /// Take one rewriting rule of bt's away (see --list-rules), to see what breaks
+    /// Disable one rewriting rule of bt (see --list-rules), to see what breaks
     #[arg(long, value_name = "NAME", value_parser = rules::named)]
     pub without_rule: Vec<RuleId>,
-    /// List bt's rewriting rules: what becomes of which instruction in which mode, and why
+    /// List the rewriting rules of bt: what each makes of its instructions in each mode, and why
     #[arg(long)]
     pub list_rules: bool,
 }
@@ -55,7 +55,8 @@ impl MonitorArgs {
         Choice { strategy: self.strategy, mmu: self.mmu, coherence: self.coherence, engine: None }
     }
 
-    /// What a run of `guest` under trap and emulate is told before it starts: instructions go wrong without a sign.
+    /// What a run of `guest` under trap and emulate is told before it starts: instructions go wrong without a
+    /// sign.
     pub(super) fn warning(&self, guest: &str) -> Option<String> {
         let guest = match guest {
             "" => String::new(),
@@ -95,7 +96,7 @@ impl MonitorArgs {
             const TRANSLATORS: [&str; 3] = ["--no-adapt", "--fragment-memory", "--without-rule"];
             return match monitors.iter().find(|(_, given)| *given) {
                 Some((name, _)) => Err(Error::Usage(format!(
-                    "{name} is a matter of the monitor's, and the bare machine has none: give --strategy {}",
+                    "{name} requires a monitor, and the bare machine has none: give --strategy {}",
                     if TRANSLATORS.contains(name) { "bt" } else { "trap or bt" }
                 ))),
                 None => Ok(None),
@@ -127,7 +128,7 @@ impl MonitorArgs {
     pub(super) fn check_rule(&self) -> Result<()> {
         if self.without_rule.len() > 1 {
             return Err(Error::Usage(format!(
-                "--without-rule takes one rule away, so that what breaks is that one's doing, and it is given {} times: leave \
+                "--without-rule takes one rule away, so that what breaks is its doing, and it is given {} times: give \
                  one, and run again for another",
                 self.without_rule.len()
             )));

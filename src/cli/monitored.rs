@@ -15,11 +15,11 @@ pub struct Monitored {
     cell: Cell,
     /// Instructions that ran by themselves.
     direct: u64,
-    /// Those in translated code.
+    /// Instructions in translated code.
     translated: u64,
-    /// Those that were emulated after an exit or a callout.
+    /// Instructions that were emulated after an exit or a callout.
     emulated: u64,
-    /// Those that were interpreted because the state had no image.
+    /// Instructions that were interpreted because the state had no image.
     interpreted: u64,
     /// Exits, all together.
     exits: u64,

@@ -1,5 +1,5 @@
-//! A line on standard error that tells how far a long comparison is: at a terminal only, so that what goes into a file
-//! or a pipe stays the same. The line goes when the work is done.
+//! A line on standard error that tells how far a long comparison is: at a terminal only, so that what goes
+//! into a file or a pipe stays the same. The line goes when the work is done.
 
 use super::output::tell;
 use crate::lab::digits::grouped;

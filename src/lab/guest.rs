@@ -4,11 +4,11 @@ use crate::bus::Ticks;
 use crate::machine::{Limits, Machine, Outcome};
 use crate::snapshot::recording::{Input, What};
 
-/// The machine, its input, and how much of that it has got.
+/// A machine, its input to come, and how much of it the machine has got.
 pub struct Guest {
     /// The machine.
     pub machine: Machine,
-    /// It starts in firmware, so that a reset starts it again.
+    /// The machine starts in firmware, so that a reset starts it again.
     reboots: bool,
     inputs: Vec<Input>,
     given: usize,
@@ -21,12 +21,12 @@ impl Guest {
         Self { machine, reboots, inputs, given: 0 }
     }
 
-    /// Tells how much input was given, for a machine that was put into another state.
+    /// Pieces of input that the machine has got.
     pub fn given(&self) -> usize {
         self.given
     }
 
-    /// The machine was put into a state in which it had got so much.
+    /// Sets how much input the machine has got, after it was put into another state.
     pub fn set_given(&mut self, given: usize) {
         self.given = given;
     }
@@ -56,8 +56,8 @@ impl Guest {
         self.run_until(Ticks::MAX, retired)
     }
 
-    /// Runs to the monitor's next boundary, or to `retired` instructions. `None` when it got to one of them, else how it ended
-    /// before.
+    /// Runs to the monitor's next boundary, or to `retired` instructions. `None` when it got to one of them,
+    /// else how it ended before.
     pub fn run_to_boundary(&mut self, retired: u64) -> Option<Outcome> {
         self.give();
         let limits = Limits { ticks: self.next_input(), retired, at_halt: false };
@@ -71,8 +71,9 @@ impl Guest {
         }
     }
 
-    /// Runs to the next sensitive instruction that would run on the real processor, or to `retired` instructions. `None`
-    /// when it got to one of them, else how it ended before; and whether it is before such an instruction.
+    /// Runs to the next sensitive instruction that would run on the real processor, or to `retired`
+    /// instructions. `None` when it got to one of them, else how it ended before; and whether it is before
+    /// such an instruction.
     pub fn run_to_sensitive(&mut self, retired: u64) -> (Option<Outcome>, bool) {
         loop {
             self.give();
@@ -87,8 +88,8 @@ impl Guest {
         }
     }
 
-    /// Runs to this point in time, so many instructions since power-on, or a stop of the debugger's. `None` when it got to one
-    /// of them, else how it ended before.
+    /// Runs to this point in time, so many instructions since power-on, or a stop of the debugger's. `None`
+    /// when it got to one of them, else how it ended before.
     pub fn run_until(&mut self, ticks: Ticks, retired: u64) -> Option<Outcome> {
         loop {
             self.give();

@@ -1,5 +1,6 @@
-//! One address space as three see it: the guest's page tables, the monitor's shadow of them, and the TLB of the processor
-//! that uses one or the other. For an observer: no bit is set, no entry is made. `subring mmu` shows it.
+//! One address space as three see it: the guest's page tables, the monitor's shadow of them, and the TLB of
+//! the processor that uses one or the other. For an observer: no bit is set, no entry is made. `subring mmu`
+//! shows it.
 
 use crate::addr::{GuestPhys, Linear, PAGE_SHIFT, PAGE_SIZE};
 use crate::bus::phys::{Backing, PhysMap, Target};
@@ -69,7 +70,8 @@ pub enum Mark {
     Descriptors,
     /// Writes fault because the shadow is filled for reads so far.
     ReadSoFar,
-    /// User code faults: the guest's kernel may write to this page, its user code only read, and the kernel wrote last.
+    /// User code faults: the guest's kernel may write to this page, its user code only read, and the kernel
+    /// wrote last.
     KernelsForNow,
     /// A chip or nothing answers there: the shadow never maps it.
     Mmio,
@@ -113,8 +115,8 @@ impl<'a> View<'a> {
         Self { machine, shadow, root }
     }
 
-    /// The pages among `pages` (page numbers) that somebody maps, or of which the journal tells, upwards. In 2 MiB without any
-    /// that is mapped nothing is looked for, unless there is little to look at.
+    /// The pages among `pages` (page numbers) that somebody maps, or of which the journal tells, upwards. In
+    /// 2 MiB without any that is mapped nothing is looked for, unless there is little to look at.
     pub fn pages(&self, pages: RangeInclusive<u32>) -> Vec<Page> {
         let (first, last) = pages.into_inner();
         let region = 21 - PAGE_SHIFT;
@@ -261,8 +263,8 @@ fn has_directory_entry(cpu: &Cpu, world: &World, at: Linear) -> bool {
     tables.read_entry(pde_at) & entry::PRESENT != 0
 }
 
-/// The entry of the guest's tables at which a walk for `at` ends, and the name of its table; `None` if no entry in memory
-/// decides.
+/// The entry of the guest's tables at which a walk for `at` ends, and the name of its table; `None` if no
+/// entry in memory decides.
 pub fn deciding_entry(cpu: &Cpu, world: &World, at: Linear) -> Option<(GuestPhys, &'static str)> {
     const DIRECTORY: &str = "page-directory";
     const TABLE: &str = "page-table";

@@ -1,8 +1,8 @@
 //! Machines side by side: one guest on the bare machine and under a monitor.
 //!
-//! [`guest`] feeds a machine a recorded session's input; [`state`] compares two machines as the guest can; [`compare`]
-//! runs a guest in a list of cells and finds where they part; [`mappings`] puts a guest's page tables beside a monitor's;
-//! [`digits`] writes numbers.
+//! [`guest`] feeds a machine a recorded session's input; [`state`] compares two machines as the guest can;
+//! [`compare`] runs a guest in a list of cells and finds where they part; [`mappings`] puts a guest's page
+//! tables beside a monitor's; [`digits`] writes numbers.
 
 pub mod compare;
 pub mod digits;

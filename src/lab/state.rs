@@ -1,5 +1,5 @@
-//! Two machines compared as their guests can: processor, memory, chips. Caches are no part of it: neither TLBs, which the
-//! architecture lets differ, nor anything of a monitor's.
+//! Two machines compared as their guests can: processor, memory, chips. Caches are no part of it: neither
+//! TLBs, which the architecture lets differ, nor anything of a monitor's.
 
 use crate::addr::{GuestPhys, PAGE_SIZE};
 use crate::cpu::{Cpu, Eflags, gpr};
@@ -12,7 +12,7 @@ use std::hash::Hasher;
 /// A piece of state that differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// What it is: a register's name, `memory at 0x…`, `chips`.
+    /// The piece: a register's name, `memory at 0x…`, `chips`.
     pub piece: String,
     /// Its value in the first machine.
     pub first: String,
@@ -103,8 +103,8 @@ pub fn cpu_differences(a: &Cpu, b: &Cpu) -> Vec<Difference> {
         .collect()
 }
 
-/// The pieces of two processors' state that differ, by names that [`cpu_differences`] has, but for flags, which have
-/// their own. Makes no text of what is the same.
+/// The pieces of two processors' state that differ, by names that [`cpu_differences`] has, but for flags,
+/// which have their own. Makes no text of what is the same.
 pub fn cpu_pieces_that_differ(a: &Cpu, b: &Cpu) -> Vec<&'static str> {
     if same_cpu(a, b) {
         return Vec::new();

@@ -1,4 +1,5 @@
-//! `subring compare --csv`: a line for each row. The columns are one table, which book/src/compare-data.md documents.
+//! `subring compare --csv`: a line for each row. The columns are one table, which book/src/compare-data.md
+//! documents.
 
 use super::table::{SCHEMA, Shares, Table, quotient};
 use crate::lab::compare::{Outcome, Row};

@@ -1,5 +1,5 @@
-//! `subring compare --json`: one object. Its keys are documented in book/src/compare-data.md. Of its values only
-//! `host_seconds` differ from run to run.
+//! `subring compare --json`: one object. Its keys are documented in book/src/compare-data.md. Of its values
+//! only `host_seconds` differ from run to run.
 
 use super::table::{SCHEMA, Table};
 use crate::lab::compare::{Outcome, Row, figures};

@@ -1,5 +1,5 @@
-//! What `subring compare` prints for people: the answer first, then the table, then what there is to say of each row.
-//! Events, modelled cycles and host time stand in columns of their own.
+//! What `subring compare` prints for people: the answer first, then the table, then what there is to say of
+//! each row. Events, modelled cycles and host time stand in columns of their own.
 
 use super::table::{Shares, Table, quotient};
 use crate::cli::columns::{in_columns, wrapped};

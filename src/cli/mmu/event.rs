@@ -129,7 +129,8 @@ impl Event {
         }
     }
 
-    /// Why a run that ended so, after so many instructions, has not come to the event, which it `met` too few times; and what to do.
+    /// Why a run that ended so, after so many instructions, has not come to the event, which it `met` too few
+    /// times; and what to do.
     fn missed(&self, text: &str, how: &Ran, retired: u64, met: u64) -> String {
         let (ended, retired) = (how.sentence(), grouped(retired));
         let or = match how {
@@ -152,7 +153,8 @@ impl Event {
         )
     }
 
-    /// When the event happens: in a run that goes a little beyond it. Else how the run ended, and how often it happened.
+    /// When the event happens: in a run that goes a little beyond it. Else how the run ended, and how often
+    /// it happened.
     fn find(&self, runner: &mut Runner) -> (Option<Ticks>, Ran, u64) {
         let (mut met, mut found) = (0, None);
         if let Some(monitor) = runner.guest.machine.monitor_mut() {
@@ -194,7 +196,8 @@ fn causes(name: &str) -> Result<Vec<Cause>> {
     Ok(causes)
 }
 
-/// A number, or a symbol of the guest's, perhaps with an offset: `kernel_main+0x10`. The error is a sentence's beginning.
+/// A number, or a symbol of the guest's, perhaps with an offset: `kernel_main+0x10`. The error is a
+/// sentence's beginning.
 fn address(text: &str, symbols: &[Symbol]) -> std::result::Result<u32, String> {
     if text.starts_with(|c: char| c.is_ascii_digit()) {
         return args::address(text).map_err(|e| format!("{e}."));

@@ -1,4 +1,5 @@
-//! What `subring mmu --json` prints: of one moment an object, of `--watch` an object a line. Addresses are numbers.
+//! What `subring mmu --json` prints: of one moment an object, of `--watch` an object a line. Addresses are
+//! numbers.
 
 use super::event::change_name;
 use super::text::why_traced;

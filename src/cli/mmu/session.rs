@@ -1,4 +1,5 @@
-//! Running the guest of `subring mmu`: in strides, so that a signal ends it and logs stay small. What it prints is dropped.
+//! Running the guest of `subring mmu`: in strides, so that a signal ends it and logs stay small. What it
+//! prints is dropped.
 
 use crate::bus::Ticks;
 use crate::lab::guest::Guest;
@@ -12,7 +13,7 @@ const STRIDE: u64 = 1 << 18;
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Ran {
-    /// It got where it was to go.
+    /// The guest got to where the command stops.
     There,
     /// The guest ended before.
     Ended(Outcome),

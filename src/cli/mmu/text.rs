@@ -1,5 +1,5 @@
-//! What `subring mmu` prints of one moment: a table of runs of pages, or page by page with the history of each; then who is
-//! write-protected.
+//! What `subring mmu` prints of one moment: a table of runs of pages, or page by page with the history of
+//! each; then who is write-protected.
 
 use super::event::change_name;
 use super::{Moment, Names};

@@ -1,5 +1,5 @@
-//! `subring mmu --watch`: the changes of shadow entries as they come, a line each. Neighbouring pages that change alike, by
-//! the same instruction, share a line.
+//! `subring mmu --watch`: the changes of shadow entries as they come, a line each. Neighbouring pages that
+//! change alike, by the same instruction, share a line.
 
 use super::Names;
 use super::json;

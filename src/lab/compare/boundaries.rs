@@ -1,12 +1,12 @@
-//! Two machines compared at each boundary of the monitor: every exit and the end of every translation unit, or, where
-//! nothing is translated, every instruction. Where [`super::strides`] misses what heals within a stride, this finds
-//! whatever is wrong at a boundary.
+//! Two machines compared at each boundary of the monitor: every exit and the end of every translation unit,
+//! or, where nothing is translated, every instruction. Where [`super::strides`] misses what heals within a
+//! stride, this finds whatever is wrong at a boundary.
 //!
-//! Between two boundaries only the pages that were written and the chips that were spoken to are compared. The stretch
-//! in which the machines part is run again, on new machines by the same boundaries, translated anew in units that end
-//! after 1, 2, 3… instructions: the shortest that goes wrong ends in the first wrong instruction. If that instruction by
-//! itself is right, what came after an instruction made it wrong (flags taken for dead); then the one is blamed that
-//! last gave a register its right value.
+//! Between two boundaries only the pages that were written and the chips that were spoken to are compared.
+//! The stretch in which the machines part is run again, on new machines by the same boundaries, translated
+//! anew in units that end after 1, 2, 3… instructions: the shortest that goes wrong ends in the first wrong
+//! instruction. If that instruction by itself is right, what came after an instruction made it wrong (flags
+//! taken for dead); then the one is blamed that last gave a register its right value.
 
 use super::diagnosis;
 use super::divergence::{self, Divergence, Endings};
@@ -31,8 +31,9 @@ pub struct Compared {
     pub boundaries: u64,
 }
 
-/// Compares the machines that `make` makes, the bare one first, at each boundary of the second one's monitor up to
-/// `limit` retired instructions. `goes_on` is told now and then how many are the same, and asked whether to go on.
+/// Compares the machines that `make` makes, the bare one first, at each boundary of the second one's monitor
+/// up to `limit` retired instructions. `goes_on` is told now and then how many are the same, and asked
+/// whether to go on.
 ///
 /// # Errors
 /// When a machine cannot be made.
@@ -53,12 +54,14 @@ pub fn compare(
         let ended = b.run_to_boundary(limit);
         let (now, retired) = (b.machine.cpu.now, b.machine.cpu.retired());
         if ended.is_none() && now == good && retired < limit {
-            // No instruction has retired: there may be an event under way, which the bare machine delivers in one go.
+            // No instruction has retired: there may be an event under way, which the bare machine delivers in
+            // one go.
             continue;
         }
         let other = if ended.is_some() { a.run_to(limit) } else { a.run_until(now, u64::MAX) };
-        // A repeated comparison that faulted for the monitor's reasons has given its flags back, where the bare machine
-        // stands between two of its iterations (`Cpu::string_flags`). Once it has gone on they are the same again.
+        // A repeated comparison that faulted for the monitor's reasons has given its flags back, where the
+        // bare machine stands between two of its iterations (`Cpu::string_flags`). Once it has gone on they
+        // are the same again.
         let within = a.machine.cpu.mid_string && !b.machine.cpu.mid_string;
         if ended.is_none() && other.is_none() && within && retired < limit {
             continue;
@@ -90,7 +93,8 @@ impl Pair {
         self.ended.0 != self.ended.1 || !state::same(&self.a.machine, &self.b.machine)
     }
 
-    /// [`Pair::parts`] where TLBs were emptied, so that another of several faults may come first when there is no way on.
+    /// [`Pair::parts`] where TLBs were emptied, so that another of several faults may come first when there
+    /// is no way on.
     fn parts_by_kind(&self) -> bool {
         let kind = |outcome: Option<Outcome>| outcome.map(|o| discriminant(&o));
         kind(self.ended.0) != kind(self.ended.1) || !state::same(&self.a.machine, &self.b.machine)
@@ -101,8 +105,8 @@ impl Pair {
     }
 }
 
-/// New machines, brought to tick `good` by the monitor's boundaries; the bare machine stays there. From there on units
-/// are translated anew, `unit` instructions long at most, up to the tick `count` later.
+/// New machines, brought to tick `good` by the monitor's boundaries; the bare machine stays there. From there
+/// on units are translated anew, `unit` instructions long at most, up to the tick `count` later.
 fn again(
     make: &mut impl FnMut() -> Result<(Guest, Guest)>,
     good: Ticks,
@@ -178,8 +182,8 @@ impl Cached {
     }
 }
 
-/// The reason, if it lies in what is cached: `part` tells whether the machines part with TLBs emptied, the bare
-/// machine's in these `ways`.
+/// The reason, if it lies in what is cached: `part` tells whether the machines part with TLBs emptied, the
+/// bare machine's in these `ways`.
 fn by_cached(ways: &[Emptied], mut part: impl FnMut(Emptied) -> Result<bool>) -> Result<Option<Cached>> {
     for emptied in ways {
         if !part(*emptied)? {
@@ -220,7 +224,8 @@ impl Emptied {
     }
 }
 
-/// Whether the machines part between two ticks after `good`, if both run to the first and TLBs are emptied there.
+/// Whether the machines part between two ticks after `good`, if both run to the first and TLBs are emptied
+/// there.
 fn part_after(
     make: &mut impl FnMut() -> Result<(Guest, Guest)>,
     good: Ticks,
@@ -235,8 +240,8 @@ fn part_after(
     Ok(emptied.parts(&pair))
 }
 
-/// Of the registers that `b` has wrong after `count` instructions from tick `good`, where `a` stands: the first of the
-/// instructions that gave one of them its value last.
+/// Of the registers that `b` has wrong after `count` instructions from tick `good`, where `a` stands: the
+/// first of the instructions that gave one of them its value last.
 fn last_writer(a: &mut Guest, b: &Guest, good: Ticks, count: u64) -> u64 {
     let mut states = vec![a.machine.cpu.clone()];
     for n in 1..=count {
@@ -248,7 +253,8 @@ fn last_writer(a: &mut Guest, b: &Guest, good: Ticks, count: u64) -> u64 {
     wrong.filter_map(writer).min().map_or(count, |n| n as u64)
 }
 
-/// Translated anew the stretch from `good` to `bad` is right: what was translated before went wrong, or what was cached.
+/// Translated anew the stretch from `good` to `bad` is right: what was translated before went wrong, or what
+/// was cached.
 fn whole(mut make: impl FnMut() -> Result<(Guest, Guest)>, good: Ticks, bad: Ticks) -> Result<Divergence> {
     let (mut a, b) = as_it_was(&mut make, good)?;
     let after = a.machine.cpu.retired();

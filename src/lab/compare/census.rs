@@ -1,12 +1,12 @@
-//! Every divergence under trap and emulate, not the first: each sensitive instruction that does not trap runs on the real
-//! processor as ever, beside the bare machine; where it went wrong the guest's state is healed to the bare machine's,
-//! and the run goes on. The result is a census: which of these instructions the guest runs, where, how often, how often
-//! each went wrong, and what differed.
+//! Every divergence under trap and emulate, not the first: each sensitive instruction that does not trap runs
+//! on the real processor as ever, beside the bare machine; where it went wrong the guest's state is healed to
+//! the bare machine's, and the run goes on. The result is a census: which of these instructions the guest
+//! runs, where, how often, how often each went wrong, and what differed.
 //!
-//! Between two such instructions nothing is compared: the monitor comes back before each, which it knows by decoding.
-//! After each the processor is compared, and the memory that the instruction can reach: the stack, its operand, and
-//! descriptors. Once in a stride all of the state is compared; what differs then was no such instruction's doing, and is
-//! counted apart.
+//! Between two such instructions nothing is compared: the monitor comes back before each, which it knows by
+//! decoding. After each the processor is compared, and the memory that the instruction can reach: the stack,
+//! its operand, and descriptors. Once in a stride all of the state is compared; what differs then was no such
+//! instruction's doing, and is counted apart.
 
 use super::diagnosis::Mode;
 use super::divergence;
@@ -130,8 +130,8 @@ impl Census {
     }
 }
 
-/// Runs `trapped`, under trap and emulate, beside `bare`, to `limit` retired instructions. `None` when `goes_on`, which is
-/// told how far both are, says no.
+/// Runs `trapped`, under trap and emulate, beside `bare`, to `limit` retired instructions. `None` when
+/// `goes_on`, which is told how far both are, says no.
 ///
 /// # Errors
 /// When a machine cannot be put into the other's state.
@@ -297,8 +297,8 @@ fn difference((place, right, wrong): &(GuestPhys, u8, u8)) -> Difference {
     Difference { piece: format!("memory at {place}"), first, second }
 }
 
-/// The linear memory that `insn`, about to run on `cpu`, may write, other than page tables: the stack around its top,
-/// its operand, and the guest's descriptors, whose accessed bits loads of selectors set.
+/// The linear memory that `insn`, about to run on `cpu`, may write, other than page tables: the stack around
+/// its top, its operand, and the guest's descriptors, whose accessed bits loads of selectors set.
 fn reach(cpu: &Cpu, insn: &Insn) -> Vec<(Linear, u32)> {
     let stack = cpu.seg(SegReg::Ss);
     let top = cpu.regs[gpr::ESP] & if stack.big() { u32::MAX } else { 0xffff };

@@ -1,5 +1,5 @@
-//! Why two machines part, in one sentence: what [`crate::classify`] says of the instruction, with what POPF left
-//! undone this time; or a cached translation that the guest has not flushed.
+//! Why two machines part, in one sentence: what [`crate::classify`] says of the instruction, with what POPF
+//! left undone this time; or a cached translation that the guest has not flushed.
 
 use crate::addr::{GuestPhys, Linear};
 use crate::classify::verdict;
@@ -42,14 +42,14 @@ impl Mode {
     }
 }
 
-/// The reason for a difference that is gone when the bare machine runs on with an empty TLB: a cached translation of
-/// its was stale.
+/// The reason for a difference that is gone when the bare machine runs on with an empty TLB: a cached
+/// translation of its was stale.
 pub const LEFT_OPEN: &str = "the guest changed a page-table entry that it uses here and has not flushed it yet, so \
                              either is right (SDM vol. 3, 4.10.4): trace sees a change at once, and vtlb may not \
                              until the flush, as the bare machine's TLB";
 
-/// The reason for a difference that is gone when neither machine has anything cached, and not when only the bare
-/// machine's TLB is emptied.
+/// The reason for a difference that is gone when neither machine has anything cached, and not when only the
+/// bare machine's TLB is emptied.
 pub const HELD: &str = "the monitor's shadow of the page tables is staler here than the bare machine's TLB: either \
                         the guest has not flushed an entry that it changed, and both are right (SDM vol. 3, 4.10.4), \
                         or the monitor missed a flush";
@@ -64,14 +64,16 @@ pub(super) fn held(a: &Machine, b: &Machine) -> String {
     naming(HELD, b, a)
 }
 
-/// `sentence`, with the entry of which the first machine holds another translation than it gives; or else the second.
+/// `sentence`, with the entry of which the first machine holds another translation than it gives; or else the
+/// second.
 fn naming(sentence: &str, first: &Machine, second: &Machine) -> String {
     let found = [first, second].into_iter().find_map(unflushed);
     let Some((at, entry, level)) = found else { return sentence.into() };
     format!("{sentence}. The entry is the {level} entry at {entry}, for the page at {at}")
 }
 
-/// A page whose entry says less than what is cached of it, by preference the page that code runs in; and the entry.
+/// A page whose entry says less than what is cached of it, by preference the page that code runs in; and the
+/// entry.
 fn unflushed(machine: &Machine) -> Option<(Linear, GuestPhys, &'static str)> {
     let view = View::of(machine);
     let stale = |page: &Page| {

@@ -1,5 +1,5 @@
-//! A divergence: the instruction after which two machines with one guest differ, what differs, and why. Found by
-//! [`super::strides`] and [`super::boundaries`].
+//! A divergence: the instruction after which two machines with one guest differ, what differs, and why. Found
+//! by [`super::strides`] and [`super::boundaries`].
 
 use super::diagnosis::{self, Mode};
 use crate::clock::When;
@@ -119,7 +119,8 @@ pub(super) fn watch(guest: &mut Guest) -> Rc<RefCell<Vec<Insn>>> {
     seen
 }
 
-/// The divergence at one of the instructions `seen` after `after` retired ones, after which `machine` is as it is.
+/// The divergence at one of the instructions `seen` after `after` retired ones, after which `machine` is as
+/// it is.
 pub(super) fn report(
     after: u64,
     seen: Rc<RefCell<Vec<Insn>>>,

@@ -1,5 +1,5 @@
-//! What one row says of another: what a missing rewriting rule broke, by Popek and Goldberg's three properties (CACM
-//! 1974, section 3), and what adaptation changes.
+//! What one row says of another: what a missing rewriting rule broke, by Popek and Goldberg's three
+//! properties (CACM 1974, section 3), and what adaptation changes.
 
 use super::row::{Outcome, Row};
 use crate::addr::Linear;

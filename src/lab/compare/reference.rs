@@ -18,7 +18,8 @@ pub struct Reference {
     pub retired: u64,
     /// What the guest got from outside.
     pub inputs: Vec<Input>,
-    /// The last instruction count that other machines run to: one more than the guest's own end, so that going on shows.
+    /// The last instruction count that other machines run to: one more than the guest's own end, so that
+    /// going on shows.
     pub limit: u64,
     /// Host time.
     pub host: Duration,

@@ -49,7 +49,8 @@ pub struct Row {
     pub retired: u64,
     /// Modelled cycles.
     pub cycles: u64,
-    /// Modelled cycles by those of the same instructions without a monitor; `None` of a run without instructions.
+    /// Modelled cycles by those of the same instructions without a monitor; `None` of a run without
+    /// instructions.
     pub slowdown: Option<f64>,
     /// What the monitor counted; `None` on the bare machine.
     pub report: Option<Report>,

@@ -1,6 +1,7 @@
-//! The first instruction after which two machines with one guest differ. The machines run side by side in growing
-//! strides and are compared in full after each; the stride in which they part is halved until one instruction is
-//! left. A difference that heals within a stride goes unseen: [`super::boundaries`] looks more often.
+//! The first instruction after which two machines with one guest differ. The machines run side by side in
+//! growing strides and are compared in full after each; the stride in which they part is halved until one
+//! instruction is left. A difference that heals within a stride goes unseen: [`super::boundaries`] looks more
+//! often.
 
 use super::diagnosis;
 use super::divergence::{self, Divergence, Endings};
@@ -33,8 +34,8 @@ fn back(guest: &mut Guest, mark: &Mark) -> Result<()> {
     Ok(())
 }
 
-/// Runs both to an instruction count, and asks `goes_on` now and then: how each ended, and whether they are the same.
-/// `None` when it does not go on.
+/// Runs both to an instruction count, and asks `goes_on` now and then: how each ended, and whether they are
+/// the same. `None` when it does not go on.
 fn run_both(
     a: &mut Guest,
     b: &mut Guest,
@@ -55,8 +56,8 @@ fn run_both(
     }
 }
 
-/// The first instruction before `limit` after which `b` differs from `a`; `None` if they end alike. `goes_on` is told
-/// now and then how many instructions both have run, and asked whether to go on.
+/// The first instruction before `limit` after which `b` differs from `a`; `None` if they end alike. `goes_on`
+/// is told now and then how many instructions both have run, and asked whether to go on.
 ///
 /// # Errors
 /// When a machine cannot be put back into an earlier state.
@@ -112,8 +113,8 @@ fn narrow(a: &mut Guest, b: &mut Guest, mut good: Mark, mut bad: u64) -> Result<
     Ok(found.cached(why))
 }
 
-/// Whether `a`, with an empty TLB, is one instruction after `good` as `b` is, which ended so. The emptied TLB may hold
-/// what is cached from then on, or nothing. `b` was put to `good` before, with nothing cached.
+/// Whether `a`, with an empty TLB, is one instruction after `good` as `b` is, which ended so. The emptied TLB
+/// may hold what is cached from then on, or nothing. `b` was put to `good` before, with nothing cached.
 fn agree_without_tlb(a: &mut Guest, b: &Guest, ended: Endings, good: &Mark) -> Result<bool> {
     for holding in [true, false] {
         back(a, good)?;

@@ -42,8 +42,8 @@ impl fmt::Display for Variant {
     }
 }
 
-/// A monitor for each of `cells`, set up by `base`. Without a rule, or without adaptation, each translating monitor
-/// comes whole and then without it.
+/// A monitor for each of `cells`, set up by `base`. Without a rule, or without adaptation, each translating
+/// monitor comes whole and then without it.
 pub fn variants(cells: impl Iterator<Item = Cell>, base: impl Fn(Cell) -> vmm::Config) -> Vec<vmm::Config> {
     let variants = |cell| {
         let config = base(cell);
