@@ -34,7 +34,6 @@ const REG_D: usize = 0x0d;
 const CENTURY: usize = 0x32;
 
 const A_UIP: u8 = 0x80;
-const A_DIVIDER: u8 = 0x70;
 const A_DIVIDER_RUN: u8 = 0x20;
 const A_DIVIDER_RESET: u8 = 0x60;
 const B_SET: u8 = 0x80;
@@ -275,10 +274,6 @@ impl Cmos {
             4 | 6 | 9 | 11 => 30,
             _ => 31,
         }
-    }
-
-    fn is_time(index: usize) -> bool {
-        index == CENTURY || index <= YEAR && !matches!(index, SECONDS_ALARM | MINUTES_ALARM | HOURS_ALARM)
     }
 
     fn alarm_matches(&self) -> bool {
