@@ -12,7 +12,7 @@
 
 use super::input::what;
 use crate::error::{Error, Result};
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::fs::{Access, OFlags, access, fcntl_getfl, fcntl_setfl};
 use std::fs::{File, Metadata, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Write};
@@ -109,8 +109,11 @@ fn target(path: &Path) -> Result<PathBuf> {
     match std::fs::metadata(path) {
         Ok(there) => match what(there.file_type()) {
             Some(what) => refuse(what),
-            // The file behind a link is replaced, not the link.
-            None => path.canonicalize().map_err(|e| Error::file("create", path, e)),
+            // The file behind a link is replaced, not the link. A folder would let a write-protected file be replaced.
+            None => access(path, Access::WRITE_OK)
+                .map_err(io::Error::from)
+                .and_then(|()| path.canonicalize())
+                .map_err(|e| Error::file("create", path, e)),
         },
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::file("create", path, e)),
         Err(_) if path.is_symlink() => refuse("a symbolic link to nothing"),
@@ -120,15 +123,11 @@ fn target(path: &Path) -> Result<PathBuf> {
 
 /// Creates a file beside `target` that was not there before.
 fn exclusive(target: &Path) -> io::Result<(File, PathBuf)> {
-    let Some(name) = target.file_name() else { return Err(io::ErrorKind::InvalidInput.into()) };
     let mut last = io::ErrorKind::AlreadyExists.into();
     for _ in 0..ATTEMPTS {
         // A hasher's keys are the host's random numbers: nobody can have put a file or a link in the way.
         let random = RandomState::new().build_hasher().finish();
-        let mut temporary = std::ffi::OsString::from(".");
-        temporary.push(name);
-        temporary.push(format!(".{random:016x}.partial"));
-        let temporary = target.with_file_name(temporary);
+        let temporary = target.with_file_name(format!(".subring-{random:016x}.partial"));
         match OpenOptions::new().read(true).write(true).create_new(true).open(&temporary) {
             Ok(file) => return Ok((file, temporary)),
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => last = e,

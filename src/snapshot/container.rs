@@ -13,6 +13,7 @@
 
 use crate::error::{Error, Result};
 use rustix::fs::{SeekFrom, seek};
+use rustix::io::Errno;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::File;
@@ -154,11 +155,16 @@ fn holes(file: &File, size: u64) -> bool {
         return false;
     }
     let (mut at, mut stored) = (0, 0);
-    while let Ok(data) = seek(file, SeekFrom::Data(at)) {
-        let Ok(hole) = seek(file, SeekFrom::Hole(data)) else { break };
-        (at, stored) = (hole, stored + (hole - data));
-        if stored >= size / DENSITY {
-            break;
+    while stored < size / DENSITY {
+        match seek(file, SeekFrom::Data(at)) {
+            Ok(data) => {
+                at = seek(file, SeekFrom::Hole(data)).unwrap_or(size);
+                stored += at.saturating_sub(data);
+            }
+            // No more data.
+            Err(Errno::NXIO) => break,
+            // The file system does not tell.
+            Err(_) => stored = size,
         }
     }
     let _ = seek(file, SeekFrom::Start(HEADER as u64));
