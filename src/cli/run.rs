@@ -157,13 +157,15 @@ impl Run {
         let notes = spec.plan.notes.clone();
         if !self.json {
             tell_notes(&notes);
-            self.warn();
         }
         let dumps = dump::Files::create(self.dump_state.as_deref(), &self.dump_memory)?;
         let recording = RecordFile::open(self.record.as_deref(), self.replay.as_deref(), &spec)?;
         let trace = self.trace.map(|what| self.trace_to(what, &spec)).transpose()?;
         let gdb = self.gdb(spec.mem)?;
         let mut pc = Emulator::new(spec, trace, gdb)?;
+        if !self.json {
+            self.warn();
+        }
         self.stop_on.iter().for_each(|stop| pc.machine.stops.add_event(*stop));
         let recording = recording.begin()?;
         let mut console = Console::open_with(self.setup()?)?;

@@ -226,7 +226,8 @@ const WIDE_LEGEND: &[(&str, &str)] = &[
 
 fn legend(all: bool) -> String {
     let more = if all { WIDE_LEGEND } else { &[] };
-    let lines = LEGEND.iter().chain(more).map(|(head, what)| format!("  {head:<15}  {what}\n"));
+    let line = |(head, what): &(&str, &str)| wrapped(&format!("  {head:<15}  {what}"), 19);
+    let lines = LEGEND.iter().chain(more).map(line);
     std::iter::once("\n".to_owned()).chain(lines).collect()
 }
 
