@@ -11,7 +11,9 @@ pub mod rewind;
 mod save;
 mod space;
 mod start;
+mod switch;
 pub mod tables;
+mod walks;
 pub mod world;
 
 use crate::bus::phys::PhysMap;
@@ -35,8 +37,9 @@ use rewind::Rewind;
 pub use rewind::{HistoryConfig, HistoryInfo, Input, LastWrite, Sought, Wish};
 pub use save::State;
 use serde::{Deserialize, Serialize};
-pub use space::{Flushes, Space, Walked};
+pub use space::{Flushes, Space};
 use std::collections::BTreeMap;
+pub use walks::Walked;
 pub use world::{Wants, Watcher, World};
 
 /// What a machine is built from.

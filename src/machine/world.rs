@@ -1,13 +1,13 @@
-//! The bare machine's world: what the processor reaches through the seam [`Env`]: the TLB and the page walker, the
-//! physical memory map, and the board.
+//! The bare machine's world: what the processor reaches through the seam [`Env`]: the TLB and the page
+//! walker, the physical memory map, and the board.
 
 use super::board::Board;
 use super::breakpoints::DataStops;
 use super::space::{Flushes, MachineTables, Parked, Space};
-use super::tables::{LiveTables, Tables};
+use super::tables::LiveTables;
 use crate::addr::{GuestPhys, Linear, MachineAddr, PAGE_OFFSET, PAGE_SIZE};
+use crate::bus::Width;
 use crate::bus::phys::{Backing, PhysMap, Target};
-use crate::bus::{Ticks, Width};
 use crate::clock::When;
 use crate::cpu::control::{Dr7, Watch};
 use crate::cpu::{Cpu, Cr0, Cr4, Eflags, Fault, Packed, Word};
@@ -128,11 +128,6 @@ impl World {
         self.settle();
     }
 
-    /// The guest's page tables, for an observer at the time `now`.
-    pub fn tables(&self, now: Ticks) -> Tables<'_> {
-        Tables::new(&self.map, &self.board, now)
-    }
-
     /// The processor's walk of the guest's page tables.
     fn walk_tables(&mut self, cpu: &Cpu, at: Linear, access: Access) -> Result<Mapping, Fault> {
         let mut tables = LiveTables::new(&mut self.map, &mut self.board, cpu.now);
@@ -151,71 +146,14 @@ impl World {
         cpu.leave.set(true);
     }
 
-    /// The guest-physical address that `at` translates to for an observer: no fault, no accessed bits, no TLB.
-    pub fn peek_address(&self, cpu: &Cpu, at: Linear) -> Option<GuestPhys> {
-        let access = Access { user: false, write: false };
-        let mapping = walk(cpu, &mut self.tables(cpu.now), at, access).ok()?;
-        Some(self.map.gated(mapping.frame.offset(at.page_offset())))
-    }
-
-    /// Memory at the linear address `at` for an observer; as much as is mapped.
-    pub fn peek(&self, cpu: &Cpu, at: Linear, len: usize) -> Vec<u8> {
-        self.peek_by(cpu, at, len, |at| self.peek_address(cpu, at))
-    }
-
-    /// Code at the linear address `at`, whose page may be known, for an observer, as the processor would fetch it: also where the bare
-    /// machine's TLB has a translation that the tables have no longer.
-    pub(super) fn peek_code(&self, cpu: &Cpu, at: Linear, len: usize, known: Option<GuestPhys>) -> Vec<u8> {
-        let bare = self.flushes.is_none();
-        let known = |page: Linear| known.filter(|_| page.page() == at.page());
-        let fetch = Class::new(cpu.user, false);
-        let cached =
-            |at: Linear| known(at).or_else(|| Some(self.tlb.lookup(at, fetch)?.page())).filter(|_| bare);
-        self.peek_by(cpu, at, len, |at| match cached(at) {
-            Some(frame) => Some(frame.offset(at.page_offset())),
-            None => self.peek_address(cpu, at),
-        })
-    }
-
-    /// `len` bytes at `at`, as much as `find` finds.
-    fn peek_by(
-        &self,
-        cpu: &Cpu,
-        at: Linear,
-        len: usize,
-        find: impl Fn(Linear) -> Option<GuestPhys>,
-    ) -> Vec<u8> {
-        let mut bytes = vec![0; len];
-        let mut done = 0;
-        while done < len {
-            let at = at.offset(done as u32);
-            let Some(phys) = find(at) else { break };
-            let in_page = (PAGE_SIZE - at.page_offset()) as usize;
-            let to = len.min(done + in_page);
-            self.peek_physical(cpu, phys, &mut bytes[done..to]);
-            done = to;
-        }
-        bytes.truncate(done);
-        bytes
-    }
-
-    /// Guest-physical memory within one page at `at`, for an observer: a chip's memory too, with no effect of reading it.
-    fn peek_physical(&self, cpu: &Cpu, at: GuestPhys, buf: &mut [u8]) {
-        if self.map.backing(at).read != Target::Chip {
-            return self.map.read(at, buf);
-        }
-        for (n, b) in buf.iter_mut().enumerate() {
-            *b = self.board.mmio_peek(at.offset(n as u32), Width::Byte, cpu.now) as u8;
-        }
-    }
-
     /// The pages of RAM written since this was last called; from now on the next ones are looked for.
     pub(super) fn take_written_pages(&mut self) -> Vec<u32> {
         self.drop_fast();
         self.map.ram.take_written()
     }
 
-    /// From now on somebody looks at accesses that went straight to RAM: those of the processor at hand, and of the other one.
+    /// From now on somebody looks at accesses that went straight to RAM: those of the processor at hand, and
+    /// of the other one.
     pub(super) fn drop_fast(&mut self) {
         self.tlb.drop_fast();
         self.parked.tlb.drop_fast();
@@ -406,7 +344,8 @@ impl World {
         if let Some(w) = self.watcher.as_mut().filter(|w| w.wants.memory) {
             let phys = match self.space {
                 Space::Guest => Some(phys),
-                // What the real processor reads of the monitor's own, its descriptor tables say, is none of the guest's accesses.
+                // What the real processor reads of the monitor's own, its descriptor tables say, is none of
+                // the guest's accesses.
                 Space::Machine => self.map.guest_address(MachineAddr(phys.0)),
             };
             if let Some(phys) = phys {
@@ -636,7 +575,8 @@ impl CodeEnv for World {
                 let machine = self.ram_address(at);
                 if self.map.ram.mark_code(machine, len) {
                     self.tlb.protect_frame(at);
-                    // Of the two TLBs under a monitor only the real machine's lets writes pass without a look.
+                    // Of the two TLBs under a monitor only the real machine's lets writes pass without a
+                    // look.
                     self.parked.tlb.protect_frame(GuestPhys(machine.0));
                 }
                 true
