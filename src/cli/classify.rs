@@ -5,6 +5,7 @@
 mod host;
 
 use super::output::out;
+use super::progress::Progress;
 use crate::classify::forms::{Form, all};
 use crate::classify::judge::{Judgement, judge, tell};
 use crate::classify::literature::{NOTES, compare};
@@ -89,6 +90,8 @@ impl Command {
             return self.host_child(from);
         }
         self.check()?;
+        let mut progress = Progress::new();
+        progress.begin("classify");
         let text = if self.host {
             self.host()?
         } else if self.explain {
@@ -100,6 +103,7 @@ impl Command {
         } else {
             self.table()
         };
+        drop(progress);
         out(text.as_bytes())?;
         Ok(0)
     }

@@ -263,16 +263,10 @@ impl Command {
         let mut pc = Emulator::new(spec, None, None)?;
         let hash = pc.machine.state_hash();
         let mut console = Console::open_with(Setup::silent())?;
-        let options = session::Options {
-            budget: self.guest.budget,
-            time: self.guest.time,
-            keys: self.guest.key_steps(),
-            record: true,
-            ..session::Options::default()
-        };
+        let options = session::Options { record: true, ..self.guest.session() };
         progress.begin("running bare direct");
         let end = session::drive(&mut pc, &mut console, &options)?;
-        let cut = matches!(end.ending, Ending::BudgetSpent | Ending::TimeSpent | Ending::Interrupted);
+        let cut = end.ending.is_cut() || end.ending == Ending::Interrupted;
         let interrupted = end.ending == Ending::Interrupted;
         let reference = Reference::new(end.ending.sentence(), end.retired, cut, end.inputs, end.host);
         Ok(Base { reference, interrupted, symbols, hash })

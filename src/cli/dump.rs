@@ -35,6 +35,20 @@ pub fn range(text: &str) -> std::result::Result<Range, String> {
     Ok(Range { start, len, file: file.into() })
 }
 
+/// Notes about ranges that reach beyond `mem` bytes of RAM.
+pub(super) fn beyond_ram(ranges: &[Range], mem: u32) -> Vec<String> {
+    let beyond = ranges.iter().filter(|r| u64::from(r.start) + u64::from(r.len) > u64::from(mem));
+    let note = |r: &Range| {
+        format!(
+            "--dump-memory: {:#x}:{:#x} reaches beyond the {} KiB of RAM: where no ROM or chip is, memory reads as FFh",
+            r.start,
+            r.len,
+            mem >> 10
+        )
+    };
+    beyond.map(note).collect()
+}
+
 /// The files of the dumps, open: a path that cannot be written is found before the run and not after it.
 pub(super) struct Files {
     /// None within is standard output.

@@ -17,7 +17,7 @@ use crate::device::cp437;
 use crate::device::keymap::KeyEvent;
 use crate::device::mouse::MouseEvent;
 use crate::error::{Error, Result};
-use crate::load::{DebugSections, Spec};
+use crate::load::{DebugSections, LoaderState, Spec};
 use crate::machine::{
     HistoryConfig, Hit, Input, Limits as MachineLimits, Machine, Outcome as MachineOutcome, Wants, Watcher,
 };
@@ -55,6 +55,8 @@ pub struct Emulator {
     source: Option<Rc<Source>>,
     /// How the last run ended.
     died: debug::Ending,
+    /// What a loader left for the guest.
+    loader: Option<LoaderState>,
 }
 
 impl Emulator {
@@ -64,6 +66,7 @@ impl Emulator {
     /// [`Error`] when the machine cannot be built as asked, or the port for gdb cannot be had.
     pub fn new(mut spec: Spec, trace: Option<Trace>, gdb: Option<Gdb>) -> Result<Self> {
         let reboots = spec.reboots();
+        let loader = spec.plan.loader;
         let symbols = Symbols::new(std::mem::take(&mut spec.plan.symbols));
         let debug = spec.plan.debug.take();
         let history = gdb.and_then(|gdb| usize::try_from(gdb.history).ok()).filter(|&cap| cap != 0);
@@ -80,7 +83,14 @@ impl Emulator {
         }
         let gdb = gdb.map(|gdb| listen(gdb.port)).transpose()?;
         let died = debug::Ending::Limit;
-        Ok(Self { machine, trace, gdb, media, reboots, symbols, debug, source, died })
+        Ok(Self { machine, trace, gdb, media, reboots, symbols, debug, source, died, loader })
+    }
+}
+
+impl Emulator {
+    /// A note if the guest leaned on what boot loaders leave.
+    pub(super) fn loader_note(&self) -> Option<String> {
+        self.loader?.note(|at, bytes| self.read_memory(at, bytes))
     }
 }
 
@@ -184,6 +194,9 @@ impl Pc for Emulator {
         }
     }
 
+    fn waits_for_input(&self) -> bool {
+        self.machine.waits_for_input() && self.serial_backlog() == 0
+    }
     fn serial_input(&mut self, bytes: &[u8]) {
         self.machine.give(Input::Serial(bytes.to_vec()));
     }
@@ -243,7 +256,8 @@ impl Pc for Emulator {
             Ending::Exit(status) => Over::Exit(*status),
             Ending::TripleFault(_) => Over::TripleFault,
             Ending::PowerOff => Over::Exit(0),
-            Ending::HaltedForever | Ending::Reset | Ending::BudgetSpent | Ending::TimeSpent => Over::Other,
+            Ending::HaltedForever | Ending::Reset => Over::Other,
+            Ending::BudgetSpent | Ending::TimeSpent | Ending::LimitSpent => Over::Other,
             Ending::Left
             | Ending::Killed
             | Ending::Stopped(_)

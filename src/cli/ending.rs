@@ -29,6 +29,8 @@ pub enum Ending {
     TimeSpent,
     /// An event that the run was to end before is next; the event, in a sentence.
     Stopped(String),
+    /// The limit on instructions and halted ticks is spent.
+    LimitSpent,
     /// The user left with Ctrl-A X.
     Left,
     /// A debugger ended it.
@@ -50,23 +52,23 @@ impl Ending {
             Self::HaltedForever => 121,
             Self::PowerOff => 0,
             Self::Reset => 122,
-            Self::BudgetSpent | Self::TimeSpent | Self::Stopped(_) => 124,
+            Self::BudgetSpent | Self::TimeSpent | Self::LimitSpent | Self::Stopped(_) => 124,
             Self::Left | Self::Killed | Self::Interrupted | Self::BrokenOff => 130,
             Self::OutputClosed => 0,
         }
     }
 
+    /// Whether `--budget`, `--time` or `--limit` cut the run.
+    pub fn is_cut(&self) -> bool {
+        matches!(self, Self::BudgetSpent | Self::TimeSpent | Self::LimitSpent)
+    }
+
     /// Whether the guest may have died.
     pub(super) fn wants_post_mortem(&self) -> bool {
         match self {
-            Self::TripleFault(_)
-            | Self::HaltedForever
-            | Self::BudgetSpent
-            | Self::TimeSpent
-            | Self::Stopped(_)
-            | Self::Reset => true,
+            Self::TripleFault(_) | Self::HaltedForever | Self::Stopped(_) | Self::Reset => true,
             Self::Exit(status) => *status != 0,
-            _ => false,
+            cut => cut.is_cut(),
         }
     }
 
@@ -82,6 +84,7 @@ impl Ending {
             Self::BudgetSpent => "the instruction budget is spent".into(),
             Self::TimeSpent => "the guest time is over".into(),
             Self::Stopped(event) => format!("stopped before {event}"),
+            Self::LimitSpent => "the limit on instructions and halted ticks is spent".into(),
             Self::Left => "left by the user".into(),
             Self::Killed => "ended by gdb".into(),
             Self::Interrupted => "interrupted".into(),
@@ -110,9 +113,11 @@ pub struct End {
     pub screen: Option<TextScreen>,
     /// The registers at the end, by name.
     pub registers: BTreeMap<&'static str, String>,
-    /// All that COM1 sent, when it was kept.
+    /// What COM1 sent, when it was kept.
     pub serial: Vec<u8>,
-    /// What the loader had to say.
+    /// Bytes that COM1 sent after those, for which there was no room.
+    pub serial_cut: u64,
+    /// What the user should know.
     pub notes: Vec<String>,
     /// What the machine got, if that was to be recorded.
     pub inputs: Vec<Input>,

@@ -25,6 +25,10 @@ pub struct GuestArgs {
     /// Boot module of a Multiboot kernel, with its arguments after a comma (repeatable)
     #[arg(long, value_name = "FILE[,ARGS]", help_heading = "Guest")]
     pub module: Vec<String>,
+    /// Start the guest in just the state that its boot protocol promises, without what boot loaders leave beyond that: a
+    /// GDT in memory, an initialised FPU
+    #[arg(long, help_heading = "Guest")]
+    pub strict: bool,
     /// What the guest file is
     #[arg(long, value_enum, default_value_t = FormatArg::Auto, help_heading = "Guest")]
     pub format: FormatArg,
@@ -82,8 +86,11 @@ pub struct GuestArgs {
     /// End after this much guest time (2s, 300ms, 1m)
     #[arg(long, value_name = "TIME", value_parser = args::micros, help_heading = "Run")]
     pub time: Option<u64>,
+    /// End after N instructions and halted ticks together: bounds a run that waits in HLT, too
+    #[arg(long, value_name = "N", value_parser = args::count, help_heading = "Run")]
+    pub limit: Option<u64>,
     /// Type on the keyboard: `@1.5s:text<Enter>` (at a time), `@+2s:text` (after the step before),
-    /// `@"grub>":text` (once the screen shows a text); --help has the syntax
+    /// `@"grub>":text` (once the guest shows a text); --help has the syntax
     #[arg(long, value_name = "STRING", value_parser = keys::parse, allow_hyphen_values = true,
           long_help = keys::HELP, help_heading = "Run")]
     pub keys: Vec<Vec<KeyStep>>,

@@ -15,7 +15,8 @@ Type on the keyboard, move and click the mouse: a sequence of steps @WHEN:TEXT
 WHEN, in guest time:
   @1.5s:      at this time since power-on
   @+2s:       this long after the step before
-  @\"grub>\":  once a row of the screen contains this text
+  @\"grub>\":  once a row of the screen or the output of the serial port contains this
+              text (serial output counts once: a later step waits for it to come again)
 TEXT is typed as on a US keyboard. Keys with names: <Enter> <Esc> <Tab> <Backspace> <Space>
 <Up> <Down> <Left> <Right> <Home> <End> <PgUp> <PgDn> <Ins> <Del> <F1> to <F12>;
 <C-x> <A-x> <S-x> hold Ctrl, Alt, Shift; <lt> types < and <at> types @.
@@ -30,7 +31,7 @@ pub enum When {
     At(u64),
     /// This many microseconds after the end of the step before.
     After(u64),
-    /// Once a row of the screen contains this.
+    /// Once a row of the screen or the serial output contains this.
     Shows(String),
 }
 
@@ -188,14 +189,14 @@ impl Typist {
         Self { steps: steps.into(), queue: VecDeque::new(), clock, done: 0 }
     }
 
-    /// The event due at `now`; `shows` says whether the screen contains a text. With `stopped` guest time stands
+    /// The event due at `now`; `appears` says whether the guest shows a text. With `stopped` guest time stands
     /// still, so a step that waits for time is due.
-    pub fn next(&mut self, now: Ticks, stopped: bool, shows: impl Fn(&str) -> bool) -> Option<What> {
+    pub fn next(&mut self, now: Ticks, stopped: bool, mut appears: impl FnMut(&str) -> bool) -> Option<What> {
         if self.queue.is_empty() {
             let due = match &self.steps.front()?.when {
                 When::At(us) => stopped || now >= self.clock.micros(*us),
                 When::After(us) => stopped || now >= self.done.saturating_add(self.clock.micros(*us)),
-                When::Shows(text) => shows(text),
+                When::Shows(text) => appears(text),
             };
             if !due {
                 return None;
@@ -207,6 +208,30 @@ impl Typist {
         let event = self.queue.pop_front();
         self.done = now;
         event
+    }
+
+    /// Whether nothing is left to type.
+    pub fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.steps.is_empty()
+    }
+
+    /// Whether a step waits for a text.
+    pub fn waits_for_text(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step.when, When::Shows(_)))
+    }
+
+    /// A note about the steps that were not typed, if there are some.
+    pub fn left(&self) -> Vec<String> {
+        let Some(step) = self.steps.front() else { return Vec::new() };
+        let why = match &step.when {
+            When::Shows(text) => format!("\"{text}\" did not appear on the screen or the serial port"),
+            When::At(_) | When::After(_) => "the run ended before its time".into(),
+        };
+        let steps = match self.steps.len() {
+            1 => "a step of --keys was not typed".into(),
+            n => format!("{n} steps of --keys were not typed"),
+        };
+        vec![format!("{steps}: {why}")]
     }
 
     /// Adds a key that the user struck at the terminal.

@@ -2,6 +2,7 @@
 
 use super::args::ImageArg;
 use super::guest_args::GuestArgs;
+use super::session;
 use super::source::{Source, read_up_to};
 use super::symbol_file;
 use crate::device::uart::Transmitter;
@@ -39,6 +40,17 @@ impl GuestArgs {
         Ok(spec)
     }
 
+    /// What a session is asked for: how far the run goes, and what is typed.
+    pub(super) fn session(&self) -> session::Options {
+        session::Options {
+            budget: self.budget,
+            time: self.time,
+            limit: self.limit,
+            keys: self.key_steps(),
+            ..session::Options::default()
+        }
+    }
+
     /// The machine under `monitor` for a run that is only watched: nothing is written to its images, so that another run
     /// finds them as they are.
     pub(super) fn spec_unseen(&self, monitor: Option<vmm::Config>) -> Result<Spec> {
@@ -67,6 +79,7 @@ impl GuestArgs {
             modules: self.module.iter().map(|m| self.module_of(m)).collect::<Result<_>>()?,
             at: self.load_at,
             mode: self.mode(),
+            strict: self.strict,
             has_disk: !self.disk.is_empty(),
             named: self.format() != Format::Auto,
         };
@@ -102,6 +115,7 @@ impl GuestArgs {
     }
 
     fn spec_of(&self, mut plan: Plan, source: Option<&Source>) -> Result<Spec> {
+        plan.notes.extend(self.padding_notes(source)?);
         let disks = self.drives(source, Guest::Disk, &self.disk, load::disk::check)?;
         let floppies = self.drives(source, Guest::Floppy, &self.floppy, load::disk::check_floppy)?;
         if disks.len() > MAX_DISKS || floppies.len() > MAX_FLOPPIES {
@@ -140,6 +154,18 @@ impl GuestArgs {
             plan,
             ..Spec::default()
         })
+    }
+
+    /// Notes about raw floppy images that do not end with a sector.
+    fn padding_notes(&self, source: Option<&Source>) -> Result<Vec<String>> {
+        let guest = source.filter(|s| s.kind == Guest::Floppy && s.builtin.is_none()).map(|s| &s.path);
+        let raw = |image: &&ImageArg| image.format.is_none_or(|format| format == ImageFormat::Raw);
+        let images = self.floppy.iter().filter(raw).map(|image| &image.path);
+        let mut notes = Vec::new();
+        for path in guest.into_iter().chain(images) {
+            notes.extend(load::disk::padding_note(path, open_regular(path)?.1));
+        }
+        Ok(notes)
     }
 
     /// The guest, if it is one of this `kind`, then the images of the options.

@@ -12,6 +12,7 @@ use super::guest_args::GuestArgs;
 use super::monitor::MonitorArgs;
 use super::output::{out, tell, tell_notes};
 use super::restore::RestoreArgs;
+use super::run_progress::RunProgress;
 use super::session::{Options, drive};
 use super::signals::watch_signals;
 use super::terminal::{Console, Setup};
@@ -145,6 +146,7 @@ impl Command {
                 (runner, ran)
             }
         };
+        runner.progress.restart();
         runner.guest.machine.follow();
         let machine = &runner.guest.machine;
         let view = View::of(machine);
@@ -193,14 +195,12 @@ impl Command {
 
     /// What `--keys` type, and when: a run of the bare machine finds out.
     fn inputs(&self) -> Result<Vec<Input>> {
-        let keys = self.guest.key_steps();
-        if keys.is_empty() {
+        if self.guest.keys.is_empty() {
             return Ok(Vec::new());
         }
         let mut pc = Emulator::new(self.spec(None)?, None, None)?;
         let mut console = Console::open_with(Setup::silent())?;
-        let (budget, time) = (self.guest.budget, self.guest.time);
-        let options = Options { budget, time, keys, record: true, ..Options::default() };
+        let options = Options { record: true, ..self.guest.session() };
         Ok(drive(&mut pc, &mut console, &options)?.inputs)
     }
 
@@ -216,7 +216,13 @@ impl Command {
             shadow.keep_journal(journal);
         }
         let last = self.guest.time.map_or(Ticks::MAX, |us| machine.clock().micros(us));
+        let last = last.min(self.guest.limit.unwrap_or(Ticks::MAX));
         let limits = (self.guest.budget.unwrap_or(u64::MAX), last);
-        Ok(Runner { guest: Guest::new(machine, inputs), limits, signal: Arc::clone(signal) })
+        Ok(Runner {
+            guest: Guest::new(machine, inputs),
+            limits,
+            signal: Arc::clone(signal),
+            progress: RunProgress::new(false),
+        })
     }
 }

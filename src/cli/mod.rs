@@ -31,6 +31,7 @@ pub mod report;
 pub mod restore;
 mod rules;
 pub mod run;
+mod run_progress;
 pub mod screen;
 pub mod session;
 mod signals;

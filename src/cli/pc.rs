@@ -58,6 +58,10 @@ pub trait Pc {
     fn retired(&self) -> u64;
     /// Runs to the first of the limits.
     fn run(&mut self, limits: Limits) -> Outcome;
+    /// Whether the processor is halted and only input could wake it.
+    fn waits_for_input(&self) -> bool {
+        false
+    }
     /// Bytes for COM1; the machine queues them.
     fn serial_input(&mut self, bytes: &[u8]);
     /// Bytes that are queued for COM1 and not yet taken.

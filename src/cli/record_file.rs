@@ -105,7 +105,7 @@ fn stop(ending: &Ending) -> Stop {
         | Ending::PowerOff
         | Ending::Reset => Stop::Guest,
         Ending::BudgetSpent => Stop::Budget,
-        Ending::TimeSpent => Stop::Time,
+        Ending::TimeSpent | Ending::LimitSpent => Stop::Time,
         Ending::Left
         | Ending::Killed
         | Ending::Stopped(_)
@@ -165,7 +165,7 @@ fn content(drive: &Drive) -> Result<u128> {
 
 /// The image in memory, and how it starts.
 fn plan(spec: &Spec) -> u128 {
-    let mut text = format!("{:?}", spec.plan.entry).into_bytes();
+    let mut text = format!("{:?} {:?}", spec.plan.entry, spec.plan.loader).into_bytes();
     for (at, bytes) in &spec.plan.writes {
         text.extend(at.0.to_le_bytes());
         text.extend(hash_bytes(bytes).to_le_bytes());

@@ -108,12 +108,14 @@ impl InputGate {
     }
 
     /// The tick up to which the machine may run until it is to get something, or is to end.
-    pub(super) fn horizon(&self) -> Ticks {
+    pub(super) fn horizon(&self, now: Ticks) -> Ticks {
         let Some(Replay { recording, .. }) = &self.replay else { return Ticks::MAX };
         match recording.inputs.get(self.given) {
             Some(input) => input.at.ticks,
-            // A guest that ends by itself is let go on to where it does.
-            None if recording.stop == Stop::Guest => recording.end.ticks.saturating_add(1),
+            // A guest that ends by itself may do so at once, or only when it is let run on from there.
+            None if recording.stop == Stop::Guest && now >= recording.end.ticks => {
+                recording.end.ticks.saturating_add(1)
+            }
             None => recording.end.ticks,
         }
     }
@@ -142,6 +144,8 @@ impl InputGate {
             _ if now.ticks > recording.end.ticks => Err(replay.lost(now)),
             Stop::Guest if *outcome == Outcome::Idle(None) => Ok(Some(Ending::HaltedForever)),
             _ if now.ticks < recording.end.ticks => Ok(None),
+            // The recorded run waited for input that could not come.
+            Stop::Guest if pc.waits_for_input() => Ok(Some(Ending::HaltedForever)),
             Stop::Guest => Ok(None),
             Stop::Budget => Ok(Some(Ending::BudgetSpent)),
             Stop::Time => Ok(Some(Ending::TimeSpent)),

@@ -101,11 +101,18 @@ struct Json<'a> {
     hz: u64,
     stats: &'a Stats,
     serial: String,
+    /// Bytes that are missing at the end of `serial`.
+    #[serde(skip_serializing_if = "is_zero")]
+    serial_cut: u64,
     screen: Option<Vec<String>>,
     registers: &'a BTreeMap<&'static str, String>,
     notes: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     post_mortem: Option<&'a debug::Report>,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// One JSON object on one line. It holds no host time: the same run gives the same bytes.
@@ -120,6 +127,7 @@ pub fn json(guest: &str, end: &End) -> String {
         hz: end.hz,
         stats: &end.stats,
         serial: String::from_utf8_lossy(&end.serial).into_owned(),
+        serial_cut: end.serial_cut,
         screen: end.screen.as_ref().map(|s| screen::dump(s).lines().map(str::to_owned).collect()),
         registers: &end.registers,
         notes: &end.notes,

@@ -17,7 +17,7 @@ pub struct RestoreArgs {
     /// Go on from a snapshot of `subring snapshot`; its disk images must be as they were, and --disk or
     /// --floppy say where they are now
     #[arg(long, value_name = "FILE", help_heading = "Guest", conflicts_with_all = ["guest", "append", "initrd",
-          "module", "format", "load_at", "mode", "mem", "cdrom", "snapshot", "bios", "vgabios", "hz", "epoch",
+          "module", "strict", "format", "load_at", "mode", "mem", "cdrom", "snapshot", "bios", "vgabios", "hz", "epoch",
           "no_apic", "no_acpi", "uart_pace"])]
     pub restore: Option<PathBuf>,
 }

@@ -35,7 +35,7 @@ pub struct Run {
     #[arg(long, value_name = "FILE", conflicts_with = "replay", help_heading = "Run")]
     record: Option<PathBuf>,
     /// Replay a recording: the guest gets its input at the same points of its run, and no other
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["keys", "budget", "time"], help_heading = "Run")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["keys", "budget", "time", "limit"], help_heading = "Run")]
     replay: Option<PathBuf>,
 
     /// Show the VGA text screen live in the terminal; stdin then is the keyboard, not the serial port
@@ -154,7 +154,8 @@ impl Run {
     fn drive(&self) -> Result<End> {
         self.check()?;
         let spec = self.spec()?;
-        let notes = spec.plan.notes.clone();
+        let mut notes = spec.plan.notes.clone();
+        notes.extend(dump::beyond_ram(&self.dump_memory, spec.mem));
         if !self.json {
             tell_notes(&notes);
         }
@@ -170,17 +171,19 @@ impl Run {
         let recording = recording.begin()?;
         let mut console = Console::open_with(self.setup()?)?;
         let options = session::Options {
-            budget: self.guest.budget,
-            time: self.guest.time,
             post_mortem: self.post_mortem,
-            keys: self.guest.key_steps(),
             journal: recording.journal(),
             replay: recording.replay(),
-            ..session::Options::default()
+            progress: self.display == Display::None && self.trace_file.is_none() && self.trace.is_none(),
+            ..self.guest.session()
         };
         let mut end = session::drive(&mut pc, &mut console, &options)?;
-        end.notes = notes;
+        end.notes.extend(pc.loader_note());
         dumps.write(&pc)?;
+        if !self.json {
+            tell_notes(&end.notes);
+        }
+        end.notes.splice(0..0, notes);
         recording.close(&pc, &end)?;
         Ok(end)
     }
@@ -228,7 +231,7 @@ impl Run {
         }
         if self.gdb.is_some() && (self.record.is_some() || self.replay.is_some()) {
             return usage(
-                "--gdb goes back in time on a history of its own, and a recording would not know: leave --record or --replay out",
+                "--gdb can go back in time and change the machine, which no recording could follow: leave --record or --replay out",
             );
         }
         if self.display == Display::Vga && !std::io::stdout().is_terminal() {

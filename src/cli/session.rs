@@ -8,6 +8,7 @@ use super::ending::{End, Ending};
 use super::keys::{KeyStep, Typist};
 use super::pc::{Hold, Limits, Outcome, Pc};
 use super::record_replay::{InputGate, Journal, Replay};
+use super::run_progress::RunProgress;
 use super::terminal::{self, Action, Console};
 use crate::bus::Ticks;
 use crate::error::Result;
@@ -23,6 +24,10 @@ pub struct Options {
     pub time: Option<u64>,
     /// Give a post-mortem however the run ends.
     pub post_mortem: bool,
+    /// End after this many instructions and halted ticks together.
+    pub limit: Option<u64>,
+    /// Tell at a terminal how far a run is that shows nothing.
+    pub progress: bool,
     /// What to type, and when.
     pub keys: Vec<KeyStep>,
     /// Collect the machine's input in [`End::inputs`].
@@ -36,6 +41,18 @@ pub struct Options {
 /// Stdin is not read on while this many bytes wait for the guest.
 const BACKLOG: usize = 64 << 10;
 
+/// Ticks between two looks at signals and at stdin, whatever the guest's frequency.
+const STRIDE: Ticks = 1 << 19;
+
+/// Serial output is kept for the texts of `--keys` up to this size.
+const HEARD: usize = 64 << 10;
+
+/// Whether `heard` contains `text`; what came up to there is then taken out.
+fn take_heard(heard: &mut Vec<u8>, text: &str) -> bool {
+    let at = heard.windows(text.len()).position(|part| part == text.as_bytes());
+    at.inspect(|at| _ = heard.drain(..at + text.len())).is_some()
+}
+
 /// Drives `pc` until its run ends.
 ///
 /// # Errors
@@ -45,7 +62,9 @@ pub fn drive(pc: &mut dyn Pc, console: &mut Console, options: &Options) -> Resul
     let mut session = Session::new(pc, console, options);
     let ending = session.run()?;
     let inputs = session.gate.take_inputs();
-    let serial = std::mem::take(&mut session.console.kept);
+    let left_untyped = session.typist.left();
+    session.progress = None;
+    let (serial, serial_cut) = session.console.take_kept();
     session.console.close()?;
     pc.finish_media()?;
     pc.finish_trace()?;
@@ -62,7 +81,8 @@ pub fn drive(pc: &mut dyn Pc, console: &mut Console, options: &Options) -> Resul
         screen: pc.screen(),
         registers: pc.state().registers,
         serial,
-        notes: Vec::new(),
+        serial_cut,
+        notes: left_untyped,
         inputs,
     })
 }
@@ -73,11 +93,16 @@ struct Session<'a> {
     typist: Typist,
     gate: InputGate,
     budget: u64,
+    /// Where `time` ends the run, and where `limit` does.
     last_tick: Ticks,
+    limit: Ticks,
     slice: Ticks,
     next: Ticks,
     /// A debugger holds the machine: no input is taken, so that it comes at the same times as without.
     held: bool,
+    /// What COM1 sent and no step of `--keys` has waited for yet.
+    heard: Vec<u8>,
+    progress: Option<RunProgress>,
 }
 
 impl<'a> Session<'a> {
@@ -88,6 +113,9 @@ impl<'a> Session<'a> {
             gate: InputGate::new(options.record, options.journal.clone(), options.replay.clone()),
             budget: options.budget.unwrap_or(u64::MAX),
             last_tick: options.time.map_or(Ticks::MAX, |us| clock.micros(us)),
+            limit: options.limit.unwrap_or(Ticks::MAX),
+            progress: options.progress.then(|| RunProgress::new(console.interactive())),
+            heard: Vec::new(),
             slice: (clock.hz() / 100).max(1),
             next: 0,
             held: false,
@@ -101,14 +129,17 @@ impl<'a> Session<'a> {
             if let Some(ending) = self.between()? {
                 return Ok(ending);
             }
+            let now = self.pc.now();
+            let stride = now.saturating_add(STRIDE);
             let limits = Limits {
-                ticks: self.next.min(self.last_tick).min(self.gate.horizon()),
+                ticks: self.next.min(stride).min(self.last_tick).min(self.limit).min(self.gate.horizon(now)),
                 retired: self.budget,
                 at_idle: self.console.interactive(),
             };
             let outcome = self.pc.run(limits);
             self.held = outcome == Outcome::Held;
             let waits = self.held || matches!(outcome, Outcome::Idle(_));
+            self.tell_progress();
             if !self.show(waits)? {
                 return Ok(Ending::OutputClosed);
             }
@@ -151,18 +182,30 @@ impl<'a> Session<'a> {
         if now >= self.next || self.next - now > self.slice {
             // Skipped time may pass many slice ends; the next one stays on their grid.
             self.next = (now / self.slice + 1).saturating_mul(self.slice);
-            let pc = &*self.pc;
-            if let Some(what) =
-                self.typist.next(now, false, |text| pc.screen().is_some_and(|s| s.shows(text)))
-            {
-                self.gate.give(self.pc, what);
-            }
+            self.type_next(now, false);
         }
         self.gate.play(self.pc)?;
         if self.gate.replays() {
             return Ok(None);
         }
         self.input(Some(Duration::ZERO))
+    }
+
+    /// Types what is due. With `stopped` guest time stands still.
+    fn type_next(&mut self, now: Ticks, stopped: bool) -> bool {
+        let (pc, heard) = (&*self.pc, &mut self.heard);
+        let appears = |text: &str| pc.screen().is_some_and(|s| s.shows(text)) || take_heard(heard, text);
+        let Some(what) = self.typist.next(now, stopped, appears) else { return false };
+        self.gate.give(self.pc, what);
+        true
+    }
+
+    /// Tells how far the run is, if it takes long.
+    fn tell_progress(&mut self) {
+        let (pc, slice) = (&*self.pc, self.pc.clock().hz());
+        if let Some(progress) = &mut self.progress {
+            progress.tell(pc.retired(), pc.now() as f64 / slice as f64);
+        }
     }
 
     /// Reads stdin, waiting up to `wait`, and hands on what it says.
@@ -187,6 +230,13 @@ impl<'a> Session<'a> {
         let debug = self.pc.take_debugcon();
         let bios = self.pc.take_bioscon();
         let serial = self.pc.take_serial_output();
+        if !serial.is_empty() {
+            self.progress.iter_mut().for_each(RunProgress::restart);
+            if self.typist.waits_for_text() {
+                self.heard.extend_from_slice(&serial);
+                self.heard.drain(..self.heard.len().saturating_sub(HEARD));
+            }
+        }
         let pc = &*self.pc;
         self.console.show(&serial, &debug, &bios, at_once, || pc.screen())
     }
@@ -208,8 +258,16 @@ impl<'a> Session<'a> {
             Outcome::Idle(None) => self.idle_for_good()?,
             Outcome::Reached if self.pc.retired() >= self.budget => Some(Ending::BudgetSpent),
             Outcome::Reached if self.pc.now() >= self.last_tick => Some(Ending::TimeSpent),
+            Outcome::Reached if self.pc.now() >= self.limit => Some(Ending::LimitSpent),
+            Outcome::Reached if self.waits_in_vain() => Some(Ending::HaltedForever),
             Outcome::Reached => None,
         })
+    }
+
+    /// Whether the guest is halted until input comes, and none is left that could.
+    fn waits_in_vain(&self) -> bool {
+        let sources = self.console.open() || self.gate.replays() || self.pc.debugged();
+        !sources && self.typist.is_idle() && self.pc.waits_for_input()
     }
 
     /// Host time that guest time from now to `event` stands for; none in a batch run, which waits for nobody.
@@ -224,10 +282,7 @@ impl<'a> Session<'a> {
 
     /// The guest waits and no device will wake it: only keys and stdin are left.
     fn idle_for_good(&mut self) -> Result<Option<Ending>> {
-        let pc = &*self.pc;
-        let shows = |text: &str| pc.screen().is_some_and(|s| s.shows(text));
-        if let Some(what) = self.typist.next(pc.now(), true, shows) {
-            self.gate.give(self.pc, what);
+        if self.type_next(self.pc.now(), true) {
             return Ok(None);
         }
         if !self.console.open() {

@@ -57,8 +57,8 @@ impl Command {
         let options = session::Options {
             budget: self.at_instruction.or(self.guest.budget),
             time: self.at_time.or(self.guest.time),
-            keys: self.guest.key_steps(),
-            ..session::Options::default()
+            progress: true,
+            ..self.guest.session()
         };
         let end = session::drive(&mut pc, &mut console, &options)?;
         let point = if self.at_time.is_some() { Ending::TimeSpent } else { Ending::BudgetSpent };
@@ -66,6 +66,7 @@ impl Command {
             let reason = format!("the run ended before the point to save: {}", end.ending.sentence());
             return Err(Error::Usage(reason));
         }
+        tell_notes(&end.notes);
         media.save(&pc, to)?;
         let retired = grouped(end.retired);
         tell(&format!("subring: the machine is saved to {} after {retired} instructions\n", to.display()));

@@ -31,9 +31,13 @@ impl GuestArgs {
             return Ok(Some(Source { path: path.clone(), bytes: b.bytes.to_vec(), kind, builtin: Some(b) }));
         }
         if path.components().count() == 1 && !path.exists() {
+            let near = builtin::nearest(&path.to_string_lossy());
+            let hint = near.map_or(String::new(), |name| format!("; did you mean `{name}`?"));
             return Err(Error::image(
                 path,
-                "there is no such file, and no built-in guest of this name (`subring guests` lists them)",
+                format!(
+                    "there is no such file, and no built-in guest of this name (`subring guests` lists them){hint}"
+                ),
             ));
         }
         let (mut file, size) = open_regular(path)?;

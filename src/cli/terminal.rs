@@ -11,6 +11,7 @@ use rustix::stdio::stdin;
 use rustix::termios::{
     ControlModes, InputModes, LocalModes, OptionalActions, Termios, isatty, tcgetattr, tcsetattr,
 };
+use signal_hook::consts::{SIGABRT, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Once, PoisonError};
@@ -68,8 +69,12 @@ pub struct Console {
     prefix: bool,
     live: Option<Live>,
     signal: Arc<AtomicBool>,
-    /// Serial output, when it is kept.
-    pub kept: Vec<u8>,
+    /// Serial output, when it is kept, and how many bytes had no room.
+    kept: Vec<u8>,
+    cut: u64,
+    /// Signals that stop the program and let it go on.
+    stop: Arc<AtomicBool>,
+    go_on: Arc<AtomicBool>,
 }
 
 impl Console {
@@ -78,18 +83,29 @@ impl Console {
     /// # Errors
     /// [`Error::Host`] when the terminal or the signals cannot be set up.
     pub fn open_with(setup: Setup) -> Result<Self> {
-        let signal = Arc::new(AtomicBool::new(false));
-        for number in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP]
-        {
-            signal_hook::flag::register(number, Arc::clone(&signal))
-                .map_err(|source| Error::Host { action: "watch for signals", source })?;
-        }
+        let signal = flag(&ENDING)?;
         let raw = setup.input && isatty(stdin());
+        // Without raw mode there is nothing to put back when the program is stopped.
+        let (stop, go_on) = if raw { (flag(&[SIGTSTP])?, flag(&[SIGCONT])?) } else { Default::default() };
         if raw {
             enter_raw()?;
+            if std::io::stderr().is_terminal() && !setup.live {
+                tell("subring: Ctrl-A X leaves, Ctrl-A H helps\n");
+            }
         }
         let live = if setup.live { Some(Live::open()?) } else { None };
-        Ok(Self { open: setup.input, setup, raw, prefix: false, live, signal, kept: Vec::new() })
+        Ok(Self {
+            open: setup.input,
+            setup,
+            raw,
+            prefix: false,
+            live,
+            signal,
+            kept: Vec::new(),
+            cut: 0,
+            stop,
+            go_on,
+        })
     }
 
     /// Whether a person is at stdin.
@@ -107,11 +123,32 @@ impl Console {
         self.signal.load(Ordering::Relaxed)
     }
 
+    /// Serial output that was kept, and how many bytes had no room.
+    pub fn take_kept(&mut self) -> (Vec<u8>, u64) {
+        (std::mem::take(&mut self.kept), self.cut)
+    }
+
+    /// Stops the program if SIGTSTP came, with the terminal as it was before; sets the terminal up again when the
+    /// program goes on, also after a SIGSTOP.
+    fn stop_and_go_on(&self) -> Result<()> {
+        if self.stop.swap(false, Ordering::Relaxed) {
+            restore();
+            let stopped = signal_hook::low_level::emulate_default_handler(SIGTSTP);
+            stopped.map_err(|source| Error::Host { action: "stop the program", source })?;
+            self.go_on.store(true, Ordering::Relaxed);
+        }
+        if self.go_on.swap(false, Ordering::Relaxed) {
+            enter_raw()?;
+        }
+        Ok(())
+    }
+
     /// Reads what stdin has, waiting up to `wait` (for ever without one) for something to come.
     ///
     /// # Errors
     /// [`Error::Host`] when stdin cannot be waited for.
     pub fn read(&mut self, wait: Option<Duration>) -> Result<Vec<Action>> {
+        self.stop_and_go_on()?;
         if !self.open || !self.ready(wait)? {
             return Ok(Vec::new());
         }
@@ -141,7 +178,8 @@ impl Console {
                 Ok(_) => return Ok(true),
                 Err(e) => return Err(Error::Host { action: "wait for standard input", source: e.into() }),
             }
-            if self.signalled() || wait.is_some_and(|w| start.elapsed() >= w) {
+            let stops = [&self.stop, &self.go_on].into_iter().any(|flag| flag.load(Ordering::Relaxed));
+            if stops || self.signalled() || wait.is_some_and(|w| start.elapsed() >= w) {
                 return Ok(false);
             }
         }
@@ -207,6 +245,7 @@ impl Console {
         if self.setup.keep {
             let room = KEPT.saturating_sub(self.kept.len()).min(serial.len());
             self.kept.extend_from_slice(&serial[..room]);
+            self.cut += (serial.len() - room) as u64;
         }
         for (to, bytes) in [(&mut self.setup.debugcon, debug), (&mut self.setup.bioscon, bios)] {
             let Some(to) = to.as_mut().filter(|_| !bytes.is_empty()) else { continue };
@@ -261,6 +300,19 @@ impl Drop for Console {
     }
 }
 
+/// Signals that end a run; the terminal is put back first.
+const ENDING: [i32; 5] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGABRT];
+
+/// A flag that each of these signals sets.
+fn flag(signals: &[i32]) -> Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for &number in signals {
+        signal_hook::flag::register(number, Arc::clone(&flag))
+            .map_err(|source| Error::Host { action: "watch for signals", source })?;
+    }
+    Ok(flag)
+}
+
 /// Whether a write reached its reader; a reader that left is no error.
 fn delivered(result: std::io::Result<()>, action: &'static str) -> Result<bool> {
     match result {
@@ -283,7 +335,8 @@ fn enter_raw() -> Result<()> {
     raw.local_modes -= LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG | LocalModes::IEXTEN;
     raw.input_modes -= InputModes::IXON | InputModes::ICRNL | InputModes::INLCR | InputModes::ISTRIP;
     raw.control_modes |= ControlModes::CS8;
-    *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
+    // After a stop the modes may still be our own: what was before stays what it is.
+    BEFORE.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(before);
     HOOK.call_once(|| {
         let previous = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {

@@ -2,6 +2,7 @@
 //! all, as text for a student or as JSON.
 
 use super::output::out;
+use super::progress::Progress;
 use crate::error::{Error, Result};
 use crate::theorem::isa::Isa;
 use crate::theorem::machine::{By, Mode};
@@ -39,8 +40,11 @@ impl Command {
             None => Isa::names().filter_map(Isa::find).collect(),
             Some(name) => vec![Isa::find(name).ok_or_else(|| unknown(name))?],
         };
+        let mut progress = Progress::new();
+        progress.begin("theorem");
         let mut laboratory = Laboratory::default();
         let reports: Vec<Report> = isas.into_iter().map(|isa| laboratory.report(isa)).collect();
+        drop(progress);
         let text = if self.json {
             // All keys are strings and no value can fail to serialise.
             serde_json::to_string(&reports).unwrap_or_default() + "\n"

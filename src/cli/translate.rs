@@ -70,12 +70,11 @@ impl Command {
             translation.translator_mut().count_instructions();
         }
         let mut console = Console::open_with(Setup::silent())?;
-        let limited = self.guest.budget.is_some() || self.guest.time.is_some();
+        let limited = self.guest.budget.or(self.guest.time).or(self.guest.limit).is_some();
         let options = session::Options {
             budget: if limited { self.guest.budget } else { Some(DEFAULT_BUDGET) },
-            time: self.guest.time,
-            keys: self.guest.key_steps(),
-            ..session::Options::default()
+            progress: true,
+            ..self.guest.session()
         };
         let end = session::drive(&mut pc, &mut console, &options)?;
         let monitor = pc.machine.monitor();

@@ -46,3 +46,38 @@ pub const DEMO: &[&str] = &["hello", "rings"];
 pub fn find(name: &str) -> Option<&'static Builtin> {
     ALL.iter().find(|b| b.name == name)
 }
+
+/// The built-in guest whose name is nearest to `name`, if one is near.
+pub fn nearest(name: &str) -> Option<&'static str> {
+    let distances = ALL.iter().map(|guest| (distance(name, guest.name), guest.name));
+    distances.filter(|(distance, known)| 3 * distance <= known.len().max(4)).min().map(|(_, known)| known)
+}
+
+/// Levenshtein's distance: insertions, deletions and replacements that make `a` of `b`.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_mistyped_is_near() {
+        assert_eq!(nearest("helo"), Some("hello"));
+        assert_eq!(nearest("ring"), Some("rings"));
+        assert_eq!(nearest("sensitve"), Some("sensitive"));
+        assert_eq!(nearest("linux"), None);
+        assert_eq!((distance("kitten", "sitting"), distance("", "abc")), (3, 3));
+    }
+}

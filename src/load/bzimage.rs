@@ -4,6 +4,7 @@
 //! setup code is not run: its header, the memory map and the screen go into the boot parameters ("zero page").
 
 use super::guest::Around;
+use super::loader_state::LoaderState;
 use super::memory_map::memory_map;
 use super::part::{Part, check_parts, check_range, kib, writes_of};
 use super::plan::{Entry, Plan};
@@ -139,7 +140,10 @@ pub fn plan(path: &Path, bytes: &[u8], around: &Around) -> Result<Plan> {
     }
     check_parts(path, &mut parts, around.mem)?;
     let entry = Entry::Linux { eip: KERNEL, esi: PARAMS, gdt: GDT };
-    Ok(Plan::new(entry, writes_of(&parts)))
+    let mut plan = Plan::new(entry, writes_of(&parts));
+    // The protocol asks for a GDT, which is there; the FPU is the loader's.
+    plan.loader = (!around.strict).then_some(LoaderState { gdt: None });
+    Ok(plan)
 }
 
 /// The command line with its terminating zero.

@@ -43,20 +43,35 @@ pub fn check(path: &Path, size: u64) -> Result<()> {
     Ok(())
 }
 
-/// Checks that a file of `size` bytes can be a floppy.
+/// The largest floppy.
+const FLOPPY_MAX: u64 = 2880 << 10;
+
+/// Whether `size` bytes fit on a floppy.
+pub fn fits_floppy(size: u64) -> bool {
+    (1..=FLOPPY_MAX).contains(&size)
+}
+
+/// Checks that a file of `size` bytes can be a floppy. An incomplete last sector is padded with zeros.
 ///
 /// # Errors
-/// [`Error::Image`] when it is not a whole number of sectors, up to 2.88 MB.
+/// [`Error::Image`] when it is empty or larger than 2.88 MB.
 pub fn check_floppy(path: &Path, size: u64) -> Result<()> {
-    if size == 0 || !size.is_multiple_of(SECTOR) || size > 2880 << 10 {
+    if !fits_floppy(size) {
         return Err(Error::image(
             path,
             format!(
-                "{size} bytes cannot be a floppy: give whole 512-byte sectors, up to 2949120 bytes (1474560 for a common one)"
+                "{size} bytes cannot be a floppy: give up to {FLOPPY_MAX} bytes (1474560 for a common one)"
             ),
         ));
     }
     Ok(())
+}
+
+/// A note about a floppy of `size` bytes that does not end with a sector.
+pub fn padding_note(path: &Path, size: u64) -> Option<String> {
+    let sectors = size.div_ceil(SECTOR);
+    (!size.is_multiple_of(SECTOR))
+        .then(|| format!("{}: {size} bytes are padded with zeros to {sectors} sectors", path.display()))
 }
 
 /// Whether `head` is that of an image with the file system of a CD (ISO 9660).

@@ -41,7 +41,7 @@ fn check_options(guest: Guest, around: &Around) -> Result<()> {
         return refuse("--module", "a Multiboot kernel");
     }
     if around.at.is_some() && guest != Guest::Flat {
-        return refuse("--at", "a flat binary");
+        return refuse("--load-at", "a flat binary");
     }
     if around.mode.is_some() && guest != Guest::Flat {
         return refuse("--mode", "a flat binary");

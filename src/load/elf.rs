@@ -29,13 +29,9 @@ pub fn is_elf(head: &[u8]) -> bool {
 /// [`Error::Image`] with what is wrong with it.
 pub fn plan(path: &Path, bytes: &[u8], around: &Around) -> Result<Plan> {
     let (image, notes) = read(path, bytes, around.mem)?;
-    Ok(Plan {
-        writes: writes_of(&image.parts),
-        entry: Entry::Flat { eip: image.entry, eax: 0, ebx: 0, esp: stack_top(around.mem) },
-        symbols: image.symbols,
-        debug: DebugSections::of(path, bytes),
-        notes,
-    })
+    let entry = Entry::Flat { eip: image.entry, eax: 0, ebx: 0, esp: stack_top(around.mem) };
+    let plan = Plan::new(entry, writes_of(&image.parts)).with_loader(around, &image.parts);
+    Ok(Plan { symbols: image.symbols, debug: DebugSections::of(path, bytes), notes, ..plan })
 }
 
 /// The symbols of an executable, wherever it is loaded; one without a symbol table has none.

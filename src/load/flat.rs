@@ -29,7 +29,17 @@ pub fn plan(path: &Path, bytes: &[u8], around: &Around) -> Result<Plan> {
         Mode::Real => real(path, at)?,
         Mode::Flat => Entry::Flat { eip: at, eax: 0, ebx: 0, esp: stack_top(around.mem) },
     };
-    Ok(Plan::new(entry, writes_of(&parts)))
+    let mut plan = Plan::new(entry, writes_of(&parts));
+    if mode == Mode::Flat {
+        plan = plan.with_loader(around, &parts);
+    }
+    if !around.named && around.at.is_none() && around.mode.is_none() {
+        plan.notes.push(format!(
+            "{} has no header that is known here: it runs as flat 32-bit code from {at:#x} on (--format says otherwise)",
+            path.display()
+        ));
+    }
+    Ok(plan)
 }
 
 /// `0000:at` within the first 64 KiB, else the segment that starts at the paragraph of `at`.
@@ -38,7 +48,7 @@ fn real(path: &Path, at: u32) -> Result<Entry> {
         return Ok(Entry::Real { cs: 0, ip });
     }
     let cs = u16::try_from(at >> 4).map_err(|_| {
-        Error::image(path, format!("real mode cannot start at {at:#x}: give --at below 1 MiB"))
+        Error::image(path, format!("real mode cannot start at {at:#x}: give --load-at below 1 MiB"))
     })?;
     Ok(Entry::Real { cs, ip: (at & 0xf) as u16 })
 }

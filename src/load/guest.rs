@@ -76,6 +76,8 @@ pub struct Around {
     pub has_disk: bool,
     /// Whether the user named the format: then no other one is suspected.
     pub named: bool,
+    /// Whether the guest gets nothing that its boot protocol does not promise.
+    pub strict: bool,
 }
 
 impl Guest {

@@ -61,7 +61,19 @@ fn auto(path: &Path, head: &[u8], size: u64) -> Result<Guest> {
             "it is a Multiboot 2 kernel, and only Multiboot 1 is spoken: add a Multiboot 1 header, or start it as a plain executable with --format elf",
         ));
     }
-    Ok(if elf::is_elf(head) { Guest::Elf } else { Guest::Flat })
+    if elf::is_elf(head) {
+        return Ok(Guest::Elf);
+    }
+    if disk::has_signature(head) && disk::fits_floppy(size) {
+        // Its last sector is not complete.
+        return Ok(Guest::Floppy);
+    }
+    if head.iter().all(|&byte| byte == 0) {
+        let reason = "it begins with nothing but zeros: a blank disk boots nothing (attach it with --disk), and code \
+                      that begins so needs --format flat";
+        return Err(Error::image(path, reason));
+    }
+    Ok(Guest::Flat)
 }
 
 /// Why a recognised file cannot run, if that is so.
@@ -69,6 +81,9 @@ fn refusal(head: &[u8]) -> Option<&'static str> {
     let at = |offset: usize, magic: &[u8]| head.get(offset..).is_some_and(|h| h.starts_with(magic));
     if at(0, &[0x1f, 0x8b]) {
         return Some("it is compressed with gzip: unpack it first, as in `zcat FILE > kernel`");
+    }
+    if at(0, b"#!") {
+        return Some("it is a script for the host's shell: give the kernel or disk image that it starts");
     }
     if at(0, &[0xfd, b'7', b'z', b'X', b'Z', 0]) {
         return Some("it is compressed with xz: unpack it first, as in `xzcat FILE > kernel`");
@@ -82,6 +97,15 @@ fn refusal(head: &[u8]) -> Option<&'static str> {
     {
         return Some(
             "it is a Windows or EFI executable (PE): build the kernel as 32-bit ELF or as a flat binary",
+        );
+    }
+    if at(0, b"MZ") {
+        return Some("it is a DOS executable (MZ): run it in DOS, from a disk or floppy image");
+    }
+    let text = head.len() >= 16 && head.iter().all(|b| matches!(b, b'\t' | b'\n' | b'\r' | b' '..=b'~'));
+    if text {
+        return Some(
+            "it is a text file: give a kernel or a disk image (--format flat runs its bytes as code)",
         );
     }
     None

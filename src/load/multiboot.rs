@@ -115,11 +115,14 @@ pub fn plan(path: &Path, bytes: &[u8], header: usize, around: &Around) -> Result
     let placed = place_modules(path, &mut parts, &around.modules, around.mem)?;
     let info = info::build(&cmdline(path, around), &placed, around);
     let at = place_info(path, &mut parts, info.len(), around.mem)?;
+    let len = info.len() as u32;
     let mut writes = writes_of(&parts);
     writes.push((GuestPhys(at), info.at(at)));
     let entry = Entry::Flat { eip: kernel.entry, eax: LOADED, ebx: at, esp: stack_top(around.mem) };
     let debug = DebugSections::of(path, bytes);
-    Ok(Plan { writes, entry, symbols: kernel.symbols, debug, notes })
+    parts.push(Part { at, mem: len, bytes: &[] });
+    let plan = Plan::new(entry, writes).with_loader(around, &parts);
+    Ok(Plan { symbols: kernel.symbols, debug, notes, ..plan })
 }
 
 /// The kernel's name and the user's words after it, as boot loaders pass it.

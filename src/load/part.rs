@@ -81,7 +81,7 @@ pub(super) fn writes_of(parts: &[Part<'_>]) -> Vec<(GuestPhys, Vec<u8>)> {
     parts.iter().filter(|p| !p.bytes.is_empty()).map(|p| (GuestPhys(p.at), p.bytes.to_vec())).collect()
 }
 
-/// Top of the stack that a 32-bit start gets.
+/// Top of the stack that a 32-bit start gets. In a small memory the end is kept free for the loader's GDT.
 pub(super) fn stack_top(mem: u32) -> u32 {
-    STACK_TOP.min(mem) & !0xf
+    STACK_TOP.min(mem - 0x20) & !0xf
 }

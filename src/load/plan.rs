@@ -1,8 +1,12 @@
 //! The plan that brings a guest into a machine: what to store in RAM, and how the processor starts.
 
 use super::dwarf::DebugSections;
+use super::guest::Around;
+use super::loader_state::LoaderState;
+use super::part::Part;
 use super::symbol::Symbol;
 use crate::addr::GuestPhys;
+use crate::cpu::TableReg;
 use crate::machine::Machine;
 
 /// What is to be stored in RAM before the start, and how the processor starts. RAM is zero at power-on, so the
@@ -13,6 +17,8 @@ pub struct Plan {
     pub writes: Vec<(GuestPhys, Vec<u8>)>,
     /// How the processor starts.
     pub entry: Entry,
+    /// What a boot loader would have left beyond what the guest's boot protocol promises.
+    pub loader: Option<LoaderState>,
     /// What the image calls its addresses, in order of address.
     pub symbols: Vec<Symbol>,
     /// Its debug information, if it has any.
@@ -64,17 +70,33 @@ impl Plan {
         if self.entry != Entry::Firmware {
             machine.chips_as_after_post();
         }
+        if self.loader.is_some() {
+            machine.cpu.fpu.init();
+        }
         match self.entry {
             Entry::Real { cs, ip } => machine.start_real(cs, ip),
             Entry::Flat { eip, eax, ebx, esp } => machine.start_flat(eip, eax, ebx, esp),
             Entry::Linux { eip, esi, gdt } => machine.start_linux(eip, esi, gdt),
             Entry::Firmware => {}
         }
+        if let Some(LoaderState { gdt: Some(at) }) = self.loader {
+            machine.cpu.gdtr = TableReg { base: at, limit: LoaderState::LIMIT };
+        }
     }
 
     /// Bytes to store and a start, without symbols or notes.
     pub fn new(entry: Entry, writes: Vec<(GuestPhys, Vec<u8>)>) -> Self {
-        Self { writes, entry, symbols: Vec::new(), debug: None, notes: Vec::new() }
+        Self { writes, entry, loader: None, symbols: Vec::new(), debug: None, notes: Vec::new() }
+    }
+
+    /// The same plan with what a loader leaves for an image of `parts`.
+    #[must_use]
+    pub(super) fn with_loader(mut self, around: &Around, parts: &[Part<'_>]) -> Self {
+        if let Some((state, table)) = LoaderState::of(around, parts) {
+            self.loader = Some(state);
+            self.writes.extend(table);
+        }
+        self
     }
 
     /// Nothing to store: firmware starts and boots what is attached.

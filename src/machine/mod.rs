@@ -328,6 +328,17 @@ impl Machine {
         self.deliver(Event::External(vector)).err()
     }
 
+    /// Whether the processor is halted and only input from the host could wake it.
+    pub fn waits_for_input(&self) -> bool {
+        let open = self.cpu.system_flags.contains(Eflags::IF);
+        self.cpu.activity == Activity::Halted
+            && self.pending.is_none()
+            && open
+            && !self.world.board.interrupt_requested()
+            && !self.world.board.nmi_requested()
+            && !self.world.board.can_wake_without_input()
+    }
+
     /// Halted: skips to the next chip event.
     fn rest(&mut self, limits: &Limits, skip_at_once: bool) -> Option<Outcome> {
         let next = self.world.board.next_event();

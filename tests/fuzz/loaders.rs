@@ -40,6 +40,7 @@ fn around(data: &mut Bytes) -> Around {
         modules: if data.chance(100) { modules } else { Vec::new() },
         at: data.chance(20).then(|| data.u32()),
         mode: data.chance(20).then(|| data.pick(&[Mode::Real, Mode::Flat])),
+        strict: data.chance(64),
         has_disk: data.chance(128),
         named: data.chance(128),
     }

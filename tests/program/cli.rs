@@ -1,6 +1,7 @@
 //! The program as a user meets it: help, bad input, exit statuses, and every option on real guests.
 
 use crate::common::boot_sector::{COPIES_ITSELF, disk};
+use crate::common::program::ends;
 use crate::common::scratch::Scratch;
 use std::process::{Command, Output, Stdio};
 
@@ -78,6 +79,82 @@ fn bad_options_are_status_2() {
     refused(&["run", "x", "--json", "--debugcon", "-"], 2, "standard output");
     refused(&["run", "x", "--json", "--dump-state", "-"], 2, "standard output");
     refused(&["run", "--bios", "b", "--append", "x"], 2, "need a GUEST");
+}
+
+#[test]
+fn a_guest_that_waits_for_keys_that_cannot_come_has_halted_for_ever() {
+    let dir = Scratch::new("waits");
+    // Both 8259As are set up anew, and only IRQ 1 is let through; STI; HLT.
+    let mut code = Vec::new();
+    for (port, value) in [(0x20, 0x11), (0x21, 0x20), (0x21, 4), (0x21, 1), (0x21, 0xfd)] {
+        code.extend([0xb0, value, 0xe6, port]);
+    }
+    code.extend([0xfb, 0xf4, 0xeb, 0xfd]);
+    let flat = dir.file("waits.bin", &code);
+    for budget in [&["--budget", "1000"][..], &[]] {
+        let end = ends(&[&["run", &flat, "--format", "flat"], budget].concat(), 121);
+        assert!(text(&end.stderr).contains("halted for ever"), "{}", text(&end.stderr));
+    }
+    let recording = dir.path("r");
+    ends(&["run", &flat, "--format", "flat", "--record", &recording], 121);
+    ends(&["run", &flat, "--format", "flat", "--replay", &recording], 121);
+    // With the timer, too, HLT goes on for ever, and only a limit ends it.
+    code[18] = 0xfc;
+    let flat = dir.file("timer.bin", &code);
+    let end = ends(&["run", &flat, "--format", "flat", "--limit", "10M"], 124);
+    assert!(
+        text(&end.stderr).contains("the limit on instructions and halted ticks"),
+        "{}",
+        text(&end.stderr)
+    );
+}
+
+#[test]
+fn keys_may_wait_for_what_comes_on_the_serial_port() {
+    let dir = Scratch::new("heard");
+    // Sends `ok` on COM1, waits for a key, and ends with its scan code.
+    let code = [
+        0x66, 0xba, 0xf8, 0x03, 0xb0, b'o', 0xee, 0xb0, b'k', 0xee, // MOV DX, 3F8h; OUT 'o', 'k'
+        0xe4, 0x64, 0xa8, 0x01, 0x74, 0xfa, 0xe4, 0x60, 0xe6,
+        0xf4, // until status bit 0; IN 60h; OUT F4h
+    ];
+    let flat = dir.file("asks.bin", &code);
+    ends(&["run", &flat, "--format", "flat", "--keys", "@\"ok\":a", "--time", "5s"], 0x1e);
+    let end = ends(&["run", &flat, "--format", "flat", "--keys", "@\"no\":a", "--time", "1s"], 124);
+    assert!(text(&end.stderr).contains("\"no\" did not appear"), "{}", text(&end.stderr));
+}
+
+#[test]
+fn a_kernel_may_lean_on_the_loaders_gdt_and_hears_of_it() {
+    let dir = Scratch::new("loader");
+    // MOV AX, 10h; MOV DS, AX; FNSTCW; ends with the low byte of the control word.
+    let code = [0x66, 0xb8, 0x10, 0, 0x8e, 0xd8, 0xd9, 0x7c, 0x24, 0xfc, 0x8a, 0x44, 0x24, 0xfc, 0xe6, 0xf4];
+    let flat = dir.file("leans.bin", &code);
+    for strategy in ["bare", "bt", "trap"] {
+        let end = ends(&["run", &flat, "--format", "flat", "--strategy", strategy], 0x7f);
+        let said = text(&end.stderr);
+        assert!(said.contains("selector 10h from the GDT that boot loaders leave"), "{strategy}: {said}");
+    }
+    let end = ends(&["run", &flat, "--format", "flat", "--strict"], 120);
+    assert!(!text(&end.stderr).contains("boot loaders leave"), "{}", text(&end.stderr));
+    let end = ends(&["run", "hello"], 0);
+    assert!(!text(&end.stderr).contains("boot loaders leave"), "{}", text(&end.stderr));
+}
+
+#[test]
+fn files_that_are_no_guests_get_a_sentence() {
+    let dir = Scratch::new("kinds");
+    refused(&["run", &dir.file("script", b"#!/bin/sh\nexec qemu kernel\n")], 1, "a script");
+    refused(&["run", &dir.file("text", b"What a kernel should do\n")], 1, "a text file");
+    refused(&["run", &dir.file("blank", &[0; 20480])], 1, "nothing but zeros");
+    refused(&["run", &dir.file("dos.exe", b"MZ\x90\0\x03\0\0\0")], 1, "a DOS executable");
+    refused(&["run", "helo"], 1, "did you mean `hello`?");
+    let flat = ends(&["run", &dir.file("flat", &[0xb0, 0, 0xe6, 0xf4])], 0);
+    assert!(text(&flat.stderr).contains("no header that is known"), "{}", text(&flat.stderr));
+    let mut image = disk(COPIES_ITSELF, 4);
+    image.truncate(1300);
+    let floppy = subring(&["run", &dir.file("floppy.img", &image), "--budget", "1M"]);
+    assert!(text(&floppy.stderr).contains("padded with zeros to 3 sectors"), "{}", text(&floppy.stderr));
 }
 
 #[test]

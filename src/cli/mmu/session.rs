@@ -2,6 +2,7 @@
 //! prints is dropped.
 
 use crate::bus::Ticks;
+use crate::cli::run_progress::RunProgress;
 use crate::lab::guest::Guest;
 use crate::machine::{Machine, Outcome};
 use std::sync::Arc;
@@ -48,6 +49,8 @@ pub(super) struct Runner {
     /// Instructions, and guest time.
     pub(super) limits: (u64, Ticks),
     pub(super) signal: Arc<AtomicBool>,
+    /// Tells at a terminal how far the run is.
+    pub(super) progress: RunProgress,
 }
 
 impl Runner {
@@ -74,6 +77,8 @@ impl Runner {
             machine.world.board.take_debug_console();
             machine.world.board.take_bios_console();
             let enough = look(machine);
+            let seconds = machine.cpu.now as f64 / machine.clock().hz() as f64;
+            self.progress.tell(machine.cpu.retired(), seconds);
             let cpu = &self.guest.machine.cpu;
             if enough || self.guest.machine.stops.hit().is_some() {
                 return Ran::There;

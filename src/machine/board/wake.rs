@@ -9,11 +9,23 @@ impl Board {
     /// is halted. So the lines of those chips are raised in a copy of the interrupt controllers, and what comes out
     /// decides; the local APIC's timer always may.
     pub fn can_wake(&self) -> bool {
+        self.can_wake_with(true)
+    }
+
+    /// Whether an interrupt can reach a halted processor though the host sends nothing more.
+    pub fn can_wake_without_input(&self) -> bool {
+        self.can_wake_with(false)
+    }
+
+    /// [`Board::can_wake`], where the host sends `input` or never will.
+    fn can_wake_with(&self, input: bool) -> bool {
         if self.due[Chip::Apic as usize] != NEVER {
             return true;
         }
+        // A chip that only passes on what the host sends is dead without it.
+        let live = |chip: &Chip| input || self.due[*chip as usize] != NEVER;
         let (mut pic, mut apic) = (self.pic.clone(), self.apic.clone());
-        for irq in TIMED.into_iter().flat_map(|chip| self.live_lines(chip)) {
+        for irq in TIMED.into_iter().filter(live).flat_map(|chip| self.live_lines(chip)) {
             pic.pulse(irq);
             if let Some(apic) = &mut apic {
                 let pin = if irq == 0 { 2 } else { irq };
