@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What Ctrl-A H shows.
-pub const HELP: &str = "Ctrl-A X  leave\nCtrl-A C  show the processor's registers\nCtrl-A A  send Ctrl-A to the guest\nCtrl-A H  this help\n";
+pub(super) const HELP: &str = "Ctrl-A X  leave\nCtrl-A C  show the processor's registers\nCtrl-A A  send Ctrl-A to the guest\nCtrl-A H  this help\n";
 const CTRL_A: u8 = 1;
 /// Serial output is kept for `--json` up to this size.
 const KEPT: usize = 16 << 20;

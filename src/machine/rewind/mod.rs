@@ -333,7 +333,6 @@ impl Rewind {
 #[cfg(test)]
 mod tests {
     use super::super::breakpoints::Stops;
-    use super::*;
 
     #[test]
     fn stops_are_forgotten_not_removed() {

@@ -134,7 +134,8 @@ fn an_image_names_files_of_its_own_folder_only() {
     let secret = dir.file("secret", &[b's'; 3 * SECTOR]);
     std::fs::write(format!("{inner}/base"), [b'b'; 3 * SECTOR]).unwrap();
     std::os::unix::fs::symlink(&secret, format!("{inner}/link")).unwrap();
-    let makers: [(&str, fn(&str) -> Vec<u8>); 2] = [("qcow2", qcow2_over), ("vmdk", vmdk_of)];
+    type Maker = fn(&str) -> Vec<u8>;
+    let makers: [(&str, Maker); 2] = [("qcow2", qcow2_over), ("vmdk", vmdk_of)];
     for (name, make) in makers {
         let image = format!("{inner}/image.{name}");
         let run = ["run", "hello", "--snapshot", "--disk", &image];
