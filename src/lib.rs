@@ -12,6 +12,7 @@
 //! | [`mem`] | guest RAM and its code marks |
 //! | [`decode`] | our instruction form, lowered from iced-x86; the cache of decoded traces |
 //! | [`cpu`] | registers, flags, segments with their hidden parts, control registers, faults |
+//! | [`console`] | the keys of a PC's keyboard and the character set of its screen |
 //! | [`bus`] | the physical memory map |
 //! | [`mmu`] | segmentation checks, the page walker, the TLB |
 //! | [`media`] | what a drive's medium is on the host: image files, memory, writes that can be taken back |
@@ -41,6 +42,7 @@ pub mod cell;
 pub mod classify;
 pub mod cli;
 pub mod clock;
+pub mod console;
 pub mod cpu;
 pub mod debug;
 pub mod decode;

@@ -1,5 +1,5 @@
-//! What connects processor, memory and chips: the physical memory map. The units that all of them speak, access
-//! widths and ticks of the clock, lie below and are named from here.
+//! What connects processor, memory and chips: the physical memory map. The units that all of them speak,
+//! access widths and ticks of the clock, lie below and are named from here.
 
 pub mod phys;
 

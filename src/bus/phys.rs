@@ -8,7 +8,8 @@ use bitflags::bitflags;
 use serde::{Deserialize, Serialize};
 
 bitflags! {
-    /// Where accesses to a block of the firmware region C0000-FFFFF go (82441FX, PAM registers: bits RE and WE).
+    /// Where accesses to a block of the firmware region C0000-FFFFF go (82441FX, PAM registers: bits RE and
+    /// WE).
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
     pub struct Pam: u8 {
         /// Reads go to RAM, else to ROM.
@@ -48,15 +49,15 @@ const PAM_BLOCK: u32 = 0x4000;
 
 /// The machine's physical memory.
 pub struct PhysMap {
-    /// The RAM that there is: the guest's, or a whole machine's with a guest in it.
+    /// RAM: the guest's own, or under a monitor the whole machine's, in which the guest's lies.
     pub ram: Ram,
-    /// Where in it the guest's frames are.
+    /// Which machine frame each guest frame is.
     p2m: P2m,
-    /// Guest frames whose writes a monitor wants to know of.
+    /// Guest frames whose writes are reported to a monitor.
     pub traces: Traces,
     /// Page-table entries that walks have written accessed and dirty bits to.
     entries_written: u64,
-    /// Frames of the machine that hold copies of the guest's ROM, and which page each is of.
+    /// Machine frames that hold copies of the guest's ROM, each with the page that was copied.
     rom_copies: Vec<(MachineAddr, GuestPhys)>,
     /// The ROM content of C0000-FFFFF.
     low_rom: Vec<u8>,
@@ -67,7 +68,10 @@ pub struct PhysMap {
     a20_mask: u32,
     /// Pages at which chips answer, besides the VGA's window.
     chip_pages: [Option<GuestPhys>; 2],
-    /// Moves on whenever what answers at some page changes; translations cached from before are void.
+    /// First and last address, exclusive, of a chip's memory that the board has beside those; equal when it
+    /// has none.
+    chip_memory: (u32, u32),
+    /// Counts changes of what answers at some page; translations cached under an older count are invalid.
     epoch: u32,
 }
 
@@ -82,6 +86,7 @@ pub struct Saved {
     pam: [Pam; 16],
     a20_mask: u32,
     chip_pages: [Option<GuestPhys>; 2],
+    chip_memory: (u32, u32),
 }
 
 impl Saved {
@@ -105,12 +110,13 @@ impl PhysMap {
             pam: [Pam::all(); 16],
             a20_mask: !0,
             chip_pages: [None; 2],
+            chip_memory: (0, 0),
             epoch: 0,
         }
     }
 
-    /// Installs a system ROM: `image` ends at 4 GiB, its last 128 KiB also at 1 MiB, where reads now come from
-    /// ROM until the firmware shadows it.
+    /// Installs a system ROM: `image` ends at 4 GiB, its last 128 KiB also at 1 MiB, where reads now come
+    /// from ROM until the firmware shadows it.
     ///
     /// # Errors
     /// [`Error::Usage`] for an image that is empty, over 16 MiB, or not a multiple of 4 KiB.
@@ -152,7 +158,8 @@ impl PhysMap {
         shown.count() * (PAM_BLOCK / PAGE_SIZE) as usize
     }
 
-    /// Moves the guest's RAM into `machine`, each frame to where `p2m` says. What was cached of this map is void.
+    /// Moves the guest's RAM into `machine`, each frame to where `p2m` says. Anything cached of this map
+    /// becomes invalid.
     pub fn relocate(&mut self, mut machine: Ram, p2m: P2m) {
         let zero = [0; PAGE_SIZE as usize];
         for (from, to) in self.p2m.frames().zip(p2m.frames()) {
@@ -189,7 +196,8 @@ impl PhysMap {
         self.rom_copies.clear();
     }
 
-    /// Where in the guest's memory the machine's byte at `at` is: in its RAM, or in its ROM, of which that is a copy.
+    /// Where in the guest's memory the machine's byte at `at` is: in its RAM, or in its ROM, of which that is
+    /// a copy.
     pub fn guest_address(&self, at: MachineAddr) -> Option<GuestPhys> {
         let original = |frame: MachineAddr| self.rom_copies.iter().find(|(copy, _)| *copy == frame);
         let page = MachineAddr(at.0 & !PAGE_OFFSET);
@@ -197,8 +205,8 @@ impl PhysMap {
         self.p2m.guest(at).or_else(of_rom)
     }
 
-    /// Stores a page-table entry with accessed or dirty bits set, for a walk. What a walk sets is no write of the guest's, so
-    /// no trace notes it.
+    /// Stores a page-table entry with accessed or dirty bits set, for a walk. What a walk sets is no write of
+    /// the guest's, so no trace notes it.
     pub fn write_used(&mut self, at: GuestPhys, entry: u32) {
         self.ram.write(self.p2m.machine(at), &entry.to_le_bytes());
         self.entries_written += 1;
@@ -232,7 +240,13 @@ impl PhysMap {
         }
     }
 
-    /// What is in it, and what answers where.
+    /// Gives a chip's memory the addresses `range`, whole pages.
+    pub fn set_chip_memory(&mut self, range: std::ops::Range<u32>) {
+        self.chip_memory = (range.start, range.end);
+        self.epoch += 1;
+    }
+
+    /// The whole state: contents of RAM and ROM, and what answers where.
     pub fn save(&self) -> Saved {
         Saved {
             ram: self.ram.save(&self.p2m),
@@ -241,10 +255,11 @@ impl PhysMap {
             pam: self.pam,
             a20_mask: self.a20_mask,
             chip_pages: self.chip_pages,
+            chip_memory: self.chip_memory,
         }
     }
 
-    /// What answers where, and nothing of what is in it.
+    /// The state without contents: only what answers where.
     pub fn save_gates(&self) -> Saved {
         let ram = mem::Saved::nothing(self.ram.size());
         Saved {
@@ -254,18 +269,21 @@ impl PhysMap {
             pam: self.pam,
             a20_mask: self.a20_mask,
             chip_pages: self.chip_pages,
+            chip_memory: self.chip_memory,
         }
     }
 
-    /// Takes that back; memory stays. What was cached of this map is void.
+    /// Restores what [`PhysMap::save_gates`] gave; contents stay. Anything cached of this map becomes
+    /// invalid.
     pub fn restore_gates(&mut self, saved: &Saved) {
         self.pam = saved.pam;
         self.a20_mask = saved.a20_mask;
         self.chip_pages = saved.chip_pages;
+        self.chip_memory = saved.chip_memory;
         self.epoch = self.epoch.wrapping_add(1);
     }
 
-    /// Takes that back. What was cached of this map is void.
+    /// Restores what [`PhysMap::save`] gave. Anything cached of this map becomes invalid.
     ///
     /// # Errors
     /// [`Error::Usage`] when `saved` is of a map of another size.
@@ -304,7 +322,8 @@ impl PhysMap {
     /// What answers at the page of `at` (already gated).
     pub fn backing(&self, at: GuestPhys) -> Backing {
         let both = |target| Backing { read: target, write: target };
-        if VGA_WINDOW.contains(&at.0) || self.chip_pages.contains(&Some(at.page())) {
+        let in_chip_memory = (self.chip_memory.0..self.chip_memory.1).contains(&at.0);
+        if VGA_WINDOW.contains(&at.0) || self.chip_pages.contains(&Some(at.page())) || in_chip_memory {
             both(Target::Chip)
         } else if FIRMWARE.contains(&at.0) {
             let pam = self.pam[((at.0 - FIRMWARE.start) / PAM_BLOCK) as usize];

@@ -72,6 +72,13 @@ pub struct GuestArgs {
     /// Send on the serial ports at the divisor's baud rate, as real hardware does, instead of at once
     #[arg(long, help_heading = "Machine")]
     pub uart_pace: bool,
+    /// Add the test device of QEMU's PC (pc-testdev): ports E0h-EBh, F1h and 2000h-2017h, memory at FF000000h
+    #[arg(long, help_heading = "Machine")]
+    pub testdev: bool,
+    /// End the run at every reset of a directly loaded kernel, instead of going on by the pointer at 40:67h where
+    /// the shutdown code in CMOS (05h, 0Ah) asks for that
+    #[arg(long, help_heading = "Machine")]
+    pub end_at_reset: bool,
     /// Nominal frequency: instructions per guest second
     #[arg(long, value_name = "N", value_parser = args::hertz, default_value = "100M", help_heading = "Machine")]
     pub hz: u64,

@@ -1,9 +1,9 @@
 //! Scripted typing, and what a hand does with the mouse: the syntax of `--keys`, as its help has it whole, and the
-//! typist that presses keys at their points in guest time. Which key types what is [`crate::device::keymap`]'s table.
+//! typist that presses keys at their points in guest time. Which key types what is [`crate::console::keymap`]'s table.
 
 use super::args;
 use crate::bus::{Clock, Ticks};
-use crate::device::keymap::Stroke;
+use crate::console::keymap::Stroke;
 use crate::device::mouse::{Button, MouseEvent};
 use crate::snapshot::recording::What;
 use std::collections::VecDeque;
@@ -243,7 +243,7 @@ impl Typist {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::keymap::KeyEvent;
+    use crate::console::keymap::KeyEvent;
     use proptest::prelude::*;
 
     /// The strokes of these names.

@@ -144,6 +144,8 @@ impl GuestArgs {
             epoch: self.epoch,
             apic: !self.no_apic,
             acpi: !self.no_acpi,
+            testdev: self.testdev,
+            ends_at_reset: self.end_at_reset,
             transmitter: if self.uart_pace { Transmitter::Paced } else { Transmitter::Immediate },
             bios: self.bios.as_deref().map(rom).transpose()?,
             vga_bios,

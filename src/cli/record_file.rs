@@ -125,6 +125,8 @@ fn parts(spec: &Spec) -> Result<Vec<(String, u128)>> {
         ("interrupt controller (--no-apic)".to_owned(), spec.apic.into()),
         ("power management (--no-acpi)".to_owned(), spec.acpi.into()),
         ("pace of the serial ports (--uart-pace)".to_owned(), (spec.transmitter as u8).into()),
+        ("test device (--testdev)".to_owned(), spec.testdev.into()),
+        ("end at a reset (--end-at-reset)".to_owned(), spec.ends_at_reset.into()),
         ("BIOS (--bios)".to_owned(), bytes(&spec.bios)),
         ("VGA BIOS (--vgabios)".to_owned(), bytes(&spec.vga_bios)),
         ("guest".to_owned(), plan(spec)),

@@ -4,7 +4,7 @@
 
 use super::output::tell;
 use super::screen::{Live, TextScreen};
-use crate::device::keymap::{Stroke, from_terminal};
+use crate::console::keymap::{Stroke, from_terminal};
 use crate::error::{Error, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::stdio::stdin;

@@ -1,12 +1,14 @@
-//! An ATA channel with two devices (ATA/ATAPI-5, ANSI NCITS 340): disks or CD-ROM drives. The board has two: command
-//! block at 1F0h with control at 3F6h on IRQ14, and 170h with 376h on IRQ15.
+//! An ATA channel with two devices (ATA/ATAPI-5, ANSI NCITS 340): disks or CD-ROM drives. The board has two:
+//! command block at 1F0h with control at 3F6h on IRQ14, and 170h with 376h on IRQ15.
 //!
-//! Here are the registers, and the data port; `disk` has the commands of a disk, `packet` the protocol by which a
-//! CD-ROM drive gets its commands. Data goes through the data port, or by the bus master in [`super::ide`], to which the
-//! board brings it ([`Ata::dma_request`], [`Ata::dma_data`], [`Ata::dma_moved`]).
+//! This file has the registers and the data port; `disk` has the commands of a disk, `packet` the protocol by
+//! which a CD-ROM drive gets its commands. Data goes through the data port, or by the bus master in
+//! [`super::ide`], to which the board brings it ([`Ata::dma_request`], [`Ata::dma_data`],
+//! [`Ata::dma_moved`]).
 //!
-//! A command takes a fixed latency of guest time, and so does each block of data. A medium that the host cannot read or
-//! write any more is an error of the drive for the guest; the first such trouble is kept for the machine's owner.
+//! A command takes a fixed latency of guest time, and so does each block of data. A medium that the host
+//! cannot read or write any more is an error of the drive for the guest; the first such trouble is kept for
+//! the machine's owner.
 
 mod disk;
 mod packet;
@@ -17,7 +19,6 @@ use crate::bus::{Clock, Ticks, Width};
 use crate::error::Error;
 use crate::media::{Disk, SECTOR, size_of};
 use disk::Drive;
-pub(in crate::device) use disk::{multiword_dma, text};
 use packet::Packet;
 use serde::{Deserialize, Serialize};
 
@@ -69,6 +70,14 @@ impl Unit {
         Self::Cdrom(Cdrom::new(medium))
     }
 
+    /// Cylinders, heads and sectors of a disk, as it powers on.
+    pub fn geometry(&self) -> Option<(u16, u8, u8)> {
+        match self {
+            Self::Disk(drive) => Some(drive.geometry()),
+            Self::Cdrom(_) => None,
+        }
+    }
+
     fn medium(&self) -> &dyn Disk {
         match self {
             Self::Disk(drive) => &*drive.disk,
@@ -93,8 +102,9 @@ impl Unit {
     }
 }
 
-/// The registers that each device has of its own. Count and address keep two bytes, the last one written in the low half:
-/// commands with 48-bit addresses take both (6.20, "48-bit Address feature set" of ATA/ATAPI-6).
+/// The registers that each device has of its own. Count and address keep two bytes, the last one written in
+/// the low half: commands with 48-bit addresses take both (6.20, "48-bit Address feature set" of
+/// ATA/ATAPI-6).
 #[derive(Clone, Copy, Debug, Default, Hash, Serialize, Deserialize)]
 struct Registers {
     error: u8,
@@ -214,36 +224,11 @@ impl Ata {
         ata
     }
 
-    /// Cylinders, heads and sectors of the disk in `slot`, as it powers on.
-    pub fn geometry(&self, slot: usize) -> Option<(u16, u8, u8)> {
-        match self.units.get(slot)?.as_ref()? {
-            Unit::Disk(drive) => Some(drive.geometry()),
-            Unit::Cdrom(_) => None,
-        }
-    }
-
     /// A copy whose media are only what they say of their size.
     #[must_use]
     pub fn saved(&self) -> Self {
         let units = self.units.each_ref().map(|unit| unit.as_ref().map(Unit::saved));
         Self { units, buffer: self.buffer.clone(), host_error: None, ..*self }
-    }
-
-    /// Whether a state from a file is one that a channel can be in.
-    pub fn sensible(&self) -> bool {
-        let unit = |unit: &Unit| match unit {
-            Unit::Disk(drive) => drive.sensible(),
-            Unit::Cdrom(drive) => drive.sensible(),
-        };
-        let transfer = self.transfer;
-        self.units.iter().flatten().all(unit)
-            && self.position <= self.end
-            && self.end <= self.buffer.len()
-            && self.buffer.len() <= 256 * SECTOR
-            && transfer.left <= 0x1_0000
-            && transfer.block <= 256
-            && transfer.lba <= 1 << 48
-            && self.packet.sensible()
     }
 
     /// Takes over the state of `saved` and keeps the media.
@@ -267,7 +252,7 @@ impl Ata {
         self.units.each_ref().map(|unit| unit.as_ref().map(Unit::medium))
     }
 
-    /// The same, to change.
+    /// The media, by slot, to change.
     pub fn media_mut(&mut self) -> [Option<&mut Box<dyn Disk>>; 2] {
         self.units.each_mut().map(|unit| unit.as_mut().map(Unit::medium_mut))
     }
@@ -315,7 +300,8 @@ impl Ata {
         self.units.iter().all(Option::is_none)
     }
 
-    /// What the registers of the device in `slot` show after a reset or a diagnostic (9.12): which kind it is.
+    /// What the registers of the device in `slot` show after a reset or a diagnostic (9.12): which kind it
+    /// is.
     fn signature(&mut self, slot: usize) {
         let packet = self.is_cdrom(slot);
         let (low, high, status) = if packet { (0x14, 0xeb, 0) } else { (0, 0, DRDY | DSC) };
@@ -556,8 +542,8 @@ impl Device for Ata {
         match port & 7 {
             DATA => self.write_data(width, value, now),
             STATUS_COMMAND => self.command(byte, now),
-            // While a command runs or waits for data the registers are its own (ATA-4, 7.2): a change of DEV in the middle of a
-            // transfer must not lead its blocks to the other drive.
+            // While a command runs or waits for data the registers are its own (ATA-4, 7.2): a change of DEV
+            // in the middle of a transfer must not lead its blocks to the other drive.
             _ if self.status() & (BSY | DRQ) != 0 => {}
             ERROR_FEATURES => self.features = byte,
             DEVICE_HEAD => self.device = byte & 0x5f,
@@ -589,6 +575,26 @@ impl Device for Ata {
             }
         }
         self.signatures();
+    }
+
+    fn sensible(&self) -> bool {
+        let unit = |unit: &Unit| match unit {
+            Unit::Disk(drive) => drive.sensible(),
+            Unit::Cdrom(drive) => drive.sensible(),
+        };
+        let transfer = self.transfer;
+        self.units.iter().flatten().all(unit)
+            && self.position <= self.end
+            && self.end <= self.buffer.len()
+            && self.buffer.len() <= 256 * SECTOR
+            && transfer.left <= 0x1_0000
+            && transfer.block <= 256
+            && transfer.lba <= 1 << 48
+            && self.packet.sensible()
+    }
+
+    fn is_wide(&self, port: u16) -> bool {
+        port & 0x207 == 0
     }
 }
 

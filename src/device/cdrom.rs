@@ -1,11 +1,13 @@
-//! A CD-ROM drive with one data track (SCSI Multimedia Commands, MMC-3, ANSI NCITS 360; sense data and INQUIRY by SPC-2),
-//! apart from the channel that it hangs on: what each command packet does. [`super::ata`] brings the packets.
+//! A CD-ROM drive with one data track (SCSI Multimedia Commands, MMC-3, ANSI NCITS 360; sense data and
+//! INQUIRY by SPC-2), apart from the channel that it hangs on: what each command packet does. [`super::ata`]
+//! brings the packets.
 //!
-//! The medium is an image of 2048-byte blocks, and always there; what can be missing is that the tray is closed.
+//! The medium is an image of 2048-byte blocks, and always there; what can be missing is that the tray is
+//! closed.
 
 mod answers;
 
-use super::ata::{multiword_dma, text};
+use super::identify::{multiword_dma, text};
 use crate::media::{Disk, SECTOR};
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -39,7 +41,7 @@ pub struct Sense {
     pub key: u8,
     /// Additional sense code.
     pub asc: u8,
-    /// Its qualifier.
+    /// Additional sense code qualifier.
     pub ascq: u8,
 }
 
@@ -74,9 +76,9 @@ impl Sense {
 /// What a command hands out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// Nothing.
+    /// No data.
     Nothing,
-    /// These bytes, at least one.
+    /// Bytes, at least one.
     Data(Vec<u8>),
     /// Blocks of the medium, at least one, all of them there.
     Blocks {
@@ -151,7 +153,7 @@ impl Cdrom {
         &*self.medium
     }
 
-    /// The same, to change.
+    /// The medium, to change.
     pub fn medium_mut(&mut self) -> &mut Box<dyn Disk> {
         &mut self.medium
     }
@@ -255,8 +257,8 @@ impl Cdrom {
         Ok(if count == 0 { Reply::Nothing } else { Reply::Blocks { lba, count } })
     }
 
-    /// READ CD: the user data of mode 1 sectors. Headers, error correction and sub-channels, which an image does not have,
-    /// are an invalid field.
+    /// READ CD: the user data of mode 1 sectors. Headers, error correction and sub-channels, which an image
+    /// does not have, are an invalid field.
     fn read_cd(&self, packet: &[u8; 12]) -> Result<Reply, Sense> {
         let count = be32(&[0, packet[6], packet[7], packet[8]]);
         let blocks = self.blocks_of(be32(&packet[2..]), count)?;

@@ -1,14 +1,15 @@
-//! The MC146818A real-time clock with its CMOS memory (Motorola MC146818A datasheet). Index at 70h, whose bit 7
-//! masks NMI, data at 71h; IRQ8.
+//! The MC146818A real-time clock with its CMOS memory (Motorola MC146818A datasheet). Index at 70h, whose bit
+//! 7 masks NMI, data at 71h; IRQ8.
 //!
-//! Time and date are counters that stand in the memory's first bytes, as the program sees them; each carries into the
-//! next. The day of the week is one of them, and whatever the program writes there is counted on from. The rest of
-//! the memory holds what the PC's BIOS convention keeps there; the board fills it in with [`Cmos::describe`].
+//! Time and date are counters that stand in the memory's first bytes, as the program sees them; each carries
+//! into the next. The day of the week is one of them, and whatever the program writes there is counted on
+//! from. The rest of the memory holds what the PC's BIOS convention keeps there; the board fills it in with
+//! [`Cmos::describe`].
 //!
-//! Simplifications: the century in byte 32h is a counter, too, always in BCD (on many boards firmware keeps it).
-//! Daylight saving (DSE) is a bit without effect, and each divider setting but a reset stands for a 32 768 Hz crystal.
-//! The datasheet asks for new values after a change of 12/24 hours or of BCD/binary; here a running clock shows its
-//! time in the new form at once, as other emulators do.
+//! Simplifications: the century in byte 32h is a counter, too, always in BCD (on many boards firmware keeps
+//! it). Daylight saving (DSE) is a bit without effect, and each divider setting but a reset stands for a 32
+//! 768 Hz crystal. The datasheet asks for new values after a change of 12/24 hours or of BCD/binary; here a
+//! running clock shows its time in the new form at once, as other emulators do.
 
 use super::Device;
 use crate::bus::{Clock, Ticks, Width};
@@ -32,6 +33,8 @@ const REG_B: usize = 0x0b;
 const REG_C: usize = 0x0c;
 const REG_D: usize = 0x0d;
 const CENTURY: usize = 0x32;
+/// Why the processor is reset, for firmware.
+pub const SHUTDOWN: u8 = 0x0f;
 
 const A_UIP: u8 = 0x80;
 const A_DIVIDER_RUN: u8 = 0x20;
@@ -102,18 +105,30 @@ impl Cmos {
         cmos
     }
 
+    /// As [`Cmos::new`], with the memory filled in.
+    pub fn described(clock: Clock, epoch: i64, machine: &Machine) -> Self {
+        let mut cmos = Self::new(clock, epoch);
+        cmos.describe(machine);
+        cmos
+    }
+
     /// Whether bit 7 of port 70h holds NMI back.
     pub fn nmi_masked(&self) -> bool {
         self.nmi_masked
     }
 
-    /// A byte of the memory, for what the convention below does not know.
+    /// A byte of the memory.
+    pub fn byte(&self, index: u8) -> u8 {
+        self.memory[usize::from(index & 0x7f)]
+    }
+
+    /// Sets a byte of the memory, for what the convention below does not know.
     pub fn set_byte(&mut self, index: u8, value: u8) {
         self.memory[usize::from(index & 0x7f)] = value;
     }
 
-    /// Fills in the memory as the PC's BIOS convention (and QEMU's extension for the firmware that runs under it)
-    /// lays it out.
+    /// Fills in the memory as the PC's BIOS convention (and QEMU's extension for the firmware that runs under
+    /// it) lays it out.
     pub fn describe(&mut self, machine: &Machine) {
         self.describe_memory(machine.ram_size);
         self.describe_drives(machine);
@@ -155,7 +170,8 @@ impl Cmos {
         self.memory[0x39] = translation(&machine.disks[..2]) | translation(&machine.disks[2..]) << 4;
     }
 
-    /// The user-defined type 47's geometry: cylinders, heads, write precompensation, control, landing zone, sectors.
+    /// The user-defined type 47's geometry: cylinders, heads, write precompensation, control, landing zone,
+    /// sectors.
     fn describe_disk(&mut self, slot: usize, disk: Option<(u16, u8, u8)>) {
         let base = 0x1b + slot * 9;
         self.memory[0x19 + slot] = if disk.is_some() { 47 } else { 0 };
@@ -233,8 +249,8 @@ impl Cmos {
         self.memory[CENTURY] = bcd(year.div_euclid(100).rem_euclid(100) as u8);
     }
 
-    /// Counts `register` up from `first` to `last`. Whether it began anew, and so carries into the next one. A value
-    /// beyond its range, which only a program puts there, ends at the next count.
+    /// Counts `register` up from `first` to `last`. Whether it began anew, and so carries into the next one.
+    /// A value beyond its range, which only a program puts there, ends at the next count.
     fn count(&mut self, register: usize, first: u8, last: u8) -> bool {
         let value = self.decode(self.memory[register]);
         let carry = value >= last;
@@ -305,7 +321,8 @@ impl Cmos {
         }
     }
 
-    /// Counts `seconds`; all but the last days of a long sleep by days, after which the calendar repeats itself.
+    /// Counts `seconds`; all but the last days of a long sleep by days, after which the calendar repeats
+    /// itself.
     fn count_seconds(&mut self, seconds: u64) {
         let whole_days = (seconds / DAY_SECONDS as u64).saturating_sub(1);
         for _ in 0..whole_days % CALENDAR_DAYS {
@@ -358,8 +375,8 @@ impl Cmos {
         }
     }
 
-    /// SET holds updates off, and the divider chain runs on under it; a divider held in reset stops that as well, and
-    /// the first update comes half a second after its release.
+    /// SET holds updates off, and the divider chain runs on under it; a divider held in reset stops that as
+    /// well, and the first update comes half a second after its release.
     fn write_control(&mut self, index: usize, value: u8, now: Ticks) {
         let was_running = !self.stopped();
         let divider_was_held = self.divider_held();

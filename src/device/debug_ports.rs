@@ -1,5 +1,6 @@
-//! The one-register ports: POST codes at 80h, the fast A20 and reset port 92h (82371SB, 2.5.5), and the ports by
-//! which a guest speaks to whoever runs it: the debug consoles at E9h (Bochs) and 402h (SeaBIOS), the exit at F4h.
+//! The one-register ports: POST codes at 80h, the fast A20 and reset port 92h (82371SB, 2.5.5), and the ports
+//! by which a guest speaks to whoever runs it: the debug consoles at E9h (Bochs) and 402h (SeaBIOS), the exit
+//! at F4h.
 //!
 //! A write to F4h ends the run, and its low byte *is* the guest's exit status: 0 is success. (QEMU's
 //! isa-debug-exit reports `value << 1 | 1`, which can never be 0; we keep the simpler rule.)
@@ -23,7 +24,7 @@ const A_RESET: u8 = 0x01;
 const A_A20: u8 = 0x02;
 const PRESENT: u8 = 0xe9;
 
-/// These ports' state.
+/// The state of the one-register ports.
 #[derive(Clone, Debug, Default, Hash, Serialize, Deserialize)]
 pub struct DebugPorts {
     post: u8,
@@ -112,6 +113,10 @@ impl Device for DebugPorts {
         self.control_a = A_A20;
         self.a20_written = None;
         self.reset = false;
+    }
+
+    fn is_wide(&self, port: u16) -> bool {
+        port == EXIT
     }
 }
 

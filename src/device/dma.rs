@@ -1,5 +1,5 @@
-//! The two 8237A DMA controllers with their page registers (Intel 8237A datasheet; 82371SB, 2.5.1). Channels 0-3 move
-//! bytes, 5-7 words; channel 2 is the floppy controller's.
+//! The two 8237A DMA controllers with their page registers (Intel 8237A datasheet; 82371SB, 2.5.1). Channels
+//! 0-3 move bytes, 5-7 words; channel 2 is the floppy controller's.
 //!
 //! A device moves what it has in one go, with [`Dma::to_memory`] and [`Dma::from_memory`].
 

@@ -1,8 +1,8 @@
-//! The 82077AA floppy controller with two drives (Intel 82077AA datasheet, 290166). Ports 3F0h-3F5h and 3F7h; IRQ6,
-//! DMA channel 2.
+//! The 82077AA floppy controller with two drives (Intel 82077AA datasheet, 290166). Ports 3F0h-3F5h and 3F7h;
+//! IRQ6, DMA channel 2.
 //!
-//! Simplifications: data moves by DMA only (SPECIFY's non-DMA bit is ignored), a command's transfer happens at one
-//! instant after a fixed time, and the data rate need not match the medium.
+//! Simplifications: data moves by DMA only (SPECIFY's non-DMA bit is ignored), a command's transfer happens
+//! at one instant after a fixed time, and the data rate need not match the medium.
 
 use super::Device;
 use super::dma::Dma;
@@ -64,11 +64,17 @@ const MEDIA: &[(u64, Geometry, u8)] = &[
     (5760, (80, 2, 36), 5),
 ];
 
-/// The medium that an image of `sectors` is: the standard one of that size, else the 1.44M or 2.88M one that holds it.
+/// The medium that an image of `sectors` is: the standard one of that size, else the 1.44M or 2.88M one that
+/// holds it.
 fn medium(sectors: u64) -> (Geometry, u8) {
     let exact = MEDIA.iter().find(|m| m.0 == sectors);
     let holds = MEDIA.iter().find(|m| m.0 >= sectors && matches!(m.0, 2880 | 5760));
     exact.or(holds).map_or(((80, 2, 36), 5), |&(_, geometry, kind)| (geometry, kind))
+}
+
+/// The CMOS type of the drive that takes a floppy of `sectors`.
+pub fn drive_type(sectors: u64) -> u8 {
+    medium(sectors).1
 }
 
 /// A drive.
@@ -177,11 +183,6 @@ impl Fdc {
         }
     }
 
-    /// Whether a state from a file is one that the controller can be in: at work it has a command.
-    pub fn sensible(&self) -> bool {
-        !(self.command.is_empty() && matches!(self.work, Some((_, Work::Data))))
-    }
-
     /// A copy whose disks are only what they say of their size.
     #[must_use]
     pub fn saved(&self) -> Self {
@@ -209,14 +210,9 @@ impl Fdc {
         self.drives.each_ref().map(|drive| drive.disk.as_deref())
     }
 
-    /// The same, to change.
+    /// The disks, by drive, to change.
     pub fn disks_mut(&mut self) -> [Option<&mut Box<dyn Disk>>; 2] {
         self.drives.each_mut().map(|drive| drive.disk.as_mut())
-    }
-
-    /// The CMOS types of drives A and B; 0 where there is none.
-    pub fn drive_types(&self) -> [u8; 2] {
-        [self.drives[0].kind, self.drives[1].kind]
     }
 
     /// The first trouble that the host made, once.
@@ -613,6 +609,10 @@ impl Device for Fdc {
         for drive in &mut self.drives {
             drive.cylinder = 0;
         }
+    }
+
+    fn sensible(&self) -> bool {
+        !(self.command.is_empty() && matches!(self.work, Some((_, Work::Data))))
     }
 }
 

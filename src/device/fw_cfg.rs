@@ -1,5 +1,6 @@
-//! QEMU's firmware configuration device (QEMU, docs/specs/fw_cfg): how SeaBIOS learns of memory, processors, boot
-//! order and option ROMs. The selector is a word at 510h, the data a byte at 511h; there is no DMA interface.
+//! QEMU's firmware configuration device (QEMU, docs/specs/fw_cfg): how SeaBIOS learns of memory, processors,
+//! boot order and option ROMs. The selector is a word at 510h, the data a byte at 511h; there is no DMA
+//! interface.
 
 use super::Device;
 use crate::bus::{Ticks, Width};
@@ -112,6 +113,10 @@ impl Device for FwCfg {
     fn reset(&mut self) {
         self.selected = SIGNATURE;
         self.offset = 0;
+    }
+
+    fn is_wide(&self, port: u16) -> bool {
+        port == SELECTOR
     }
 }
 

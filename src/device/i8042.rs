@@ -1,15 +1,16 @@
 //! The 8042 keyboard controller with a PS/2 keyboard (IBM PS/2 Hardware Interface Technical Reference,
-//! keyboard/auxiliary device controller), and with the mouse of [`super::mouse`] at its auxiliary port. Data at 60h,
-//! command and status at 64h; IRQ1 and IRQ12.
+//! keyboard/auxiliary device controller), and with the mouse of [`super::mouse`] at its auxiliary port. Data
+//! at 60h, command and status at 64h; IRQ1 and IRQ12.
 //!
-//! The keyboard speaks scan code sets 2 and 1, the controller translates 2 to 1 on request. Bytes of the devices
-//! take a serial transfer's time to arrive; the controller's own answers are there at once. The host's keys are
-//! typed at a steady pace, and wait while the guest keeps the keyboard off: none is lost but to a keyboard reset.
+//! The keyboard speaks scan code sets 2 and 1, the controller translates 2 to 1 on request. Bytes of the
+//! devices take a serial transfer's time to arrive; the controller's own answers are there at once. The
+//! host's keys are typed at a steady pace, and wait while the guest keeps the keyboard off: none is lost but
+//! to a keyboard reset.
 
 use super::Device;
-use super::keymap::KeyEvent;
 use super::mouse::{Mouse, MouseEvent};
 use crate::bus::{Clock, Ticks, Width};
+use crate::console::keymap::KeyEvent;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
@@ -237,7 +238,8 @@ impl I8042 {
         self.advance(now);
     }
 
-    /// The host's key events, bytes of the keyboard's, and movements of the mouse that the guest has not taken.
+    /// The host's key events, bytes of the keyboard's, and movements of the mouse that the guest has not
+    /// taken.
     pub fn keys_waiting(&self) -> usize {
         self.typing.len() + self.keyboard.queue.len() + self.mouse.waiting()
     }

@@ -1,6 +1,7 @@
-//! The bus master of a PCI IDE function (Programming Interface for Bus Master IDE Controller 1.0; 82371SB datasheet, 2.7):
-//! for each channel a command, a status, and the address of a table of physical regions, that data of a DMA command goes to
-//! or comes from. Its configuration space is in [`super::pci::i440fx`], the channels are in [`super::ata`].
+//! The bus master of a PCI IDE function (Programming Interface for Bus Master IDE Controller 1.0; 82371SB
+//! datasheet, 2.7): for each channel a command, a status, and the address of a table of physical regions,
+//! that data of a DMA command goes to or comes from. Its configuration space is in [`super::pci::i440fx`],
+//! the channels are in [`super::ata`].
 //!
 //! All that a device offers moves at once, at the tick at which both sides are ready. The board calls
 //! [`BusMaster::to_memory`] and [`BusMaster::from_memory`], where memory is at hand.
@@ -91,8 +92,8 @@ impl Channel {
         }
     }
 
-    /// The next piece of the regions, of up to `len` bytes. `None` when the table is at its end: the channel is then not
-    /// active any more.
+    /// The next piece of the regions, of up to `len` bytes. `None` when the table is at its end: the channel
+    /// is then not active any more.
     fn piece(&mut self, len: usize, map: &PhysMap) -> Option<(GuestPhys, usize)> {
         if self.region.left == 0 {
             if self.region.last {
@@ -108,7 +109,8 @@ impl Channel {
         Some((at, n))
     }
 
-    /// Reads the next entry: an even address, an even number of bytes with 0 for 64 KiB, and the mark of the last one.
+    /// Reads the next entry: an even address, an even number of bytes with 0 for 64 KiB, and the mark of the
+    /// last one.
     fn fetch(&mut self, map: &PhysMap) {
         let mut entry = [0; 8];
         map.read(GuestPhys(self.next), &mut entry);
@@ -124,7 +126,8 @@ impl Channel {
         self.command & START != 0 && self.status & ACTIVE != 0 && way == direction
     }
 
-    /// Walks the regions for up to `len` bytes; `each` moves a piece that begins at an offset. Returns the bytes moved.
+    /// Walks the regions for up to `len` bytes; `each` moves a piece that begins at an offset. Returns the
+    /// bytes moved.
     fn walk(
         &mut self,
         len: usize,
@@ -194,6 +197,10 @@ impl Device for BusMaster {
 
     fn reset(&mut self) {
         *self = Self::default();
+    }
+
+    fn is_wide(&self, _port: u16) -> bool {
+        true
     }
 }
 

@@ -1,10 +1,12 @@
 //! The PS/2 mouse behind the auxiliary port of the keyboard controller (IBM PS/2 Hardware Interface Technical
-//! Reference, Mouse), with the wheel and the five buttons that Microsoft's IntelliMouse and its Explorer added: a
-//! driver asks for them by setting certain sample rates in a row. [`super::i8042`] carries its bytes.
+//! Reference, Mouse), with the wheel and the five buttons that Microsoft's IntelliMouse and its Explorer
+//! added: a driver asks for them by setting certain sample rates in a row. [`super::i8042`] carries its
+//! bytes.
 //!
-//! What the host does with the mouse waits until the guest asks for it, and then comes a packet per sample period:
-//! no click is lost to a slow sample rate or to a driver that is not there yet. A real mouse would count on, up to an
-//! overflow. Movements are in counts, whatever resolution the guest sets; a real mouse has counts per millimetre.
+//! What the host does with the mouse waits until the guest asks for it, and then comes a packet per sample
+//! period: no click is lost to a slow sample rate or to a driver that is not there yet. A real mouse would
+//! count on, up to an overflow. Movements are in counts, whatever resolution the guest sets; a real mouse has
+//! counts per millimetre.
 
 use crate::bus::{Clock, Ticks};
 use serde::{Deserialize, Serialize};

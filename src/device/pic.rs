@@ -1,7 +1,7 @@
 //! The 8259A pair: two cascaded interrupt controllers (Intel 8259A datasheet, 231468; ELCR: 82371SB, 2.5.6).
 //!
-//! The board drives the sixteen request lines with [`Pic::set_line`], watches [`Pic::int`], and runs the INTA cycle
-//! with [`Pic::acknowledge`].
+//! The board drives the sixteen request lines with [`Pic::set_line`], watches [`Pic::int`], and runs the INTA
+//! cycle with [`Pic::acknowledge`].
 
 use super::Device;
 use crate::bus::{Ticks, Width};
@@ -309,8 +309,8 @@ impl Pic {
         self.int
     }
 
-    /// The INTA cycle: the vector. A request that went away gives the level 7 of the chip that was asked, with
-    /// nothing in service (spurious).
+    /// The INTA cycle: the vector. A request that went away gives the level 7 of the chip that was asked,
+    /// with nothing in service (spurious).
     pub fn acknowledge(&mut self) -> u8 {
         let vector = match self.master.take() {
             Some(level) if self.is_cascade(level) => self.acknowledge_slave(),

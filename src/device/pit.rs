@@ -1,9 +1,9 @@
 //! The 8254 interval timer and port 61h, the NMI status and speaker control (Intel 8254 datasheet, 231164;
 //! 82371SB, 2.5.4). Channel 0 drives IRQ0, channel 2 the speaker; channel 1 once refreshed memory.
 //!
-//! Nothing is ticked: a channel keeps the cycle at which its count was loaded, and every answer is derived from the
-//! clock. A simplification: IRQ0 is seen as one edge per rise of OUT; the low phase of the square wave does not
-//! take an unserved request back.
+//! Nothing is ticked: a channel keeps the cycle at which its count was loaded, and every answer is derived
+//! from the clock. A simplification: IRQ0 is seen as one edge per rise of OUT; the low phase of the square
+//! wave does not take an unserved request back.
 
 use super::Device;
 use crate::bus::{Clock, Ticks, Width};
@@ -42,7 +42,8 @@ struct Channel {
     load: Option<i64>,
     /// The null count bit: CR, or the mode, has not reached the counting element.
     null: bool,
-    /// The count last loaded into the counting element, and the cycle of that; `None` from the control word on.
+    /// The count last loaded into the counting element, and the cycle of that; `None` from the control word
+    /// on.
     count: u32,
     start: Option<i64>,
     /// Clocks counted since the load, while counting is disabled.
@@ -142,8 +143,8 @@ impl Channel {
         if n == 0 { self.modulus() as u32 } else { n }
     }
 
-    /// Writes CR. The counting element takes that up at the next clock, at the end of the (half) period, or at a
-    /// trigger. The first count of modes 2 and 3 needs no trigger, even with the gate low.
+    /// Writes CR. The counting element takes that up at the next clock, at the end of the (half) period, or
+    /// at a trigger. The first count of modes 2 and 3 needs no trigger, even with the gate low.
     fn set_count(&mut self, count: u32, now: i64) {
         self.written = Some(count);
         self.null = true;
@@ -164,8 +165,8 @@ impl Channel {
         if self.mode == 3 && into < high { base + high } else { base + n }
     }
 
-    /// The datasheet's table of gate pin operations: a low gate disables counting in modes 0, 2, 3 and 4, a rising
-    /// one enables it in modes 0 and 4 and is a trigger in the others.
+    /// The datasheet's table of gate pin operations: a low gate disables counting in modes 0, 2, 3 and 4, a
+    /// rising one enables it in modes 0 and 4 and is a trigger in the others.
     fn set_gate(&mut self, gate: bool, now: i64) {
         if gate == self.gate {
             return;
@@ -180,7 +181,8 @@ impl Channel {
         }
     }
 
-    /// Disables counting: the count stays as it is, and no end of a period comes that would take up a new one.
+    /// Disables counting: the count stays as it is, and no end of a period comes that would take up a new
+    /// one.
     fn pause(&mut self, now: i64) {
         let (None, Some(start)) = (self.held, self.start) else { return };
         let counted = now - start;
@@ -327,18 +329,8 @@ impl Pit {
         Self { clock, channels, speaker: 0, rise: None, line: true, edge: false }
     }
 
-    /// Whether a state from a file is one that the timer can be in.
-    pub fn sensible(&self) -> bool {
-        self.channels.iter().all(Channel::sensible)
-    }
-
     fn cycle(&self, now: Ticks) -> i64 {
         self.clock.cycles(now, HZ).min(END) as i64
-    }
-
-    /// Whether IRQ0 rose since this was last asked.
-    pub fn take_edge(&mut self) -> bool {
-        std::mem::take(&mut self.edge)
     }
 
     /// Whether port 61h lets channel 2 sound the speaker.
@@ -442,6 +434,15 @@ impl Device for Pit {
 
     fn reset(&mut self) {
         *self = Self::new(self.clock);
+    }
+
+    fn sensible(&self) -> bool {
+        self.channels.iter().all(Channel::sensible)
+    }
+
+    /// A rise of OUT is an edge also when nobody sampled the low time before it.
+    fn take_low(&mut self) -> bool {
+        std::mem::take(&mut self.edge)
     }
 }
 

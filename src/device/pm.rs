@@ -1,11 +1,12 @@
-//! The power management function of the 82371AB (PIIX4 datasheet, 290562, chapter 7): ACPI's PM1a event and control
-//! registers, the power management timer, and the ports by which system management is called (APMC, APMS).
+//! The power management function of the 82371AB (PIIX4 datasheet, 290562, chapter 7): ACPI's PM1a event and
+//! control registers, the power management timer, and the ports by which system management is called (APMC,
+//! APMS).
 //!
-//! Its registers are 64 ports at PMBASE, which a configuration register of the PCI function 00:01.3 names. Off is
-//! sleep type 0, as in S5; the other types are not built: they do nothing, and `\_S1` to `\_S4` are not declared.
-//! ACPI is turned on and off by values written to APMC. On a real board those call firmware's handler in system
-//! management mode, which sets SCI_EN; here the chip sets it itself.
-//! There is no power button, no general-purpose event and no SMBus.
+//! The registers are 64 ports at PMBASE, which a configuration register of the PCI function 00:01.3 names.
+//! Off is sleep type 0, as in S5; the other types are not built: they do nothing, and `\_S1` to `\_S4` are
+//! not declared. ACPI is turned on and off by values written to APMC. On a real board those call firmware's
+//! handler in system management mode, which sets SCI_EN; here the chip sets it itself. There is no power
+//! button, no general-purpose event and no SMBus.
 
 use super::Device;
 use crate::bus::{Clock, Ticks, Width};
@@ -194,6 +195,18 @@ mod tests {
         pm.write(APMC, Width::Byte, ACPI_ENABLE.into(), 0x80_0000);
         assert_eq!((pm.irq(), pm.next_event()), (true, None));
         set_word(&mut pm, EVENT, 1, 0x80_0001);
+        assert_eq!((pm.irq(), pm.next_event()), (false, Some(0x100_0000)));
+    }
+
+    #[test]
+    fn the_event_shows_without_its_enable_and_interrupts_once_enabled() {
+        let mut pm = pm();
+        pm.write(APMC, Width::Byte, ACPI_ENABLE.into(), 0);
+        assert_eq!(word(&mut pm, EVENT, 0x80_0005), 1, "TMR_STS");
+        assert!(!pm.irq());
+        set_word(&mut pm, 2, 1, 0x80_0006);
+        assert!(pm.irq());
+        set_word(&mut pm, EVENT, 1, 0x80_0007);
         assert_eq!((pm.irq(), pm.next_event()), (false, Some(0x100_0000)));
     }
 

@@ -1,9 +1,10 @@
 //! The 16550A serial port (National PC16550D datasheet). COM1 is at 3F8h on IRQ4, COM2 at 2F8h on IRQ3.
 //!
-//! Transmitted bytes reach the host at once. The transmitter itself is empty again at once by default, as QEMU's is:
-//! a guest that polls LSR then spends its time on its own work, not on the line. With [`Transmitter::Paced`] the
-//! holding register, the FIFO and the shift register empty at the divisor's rate, as on real hardware. Bytes from the
-//! host always arrive at that rate, and wait while the FIFO is full, as a sender that heeds RTS would: none is lost.
+//! Transmitted bytes reach the host at once. The transmitter itself is empty again at once by default, as
+//! QEMU's is: a guest that polls LSR then spends its time on its own work, not on the line. With
+//! [`Transmitter::Paced`] the holding register, the FIFO and the shift register empty at the divisor's rate,
+//! as on real hardware. Bytes from the host always arrive at that rate, and wait while the FIFO is full, as a
+//! sender that heeds RTS would: none is lost.
 
 use super::Device;
 use crate::bus::{Clock, Ticks, Width};
@@ -133,16 +134,6 @@ impl Uart {
         std::mem::take(&mut self.output)
     }
 
-    /// Whether the interrupt line was low for an instant since this was last asked, though it may be high now.
-    pub fn take_dropped(&mut self) -> bool {
-        std::mem::take(&mut self.dropped)
-    }
-
-    /// Whether the guest has interrupts on that the receiver or the transmitter may yet make.
-    pub fn interrupts_on(&self) -> bool {
-        self.mcr & (MCR_OUT2 | MCR_LOOP) == MCR_OUT2 && self.ier != 0
-    }
-
     /// Bytes of host input not yet received.
     pub fn input_waiting(&self) -> usize {
         self.inbox.len()
@@ -209,7 +200,8 @@ impl Uart {
         self.restart_timeout(now);
     }
 
-    /// The timeout strikes four characters after the last byte came in or was read, with bytes left in the FIFO.
+    /// The timeout strikes four characters after the last byte came in or was read, with bytes left in the
+    /// FIFO.
     fn restart_timeout(&mut self, now: Ticks) {
         self.timed_out = false;
         let armed = self.fifos() && !self.rx.is_empty();
@@ -409,6 +401,15 @@ impl Device for Uart {
         let next_rx = self.next_rx;
         *self = Self { inbox, output, next_rx, ..Self::new(self.clock, self.transmitter) };
     }
+
+    fn take_low(&mut self) -> bool {
+        std::mem::take(&mut self.dropped)
+    }
+
+    /// The host may send something at any time.
+    fn may_interrupt(&self) -> bool {
+        self.mcr & (MCR_OUT2 | MCR_LOOP) == MCR_OUT2 && self.ier != 0
+    }
 }
 
 #[cfg(test)]
@@ -477,7 +478,7 @@ mod tests {
         out(&mut uart, 0, b'a', 0);
         assert!(uart.irq());
         out(&mut uart, 0, b'b', 0);
-        assert!(uart.irq() && uart.take_dropped(), "an edge for the interrupt controller");
+        assert!(uart.irq() && uart.take_low(), "an edge for the interrupt controller");
     }
 
     #[test]

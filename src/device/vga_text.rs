@@ -1,13 +1,13 @@
-//! The VGA: sequencer, CRT controller, graphics and attribute controllers, DAC, and 256 KiB of video memory in four
-//! planes (IBM PS/2 Hardware Interface Technical Reference, video subsystem).
+//! The VGA: sequencer, CRT controller, graphics and attribute controllers, DAC, and 256 KiB of video memory
+//! in four planes (IBM PS/2 Hardware Interface Technical Reference, video subsystem).
 //!
-//! Registers and memory are whole, so that firmware and graphics software run; what is shown is the text screen,
-//! [`Vga::text_screen`]. There is no Bochs display interface (ports 1CE and 1CF stay unclaimed). The chip powers
-//! on in 80x25 text, where a PC without a video BIOS would show nothing.
+//! Registers and memory are whole, so that firmware and graphics software run; what is shown is the text
+//! screen, [`Vga::text_screen`]. There is no Bochs display interface (ports 1CE and 1CF stay unclaimed). The
+//! chip powers on in 80x25 text with a font in plane 2, where a PC without a video BIOS would show nothing.
 
 use super::Device;
-use super::cp437;
 use crate::bus::{Clock, Ticks, Width};
+use crate::console::cp437;
 use serde::{Deserialize, Serialize};
 use std::hash::{Hash, Hasher};
 
@@ -98,8 +98,25 @@ impl Screen {
 /// Addresses of each plane.
 const CELLS: usize = 0x1_0000;
 
+/// Our BIOS, and where in it the font is: 256 characters of 16 rows.
+const BIOS: &[u8; 0x1_0000] = include_bytes!("../../guest-programs/bios/bios.bin");
+const FONT: std::ops::Range<usize> = 0xc000..0xd000;
+const GLYPH: usize = 16;
+/// Addresses of plane 2 that each character has.
+const GLYPH_ROOM: usize = 32;
+
+/// Video memory at power-on: blanks in planes 0 and 1, the font in plane 2.
+fn blank_memory() -> Vec<u32> {
+    let mut memory = vec![0x0720; CELLS];
+    for (code, glyph) in BIOS[FONT].chunks_exact(GLYPH).enumerate() {
+        let room = &mut memory[code * GLYPH_ROOM..][..GLYPH];
+        room.iter_mut().zip(glyph).for_each(|(cell, &row)| *cell |= u32::from(row) << 16);
+    }
+    memory
+}
+
 /// The adapter.
-#[derive(Clone, Debug, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Vga {
     clock: Clock,
     misc: u8,
@@ -156,7 +173,7 @@ impl Vga {
             dac_read: 0,
             dac_write: 0,
             dac_reading: false,
-            memory: vec![0x0720; CELLS],
+            memory: blank_memory(),
             latch: 0,
             version: 0,
             window: (0, 0),
@@ -170,18 +187,9 @@ impl Vga {
         vga
     }
 
-    /// Whether a state from a file is one that the adapter can be in.
-    pub fn sensible(&self) -> bool {
-        self.memory.len() == CELLS && self.dac_read < 768 && self.dac_write < 768
-    }
-
-    /// Hashes all but what video memory holds, which is the same as long as [`Vga::version`] is.
-    pub fn hash_registers(&self, h: &mut impl Hasher) {
-        let Self { clock, misc, feature, seq_index, seq, gc_index, gc, crtc_index, crtc, .. } = self;
-        (clock, misc, feature, seq_index, seq, gc_index, gc, crtc_index, crtc).hash(h);
-        let Self { attr_index, attr_data, attr, dac, dac_mask, dac_read, dac_write, dac_reading, .. } = self;
-        (attr_index, attr_data, attr, dac, dac_mask, dac_read, dac_write, dac_reading).hash(h);
-        (self.latch, self.version, self.window, self.plain_odd_even).hash(h);
+    /// Hashes what video memory holds, which is the same as long as [`Vga::version`] is.
+    pub fn hash_memory(&self, h: &mut impl Hasher) {
+        self.memory.hash(h);
     }
 
     /// Moves on whenever what is shown may have changed.
@@ -409,7 +417,8 @@ impl Vga {
         u8::from(blank) | if RETRACE.contains(&line) { 0x08 } else { 0 }
     }
 
-    /// Whether `port` is one of the CRT controller's at the base that is off: monochrome at 3Bx, colour at 3Dx.
+    /// Whether `port` is one of the CRT controller's at the base that is off: monochrome at 3Bx, colour at
+    /// 3Dx.
     fn is_other_base(&self, port: u16) -> bool {
         let color = self.misc & MISC_COLOR != 0;
         matches!((port & 0xfff0, color), (0x3b0, true) | (0x3d0, false))
@@ -425,6 +434,17 @@ fn default_dac() -> [u8; 768] {
         dac[at..at + 3].copy_from_slice(&[level(2, 5), level(1, 4), level(0, 3)]);
     }
     dac
+}
+
+/// The registers; of video memory only its version, see [`Vga::hash_memory`].
+impl Hash for Vga {
+    fn hash<H: Hasher>(&self, h: &mut H) {
+        let Self { clock, misc, feature, seq_index, seq, gc_index, gc, crtc_index, crtc, .. } = self;
+        (clock, misc, feature, seq_index, seq, gc_index, gc, crtc_index, crtc).hash(h);
+        let Self { attr_index, attr_data, attr, dac, dac_mask, dac_read, dac_write, dac_reading, .. } = self;
+        (attr_index, attr_data, attr, dac, dac_mask, dac_read, dac_write, dac_reading).hash(h);
+        (self.latch, self.version, self.window, self.plain_odd_even).hash(h);
+    }
 }
 
 impl Device for Vga {
@@ -494,6 +514,10 @@ impl Device for Vga {
 
     fn reset(&mut self) {
         *self = Self { version: self.version + 1, ..Self::new(self.clock) };
+    }
+
+    fn sensible(&self) -> bool {
+        self.memory.len() == CELLS && self.dac_read < 768 && self.dac_write < 768
     }
 }
 

@@ -25,7 +25,7 @@ const FIRST_TABLE: usize = 0x40;
 /// In the extended BIOS data area, on a 64-byte boundary.
 const FACS: u32 = 0x9_fd00;
 /// Where the built-in BIOS's code begins: the tables lie before it.
-const ROM_ROOM: usize = 0xd000;
+const ROM_ROOM: usize = 0xc000;
 
 /// Which tables a machine has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -43,6 +43,10 @@ pub struct Spec {
     pub acpi: bool,
     /// How fast the serial ports send.
     pub transmitter: Transmitter,
+    /// Whether there is the test device of QEMU's PC.
+    pub testdev: bool,
+    /// Whether every reset of a kernel without firmware ends the run.
+    pub ends_at_reset: bool,
     /// The system BIOS, instead of the built-in one.
     pub bios: Option<Vec<u8>>,
     /// The VGA BIOS.
@@ -93,6 +97,8 @@ impl Default for Spec {
             apic: true,
             acpi: true,
             transmitter: Transmitter::default(),
+            testdev: false,
+            ends_at_reset: false,
             bios: None,
             vga_bios: None,
             disks: Vec::new(),
@@ -186,6 +192,8 @@ impl Spec {
             apic: self.apic,
             acpi: self.acpi,
             transmitter: self.transmitter,
+            testdev: self.testdev,
+            ends_at_reset: self.ends_at_reset,
             fw_cfg: self.fw_cfg(tables),
         };
         let built_in = || firmware::built_in_bios(tables);

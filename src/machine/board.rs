@@ -1,4 +1,5 @@
-//! The board: which chip sits at which port and on which interrupt line, and when the next of them acts by itself.
+//! The board: which chip sits at which port and on which interrupt line, and when the next of them acts by
+//! itself.
 //!
 //! The run loop calls [`Board::advance`] when [`Board::next_event`] is due, and looks at
 //! [`Board::interrupt_requested`] between instructions; port I/O of the processor comes in by
@@ -7,28 +8,23 @@
 use crate::addr::GuestPhys;
 use crate::bus::phys::{PhysMap, VGA_WINDOW};
 use crate::bus::{Clock, Ticks, Width};
+use crate::console::keymap::KeyEvent;
 use crate::device::Device;
-use crate::device::apic::Apic;
 use crate::device::ata::{Ata, Unit};
-use crate::device::cmos::{Cmos, Machine};
-use crate::device::debug_ports::DebugPorts;
-use crate::device::dma::Dma;
-use crate::device::fdc::Fdc;
-use crate::device::fw_cfg::{FwCfg, FwCfgConfig};
-use crate::device::i8042::I8042;
-use crate::device::ide::BusMaster;
-use crate::device::keymap::KeyEvent;
+use crate::device::cmos;
+use crate::device::fdc;
+use crate::device::fw_cfg::FwCfgConfig;
 use crate::device::mouse::MouseEvent;
-use crate::device::numeric::Numeric;
-use crate::device::pci::{Pci, i440fx};
-use crate::device::pic::{Pic, PicState};
-use crate::device::pit::Pit;
+use crate::device::pc_testdev::{self, PcTestdev};
+use crate::device::pic::PicState;
 use crate::device::pm::Pm;
-use crate::device::uart::{Transmitter, Uart};
-use crate::device::vga_text::{Screen, Vga};
+use crate::device::uart::Transmitter;
+use crate::device::uart::Uart;
+use crate::device::vga_text::Screen;
 use crate::error::Error;
 use crate::media::Disk;
-use ports::{Chip, TIMED, routes, takes_wide, window_chip};
+use chips::{Chip, Chips, Parts, TABLE, TIMED};
+use ports::{routes, window_chip};
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 
@@ -36,6 +32,9 @@ use std::hash::{Hash, Hasher};
 const PIRQ_TARGETS: [u8; 4] = [5, 9, 10, 11];
 /// The system control interrupt of ACPI.
 const SCI: u8 = 9;
+/// CMOS shutdown codes (IBM PC/AT Technical Reference, BIOS): end the interrupt and jump by 40:67h, or just
+/// jump.
+const WARM_SHUTDOWN_CODES: [u8; 2] = [0x05, 0x0a];
 const NEVER: Ticks = Ticks::MAX;
 
 /// What a board is built from.
@@ -53,8 +52,8 @@ pub struct BoardConfig {
     pub cdrom: Option<Box<dyn Disk>>,
     /// The floppies in drives A and B.
     pub floppies: [Option<Box<dyn Disk>>; 2],
-    /// Boot devices in the order of CMOS 3Dh and 38h, a digit each from the lowest: 1 floppy, 2 disk, 3 CD-ROM.
-    /// 0: the floppy first if there is one, then the disk, then the CD-ROM if there is one.
+    /// Boot devices in the order of CMOS 3Dh and 38h, a digit each from the lowest: 1 floppy, 2 disk, 3
+    /// CD-ROM. 0: the floppy first if there is one, then the disk, then the CD-ROM if there is one.
     pub boot_order: u16,
     /// Whether a BIOS is installed: the firmware region then shows ROM after reset, else it is RAM.
     pub firmware: bool,
@@ -64,29 +63,21 @@ pub struct BoardConfig {
     pub acpi: bool,
     /// How fast the serial ports send.
     pub transmitter: Transmitter,
+    /// Whether every reset ends the run of a machine without firmware; else one that the guest made to go on
+    /// does not.
+    pub ends_at_reset: bool,
+    /// Whether there is the test device of QEMU's PC.
+    pub testdev: bool,
     /// What the firmware is told besides the memory size.
     pub fw_cfg: FwCfgConfig,
 }
 
 /// The chips and their wiring.
 pub struct Board {
-    pic: Pic,
-    apic: Option<Apic>,
-    pit: Pit,
-    i8042: I8042,
-    cmos: Cmos,
-    com: [Uart; 2],
-    ata: [Ata; 2],
-    fdc: Fdc,
-    dma: Dma,
-    vga: Vga,
-    pci: Pci,
-    pm: Option<Pm>,
-    ide: BusMaster,
-    fw_cfg: FwCfg,
-    debug: DebugPorts,
-    numeric: Numeric,
+    chips: Chips,
     reset_requested: bool,
+    /// Whether a reset without firmware may go on where the program asked.
+    warm_starts: bool,
     /// Per port: what answers there.
     route: Box<[Chip; 0x1_0000]>,
     /// When each of [`TIMED`] acts next, and the earliest of them.
@@ -96,52 +87,51 @@ pub struct Board {
     unclaimed: BTreeMap<u16, u64>,
 }
 
+/// Boot devices in the order of CMOS 3Dh and 38h, where the configuration leaves it to what there is.
+fn boot_order(config: &BoardConfig) -> u16 {
+    let cdrom_last = if config.cdrom.is_some() { 0x300 } else { 0 };
+    match config.boot_order {
+        0 if config.floppies[0].is_some() => cdrom_last | 0x21,
+        0 => cdrom_last | 0x12,
+        order => order,
+    }
+}
+
 impl Board {
     /// A board after power-on. [`Board::reset`] is to follow, with the memory map that it works on.
     pub fn new(config: BoardConfig) -> Self {
-        let clock = config.clock;
-        let [d0, d1, d2, d3] = config.disks;
-        let [d0, d1, d2, d3] = [d0, d1, d2, d3].map(|disk| disk.map(Unit::disk));
-        let has_cdrom = config.cdrom.is_some();
-        let ata = [Ata::new(clock, [d0, d1]), Ata::new(clock, [config.cdrom.map(Unit::cdrom).or(d2), d3])];
-        let fdc = Fdc::new(clock, config.floppies);
-        let cdrom_last = if has_cdrom { 0x300 } else { 0 };
-        let boot_order = match config.boot_order {
-            0 if fdc.drive_types()[0] != 0 => cdrom_last | 0x21,
-            0 => cdrom_last | 0x12,
-            order => order,
-        };
-        let machine = Machine {
+        let boot_order = boot_order(&config);
+        let [d0, d1, d2, d3] = config.disks.map(|disk| disk.map(Unit::disk));
+        let units = [[d0, d1], [config.cdrom.map(Unit::cdrom).or(d2), d3]];
+        let geometry = |unit: usize| units[unit / 2][unit % 2].as_ref().and_then(Unit::geometry);
+        let cmos = cmos::Machine {
             ram_size: config.ram_size,
-            floppies: fdc.drive_types(),
-            disks: [0, 1, 2, 3].map(|i| ata[i / 2].geometry(i % 2)),
+            floppies: config
+                .floppies
+                .each_ref()
+                .map(|f| f.as_ref().map_or(0, |f| fdc::drive_type(f.sectors()))),
+            disks: [0, 1, 2, 3].map(geometry),
             boot_order,
         };
-        let mut cmos = Cmos::new(clock, config.epoch);
-        cmos.describe(&machine);
-        let mut pci = Pci::new(config.firmware);
-        if config.acpi {
-            pci.add(i440fx::power_management());
-        }
-        Self {
-            pic: Pic::new(),
-            apic: config.apic.then(|| Apic::new(clock)),
-            pit: Pit::new(clock),
-            i8042: I8042::new(clock),
+        let mut parts = Parts {
+            clock: config.clock,
+            epoch: config.epoch,
+            ram_size: config.ram_size,
+            firmware: config.firmware,
+            apic: config.apic,
+            acpi: config.acpi,
+            testdev: config.testdev,
+            transmitter: config.transmitter,
             cmos,
-            com: std::array::from_fn(|_| Uart::new(clock, config.transmitter)),
-            ata,
-            fdc,
-            dma: Dma::new(),
-            vga: Vga::new(clock),
-            pci,
-            pm: config.acpi.then(|| Pm::new(clock)),
-            ide: BusMaster::default(),
-            fw_cfg: FwCfg::new(config.ram_size, config.fw_cfg),
-            debug: DebugPorts::new(),
-            numeric: Numeric::default(),
+            units,
+            floppies: config.floppies,
+            fw_cfg: config.fw_cfg,
+        };
+        Self {
+            chips: Chips::new(&mut parts),
             reset_requested: false,
-            route: routes(),
+            warm_starts: !config.firmware && !config.ends_at_reset,
+            route: routes(config.testdev),
             due: [NEVER; TIMED.len()],
             next: NEVER,
             unclaimed: BTreeMap::new(),
@@ -151,31 +141,27 @@ impl Board {
     /// The reset line: every chip back to its reset state, the A20 gate open, the firmware region as after
     /// power-on.
     pub fn reset(&mut self, map: &mut PhysMap) {
-        self.pic.reset();
-        self.dma.reset();
-        self.vga.reset();
-        self.pci.reset();
-        self.ide.reset();
-        self.fw_cfg.reset();
-        self.debug.reset();
-        self.numeric.reset();
-        self.set_irq(13, false);
-        for chip in TIMED {
-            if let Some(device) = self.device(chip) {
+        for entry in TABLE {
+            if let Some(device) = self.chips.device_mut(entry.chip) {
                 device.reset();
             }
-            self.settle(chip, 0, map);
+        }
+        for entry in TABLE {
+            self.settle(entry.chip, 0, map);
         }
         self.reset_requested = false;
-        self.settle_pci(map);
+        if self.chips.testdev.is_some() {
+            map.set_chip_memory(pc_testdev::MEMORY.0..pc_testdev::MEMORY.0 + pc_testdev::MEMORY_SIZE);
+        }
         self.set_a20(true, map);
         self.refresh_all();
     }
 
-    /// A read of `width` at `port`. Wide reads of byte-wide chips take the ports one by one, the low one first.
+    /// A read of `width` at `port`. Wide reads of byte-wide chips take the ports one by one, the low one
+    /// first.
     pub fn port_read(&mut self, port: u16, width: Width, now: Ticks, map: &mut PhysMap) -> u32 {
         let chip = self.chip_at(port);
-        if width == Width::Byte || takes_wide(chip, port) {
+        if width == Width::Byte || self.is_wide(chip, port) {
             return self.read_chip(chip, port, width, now, map);
         }
         (0..width.bytes()).fold(0, |value, i| {
@@ -188,7 +174,7 @@ impl Board {
     /// A write of `width` at `port`, split like a read.
     pub fn port_write(&mut self, port: u16, width: Width, value: u32, now: Ticks, map: &mut PhysMap) {
         let chip = self.chip_at(port);
-        if width == Width::Byte || takes_wide(chip, port) {
+        if width == Width::Byte || self.is_wide(chip, port) {
             return self.write_chip(chip, port, width, value & width.mask(), now, map);
         }
         for i in 0..width.bytes() {
@@ -203,7 +189,7 @@ impl Board {
     }
 
     fn read_chip(&mut self, chip: Chip, port: u16, width: Width, now: Ticks, map: &mut PhysMap) -> u32 {
-        let Some(device) = self.device(chip) else {
+        let Some(device) = self.chips.device_mut(chip) else {
             *self.unclaimed.entry(port).or_default() += 1;
             return width.mask();
         };
@@ -213,111 +199,84 @@ impl Board {
     }
 
     fn write_chip(&mut self, chip: Chip, port: u16, width: Width, value: u32, now: Ticks, map: &mut PhysMap) {
-        match self.device(chip) {
+        match self.chips.device_mut(chip) {
             Some(device) => device.write(port, width, value, now),
             None => *self.unclaimed.entry(port).or_default() += 1,
         }
         self.settle(chip, now, map);
     }
 
-    fn device(&mut self, chip: Chip) -> Option<&mut dyn Device> {
-        Some(match chip {
-            Chip::None => return None,
-            Chip::Pic => &mut self.pic,
-            Chip::Apic => self.apic.as_mut()?,
-            Chip::Pm => self.pm.as_mut()?,
-            Chip::Dma => &mut self.dma,
-            Chip::Vga => &mut self.vga,
-            Chip::Pci => &mut self.pci,
-            Chip::Ide => &mut self.ide,
-            Chip::FwCfg => &mut self.fw_cfg,
-            Chip::Ata0 => &mut self.ata[0],
-            Chip::Ata1 => &mut self.ata[1],
-            Chip::Fdc => &mut self.fdc,
-            Chip::Pit => &mut self.pit,
-            Chip::I8042 => &mut self.i8042,
-            Chip::Cmos => &mut self.cmos,
-            Chip::Com1 => &mut self.com[0],
-            Chip::Com2 => &mut self.com[1],
-            Chip::Debug => &mut self.debug,
-            Chip::Numeric => &mut self.numeric,
-        })
+    fn is_wide(&self, chip: Chip, port: u16) -> bool {
+        self.chips.device(chip).is_some_and(|device| device.is_wide(port))
     }
 
-    /// After a chip was touched: its lines to the interrupt controller, its side effects, its next event.
+    /// After a chip was touched: its side effects, its line to the interrupt controllers, its next event.
     fn settle(&mut self, chip: Chip, now: Ticks, map: &mut PhysMap) {
         match chip {
             Chip::None | Chip::Dma | Chip::Vga | Chip::FwCfg => return,
             Chip::Pic => return self.settle_pic(),
-            Chip::Apic => {}
-            Chip::Pm => self.drive_shared(),
             Chip::Debug => return self.settle_control(map),
             Chip::Pci => {
                 self.settle_pci(map);
                 // Bus mastering may have been switched on.
                 return self.settle_ide(now, map);
             }
-            Chip::Numeric => return self.set_irq(13, self.numeric.irq()),
-            Chip::Pit => {
-                if self.pit.take_edge() {
-                    // A low time that nobody sampled.
-                    self.set_irq(0, false);
-                    self.set_irq(0, true);
-                }
-                self.set_irq(0, self.pit.irq());
-            }
+            Chip::Ide => return self.settle_ide(now, map),
+            Chip::Pm => self.drive_shared(),
+            Chip::Testdev => self.settle_testdev(),
             Chip::I8042 => self.settle_keyboard(map),
-            Chip::Cmos => self.set_irq(8, self.cmos.irq()),
-            Chip::Com1 => self.settle_serial(0, 4),
-            Chip::Com2 => self.settle_serial(1, 3),
             Chip::Ata0 => self.settle_ata(0, now, map),
             Chip::Ata1 => self.settle_ata(1, now, map),
-            Chip::Ide => return self.settle_ide(now, map),
             Chip::Fdc => self.settle_floppy(now, map),
+            Chip::Apic | Chip::Pit | Chip::Cmos | Chip::Com1 | Chip::Com2 | Chip::Ferr => {}
         }
+        self.drive_line(chip);
         self.reschedule(chip);
     }
 
+    /// Brings a chip's request line to the interrupt controllers, as the table has it.
+    fn drive_line(&mut self, chip: Chip) {
+        let Some(irq) = chip.entry().and_then(|entry| entry.irq) else { return };
+        let Some(device) = self.chips.device_mut(chip) else { return };
+        let (low, high) = (device.take_low(), device.irq());
+        if low {
+            self.set_irq(irq, false);
+        }
+        self.set_irq(irq, high);
+    }
+
     fn settle_keyboard(&mut self, map: &mut PhysMap) {
-        self.set_irq(1, self.i8042.irq());
-        self.set_irq(12, self.i8042.irq12());
-        self.reset_requested |= self.i8042.take_reset();
-        if let Some(open) = self.i8042.take_a20() {
+        self.set_irq(12, self.chips.i8042.irq12());
+        self.reset_requested |= self.chips.i8042.take_reset();
+        if let Some(open) = self.chips.i8042.take_a20() {
             self.set_a20(open, map);
         }
     }
 
     fn settle_control(&mut self, map: &mut PhysMap) {
-        self.reset_requested |= self.debug.take_reset();
-        if let Some(open) = self.debug.take_a20() {
+        self.reset_requested |= self.chips.debug.take_reset();
+        if let Some(open) = self.chips.debug.take_a20() {
             self.set_a20(open, map);
         }
     }
 
-    fn settle_serial(&mut self, com: usize, irq: u8) {
-        if self.com[com].take_dropped() {
-            self.set_irq(irq, false);
-        }
-        self.set_irq(irq, self.com[com].irq());
-    }
-
     fn settle_pci(&mut self, map: &mut PhysMap) {
-        self.reset_requested |= self.pci.take_reset();
-        if self.pci.take_pam_changed() {
-            self.pci.apply_pam(map);
+        self.reset_requested |= self.chips.pci.take_reset();
+        if self.chips.pci.take_pam_changed() {
+            self.chips.pci.apply_pam(map);
         }
-        if self.pci.take_windows_changed() {
+        if self.chips.pci.take_windows_changed() {
             self.route_windows();
         }
-        if self.pci.take_routes_changed() {
+        if self.chips.pci.take_routes_changed() {
             self.drive_shared();
         }
     }
 
     /// Routes the ports that PCI functions have moved theirs to. What is soldered to a port keeps it.
     fn route_windows(&mut self) {
-        self.route = routes();
-        for window in self.pci.io_windows() {
+        self.route = routes(self.chips.testdev.is_some());
+        for window in self.chips.pci.io_windows() {
             let Some(chip) = window_chip(window) else { continue };
             let first = usize::from(window.base);
             let ports = self.route[first..].iter_mut().take(usize::from(window.ports));
@@ -325,10 +284,21 @@ impl Board {
         }
     }
 
+    /// The test device drives any line; a chip that has the line, too, drives it again at its next change.
+    fn settle_testdev(&mut self) {
+        let written = self.chips.testdev.as_mut().and_then(PcTestdev::take_line);
+        match written {
+            Some((irq, _)) if PIRQ_TARGETS.contains(&irq) => self.drive_shared(),
+            Some((irq @ 0..16, high)) => self.set_irq(irq, high),
+            _ => {}
+        }
+    }
+
     /// Drives the ISA interrupts that the PCI interrupts and the system control interrupt share.
     fn drive_shared(&mut self) {
-        let sci = self.pm.as_ref().is_some_and(Device::irq);
-        let levels = self.pci.routed_levels() | u16::from(sci) << SCI;
+        let sci = self.chips.pm.as_ref().is_some_and(Device::irq);
+        let forced = self.chips.testdev.as_ref().map_or(0, PcTestdev::lines) as u16;
+        let levels = self.chips.pci.routed_levels() | u16::from(sci) << SCI | forced;
         for irq in PIRQ_TARGETS {
             self.set_irq(irq, levels >> irq & 1 != 0);
         }
@@ -336,22 +306,21 @@ impl Board {
 
     /// The floppy controller's data moves here, where both the DMA controller and memory are at hand.
     fn settle_floppy(&mut self, now: Ticks, map: &mut PhysMap) {
-        if self.fdc.wants_transfer(now) {
-            self.fdc.transfer(&mut self.dma, map);
+        if self.chips.fdc.wants_transfer(now) {
+            self.chips.fdc.transfer(&mut self.chips.dma, map);
         }
-        self.set_irq(6, self.fdc.irq());
     }
 
     /// One gate, which the keyboard controller and port 92h both move: the last write counts.
     fn set_a20(&mut self, open: bool, map: &mut PhysMap) {
-        self.i8042.set_a20(open);
-        self.debug.set_a20(open);
+        self.chips.i8042.set_a20(open);
+        self.chips.debug.set_a20(open);
         map.set_a20(open);
     }
 
     fn reschedule(&mut self, chip: Chip) {
-        let due = self.device(chip).and_then(|d| d.next_event()).unwrap_or(NEVER);
         let Some(slot) = self.due.get_mut(chip as usize) else { return };
+        let due = self.chips.device(chip).and_then(Device::next_event).unwrap_or(NEVER);
         if *slot != due {
             *slot = due;
             self.next = self.due.iter().copied().min().unwrap_or(NEVER);
@@ -375,7 +344,7 @@ impl Board {
         }
         for (slot, chip) in TIMED.into_iter().enumerate() {
             if self.due[slot] <= now {
-                if let Some(device) = self.device(chip) {
+                if let Some(device) = self.chips.device_mut(chip) {
                     device.advance(now);
                 }
                 self.settle(chip, now, map);
@@ -385,43 +354,54 @@ impl Board {
 
     /// A read of `width` in a chip's window: the VGA's, or a page of the APIC's.
     pub fn mmio_read(&mut self, at: GuestPhys, width: Width, now: Ticks) -> u32 {
-        if !VGA_WINDOW.contains(&at.0) {
-            return self.apic.as_ref().map_or(width.mask(), |apic| apic.mmio_read(at, width, now));
+        if let Some(testdev) = self.chips.testdev.as_ref().filter(|_| pc_testdev::has_memory_at(at)) {
+            return testdev.read_memory(at, width);
         }
-        (0..width.bytes()).fold(0, |v, i| v | u32::from(self.vga.read_memory(at.0 + i)) << (8 * i))
+        if !VGA_WINDOW.contains(&at.0) {
+            return self.chips.apic.as_ref().map_or(width.mask(), |apic| apic.mmio_read(at, width, now));
+        }
+        (0..width.bytes()).fold(0, |v, i| v | u32::from(self.chips.vga.read_memory(at.0 + i)) << (8 * i))
     }
 
-    /// What a read of `width` in a chip's window gives an observer, or a walk of page tables: nothing changes by it.
+    /// What a read of `width` in a chip's window gives an observer, or a walk of page tables: nothing changes
+    /// by it.
     pub fn mmio_peek(&self, at: GuestPhys, width: Width, now: Ticks) -> u32 {
-        if !VGA_WINDOW.contains(&at.0) {
-            return self.apic.as_ref().map_or(width.mask(), |apic| apic.mmio_read(at, width, now));
+        if let Some(testdev) = self.chips.testdev.as_ref().filter(|_| pc_testdev::has_memory_at(at)) {
+            return testdev.read_memory(at, width);
         }
-        (0..width.bytes()).fold(0, |v, i| v | u32::from(self.vga.peek_memory(at.0 + i)) << (8 * i))
+        if !VGA_WINDOW.contains(&at.0) {
+            return self.chips.apic.as_ref().map_or(width.mask(), |apic| apic.mmio_read(at, width, now));
+        }
+        (0..width.bytes()).fold(0, |v, i| v | u32::from(self.chips.vga.peek_memory(at.0 + i)) << (8 * i))
     }
 
-    /// A write of `width` in a chip's window. Whether the interrupt line or the time of the next event may have
-    /// changed.
+    /// A write of `width` in a chip's window. Whether the interrupt line or the time of the next event may
+    /// have changed.
     pub fn mmio_write(&mut self, at: GuestPhys, width: Width, value: u32, now: Ticks) -> bool {
+        if let Some(testdev) = self.chips.testdev.as_mut().filter(|_| pc_testdev::has_memory_at(at)) {
+            testdev.write_memory(at, width, value);
+            return false;
+        }
         if !VGA_WINDOW.contains(&at.0) {
-            self.apic.iter_mut().for_each(|apic| apic.mmio_write(at, width, value, now));
+            self.chips.apic.iter_mut().for_each(|apic| apic.mmio_write(at, width, value, now));
             self.reschedule(Chip::Apic);
             return true;
         }
         for i in 0..width.bytes() {
-            self.vga.write_memory(at.0 + i, (value >> (8 * i)) as u8);
+            self.chips.vga.write_memory(at.0 + i, (value >> (8 * i)) as u8);
         }
         false
     }
 
     /// What the two interrupt controllers hold, the master first.
     pub fn interrupt_controllers(&self) -> [PicState; 2] {
-        self.pic.inspect()
+        self.chips.pic.inspect()
     }
 
     /// Whether software turned the machine off.
     #[inline]
     pub fn is_off(&self) -> bool {
-        self.pm.as_ref().is_some_and(Pm::is_off)
+        self.chips.pm.as_ref().is_some_and(Pm::is_off)
     }
 
     /// Whether a chip asks for a reset of the machine; [`Board::reset`] takes it back.
@@ -433,38 +413,36 @@ impl Board {
     /// The guest's exit status, once it wrote port F4h.
     #[inline]
     pub fn exit_code(&self) -> Option<u8> {
-        self.debug.exit().map(|value| value as u8)
+        self.chips.debug.exit().map(|value| value as u8)
     }
 
     /// Hashes the state of every chip.
     pub fn hash_state(&self, h: &mut impl Hasher) {
         self.hash_registers(h);
-        self.vga.hash(h);
+        self.chips.vga.hash_memory(h);
     }
 
-    /// The same without what video memory holds; that is the same as long as [`Board::video_version`] is.
+    /// Hashes the registers of every chip. Video memory is left out: it is unchanged while
+    /// [`Board::video_version`] is.
     pub fn hash_registers(&self, h: &mut impl Hasher) {
-        self.vga.hash_registers(h);
-        (&self.pic, &self.apic, &self.pit, &self.i8042, &self.cmos, &self.com, &self.ata).hash(h);
-        (&self.fdc, &self.dma, &self.pci, &self.pm, &self.ide, &self.fw_cfg, &self.debug, &self.numeric)
-            .hash(h);
-        (self.reset_requested, self.next).hash(h);
+        (&self.chips, self.reset_requested, self.next).hash(h);
     }
 
     /// Moves on whenever video memory is written to.
     pub fn video_version(&self) -> u64 {
-        self.vga.version()
+        self.chips.vga.version()
     }
 
     /// The first trouble that the host made with a disk or floppy image, once.
     pub fn take_host_error(&mut self) -> Option<Error> {
-        let [first, second] = &mut self.ata;
-        first.take_host_error().or_else(|| second.take_host_error()).or_else(|| self.fdc.take_host_error())
+        let chips = &mut self.chips;
+        let ata = [&mut chips.ata0, &mut chips.ata1].into_iter().find_map(Ata::take_host_error);
+        ata.or_else(|| chips.fdc.take_host_error())
     }
 
     /// The text screen; `None` while a graphics mode is set.
     pub fn screen(&self) -> Option<Screen> {
-        self.vga.text_screen()
+        self.chips.vga.text_screen()
     }
 
     /// Accesses per port that no chip claimed.
@@ -474,17 +452,17 @@ impl Board {
 
     /// The last POST code, and how many were written.
     pub fn post(&self) -> (u8, u64) {
-        self.debug.post()
+        self.chips.debug.post()
     }
 
     /// Whether port 70h masks NMI.
     pub fn nmi_masked(&self) -> bool {
-        self.cmos.nmi_masked()
+        self.chips.cmos.nmi_masked()
     }
 
     /// Bytes from the host for COM1 (`com` 0) or COM2 (1).
     pub fn serial_input(&mut self, com: usize, bytes: &[u8], now: Ticks) {
-        if let Some(port) = self.com.get_mut(com) {
+        if let Some(port) = self.chips.com(com) {
             port.input(bytes, now);
         }
         self.refresh_all();
@@ -492,45 +470,55 @@ impl Board {
 
     /// Host bytes for COM1 (`com` 0) or COM2 (1) that the guest's receiver has not got yet.
     pub fn serial_backlog(&self, com: usize) -> usize {
-        self.com.get(com).map_or(0, Uart::input_waiting)
+        let ports = [&self.chips.com1, &self.chips.com2];
+        ports.get(com).map_or(0, |port| port.input_waiting())
     }
 
     /// Bytes that the guest sent by COM1 (`com` 0) or COM2 (1) since this was last asked.
     pub fn take_serial_output(&mut self, com: usize) -> Vec<u8> {
-        self.com.get_mut(com).map(Uart::take_output).unwrap_or_default()
+        self.chips.com(com).map(Uart::take_output).unwrap_or_default()
     }
 
-    /// Keys of the host's.
+    /// Types keys of the host's.
     pub fn key(&mut self, events: &[KeyEvent], now: Ticks) {
         for &event in events {
-            self.i8042.key(event, now);
+            self.chips.i8042.key(event, now);
         }
         self.refresh_all();
     }
 
     /// The host's mouse is moved or clicked.
     pub fn mouse(&mut self, event: MouseEvent, now: Ticks) {
-        self.i8042.mouse(event, now);
+        self.chips.i8042.mouse(event, now);
         self.refresh_all();
     }
 
     /// Key events, bytes and movements of the mouse that the guest has not taken yet.
     pub fn keys_waiting(&self) -> usize {
-        self.i8042.keys_waiting()
+        self.chips.i8042.keys_waiting()
     }
 
-    /// Bytes written to the debug console, port E9h, since this was last asked.
+    /// Bytes written to the debug console, port E9h, or to a test device's, since this was last asked.
     pub fn take_debug_console(&mut self) -> Vec<u8> {
-        self.debug.take_console()
+        let mut bytes = self.chips.debug.take_console();
+        bytes.extend(self.chips.testdev.iter_mut().flat_map(PcTestdev::take_console));
+        bytes
+    }
+
+    /// Whether a reset is a warm start: the processor was reset to leave protected mode, with a shutdown code
+    /// in CMOS that asks firmware to go on at 40:67h, and the kernel was loaded without firmware.
+    pub fn starts_warm(&self) -> bool {
+        self.warm_starts && WARM_SHUTDOWN_CODES.contains(&self.chips.cmos.byte(cmos::SHUTDOWN))
     }
 
     /// Bytes written to SeaBIOS' debug port 402h since this was last asked.
     pub fn take_bios_console(&mut self) -> Vec<u8> {
-        self.debug.take_bios_console()
+        self.chips.debug.take_bios_console()
     }
 }
 
 mod bus_master;
+mod chips;
 mod interrupts;
 mod ports;
 mod save;

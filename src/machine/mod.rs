@@ -120,7 +120,8 @@ pub struct Machine {
     clock: Clock,
     firmware: bool,
     /// When the last event was delivered. No two share a tick: an event right after another one, with no
-    /// instruction in between, takes a tick of its own, so that a handler which cannot even start does not stop time.
+    /// instruction in between, takes a tick of its own, so that a handler which cannot even start does not
+    /// stop time.
     delivered: Option<Ticks>,
     /// A fault met while delivering another, which is still to be delivered; see [`raise`].
     pending: Option<Fault>,
@@ -182,7 +183,7 @@ impl Machine {
         self.clock
     }
 
-    /// Whether it starts in firmware: then a reset starts it again.
+    /// Whether the machine starts in firmware, so that a reset starts it again.
     pub fn has_firmware(&self) -> bool {
         self.firmware
     }
@@ -198,7 +199,8 @@ impl Machine {
         self.world.drop_fast();
     }
 
-    /// Empties the TLB, and under a monitor what stands for it: a processor is free to at any time (SDM vol. 3, 4.10.4.1).
+    /// Empties the TLB, and under a monitor what stands for it: a processor is free to at any time (SDM vol.
+    /// 3, 4.10.4.1).
     pub fn flush_tlb(&mut self) {
         self.world.flush_tlb(true);
     }
@@ -289,7 +291,10 @@ impl Machine {
             return Some(Outcome::PowerOff);
         }
         if self.world.board.reset_requested() {
-            return Some(Outcome::Reset);
+            if !self.world.board.starts_warm() {
+                return Some(Outcome::Reset);
+            }
+            self.warm_start();
         }
         if self.cpu.now >= limits.ticks || self.cpu.retired() >= limits.retired {
             return Some(Outcome::Reached);
@@ -445,7 +450,8 @@ impl Machine {
         }
     }
 
-    /// Counts the instruction at CS:EIP by name, if it is one that later processors have and this one has not.
+    /// Counts the instruction at CS:EIP by name, if it is one that later processors have and this one has
+    /// not.
     fn note_unbuilt(&mut self) {
         let bytes = self.code_ahead();
         let code32 = self.cpu.code32();

@@ -8,8 +8,8 @@ use crate::event::Event;
 use crate::interp::Stop;
 
 impl Machine {
-    /// As the interpreter's `run`, reporting each instruction to the watcher. The state that a run ends in is the
-    /// same with and without.
+    /// As the interpreter's `run`, reporting each instruction to the watcher. The state that a run ends in is
+    /// the same with and without.
     pub(super) fn execute_observed(&mut self, until: Ticks) -> Stop {
         self.cpu.deadline = until;
         loop {
@@ -23,7 +23,8 @@ impl Machine {
         }
     }
 
-    /// The bytes at CS:EIP as the processor would fetch them, for an observer: those of the next instruction, as many as are there.
+    /// The bytes at CS:EIP as the processor would fetch them, for an observer: those of the next instruction,
+    /// as many as are there.
     pub fn code_ahead(&self) -> Vec<u8> {
         let page = self.interp.page(&self.cpu, &self.world);
         self.world.peek_code(&self.cpu, Linear(self.cpu.linear_eip()), MAX_INSN_LEN, page)

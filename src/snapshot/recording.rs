@@ -8,7 +8,7 @@
 
 use super::container::{self, Kind};
 use crate::bus::Ticks;
-use crate::device::keymap::KeyEvent;
+use crate::console::keymap::KeyEvent;
 use crate::device::mouse::MouseEvent;
 use crate::error::{Error, Result};
 use crate::host::{NewFile, open_regular};

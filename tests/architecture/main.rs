@@ -28,6 +28,7 @@ const ROWS: [&[&str]; 26] = [
     &["media"],
     &["mmu"],
     &["bus"],
+    &["console"],
     &["cpu"],
     &["decode"],
     &["mem"],

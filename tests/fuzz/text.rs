@@ -22,5 +22,5 @@ pub(crate) fn run(data: &[u8]) {
     assert!(args::memory(&text).is_ok_and(|n| n % 4096 == 0 && n <= 3 << 30) || args::memory(&text).is_err());
     assert!(args::hertz(&text).is_ok_and(|n| n >= 1000) || args::hertz(&text).is_err());
     let _ = keys::parse(&text);
-    let _ = subring::device::keymap::from_terminal(text.as_bytes());
+    let _ = subring::console::keymap::from_terminal(text.as_bytes());
 }

@@ -5,6 +5,7 @@ mod common;
 #[path = "../fuzz/mod.rs"]
 mod fuzz;
 
+mod after_post;
 mod apic;
 mod determinism;
 mod forged_snapshots;

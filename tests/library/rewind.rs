@@ -8,7 +8,7 @@ use crate::fuzz::bytes::Bytes;
 use crate::fuzz::machine;
 use proptest::prelude::*;
 use subring::addr::{GuestPhys, Linear};
-use subring::device::keymap::KeyEvent;
+use subring::console::keymap::KeyEvent;
 use subring::load::builtin;
 use subring::machine::board::BoardConfig;
 use subring::machine::{

@@ -5,7 +5,7 @@ use crate::common::program::{ends, refused, text};
 use crate::common::scratch::Scratch;
 
 /// The options that every command with a guest takes.
-const OF_THE_GUEST: [&str; 33] = [
+const OF_THE_GUEST: [&str; 35] = [
     "--append",
     "--initrd",
     "--module",
@@ -22,6 +22,8 @@ const OF_THE_GUEST: [&str; 33] = [
     "--no-apic",
     "--no-acpi",
     "--uart-pace",
+    "--testdev",
+    "--end-at-reset",
     "--hz",
     "--epoch",
     "--budget",

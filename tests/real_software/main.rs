@@ -4,6 +4,7 @@
 //! fetched into `.cache/debian` by `fetch.sh`. Where they cannot be had the test says SKIPPED, and why, on standard
 //! error. `SUBRING_FULL=1` runs everything (minutes in a debug build), and then a skip is a failure.
 
+mod after_post;
 mod cdrom;
 mod compare;
 mod fetch;

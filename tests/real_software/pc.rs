@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use subring::cli::emulator::Emulator;
 use subring::cli::keys::{self, Typist};
 use subring::cli::pc::{Limits, Outcome, Pc};
-use subring::device::keymap::KeyEvent;
+use subring::console::keymap::KeyEvent;
 use subring::device::mouse::MouseEvent;
 use subring::load::{self, Around, Drive, Medium, Plan, Spec};
 use subring::media::image;

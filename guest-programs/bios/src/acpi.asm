@@ -1,12 +1,15 @@
-; acpi.asm - what ACPI's tables say of the board, made true. The machine puts the tables into the unused part of the ROM,
+; acpi.asm - the PCI functions, set up as kernels expect them and as ACPI's tables say. The machine puts the tables into the unused part of the ROM,
 ; the RSDP first. Called by POST; does nothing where PCI mechanism 1 shows neither a PIIX3 nor a PIIX4.
 
 PCI_ADDRESS     equ 0xCF8
 PCI_DATA        equ 0xCFC
 ELCR2           equ 0x4D1       ; edge or level of IRQ 8-15
+PCI_HOST        equ 0x80000000  ; 00:00.0
 PIIX_ISA        equ 0x80000800  ; 00:01.0
+PIIX_IDE        equ 0x80000900  ; 00:01.1
 PIIX_PM         equ 0x80000B00  ; 00:01.3
 PM_PORTS        equ 0x600
+IDE_PORTS       equ 0xC000
 
 init_acpi:
         mov eax, PIIX_ISA
@@ -19,6 +22,18 @@ init_acpi:
         mov dx, ELCR2
         mov al, 0x0C
         out dx, al
+        mov eax, PIIX_IDE + 0x20        ; the bus master at its ports
+        mov ecx, IDE_PORTS + 1
+        call pci_write
+        mov eax, PIIX_IDE + 4           ; and each function answers at its ports, errors reported
+        mov ecx, 0x0103
+        call pci_write
+        mov eax, PIIX_ISA + 4
+        mov ecx, 0x0107
+        call pci_write
+        mov eax, PCI_HOST + 4
+        mov ecx, 0x0103
+        call pci_write
 .power: mov eax, PIIX_PM
         call pci_read
         cmp eax, 0x71138086     ; 82371AB
@@ -28,6 +43,9 @@ init_acpi:
         call pci_write
         mov eax, PIIX_PM + 0x80
         mov ecx, 1
+        call pci_write
+        mov eax, PIIX_PM + 4
+        mov ecx, 0x0103
         call pci_write
         cmp dword [cs:0], 'RSD '        ; the FACS is written to by software, so it cannot be in the ROM
         jne .end

@@ -1,6 +1,7 @@
 ; bios.asm - subring's PC BIOS: the map of the ROM.
 ; The image is 64 KiB. The chipset shows it at F0000h, and once more just below 4 GiB, where the processor starts:
-; 16 bytes before the end. The code fills the last 12 KiB, all of it 16-bit code in segment F000h. The machine puts its ACPI tables before it.
+; 16 bytes before the end. The code fills the last 12 KiB, all of it 16-bit code in segment F000h, the font 4 KiB before that. The machine puts
+; its ACPI tables below the font.
 ; The ROM can't be written: whatever changes lives in the BIOS data area (40h:0) or in the EBDA (9FC0h:0).
 
         cpu 386
@@ -10,9 +11,14 @@
 %include "equ.inc"
 %include "frame.inc"
 
+FONT_START      equ 0xC000      ; where the machine finds the font
 ROM_START       equ 0xD000
 
-        times ROM_START db 0xFF
+        times FONT_START db 0xFF
+
+%include "font.asm"             ; characters of 8 by 16 dots
+
+        times ROM_START-($-$$) db 0xFF
 
         db 'subring BIOS', 0
 

@@ -28,11 +28,22 @@ init_cdrom:
         mov al, [cs:di+4]
         mov [fs:si+DRV_SELECT], al
         add di, 5
-        call ata_probe
+        mov bx, EBDA_DRIVES     ; what answered IDENTIFY is a disk: asked for packets, it would keep ERR in its status
+        movzx cx, byte [BDA_HD_COUNT]
+        jcxz .probe
+.disk:  mov ax, [fs:bx+DRV_BASE]
+        cmp ax, [fs:si+DRV_BASE]
+        jne .other
+        mov al, [fs:bx+DRV_SELECT]
+        cmp al, [fs:si+DRV_SELECT]
+        je .next
+.other: add bx, DRV_SIZE
+        loop .disk
+.probe: call ata_probe
         jc .next
         mov al, ATA_IDENTIFY_PACKET
         call ata_ask_identity
-        jc .next                ; a disk refuses
+        jc .next
         mov al, [fs:EBDA_SECTOR+1]
         and al, 0x1F
         cmp al, 5               ; a CD-ROM drive, and no tape

@@ -270,19 +270,39 @@ attr_write:                             ; attribute controller register BL = BH
         out dx, al
         ret
 
-; AH=11h AL=30h: font information. Loading fonts is not done: see vga.asm.
+; AH=11h: AL=00h, 10h load the caller's glyphs (ES:BP, CX of them from code DX on, BH rows each, BL = font), 04h, 14h
+; the ROM's font of 16 rows; 30h says where fonts are. The number of rows on the screen stays.
 video_font:
         cmp al, 0x30
-        jne .end
+        je .where
+        and al, 0xEF
+        mov bl, [bp+F_BL]
+        cmp al, 0x04
+        je vga_load_rom_font.block
+        test al, al
+        jnz .end
+        mov bh, [bp+F_BH]
+        mov cx, [bp+F_CX]
+        mov dx, [bp+F_DX]
+        mov si, [bp+F_BP]
+        push ds
+        mov ds, [bp+F_ES]
+        call vga_load_font
+        pop ds
+        ret
+.where:
         mov ax, [BDA_CHARHEIGHT]
         mov [bp+F_CX], ax
         mov al, [BDA_ROWS]
         mov [bp+F_DL], al
-        mov bl, [bp+F_BH]               ; 0, 1: the vectors 1Fh, 43h; the others: fonts in ROM
+        mov bl, [bp+F_BH]               ; 0, 1: the vectors 1Fh, 43h; 6, 7: 16 rows; the others are not there
         xor ax, ax
         mov es, ax
         mov ax, no_font
-        mov dx, BIOS_SEG
+        cmp bl, 6
+        jb .rom
+        mov ax, font
+.rom:   mov dx, BIOS_SEG
         mov si, 0x1F*4
         cmp bl, 1
         jb .vector

@@ -40,9 +40,9 @@ init_lapic:
         mov edi, LAPIC_SPURIOUS
         mov dword [es:edi], 0x1FF       ; on, spurious vector FFh
         mov edi, LAPIC_LINT0
-        mov dword [es:edi], 0x700       ; ExtINT, edge
+        mov dword [es:edi], 0x8700      ; ExtINT, level
         mov edi, LAPIC_LINT1
-        mov dword [es:edi], 0x400       ; NMI
+        mov dword [es:edi], 0x8400      ; NMI, level
         mov eax, cr0            ; and give the limit back: real mode has 64 KiB
         or al, 1
         mov cr0, eax

@@ -162,7 +162,7 @@ vectors:
         VECTOR 0x1E, diskette_parameters
         VECTOR 0x1F, no_font
         VECTOR 0x40, int13
-        VECTOR 0x43, no_font
+        VECTOR 0x43, font
         VECTOR 0x70, irq_rtc
         VECTOR 0x75, irq_numeric
         VECTOR 0x76, irq_ata

@@ -1,6 +1,5 @@
-; vga.asm - sets the VGA text modes 0 to 3 and 7 by writing its registers. Called by INT 10h AH=00h.
-; The character generator (plane 2) is left alone: this ROM carries no font. A display that shows character cells needs
-; none; on a display that draws pixels from plane 2, use a VGA BIOS at C0000h instead.
+; vga.asm - sets the VGA text modes 0 to 3 and 7 by writing its registers, and loads the font into the character
+; generator (plane 2). Called by INT 10h AH=00h and AH=11h.
 
 MODE_MISC       equ 0           ; one mode's registers: miscellaneous output,
 MODE_SEQ        equ 1           ; sequencer 1-4,
@@ -92,6 +91,76 @@ vga_set_mode:
         inc bl
         cmp bl, 64
         jb .dac
+        ; falls through: a mode begins with the font of the ROM
+
+; The ROM's font becomes font 0 of the character generator. All registers are lost but BP.
+vga_load_rom_font:
+        xor bl, bl
+.block: push ds
+        push cs
+        pop ds
+        mov si, font
+        mov cx, 256
+        xor dx, dx
+        mov bh, 16
+        call vga_load_font
+        pop ds
+        ret
+
+; DS:SI = CX glyphs of BH rows, DX = the first one's code, BL = which of the eight fonts. All registers are lost but BP.
+; Each character has 32 bytes in plane 2, which the processor writes alone while the sequencer masks the others.
+vga_load_font:
+        push es
+        push dx
+        push cx
+        mov dx, 0x3C4
+        mov ax, 0x0402          ; map mask: plane 2
+        out dx, ax
+        mov ax, 0x0704          ; memory mode: bytes follow one another
+        out dx, ax
+        mov dx, 0x3CE
+        mov ax, 0x0005          ; mode: neither odd/even
+        out dx, ax
+        mov ax, 0x0406          ; miscellaneous: 64 KiB at A0000h
+        out dx, ax
+        pop cx
+        pop di
+        shl di, 5
+        mov al, bl              ; fonts 0-3 are 16 KiB apart, 4-7 lie between them
+        and ax, 3
+        shl ax, 14
+        add di, ax
+        test bl, 4
+        jz .place
+        add di, 0x2000
+.place: mov ax, 0xA000
+        mov es, ax
+        jcxz .end
+.next:  push cx
+        push di
+        movzx cx, bh
+        rep movsb
+        pop di
+        pop cx
+        add di, 32
+        loop .next
+.end:   mov ax, BDA_SEG
+        mov ds, ax
+        mov dx, 0x3C4           ; back to text: planes 0 and 1, odd/even
+        mov ax, 0x0302
+        out dx, ax
+        mov ax, 0x0204
+        out dx, ax
+        mov dx, 0x3CE
+        mov ax, 0x1005
+        out dx, ax
+        mov ax, 0x0E06
+        cmp word [BDA_CRTC], 0x3D4
+        je .window
+        mov ah, 0x0A            ; monochrome: at B0000h
+.window:
+        out dx, ax
+        pop es
         ret
 
 vga_indexed:                    ; AL = first index, CX = count, CS:SI = values, DX = index port
@@ -137,6 +206,6 @@ video_parameters:
         db 40, 40, 80, 80, 40, 40, 80, 80
         db 0x2C, 0x28, 0x2D, 0x29, 0x2A, 0x2E, 0x1E, 0x29
 
-; Where INT 1Fh, INT 43h and INT 10h AX=1130h point: one blank character; the rest of a font is not there.
+; Where INT 1Fh and INT 10h AX=1130h point for fonts of other heights: one blank character.
 no_font:
         times 16 db 0

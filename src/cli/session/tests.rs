@@ -7,7 +7,7 @@ use super::super::stats::Stats;
 use super::super::terminal::Setup;
 use super::*;
 use crate::bus::Clock;
-use crate::device::keymap::KeyEvent;
+use crate::console::keymap::KeyEvent;
 use crate::device::mouse::Button;
 use crate::device::mouse::MouseEvent;
 use crate::error::Error;

@@ -1,8 +1,9 @@
-//! The I/O APIC (82093AA datasheet, 290566): 24 pins, each with an entry of the redirection table that makes a
-//! message to the local APIC of it.
+//! The I/O APIC (82093AA datasheet, 290566): 24 pins, each with an entry of the redirection table that makes
+//! a message to the local APIC of it.
 //!
-//! Lines come in as asserted or not: the board's wiring is taken to match the polarity that an entry asks for, which
-//! is kept and changes nothing. Pin 0 is the 8259's INT, for entries that pass its interrupts on (ExtINT).
+//! Lines come in as asserted or not: the board's wiring is taken to match the polarity that an entry asks
+//! for, which is kept and changes nothing. Pin 0 is the 8259's INT, for entries that pass its interrupts on
+//! (ExtINT).
 
 use super::local::{Delivery, Message};
 use serde::{Deserialize, Serialize};
@@ -122,7 +123,8 @@ impl IoApic {
         Some(message(*entry))
     }
 
-    /// The end of a level-triggered interrupt. A pin that is still asserted asks again: its message goes to `send`.
+    /// The end of a level-triggered interrupt. A pin that is still asserted asks again: its message goes to
+    /// `send`.
     pub fn end_of_interrupt(&mut self, vector: u8, mut send: impl FnMut(Message)) {
         for pin in 0..usize::from(PINS) {
             let entry = &mut self.table[pin][0];

@@ -1,10 +1,10 @@
-//! The processor's local APIC (SDM vol. 3, chapter 10), an xAPIC of version 14h with an ID of 8 bits: interrupts by
-//! priority, the local vector table, and interprocessor interrupts, of which only those to itself arrive: there is
-//! no other processor, so INIT, start-up and the rest go nowhere.
+//! The processor's local APIC (SDM vol. 3, chapter 10), an xAPIC of version 14h with an ID of 8 bits:
+//! interrupts by priority, the local vector table, and interprocessor interrupts, of which only those to
+//! itself arrive: there is no other processor, so INIT, start-up and the rest go nowhere.
 //!
-//! Simpler than a real one: a request that the processor is offered stays until it takes it, so the spurious vector
-//! is never given; LINT0 with a fixed vector is edge triggered whatever its trigger mode says; an INIT to itself is
-//! ignored; no message takes time, so delivery status always reads idle.
+//! Simpler than a real one: a request that the processor is offered stays until it takes it, so the spurious
+//! vector is never given; LINT0 with a fixed vector is edge triggered whatever its trigger mode says; an INIT
+//! to itself is ignored; no message takes time, so delivery status always reads idle.
 
 use super::timer::Timer;
 use crate::bus::{Clock, Ticks};
@@ -89,15 +89,15 @@ impl Delivery {
 /// A message on the interrupt bus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// The local APICs it is for.
+    /// Which local APICs are addressed.
     pub destination: u8,
     /// Whether that is a logical destination, else an ID.
     pub logical: bool,
-    /// What it asks for.
+    /// Delivery mode.
     pub delivery: Delivery,
     /// The vector.
     pub vector: u8,
-    /// Whether its source is level triggered, and waits for the EOI.
+    /// Trigger mode: whether the source is level triggered, and waits for the EOI.
     pub level: bool,
 }
 
@@ -192,8 +192,8 @@ impl LocalApic {
         }
     }
 
-    /// Writes the register at `offset`. What is to be told to the I/O APIC comes back: the vector of an end of
-    /// interrupt that was level triggered.
+    /// Writes the register at `offset`. Returns the vector of an EOI that ends a level-triggered interrupt,
+    /// for the I/O APIC.
     pub fn write(&mut self, offset: u32, value: u32, now: Ticks) -> Option<u8> {
         let mut ended = None;
         match offset {
@@ -257,8 +257,8 @@ impl LocalApic {
         }
     }
 
-    /// Sends an interprocessor interrupt (10.6.1). Shorthands: to the destination in the upper half, to itself, to
-    /// all, to all others.
+    /// Sends an interprocessor interrupt (10.6.1). Shorthands: to the destination in the upper half, to
+    /// itself, to all, to all others.
     fn send(&mut self, value: u32) {
         self.icr[0] = value & 0x000c_cfff;
         let delivery = Delivery::of(value);
@@ -344,8 +344,8 @@ impl LocalApic {
         Some(vector)
     }
 
-    /// The level of LINT0, which the 8259's INT drives. Passed on as an ExtINT it is only looked at; other entries
-    /// act when it rises.
+    /// The level of LINT0, which the 8259's INT drives. Passed on as an ExtINT it is only looked at; other
+    /// entries act when it rises.
     pub fn set_lint0(&mut self, high: bool) {
         let rises = high && !self.lint0;
         self.lint0 = high;
@@ -374,12 +374,12 @@ impl LocalApic {
         entry & LVT_MASKED == 0 && Delivery::of(entry) == Delivery::Nmi
     }
 
-    /// Whether it is on, and so takes messages.
+    /// Whether software has enabled the local APIC (SVR bit 8), so that messages are accepted.
     pub fn enabled(&self) -> bool {
         self.svr & SVR_ENABLE != 0
     }
 
-    /// Whether its timer would interrupt.
+    /// Whether the timer's LVT entry is unmasked.
     pub fn timer_is_open(&self) -> bool {
         self.lvt[0] & LVT_MASKED == 0
     }
@@ -395,7 +395,7 @@ impl LocalApic {
         self.nmi = false;
     }
 
-    /// When the timer is next of consequence: a masked one only counts.
+    /// When the timer next interrupts: a masked one only counts.
     pub fn next_event(&self) -> Option<Ticks> {
         self.timer.due().filter(|_| self.lvt[0] & LVT_MASKED == 0)
     }

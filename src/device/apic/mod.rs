@@ -1,9 +1,10 @@
-//! The two halves of the APIC: the processor's [`local`] one and the board's I/O APIC ([`io`]), with the bus between
-//! them (Intel MultiProcessor Specification 1.4, 3.6: "symmetric I/O mode", with virtual wire mode before it).
+//! The two halves of the APIC: the processor's [`local`] one and the board's I/O APIC ([`io`]), with the bus
+//! between them (Intel MultiProcessor Specification 1.4, 3.6: "symmetric I/O mode", with virtual wire mode
+//! before it).
 //!
-//! The board drives the I/O APIC's pins and LINT0 beside the 8259s, asks [`Apic::requests`] in their place, and
-//! brings accesses to the two pages here. The page of the local one moves with the processor's IA32_APIC_BASE, and
-//! while that disables it the 8259s are wired to the processor as if there were none.
+//! The board drives the I/O APIC's pins and LINT0 beside the 8259s, asks [`Apic::requests`] in their place,
+//! and brings accesses to the two pages here. The page of the local one moves with the processor's
+//! IA32_APIC_BASE, and while that disables it the 8259s are wired to the processor as if there were none.
 
 pub mod io;
 pub mod local;
@@ -37,13 +38,13 @@ impl Apic {
         Self { clock, local: LocalApic::new(clock), io: IoApic::new(), base: Some(LOCAL_APIC) }
     }
 
-    /// The pages that it answers at: that of the local APIC and that of the I/O APIC.
+    /// The pages at which the APIC answers: that of the local APIC and that of the I/O APIC.
     pub fn pages(&self) -> [Option<GuestPhys>; 2] {
         [self.base, Some(IO_APIC)]
     }
 
-    /// IA32_APIC_BASE was written. A local APIC that was disabled is as after power-on when it is enabled again
-    /// (SDM vol. 3, 10.4.3).
+    /// IA32_APIC_BASE was written. A local APIC that was disabled is as after power-on when it is enabled
+    /// again (SDM vol. 3, 10.4.3).
     pub fn set_base(&mut self, base: Option<GuestPhys>) {
         if base.is_none() {
             self.local = LocalApic::new(self.clock);
@@ -51,7 +52,8 @@ impl Apic {
         self.base = base;
     }
 
-    /// A read in one of the two pages. Registers are dwords on 16-byte boundaries; a narrower read gets its part.
+    /// A read in one of the two pages. Registers are dwords on 16-byte boundaries; a narrower read gets its
+    /// part.
     pub fn mmio_read(&self, at: GuestPhys, width: Width, now: Ticks) -> u32 {
         let offset = at.0 % PAGE_SIZE;
         let register = offset & !0xf;
@@ -63,8 +65,8 @@ impl Apic {
         value >> (8 * (offset & 3)) & width.mask()
     }
 
-    /// A write in one of the two pages. Only aligned dwords are writes; the manual leaves others open, here they are
-    /// lost.
+    /// A write in one of the two pages. Only aligned dwords are writes; the manual leaves others open, here
+    /// they are lost.
     pub fn mmio_write(&mut self, at: GuestPhys, width: Width, value: u32, now: Ticks) {
         let offset = at.0 % PAGE_SIZE;
         if width != Width::Dword || offset & 0xf != 0 {
@@ -112,8 +114,8 @@ impl Apic {
         self.local.requests() || ext_int && self.passes_ext_int()
     }
 
-    /// Whether the 8259's interrupts reach the processor: always without a local APIC, else through LINT0 or through
-    /// the I/O APIC.
+    /// Whether the 8259's interrupts reach the processor: always without a local APIC, else through LINT0 or
+    /// through the I/O APIC.
     pub fn passes_ext_int(&self) -> bool {
         let by_io = || self.io.passes_pin0().is_some_and(|m| self.local.is_addressed(m));
         self.base.is_none() || self.local.passes_lint0() || by_io()
@@ -135,7 +137,7 @@ impl Apic {
         self.local.take_nmi();
     }
 
-    /// Whether it lets interrupts of its own through: the timer's, or those of the I/O APIC's pins.
+    /// Whether the timer or a pin of the I/O APIC can interrupt the processor.
     pub fn is_open(&self) -> bool {
         self.base.is_some() && self.local.enabled() && (self.local.timer_is_open() || self.io.is_open())
     }
@@ -146,7 +148,7 @@ impl Apic {
     }
 }
 
-/// It has no ports.
+/// The APIC has no ports; its registers are memory, see [`Apic::mmio_read`].
 impl Device for Apic {
     fn read(&mut self, _port: u16, width: Width, _now: Ticks) -> u32 {
         width.mask()

@@ -1,10 +1,10 @@
-//! The local APIC's timer (SDM vol. 3, 10.5.4): a counter that runs down from the initial count at the bus clock
-//! divided by 1 to 128, once or again and again.
+//! The local APIC's timer (SDM vol. 3, 10.5.4): a counter that runs down from the initial count at the bus
+//! clock divided by 1 to 128, once or again and again.
 //!
-//! Its input is an oscillator of its own, [`HZ`], derived from the machine's clock like that of the 8254. It stands
-//! for the 100 MHz bus of a P6 board: it does not move with the processor's nominal frequency (`--hz`), so that a
-//! kernel which calibrates it against the 8254 finds the same figure on a fast and on a slow processor. Nothing is
-//! ticked; the count follows from the cycle at which it was loaded.
+//! The timer's input is an oscillator of its own, [`HZ`], derived from the machine's clock like that of the
+//! 8254. It stands for the 100 MHz bus of a P6 board: it does not move with the processor's nominal frequency
+//! (`--hz`), so that a kernel which calibrates it against the 8254 finds the same figure on a fast and on a
+//! slow processor. Nothing is ticked; the count follows from the cycle at which it was loaded.
 
 use crate::bus::{Clock, Ticks};
 use serde::{Deserialize, Serialize};
@@ -88,8 +88,8 @@ impl Timer {
         })
     }
 
-    /// Brings the timer up to `now`; whether the count reached 0 since the last time. Periods that are shorter than
-    /// a tick of the machine's clock run together.
+    /// Brings the timer up to `now`; whether the count reached 0 since the last time. Periods that are
+    /// shorter than a tick of the machine's clock run together.
     pub(super) fn advance(&mut self, now: Ticks) -> bool {
         let Some((from, start)) = self.run.filter(|_| self.due().is_some_and(|due| due <= now)) else {
             return false;

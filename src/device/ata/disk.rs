@@ -1,7 +1,8 @@
-//! A disk's commands (ATA/ATAPI-5, clause 8; those with 48-bit addresses as ATA/ATAPI-6 has them), and what it says of
-//! itself.
+//! A disk's commands (ATA/ATAPI-5, clause 8; those with 48-bit addresses as ATA/ATAPI-6 has them), and what
+//! it says of itself.
 
 use super::*;
+use crate::device::identify::{multiword_dma, text};
 
 /// Sectors in a block of READ MULTIPLE at most.
 const MULTIPLE_MAX: u8 = 16;
@@ -48,7 +49,7 @@ impl Drive {
         (self.cylinders() as u16, self.heads as u8, self.sectors as u8)
     }
 
-    /// Its sectors, as far as 48 bits reach.
+    /// The number of sectors, at most what 48 bits address.
     fn capacity(&self) -> u64 {
         self.disk.sectors().min((1 << 48) - 1)
     }
@@ -95,19 +96,6 @@ impl Drive {
         let all = self.capacity();
         words[100..104].copy_from_slice(&[0, 16, 32, 48].map(|shift| (all >> shift) as u16));
         words.iter().flat_map(|w| w.to_le_bytes()).collect()
-    }
-}
-
-/// Word 63 of IDENTIFY: modes 0 to 2 are there, and which one is selected.
-pub(in crate::device) fn multiword_dma(mode: u8) -> u16 {
-    0x0007 | 0x0100 << mode
-}
-
-/// ASCII as IDENTIFY has it: padded with blanks, the first character in the high byte.
-pub(in crate::device) fn text(words: &mut [u16], s: &str) {
-    let mut bytes = s.bytes().chain(std::iter::repeat(b' '));
-    for word in words {
-        *word = u16::from(bytes.next().unwrap_or(b' ')) << 8 | u16::from(bytes.next().unwrap_or(b' '));
     }
 }
 
@@ -385,8 +373,8 @@ impl Ata {
             if extended { self.transfer.left as u16 } else { self.transfer.left as u8 as u16 };
     }
 
-    /// The host, or the bus master, has taken a block. The last one by the data port ends the command without a further
-    /// interrupt; by the bus master it is what the interrupt is for.
+    /// The host, or the bus master, has taken a block. The last one by the data port ends the command without
+    /// a further interrupt; by the bus master it is what the interrupt is for.
     pub(super) fn block_read(&mut self, now: Ticks) {
         if self.transfer.left != 0 {
             return self.begin(Work::Read, now);

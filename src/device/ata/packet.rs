@@ -1,6 +1,6 @@
-//! How a packet device gets its commands and hands out data (ATA/ATAPI-5, 8.21 and 9.8): the PACKET command asks for a
-//! packet of 12 bytes, data comes in bursts of at most as many bytes as the host said, and each change of phase is told
-//! by an interrupt and by the interrupt reason in the count register.
+//! How a packet device gets its commands and hands out data (ATA/ATAPI-5, 8.21 and 9.8): the PACKET command
+//! asks for a packet of 12 bytes, data comes in bursts of at most as many bytes as the host said, and each
+//! change of phase is told by an interrupt and by the interrupt reason in the count register.
 
 use super::*;
 use crate::device::cdrom::{BLOCK, Reply, Sense};

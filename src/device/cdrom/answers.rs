@@ -1,4 +1,5 @@
-//! What a CD-ROM drive says of itself and of its disc: identification, sense, capacity, contents, capabilities.
+//! What a CD-ROM drive says of itself and of its disc: identification, sense, capacity, contents,
+//! capabilities.
 
 use super::*;
 

@@ -1,8 +1,8 @@
 //! Tests of the keyboard controller, its keyboard and its mouse.
 
-use super::super::keymap::Stroke;
 use super::super::mouse::Button;
 use super::*;
+use crate::console::keymap::Stroke;
 
 struct Bench {
     chip: I8042,

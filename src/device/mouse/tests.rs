@@ -28,7 +28,7 @@ fn packets(mouse: &mut Mouse) -> Vec<(Ticks, Vec<u8>)> {
     .collect()
 }
 
-/// The same without the times.
+/// The packets without their times.
 fn contents(mouse: &mut Mouse) -> Vec<Vec<u8>> {
     packets(mouse).into_iter().map(|(_, packet)| packet).collect()
 }

@@ -1,5 +1,5 @@
-//! One PCI function: its configuration space, which of its bits a guest can write, and its base address registers
-//! (PCI 2.1, chapter 6).
+//! One PCI function: its configuration space, which of its bits a guest can write, and its base address
+//! registers (PCI 2.1, chapter 6).
 
 use serde::{Deserialize, Serialize};
 
@@ -39,8 +39,8 @@ pub struct Function {
 }
 
 impl Function {
-    /// A function with the given identity; class is base class, subclass, interface. It has no base address, no
-    /// interrupt pin and no registers of its own until they are added.
+    /// A function with the given identity; class is base class, subclass, interface. It has no base address,
+    /// no interrupt pin and no registers of its own until they are added.
     pub fn new(devfn: u8, vendor: u16, device: u16, class: u32) -> Self {
         let zero = [0; 256];
         Self { devfn, config: zero, writable: zero, at_reset: zero }
@@ -51,45 +51,45 @@ impl Function {
             .keeps(INTERRUPT_LINE, &[0xff])
     }
 
-    /// The same with `values` from `register` on, now and after each reset.
+    /// Sets `values` from `register` on, now and after each reset.
     pub fn with(mut self, register: usize, values: &[u8]) -> Self {
         self.config[register..register + values.len()].copy_from_slice(values);
         self.at_reset = self.config;
         self
     }
 
-    /// The same with the bits of `masks`, from `register` on, kept when written.
+    /// Makes the bits of `masks`, from `register` on, writable.
     pub fn keeps(mut self, register: usize, masks: &[u8]) -> Self {
         self.writable[register..register + masks.len()].copy_from_slice(masks);
         self
     }
 
-    /// The same with all device registers, from 40h on, kept when written: for a function that is modelled as far as
-    /// software needs and no further.
+    /// Makes all device registers, from 40h on, writable: for a function that is modelled as far as software
+    /// needs.
     pub fn keeps_own(mut self) -> Self {
         self.writable[OWN..].fill(0xff);
         self
     }
 
-    /// The same with base address register `n` (0-5) for `ports` I/O ports, a power of two from 4 to 256. Software
-    /// finds the size by writing ones (PCI 2.1, 6.2.5.1). All 32 bits of the address are kept, as firmware that
-    /// reckons with 32 bits expects; beyond 64 KiB nothing answers.
+    /// Adds base address register `n` (0-5) for `ports` I/O ports, a power of two from 4 to 256. Software
+    /// finds the size by writing ones (PCI 2.1, 6.2.5.1). All 32 bits of the address are kept, as firmware
+    /// that reckons with 32 bits expects; beyond 64 KiB nothing answers.
     pub fn with_io_bar(self, n: usize, ports: u32) -> Self {
         let mask = !(ports - 1);
         self.with(BARS + 4 * n, &BAR_IO.to_le_bytes()).keeps(BARS + 4 * n, &mask.to_le_bytes())
     }
 
-    /// The same with base address register `n` for `bytes` of 32-bit memory space, a power of two from 16 on.
+    /// Adds base address register `n` for `bytes` of 32-bit memory space, a power of two from 16 on.
     pub fn with_memory_bar(self, n: usize, bytes: u32) -> Self {
         self.keeps(BARS + 4 * n, &(!(bytes - 1)).to_le_bytes())
     }
 
-    /// The same with interrupt pin INTA# (1) to INTD# (4).
+    /// Adds interrupt pin INTA# (1) to INTD# (4).
     pub fn with_pin(self, pin: u8) -> Self {
         self.with(INTERRUPT_PIN, &[pin])
     }
 
-    /// Sets the bit that says that the device has more functions than this.
+    /// Sets the multifunction bit of the header type.
     pub(super) fn set_multifunction(&mut self) {
         self.config[HEADER_TYPE] |= MULTIFUNCTION;
         self.at_reset[HEADER_TYPE] |= MULTIFUNCTION;

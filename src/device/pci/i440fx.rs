@@ -1,5 +1,6 @@
-//! The functions of a 440FX board (82441FX, 82371SB and 82371AB datasheets): the host bridge, whose PAM registers open
-//! the firmware region, the ISA bridge, which routes the PCI interrupts, its IDE function, and power management.
+//! The functions of a 440FX board (82441FX, 82371SB and 82371AB datasheets): the host bridge, whose PAM
+//! registers open the firmware region, the ISA bridge, which routes the PCI interrupts, its IDE function, and
+//! power management.
 
 use super::function::Function;
 
@@ -20,11 +21,11 @@ pub const PIRQ: usize = 0x60;
 pub const PIRQ_ROUTES: [u8; 4] = [10, 10, 11, 11];
 /// Base of the power management registers: I/O, 64 ports.
 pub const PMBASE: usize = 0x40;
-/// Its bit 0: they answer there.
+/// PMREGMISC: bit 0 enables the ports at PMBASE.
 pub const PMREGMISC: usize = 0x80;
 
-/// The 82441FX with `pam` in both halves of its PAM registers. Its subsystem is the one by which SeaBIOS knows that
-/// fw_cfg is there.
+/// The 82441FX with `pam` in both halves of its PAM registers. Its subsystem is the one by which SeaBIOS
+/// knows that fw_cfg is there.
 pub fn host_bridge(pam: u8) -> Function {
     Function::new(HOST_BRIDGE, 0x8086, 0x1237, 0x06_00_00)
         .with(0x08, &[2])
@@ -34,7 +35,8 @@ pub fn host_bridge(pam: u8) -> Function {
         .keeps_own()
 }
 
-/// The 82371SB's function 0; its PIRQ routes are off. Its other registers keep what is written and do nothing.
+/// The 82371SB's function 0; its PIRQ routes are off. Its other registers keep what is written and do
+/// nothing.
 pub fn isa_bridge() -> Function {
     Function::new(ISA_BRIDGE, 0x8086, 0x7000, 0x06_01_00)
         .with(0x04, &[7, 0, 0x00, 0x02])
@@ -45,8 +47,8 @@ pub fn isa_bridge() -> Function {
         .keeps(PIRQ, &[0x8f; 4])
 }
 
-/// The 82371SB's function 1: both channels at the legacy ports, which answer whatever IDETIM says, and the bus master at
-/// base address 4.
+/// The 82371SB's function 1: both channels at the legacy ports, which answer whatever IDETIM says, and the
+/// bus master at base address 4.
 pub fn ide() -> Function {
     Function::new(IDE, 0x8086, 0x7010, 0x01_01_80)
         .with(0x04, &[1, 0, 0x80, 0x02])
@@ -55,8 +57,9 @@ pub fn ide() -> Function {
         .keeps_own()
 }
 
-/// The 82371AB's power management (`device::pm`), whose interrupt is the system control interrupt, IRQ 9. Byte 5Bh
-/// has APMC_EN set, by which SeaBIOS sees that it need not set up system management mode, which is not built.
+/// The 82371AB's power management (`device::pm`), whose interrupt is the system control interrupt, IRQ 9.
+/// Byte 5Bh has APMC_EN set, by which SeaBIOS sees that it need not set up system management mode, which is
+/// not built.
 pub fn power_management() -> Function {
     Function::new(PM, 0x8086, 0x7113, 0x06_80_00)
         .with(0x06, &[0x80, 0x02])

@@ -1,9 +1,9 @@
-//! PCI configuration mechanism 1 and the functions on bus 0 (PCI 2.1, 3.7.4.1; 82441FX and 82371SB datasheets). The
-//! reset control register at CF9h is the ISA bridge's.
+//! PCI configuration mechanism 1 and the functions on bus 0 (PCI 2.1, 3.7.4.1; 82441FX and 82371SB
+//! datasheets). The reset control register at CF9h is the ISA bridge's.
 //!
-//! [`function`] is one configuration space, [`i440fx`] the functions of this board. The board asks for what the
-//! registers decide elsewhere: the firmware region's attributes, the ports that functions answer at, and where the
-//! interrupts INTA# to INTD# go.
+//! [`function`] is one configuration space, [`i440fx`] the functions of this board. The board asks for what
+//! the registers decide elsewhere: the firmware region's attributes, the ports that functions answer at, and
+//! where the interrupts INTA# to INTD# go.
 
 pub mod function;
 pub mod i440fx;
@@ -46,7 +46,7 @@ pub struct Pci {
 pub struct IoWindow {
     /// The function.
     pub devfn: u8,
-    /// Its base address register; [`PMBASE`] for the one that power management has of its own.
+    /// The base address register; [`PMBASE`] for power management, whose base is a register of its own.
     pub bar: usize,
     /// The first port.
     pub base: u16,
@@ -55,7 +55,8 @@ pub struct IoWindow {
 }
 
 impl Pci {
-    /// The functions that every board has. With `firmware` the firmware region shows ROM after reset, else RAM.
+    /// The functions that every board has. With `firmware` the firmware region shows ROM after reset, else
+    /// RAM.
     pub fn new(firmware: bool) -> Self {
         let pam = if firmware { 0 } else { 0x33 };
         let mut pci = Self {
@@ -108,8 +109,8 @@ impl Pci {
         std::mem::take(&mut self.windows_changed)
     }
 
-    /// Drives pin INTA# (1) to INTD# (4) of the device of `devfn`. Slots are wired in rotation: INTA# of device 1 is
-    /// PIRQA, that of device 2 PIRQB.
+    /// Drives pin INTA# (1) to INTD# (4) of the device of `devfn`. Slots are wired in rotation: INTA# of
+    /// device 1 is PIRQA, that of device 2 PIRQB.
     pub fn set_intx(&mut self, devfn: u8, pin: u8, high: bool) {
         let device = u32::from(devfn >> 3);
         let line = (device + 3 + u32::from(pin) - 1) & 3;
@@ -146,8 +147,8 @@ impl Pci {
         std::mem::take(&mut self.pam_changed)
     }
 
-    /// Sets the firmware region's attributes as the PAM registers have them: PAM0's upper half is F0000-FFFFF, each
-    /// half of PAM1 to PAM6 is 16 KiB from C0000 on.
+    /// Sets the firmware region's attributes as the PAM registers have them: PAM0's upper half is
+    /// F0000-FFFFF, each half of PAM1 to PAM6 is 16 KiB from C0000 on.
     pub fn apply_pam(&self, map: &mut PhysMap) {
         let Some(host) = self.function(HOST_BRIDGE) else { return };
         for block in 0..16 {
@@ -217,6 +218,10 @@ impl Device for Pci {
         (self.address, self.reset_control, self.reset) = (0, 0, false);
         self.pirq = [0; 4];
         (self.pam_changed, self.windows_changed, self.routes_changed) = (true, true, true);
+    }
+
+    fn is_wide(&self, _port: u16) -> bool {
+        true
     }
 }
 

@@ -1,4 +1,5 @@
-//! The 8254 against its datasheet: the modes, the table of gate pin operations, BCD, and what read-back shows.
+//! The 8254 against its datasheet: the modes, the table of gate pin operations, BCD, and what read-back
+//! shows.
 
 use super::*;
 
@@ -335,12 +336,12 @@ fn channel_0_interrupts_each_period() {
     out(&mut pit, CONTROL, 0x34, 0);
     out(&mut pit, 0x40, 0xa9, 0);
     out(&mut pit, 0x40, 0x04, 0);
-    pit.take_edge();
+    pit.take_low();
     let first = pit.next_event().unwrap();
     pit.advance(first - 1);
-    assert!(!pit.take_edge());
+    assert!(!pit.take_low());
     pit.advance(first);
-    assert!(pit.take_edge());
+    assert!(pit.take_low());
     let period = pit.next_event().unwrap() - first;
     assert!((period as i64 - 1193 * 100_000_000 / HZ as i64).abs() <= 1);
 }

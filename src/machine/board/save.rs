@@ -1,24 +1,9 @@
-//! The board's state, apart from the board: every chip, and what of the disks' content lives in this process. Saved
-//! and restored by [`Machine`](crate::machine::Machine).
+//! The board's state, apart from the board: every chip, and what of the disks' content lives in this process.
+//! Saved and restored by [`Machine`](crate::machine::Machine).
 
 use super::Board;
+use super::chips::{Chips, TIMED};
 use crate::bus::Ticks;
-use crate::device::apic::Apic;
-use crate::device::ata::Ata;
-use crate::device::cmos::Cmos;
-use crate::device::debug_ports::DebugPorts;
-use crate::device::dma::Dma;
-use crate::device::fdc::Fdc;
-use crate::device::fw_cfg::FwCfg;
-use crate::device::i8042::I8042;
-use crate::device::ide::BusMaster;
-use crate::device::numeric::Numeric;
-use crate::device::pci::Pci;
-use crate::device::pic::Pic;
-use crate::device::pit::Pit;
-use crate::device::pm::Pm;
-use crate::device::uart::Uart;
-use crate::device::vga_text::Vga;
 use crate::error::{Error, Result};
 use crate::media::{Content, Disk};
 use serde::{Deserialize, Serialize};
@@ -27,27 +12,14 @@ use std::collections::BTreeMap;
 /// The chips, and what the disks hold in memory.
 #[derive(Serialize, Deserialize)]
 pub struct State {
-    pic: Pic,
-    apic: Option<Apic>,
-    pit: Pit,
-    i8042: I8042,
-    cmos: Cmos,
-    com: [Uart; 2],
-    ata: [Ata; 2],
-    fdc: Fdc,
-    dma: Dma,
-    vga: Vga,
-    pci: Pci,
-    pm: Option<Pm>,
-    ide: BusMaster,
-    fw_cfg: FwCfg,
-    debug: DebugPorts,
-    numeric: Numeric,
+    chips: Chips,
     reset_requested: bool,
-    due: [Ticks; super::TIMED.len()],
+    warm_starts: bool,
+    due: [Ticks; TIMED.len()],
     next: Ticks,
     unclaimed: BTreeMap<u16, u64>,
-    /// By drive: four disks, the third of which may be the CD-ROM, and two floppies. Each with its size in sectors.
+    /// By drive: four disks, the third of which may be the CD-ROM, and two floppies. Each with its size in
+    /// sectors.
     media: [Option<(u64, Content)>; 6],
 }
 
@@ -60,23 +32,9 @@ impl Board {
     /// The state of the chips, and nothing of what the media hold.
     pub fn save_chips(&self) -> State {
         State {
-            pic: self.pic.clone(),
-            apic: self.apic.clone(),
-            pit: self.pit.clone(),
-            i8042: self.i8042.clone(),
-            cmos: self.cmos.clone(),
-            com: self.com.clone(),
-            ata: self.ata.each_ref().map(Ata::saved),
-            fdc: self.fdc.saved(),
-            dma: self.dma.clone(),
-            vga: self.vga.clone(),
-            pci: self.pci.clone(),
-            pm: self.pm.clone(),
-            ide: self.ide.clone(),
-            fw_cfg: self.fw_cfg.clone(),
-            debug: self.debug.clone(),
-            numeric: self.numeric.clone(),
+            chips: self.chips.saved(),
             reset_requested: self.reset_requested,
+            warm_starts: self.warm_starts,
             due: self.due,
             next: self.next,
             unclaimed: self.unclaimed.clone(),
@@ -89,8 +47,7 @@ impl Board {
     /// # Errors
     /// [`Error::Usage`] when the disks are not those of the saved machine, or a chip's state is none.
     pub fn restore(&mut self, state: &State) -> Result<()> {
-        let drives = state.fdc.sensible() && state.ata.iter().all(Ata::sensible);
-        if !(state.vga.sensible() && state.pit.sensible() && drives) {
+        if !state.chips.sensible() {
             return Err(Error::Usage("the saved state has a chip in a state that it cannot be in".into()));
         }
         self.restore_media(state)?;
@@ -98,25 +55,11 @@ impl Board {
         Ok(())
     }
 
-    /// The same without the media, which stay as they are.
+    /// Takes over the chips of `state`; the media stay as they are.
     pub fn restore_chips(&mut self, state: &State) {
-        self.pic = state.pic.clone();
-        self.apic = state.apic.clone();
-        self.pit = state.pit.clone();
-        self.i8042 = state.i8042.clone();
-        self.cmos = state.cmos.clone();
-        self.com = state.com.clone();
-        self.ata.iter_mut().zip(&state.ata).for_each(|(ata, saved)| ata.restore(saved));
-        self.fdc.restore(&state.fdc);
-        self.dma = state.dma.clone();
-        self.vga = state.vga.clone();
-        self.pci = state.pci.clone();
-        self.pm = state.pm.clone();
-        self.ide = state.ide.clone();
-        self.fw_cfg = state.fw_cfg.clone();
-        self.debug = state.debug.clone();
-        self.numeric = state.numeric.clone();
+        self.chips.restore(&state.chips);
         self.reset_requested = state.reset_requested;
+        self.warm_starts = state.warm_starts;
         self.due = state.due;
         self.next = state.next;
         self.unclaimed = state.unclaimed.clone();
@@ -124,10 +67,9 @@ impl Board {
     }
 
     fn restore_media(&mut self, state: &State) -> Result<()> {
-        let [first, second] = &mut self.ata;
-        let [a, b] = first.media_mut();
-        let [c, d] = second.media_mut();
-        let [e, f] = self.fdc.disks_mut();
+        let [a, b] = self.chips.ata0.media_mut();
+        let [c, d] = self.chips.ata1.media_mut();
+        let [e, f] = self.chips.fdc.disks_mut();
         for (n, (disk, saved)) in [a, b, c, d, e, f].into_iter().zip(&state.media).enumerate() {
             let same = match (disk, saved) {
                 (Some(disk), Some((sectors, content))) => disk.sectors() == *sectors && disk.restore(content),
@@ -144,9 +86,9 @@ impl Board {
 
     /// The media: four disks, two floppies.
     fn media(&self) -> [Option<&dyn Disk>; 6] {
-        let [a, b] = self.ata[0].media();
-        let [c, d] = self.ata[1].media();
-        let [e, f] = self.fdc.disks();
+        let [a, b] = self.chips.ata0.media();
+        let [c, d] = self.chips.ata1.media();
+        let [e, f] = self.chips.fdc.disks();
         [a, b, c, d, e, f]
     }
 }

@@ -1,10 +1,9 @@
 //! Tests of the board: wiring, ports, and the chips together.
 
-use super::ports::PORTS;
 use super::*;
 use crate::bus::phys::Target;
+use crate::console::keymap::Stroke;
 use crate::device::apic::{IO_APIC, LOCAL_APIC};
-use crate::device::keymap::Stroke;
 use crate::media::{MemoryDisk, SECTOR};
 use crate::mem::Ram;
 
@@ -273,12 +272,13 @@ fn random_port_access(seed: u64) {
         state ^= state << 17;
         state
     };
+    let ports: Vec<_> = TABLE.iter().flat_map(|entry| entry.ports).copied().collect();
     let mut now = 0;
     for _ in 0..400_000 {
         let r = random();
         now += if r & 0xff00 == 0 { r >> 40 } else { r >> 56 };
-        let bus_master = (0xc000, 0xc00f, Chip::Ide);
-        let (first, last, _) = *PORTS.get((r >> 8) as usize % (PORTS.len() + 2)).unwrap_or(&bus_master);
+        let bus_master = (0xc000, 0xc00f);
+        let (first, last) = *ports.get((r >> 8) as usize % (ports.len() + 2)).unwrap_or(&bus_master);
         let port = first + (r >> 24) as u16 % (last - first + 1);
         let width = [Width::Byte, Width::Byte, Width::Word, Width::Dword][(r & 3) as usize];
         let value = random() as u32;
@@ -326,7 +326,7 @@ fn a_routed_pci_interrupt_reaches_the_interrupt_controller_as_a_level() {
         board.port_write(port, Width::Dword, value, 0, &mut map);
     }
     let levels = |board: &Board| board.interrupt_controllers()[1].irr;
-    board.pci.set_intx(0x10, 1, true);
+    board.chips.pci.set_intx(0x10, 1, true);
     board.settle_pci(&mut map);
     assert_eq!(levels(&board), 1 << 3);
     board.port_write(0xcfd, Width::Byte, 0x80, 0, &mut map);
@@ -422,4 +422,50 @@ fn acpi_turns_off_and_interrupts_at_the_ports_that_pmbase_names() {
     assert!(!board.is_off());
     board.port_write(0x1804, Width::Word, 0x2001, 250_000_000, &mut map);
     assert!(board.is_off());
+}
+
+/// The request lines at which an event arrives only once its chip's mask is lifted: by the chip, not by the
+/// 8259s.
+#[test]
+fn what_a_chip_masks_happens_all_the_same() {
+    let (mut board, mut map) = board_with_drives();
+    let at = |board: &mut Board, map: &mut PhysMap, writes: &[(u16, u8)], now: Ticks| {
+        writes.iter().for_each(|&(port, value)| board.port_write(port, Width::Byte, value.into(), now, map));
+    };
+    let later = |board: &mut Board, map: &mut PhysMap| board.advance(100_000_000, map);
+    // Serial: a byte comes in with the receiver's interrupt off.
+    at(&mut board, &mut map, &[(0x3fc, 0x0b)], 0);
+    board.serial_input(0, b"x", 0);
+    // Keyboard: a key goes down with IRQ 1 off.
+    at(&mut board, &mut map, &[(0x64, 0x60), (0x60, 0x40)], 0);
+    let key = Stroke::of_char('a').expect("a key");
+    board.key(&key.events(), 0);
+    // ATA: IDENTIFY with nIEN; floppy: a reset with the gate of its interrupt closed.
+    at(&mut board, &mut map, &[(0x3f6, 0x02), (0x1f6, 0xa0), (0x1f7, 0xec)], 0);
+    at(&mut board, &mut map, &[(0x3f2, 0x00), (0x3f2, 0x04)], 0);
+    later(&mut board, &mut map);
+    let now = 100_000_000;
+    for (line, port) in [(4, 0x3fd), (1, 0x64), (14, 0x3f6), (6, 0x3f4)] {
+        assert!(!board.chips.pic.line(line), "line {line} is masked");
+        let status = board.port_read(port, Width::Byte, now, &mut map);
+        assert_ne!(status & 0x89, 0, "its event shows at {port:x}: {status:x}");
+    }
+    at(&mut board, &mut map, &[(0x3f9, 1), (0x64, 0x60), (0x60, 0x41), (0x3f6, 0), (0x3f2, 0x0c)], now);
+    assert_eq!([4, 1, 14, 6].map(|line| board.chips.pic.line(line)), [true; 4]);
+}
+
+#[test]
+fn a_timer_behind_a_masked_line_leaves_its_request() {
+    let (mut board, mut map) = board();
+    let setup =
+        [(0x20, 0x11), (0x21, 8), (0x21, 4), (0x21, 1), (0x21, 0xff), (0x43, 0x34), (0x40, 0), (0x40, 1)];
+    setup.iter().for_each(|&(port, value)| board.port_write(port, Width::Byte, value, 0, &mut map));
+    for _ in 0..3 {
+        let due = board.next_event().expect("the timer runs");
+        board.advance(due, &mut map);
+    }
+    assert!(!board.interrupt_requested());
+    assert_eq!(board.interrupt_controllers()[0].irr & 1, 1);
+    board.port_write(0x21, Width::Byte, 0xfe, board.next_event().unwrap_or(0), &mut map);
+    assert_eq!((board.interrupt_requested(), board.acknowledge()), (true, 8));
 }

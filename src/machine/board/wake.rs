@@ -1,13 +1,14 @@
-//! Whether anything can still wake a halted processor (SDM volume 2, HLT: an interrupt that is enabled, an NMI, a
-//! reset). Asked by the machine each time that it halts.
+//! Whether anything can still wake a halted processor (SDM volume 2, HLT: an interrupt that is enabled, an
+//! NMI, a reset). Asked by the machine each time that it halts.
 
 use super::{Board, Chip, NEVER, SCI, TIMED};
+use crate::device::Device;
 
 impl Board {
-    /// Whether an interrupt can reach a halted processor, now or ever: one of a chip that acts by itself, or of one
-    /// that the host may send something to. The chips stand as they stand for good, because who would write to them
-    /// is halted. So the lines of those chips are raised in a copy of the interrupt controllers, and what comes out
-    /// decides; the local APIC's timer always may.
+    /// Whether an interrupt can reach a halted processor, now or ever: one of a chip that acts by itself, or
+    /// of one that the host may send something to. The chips stand as they stand for good, because who would
+    /// write to them is halted. So the lines of those chips are raised in a copy of the interrupt
+    /// controllers, and what comes out decides; the local APIC's timer always may.
     pub fn can_wake(&self) -> bool {
         self.can_wake_with(true)
     }
@@ -24,7 +25,7 @@ impl Board {
         }
         // A chip that only passes on what the host sends is dead without it.
         let live = |chip: &Chip| input || self.due[*chip as usize] != NEVER;
-        let (mut pic, mut apic) = (self.pic.clone(), self.apic.clone());
+        let (mut pic, mut apic) = (self.chips.pic.clone(), self.chips.apic.clone());
         for irq in TIMED.into_iter().filter(live).flat_map(|chip| self.live_lines(chip)) {
             pic.pulse(irq);
             if let Some(apic) = &mut apic {
@@ -39,22 +40,16 @@ impl Board {
 
     /// The interrupt lines that a chip may yet drive while the processor is halted.
     fn live_lines(&self, chip: Chip) -> Vec<u8> {
-        let due = |line: u8| if self.due[chip as usize] == NEVER { vec![] } else { vec![line] };
-        let if_on = |on: bool, line: u8| if on { vec![line] } else { vec![] };
         match chip {
             Chip::I8042 => {
-                let [keyboard, mouse] = self.i8042.interrupts_on();
-                [if_on(keyboard, 1), if_on(mouse, 12)].concat()
+                let on = self.chips.i8042.interrupts_on();
+                [1, 12].into_iter().zip(on).filter(|&(_, on)| on).map(|(line, _)| line).collect()
             }
-            Chip::Com1 => if_on(self.com[0].interrupts_on(), 4),
-            Chip::Com2 => if_on(self.com[1].interrupts_on(), 3),
-            Chip::Pit => due(0),
-            Chip::Fdc => due(6),
-            Chip::Cmos => due(8),
-            Chip::Pm => due(SCI),
-            Chip::Ata0 => due(14),
-            Chip::Ata1 => due(15),
-            _ => vec![],
+            Chip::Pm if self.chips.pm.as_ref().is_some_and(Device::may_interrupt) => vec![SCI],
+            _ => {
+                let live = self.chips.device(chip).is_some_and(|device| device.may_interrupt());
+                chip.entry().and_then(|entry| entry.irq).filter(|_| live).into_iter().collect()
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
-//! How the PC reports x87 errors while CR0.NE is clear (SDM vol. 1, appendix D; the AT's technical reference): FERR#
-//! sets a latch that requests interrupt 13; a write to port F0h clears it, and lets the processor go on by IGNNE#
-//! until FERR# falls. Port F1h reset the 287; here it does what F0h does.
+//! How the PC reports x87 errors while CR0.NE is clear (SDM vol. 1, appendix D; the AT's technical
+//! reference): FERR# sets a latch that requests interrupt 13; a write to port F0h clears it, and lets the
+//! processor go on by IGNNE# until FERR# falls. Port F1h reset the 287; here it does what F0h does.
 
 use super::Device;
 use crate::bus::{Ticks, Width};
@@ -13,13 +13,13 @@ pub const RESET: u16 = 0xf1;
 
 /// The latch and the two lines.
 #[derive(Clone, Debug, Default, Hash, Serialize, Deserialize)]
-pub struct Numeric {
+pub struct FerrLatch {
     ferr: bool,
     latch: bool,
     ignne: bool,
 }
 
-impl Numeric {
+impl FerrLatch {
     /// The processor drives or releases FERR#.
     pub fn set_ferr(&mut self, asserted: bool) {
         // What was latched stays until the write: the handler may clear the error first.
@@ -39,7 +39,7 @@ impl Numeric {
     }
 }
 
-impl Device for Numeric {
+impl Device for FerrLatch {
     fn read(&mut self, _: u16, width: Width, _: Ticks) -> u32 {
         width.mask()
     }
@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn an_error_is_latched_until_the_write_and_ignored_until_it_is_cleared() {
-        let mut n = Numeric::default();
+        let mut n = FerrLatch::default();
         n.set_ferr(true);
         assert_eq!((n.irq(), n.ignne()), (true, false));
         n.write(CLEAR, Width::Byte, 0, 0);
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn a_handler_may_clear_the_error_before_the_latch() {
-        let mut n = Numeric::default();
+        let mut n = FerrLatch::default();
         n.set_ferr(true);
         n.set_ferr(false);
         assert!(n.irq());

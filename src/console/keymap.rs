@@ -1,8 +1,8 @@
-//! Characters, key names and a terminal's bytes to keys of a US keyboard: the one table for scripted typing and for
-//! the terminal in front of the VGA screen.
+//! Characters, key names and a terminal's bytes to keys of a US keyboard: the one table for scripted typing
+//! and for the terminal in front of the VGA screen.
 //!
 //! A key is named by its scan code set 1 make code (IBM PS/2 Technical Reference, Keyboards); the keyboard of
-//! [`super::i8042`] turns it into the set that the guest chose.
+//! [`crate::device::i8042`] turns it into the set that the guest chose.
 
 use serde::{Deserialize, Serialize};
 
@@ -154,7 +154,8 @@ impl Stroke {
         character(c).map(|(key, shift)| Self { shift, ..Self::plain(key) })
     }
 
-    /// The stroke called `name`: `F1`, `Ctrl-Alt-Del`, `C-x`: what is held, then a key's name or one character.
+    /// The stroke called `name`: `F1`, `Ctrl-Alt-Del`, `C-x`: what is held, then a key's name or one
+    /// character.
     pub fn of_name(name: &str) -> Option<Self> {
         if let Some((held, rest)) =
             name.split_once('-').filter(|(held, rest)| !held.is_empty() && !rest.is_empty())
@@ -203,7 +204,8 @@ pub fn from_terminal(bytes: &[u8]) -> Vec<Stroke> {
             rest = &tail[sequence.len()..];
             continue;
         }
-        // Ctrl with a letter or one of [ \ ] arrives as the low five bits of its code; some have a key of their own.
+        // Ctrl with a letter or one of [ \ ] arrives as the low five bits of its code; some have a key of
+        // their own.
         let typed = Stroke::of_char((*first).into());
         let letter = char::from(*first | 0x40).to_ascii_lowercase();
         let control = || Stroke::of_char(letter).map(|s| s.holding(CTRL));
