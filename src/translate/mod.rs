@@ -10,8 +10,8 @@
 //! | `plan` | from decoded instructions to a plan; the policy's seam |
 //! | `flags` | which flags are dead |
 //! | `backend` | from a plan to what runs: the seam, and `portable` |
-//! | `unit` | a unit, its ways out, and the store of all units |
-//! | `past` | units that are no longer there, for observers |
+//! | `unit`, `store` | a unit and its ways out; all units |
+//! | `dropped` | dropped units, for observers |
 //! | `tally` | how often each instruction of a unit ran, for observers |
 //! | `run` | running chained units |
 //! | `bug`, `invariants` | rules that tests can break, and what holds where none is broken |
@@ -21,18 +21,19 @@
 
 pub mod backend;
 pub(crate) mod bug;
+mod dropped;
 mod flags;
 mod invariants;
-mod past;
 pub mod plan;
 mod run;
+mod store;
 mod tally;
 mod unit;
 
 use crate::interp::{CodeEnv, Interp, Stop};
 use backend::{Backend, Portable};
 pub use plan::{Ending, Flow, Plan, Policy, RuleId, Step, Tail, Treatment};
-use unit::Store;
+use store::Store;
 pub use unit::{Runs, UnitInfo, Why};
 
 /// Why the translator came back.

@@ -445,7 +445,7 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
 
     /// From now on, the last `most` units that are dropped together are kept for [`Self::all_units`].
     pub fn keep_dropped(&mut self, most: usize) {
-        self.store.past.keep(most);
+        self.store.dropped.keep(most);
     }
 
     /// From now on, how often each instruction of a unit runs is counted for those that are translated.
@@ -455,14 +455,14 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
 
     /// Units that were dropped and are not kept.
     pub fn lost_units(&self) -> u32 {
-        self.store.past.lost()
+        self.store.dropped.lost()
     }
 
     /// The unit with this number, if it is there or kept.
     pub fn unit(&self, n: u32) -> Option<UnitInfo<'_>> {
-        match n.checked_sub(self.store.past.dropped) {
+        match n.checked_sub(self.store.dropped.count) {
             Some(place) => ((place as usize) < self.store.units.len()).then(|| self.store.info(place)),
-            None => self.store.past.get(n),
+            None => self.store.dropped.get(n),
         }
     }
 
@@ -473,7 +473,7 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
 
     /// The same, after those of the units dropped before that are kept.
     pub fn all_units(&self) -> impl Iterator<Item = UnitInfo<'_>> {
-        self.store.past.iter().chain(self.units())
+        self.store.dropped.iter().chain(self.units())
     }
 }
 

@@ -1,5 +1,5 @@
-//! Units that are no longer there, for observers: `subring translate` shows what became of a guest's code also where all
-//! translations were dropped meanwhile. Nothing is kept unless somebody asks; used by the store of units.
+//! Dropped units, for observers: `subring translate` shows what became of a guest's code also where all translations
+//! were dropped meanwhile. Nothing is kept unless an observer asks; used by the store of units.
 
 use super::plan::SIDE_EXITS;
 use super::tally::Tally;
@@ -7,7 +7,7 @@ use super::unit::{Record, UnitInfo};
 use std::collections::VecDeque;
 
 /// What is left of a unit.
-pub(super) struct Gone {
+pub(super) struct DroppedUnit {
     pub(super) record: Record,
     pub(super) runs: u64,
     /// The numbers of the units that its ways out were chained to.
@@ -16,7 +16,7 @@ pub(super) struct Gone {
     pub(super) tally: Option<Box<Tally>>,
 }
 
-impl Gone {
+impl DroppedUnit {
     fn info(&self, number: u32) -> UnitInfo<'_> {
         self.record.info(number, self.runs, self.links, self.fused, self.tally.as_deref())
     }
@@ -24,15 +24,15 @@ impl Gone {
 
 /// The units that were dropped last, in the order of translation.
 #[derive(Default)]
-pub(super) struct Past {
+pub(super) struct Dropped {
     /// The most that are kept.
     most: usize,
-    units: VecDeque<Gone>,
+    units: VecDeque<DroppedUnit>,
     /// Units dropped so far: the number of the first that is still there.
-    pub(super) dropped: u32,
+    pub(super) count: u32,
 }
 
-impl Past {
+impl Dropped {
     /// From now on, so many are kept.
     pub(super) fn keep(&mut self, most: usize) {
         self.most = most;
@@ -46,20 +46,20 @@ impl Past {
 
     /// Units that were dropped and are not kept.
     pub(super) fn lost(&self) -> u32 {
-        self.dropped - self.units.len() as u32
+        self.count - self.units.len() as u32
     }
 
     /// The next of the units was dropped.
-    pub(super) fn push(&mut self, unit: Gone) {
+    pub(super) fn push(&mut self, unit: DroppedUnit) {
         self.units.push_back(unit);
-        self.dropped += 1;
+        self.count += 1;
         self.trim();
     }
 
     /// So many of the next units were dropped, and nothing is kept of them or of those before.
     pub(super) fn skip(&mut self, units: usize) {
         self.units.clear();
-        self.dropped = self.dropped.saturating_add(units as u32);
+        self.count = self.count.saturating_add(units as u32);
     }
 
     pub(super) fn get(&self, number: u32) -> Option<UnitInfo<'_>> {
