@@ -15,10 +15,10 @@ pub fn parse(text: &str) -> Result<EventStop, String> {
     match kind {
         "fault" => {
             let named = || (0..32).find(|&v| is_called(v, vector));
-            let vector = number.filter(|n| *n < 32).or_else(named);
-            vector.map(EventStop::Exception).ok_or_else(|| {
+            let found = number.filter(|n| *n < 32).or_else(named);
+            found.map(EventStop::Exception).ok_or_else(|| {
                 let names: Vec<&str> = (0..32).map(short_name).filter(|n| *n != "interrupt").collect();
-                format!("`{vector:?}` is no exception: give a vector below 32 or one of {}", names.join(", "))
+                format!("`{vector}` is no exception: give a vector below 32 or one of {}", names.join(", "))
             })
         }
         "int" => number.map(EventStop::Interrupt).ok_or_else(usage),

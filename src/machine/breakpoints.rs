@@ -197,6 +197,11 @@ impl Stops {
         self.hit.is_some() || self.arrived
     }
 
+    /// Whether a run is over because an event is about to be delivered.
+    pub(super) fn holds_event(&self) -> bool {
+        matches!(self.hit, Some(Hit::Event(..)))
+    }
+
     /// An event was delivered, whole or up to a fault on the way.
     fn delivered(&mut self, whole: bool) {
         if self.step && whole && self.hit.is_none() {

@@ -300,7 +300,9 @@ impl Machine {
             return Some(Outcome::Reached);
         }
         let died = self.nmi().or_else(|| self.interrupt()).map(Outcome::TripleFault);
-        died.or_else(|| self.stops.end_run().then_some(Outcome::Reached))
+        // An event that a stop holds back ends the run here; one that was delivered may have taken a tick, in which
+        // chips are due.
+        died.or_else(|| self.stops.holds_event().then_some(Outcome::Reached))
     }
 
     /// Takes an NMI, unless one is being served or the last instruction holds it off.
