@@ -1,4 +1,4 @@
-//! Recording and replay of a machine's input. All input goes through the session's [`InputGate`]: `--record` logs what
+//! Recording and replay of a machine's input. All input goes through the session's `InputGate`: `--record` logs what
 //! passes, `--replay` feeds the machine from the log.
 //!
 //! A point of a run is named by its tick. The machine stops at a tick before anything else happens there, so an input

@@ -56,7 +56,7 @@ fn take_heard(heard: &mut Vec<u8>, text: &str) -> bool {
 /// Drives `pc` until its run ends.
 ///
 /// # Errors
-/// [`Error`] for host trouble at the console or with a disk image.
+/// [`crate::error::Error`] for host trouble at the console or with a disk image.
 pub fn drive(pc: &mut dyn Pc, console: &mut Console, options: &Options) -> Result<End> {
     let start = Instant::now();
     let mut session = Session::new(pc, console, options);

@@ -1,7 +1,7 @@
 //! The table of instructions: one line for each operation, with every fact that is one of the operation
 //! alone.
 //!
-//! [`for_each_op`] hands the table to whoever needs a part of it: [`Op`], [`Family`] and [`Facts`] are made
+//! `for_each_op!` hands the table to whoever needs a part of it: [`Op`], [`Family`] and [`Facts`] are made
 //! from it here, and `exec::ops` makes the choice of handlers from it. An operation without a line, without a
 //! fact or without a handler does not compile.
 

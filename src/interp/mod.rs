@@ -37,7 +37,7 @@ pub enum Exit {
     Halted,
     /// A monitor has looked up, and is to say so.
     Boundary,
-    /// An instruction is next before which [`Interp::stop_before`] asked to stop.
+    /// An instruction is next before which `Interp::stop_before` asked to stop.
     Sensitive,
 }
 

@@ -23,6 +23,9 @@ const IN_EBDA: u32 = 0x9_fe00;
 /// Where conventional memory ends.
 const LOW_ALL: u32 = 0xa_0000;
 
+/// Bytes to be stored, and where.
+type Stored = (GuestPhys, Vec<u8>);
+
 impl LoaderState {
     /// GDTR's limit.
     pub(super) const LIMIT: u16 = 8 * DESCRIPTORS.len() as u16 - 1;
@@ -30,7 +33,7 @@ impl LoaderState {
     pub(super) const ROOM: u32 = 0x20;
 
     /// The state for an image of `parts`, with what is to be stored for it; none under `--strict`.
-    pub(super) fn of(around: &Around, parts: &[Part<'_>]) -> Option<(Self, Option<(GuestPhys, Vec<u8>)>)> {
+    pub(super) fn of(around: &Around, parts: &[Part<'_>]) -> Option<(Self, Option<Stored>)> {
         if around.strict {
             return None;
         }

@@ -29,7 +29,7 @@ impl FileDisk {
     }
 
     /// Makes the medium refuse writes that would make the file look like an image of another format;
-    /// [`image`] says why.
+    /// [`super::image`] says why.
     #[must_use]
     pub fn guard(self) -> Self {
         Self { guarded: true, ..self }

@@ -9,7 +9,7 @@
 //! memory only in what it allows.
 //!
 //! No operation that a guest causes often looks at all entries. INVLPG looks at the one entry that its page
-//! can be in, and at those of a large page around it ([`super::large`]); a load of CR3 at what was filled
+//! can be in, and at those of a large page around it (`large`); a load of CR3 at what was filled
 //! since the last one, and not at entries of global pages. A test compares every operation with a model that
 //! does look at all.
 
