@@ -386,7 +386,7 @@ fn every_seeded_bug_is_noticed() {
             // The check that is there for it looks long enough, and is to notice by itself, not because the two went another way;
             // the others only a little.
             let noticed = match n == own {
-                true => notices((bug, cell), *check, (400, 8), |what| name.contains(what)),
+                true => notices((bug, cell), *check, (1600, 8), |what| name.contains(what)),
                 false => notices((bug, cell), *check, (2, 0), |_| true),
             };
             match noticed {

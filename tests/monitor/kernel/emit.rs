@@ -66,12 +66,13 @@ fn emit(c: &mut Code, op: &Op, now: &mut Now) {
                 c.store(t.window + page * 8 + 4, high);
             }
             c.store(t.window + page * t.size(), entry);
-            if !by_cr3 {
-                c.put32(&[0x0f, 0x01, 0x3d], WINDOW + page * 4096); // INVLPG
-            }
+            // What INVLPG does not reach, because the page was also seen elsewhere, goes first.
             let elsewhere = std::mem::take(&mut now.elsewhere);
             if by_cr3 || elsewhere {
                 c.load_cr3(t.cr3);
+            }
+            if !by_cr3 {
+                c.put32(&[0x0f, 0x01, 0x3d], WINDOW + page * 4096); // INVLPG
             }
             if around.1 {
                 c.touch(true);
@@ -165,10 +166,10 @@ fn emit(c: &mut Code, op: &Op, now: &mut Now) {
             let t = now.tables();
             c.store(t.window + page * t.size(), (FRAMES + page * 4096) | 0x65);
             c.edi(WINDOW + page * 4096);
-            c.put(&[0x0f, 0x01, 0x3f]); // INVLPG [EDI]
             if std::mem::take(&mut now.elsewhere) {
                 c.load_cr3(t.cr3);
             }
+            c.put(&[0x0f, 0x01, 0x3f]); // INVLPG [EDI]
             c.touch(true);
             now.wp = !now.wp;
             c.load_cr0(paging_cr0(now.wp));
