@@ -315,6 +315,9 @@ fn every_dependency_says_what_it_is_for() {
 fn the_book_shows_code_that_is_there() {
     let (mut wrong, mut seen) = (Vec::new(), 0);
     for chapter in fs::read_dir(root().join("book/src")).expect("the book").flatten() {
+        if chapter.path().is_dir() {
+            continue;
+        }
         let text = fs::read_to_string(chapter.path()).expect("a chapter");
         for include in text.split("{{#include ").skip(1).filter_map(|rest| rest.split("}}").next()) {
             seen += 1;

@@ -84,7 +84,10 @@ fn missing<'a>(shown: &'a [String], output: &str) -> Option<&'a str> {
 #[test]
 fn the_program_says_what_the_book_shows() {
     let root = env!("CARGO_MANIFEST_DIR");
-    let chapters = fs::read_dir(format!("{root}/book/src")).expect("the book").flatten().map(|f| f.path());
+    let pages =
+        |folder| fs::read_dir(format!("{root}/{folder}")).expect("the book").flatten().map(|f| f.path());
+    let chapters = pages("book/src").chain(pages("book/src/reference"));
+    let chapters = chapters.filter(|path| path.extension().is_some_and(|e| e == "md"));
     let guests = text(&subring(&["guests"]).stdout);
     let is_guest = |name: &String| guests.lines().any(|line| line.split_whitespace().next() == Some(name));
     let (mut wrong, mut run) = (Vec::new(), 0);
