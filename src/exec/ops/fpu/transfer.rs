@@ -197,7 +197,7 @@ enum Constant {
 const LOG2_10: Constant = Constant::Below(F80::new(0x4000, 0xd49a_784b_cd1b_8afe));
 const LOG2_E: Constant = Constant::Above(F80::new(0x3fff, 0xb8aa_3b29_5c17_f0bb));
 const PI: Constant = Constant::Above(F80::new(0x4000, 0xc90f_daa2_2168_c234));
-const LOG10_2: Constant = Constant::Below(F80::new(0x3ffd, 0x9a20_9a84_fbcf_f798));
+const LOG10_2: Constant = Constant::Above(F80::new(0x3ffd, 0x9a20_9a84_fbcf_f798));
 const LN_2: Constant = Constant::Above(F80::new(0x3ffe, 0xb172_17f7_d1cf_79ab));
 
 impl Constant {
