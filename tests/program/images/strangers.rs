@@ -337,8 +337,16 @@ fn qemu_and_a_run_keep_off_each_others_images() {
                 .stderr(Stdio::null())
                 .spawn()
                 .unwrap();
-            std::thread::sleep(Duration::from_millis(600));
-            let (status, said) = try_img(&["resize", "-f", format, disk, "2M"]);
+            // The run takes its locks as it opens the image, however long a busy host lets it wait.
+            let locked = || try_img(&["resize", "-f", format, disk, "2M"]);
+            let (mut status, mut said) = locked();
+            for _ in 0..100 {
+                if status != 0 {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(100));
+                (status, said) = locked();
+            }
             assert!(status != 0 && said.contains("lock"), "{options:?}: {status}: {said}");
             let (status, said) = try_img(&["info", "-f", format, disk]);
             assert_eq!(status == 0, reads, "{options:?}: {said}");
