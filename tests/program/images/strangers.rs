@@ -334,6 +334,7 @@ fn qemu_and_a_run_keep_off_each_others_images() {
         for (options, reads) in [(&[][..], false), (&["--snapshot"], true)] {
             let mut child = program(&[&run[..], options].concat())
                 .stdin(Stdio::null())
+                .stdout(Stdio::null())
                 .stderr(Stdio::null())
                 .spawn()
                 .unwrap();
@@ -347,6 +348,8 @@ fn qemu_and_a_run_keep_off_each_others_images() {
                 std::thread::sleep(Duration::from_millis(100));
                 (status, said) = locked();
             }
+            // The locks are taken one after another.
+            std::thread::sleep(Duration::from_millis(500));
             assert!(status != 0 && said.contains("lock"), "{options:?}: {status}: {said}");
             let (status, said) = try_img(&["info", "-f", format, disk]);
             assert_eq!(status == 0, reads, "{options:?}: {said}");
