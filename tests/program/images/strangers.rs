@@ -351,7 +351,8 @@ fn qemu_and_a_run_keep_off_each_others_images() {
             // The locks are taken one after another.
             std::thread::sleep(Duration::from_millis(500));
             assert!(status != 0 && said.contains("lock"), "{options:?}: {status}: {said}");
-            let (status, said) = try_img(&["info", "-f", format, disk]);
+            let copy = dir.path("copy");
+            let (status, said) = try_img(&["convert", "-f", format, "-O", "raw", disk, &copy]);
             assert_eq!(status == 0, reads, "{options:?}: {said}");
             child.kill().unwrap();
             child.wait().unwrap();
