@@ -12,7 +12,7 @@ const NEAR: u32 = 1 << 16;
 pub struct Symbol {
     /// The name, as in the file.
     pub name: String,
-    /// Its (virtual) address.
+    /// The symbol's (virtual) address.
     pub value: u32,
     /// Bytes it covers; 0 where the file does not say.
     pub size: u32,

@@ -243,7 +243,8 @@ impl Command {
         let cell = self.choice().cell()?;
         if self.all && cell.strategy() != Strategy::Trap {
             return Err(Error::Usage(format!(
-                "--all follows what goes wrong under trap, and --strategy {} is given: give --strategy trap, or leave it out",
+                "--all follows what goes wrong under trap, and --strategy {} is given: give --strategy trap, or \
+                 leave it out",
                 cell.strategy()
             )));
         }

@@ -72,7 +72,7 @@ impl Ending {
         }
     }
 
-    /// The same for people.
+    /// How the run ended, in a sentence.
     pub fn sentence(&self) -> String {
         match self {
             Self::Exit(v) => format!("the guest ended with status {v}"),

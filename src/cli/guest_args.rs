@@ -7,7 +7,7 @@ use super::monitor::MonitorArgs;
 use super::symbol_file::{self, SymbolFile};
 use crate::load::{Format, Mode};
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use clap::{Args, Parser, ValueEnum};
+use clap::{Args, Parser};
 use std::path::{Path, PathBuf};
 
 /// The guest, its machine, its input and its monitor.
@@ -25,19 +25,19 @@ pub struct GuestArgs {
     /// Boot module of a Multiboot kernel, with its arguments after a comma (repeatable)
     #[arg(long, value_name = "FILE[,ARGS]", help_heading = "Guest")]
     pub module: Vec<String>,
-    /// Start the guest in just the state that its boot protocol promises, without what boot loaders leave beyond that: a
-    /// GDT in memory, an initialised FPU
+    /// Start the guest in just the state that its boot protocol promises, without what boot loaders leave
+    /// beyond that: a GDT in memory, an initialised FPU
     #[arg(long, help_heading = "Guest")]
     pub strict: bool,
     /// What the guest file is
-    #[arg(long, value_enum, default_value_t = FormatArg::Auto, help_heading = "Guest")]
-    pub format: FormatArg,
+    #[arg(long, value_enum, default_value_t = Format::Auto, help_heading = "Guest")]
+    pub format: Format,
     /// Where a flat binary is loaded and started [default: 0x100000, in real mode 0x7c00]
     #[arg(long, value_name = "ADDR", value_parser = args::address, help_heading = "Guest")]
     pub load_at: Option<u32>,
     /// Mode in which a flat binary starts [default: flat]
     #[arg(long, value_enum, help_heading = "Guest")]
-    pub mode: Option<ModeArg>,
+    pub mode: Option<Mode>,
 
     /// Size of memory: 64K to 3G
     #[arg(long, value_name = "SIZE", value_parser = args::memory, default_value = "32M", help_heading = "Machine")]
@@ -102,8 +102,8 @@ pub struct GuestArgs {
           long_help = keys::HELP, help_heading = "Run")]
     pub keys: Vec<Vec<KeyStep>>,
 
-    /// Name addresses by the symbols and source lines of this ELF file, too: the kernel of a disk image. OFFSET is added to
-    /// its addresses (repeatable)
+    /// Name addresses by the symbols and source lines of this ELF file, too: the kernel of a disk image.
+    /// OFFSET is added to its addresses (repeatable)
     #[arg(long, value_name = "FILE[,OFFSET]", value_parser = symbol_file::parse, allow_hyphen_values = true,
           help_heading = "Guest")]
     pub symbols: Vec<SymbolFile>,
@@ -111,34 +111,6 @@ pub struct GuestArgs {
     /// The monitor.
     #[command(flatten)]
     pub monitor: MonitorArgs,
-}
-
-/// `--format`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum FormatArg {
-    /// Detect it from the file's head
-    Auto,
-    /// Bytes without a header
-    Flat,
-    /// An ELF executable, started as it is
-    Elf,
-    /// A Multiboot 1 kernel
-    Multiboot,
-    /// A raw hard disk image
-    Disk,
-    /// A raw floppy image
-    Floppy,
-    /// A CD image
-    Cdrom,
-}
-
-/// `--mode`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ModeArg {
-    /// 16-bit real mode
-    Real,
-    /// 32-bit protected mode with flat segments
-    Flat,
 }
 
 /// What reads an image's name: one that need not be Unicode.
@@ -183,22 +155,8 @@ impl GuestArgs {
     /// What the user says the guest file is. An option for flat binaries says it, too.
     pub(super) fn format(&self) -> Format {
         match self.format {
-            FormatArg::Auto if self.load_at.is_some() || self.mode.is_some() => Format::Flat,
-            FormatArg::Auto => Format::Auto,
-            FormatArg::Flat => Format::Flat,
-            FormatArg::Elf => Format::Elf,
-            FormatArg::Multiboot => Format::Multiboot,
-            FormatArg::Disk => Format::Disk,
-            FormatArg::Floppy => Format::Floppy,
-            FormatArg::Cdrom => Format::Cdrom,
+            Format::Auto if self.load_at.is_some() || self.mode.is_some() => Format::Flat,
+            format => format,
         }
-    }
-
-    /// The mode in which a flat binary starts.
-    pub(super) fn mode(&self) -> Option<Mode> {
-        self.mode.map(|mode| match mode {
-            ModeArg::Real => Mode::Real,
-            ModeArg::Flat => Mode::Flat,
-        })
     }
 }

@@ -78,7 +78,7 @@ impl GuestArgs {
             initrd: self.initrd.as_deref().map(|path| self.read_for_memory(path)).transpose()?,
             modules: self.module.iter().map(|m| self.module_of(m)).collect::<Result<_>>()?,
             at: self.load_at,
-            mode: self.mode(),
+            mode: self.mode,
             strict: self.strict,
             has_disk: !self.disk.is_empty(),
             named: self.format() != Format::Auto,

@@ -50,7 +50,7 @@ pub enum Outcome {
 
 /// A machine, as a session sees it.
 pub trait Pc {
-    /// Its clock.
+    /// The machine's clock.
     fn clock(&self) -> Clock;
     /// Guest time.
     fn now(&self) -> Ticks;
@@ -127,10 +127,10 @@ pub trait Pc {
 /// What a debugger does with a machine whose run is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hold {
-    /// Nothing: it is over.
+    /// No debugger holds the machine: the run is over.
     Over,
-    /// It looks at what is left, and is to be asked again.
+    /// The debugger looks at the machine as the run left it, and is asked again.
     Looks,
-    /// It goes back: the run goes on.
+    /// The debugger went back in time: the run goes on.
     Back,
 }

@@ -70,15 +70,15 @@ pub struct Run {
     /// Trace to a file instead
     #[arg(long, value_name = "FILE", requires = "trace", help_heading = "Debugging")]
     trace_file: Option<PathBuf>,
-    /// Trace only what the instructions at these addresses do: START-END or a symbol (`0x100000-0x100fff`, `main-main+64`,
-    /// `main`)
+    /// Trace only what the instructions at these addresses do: START-END or a symbol (`0x100000-0x100fff`,
+    /// `main-main+64`, `main`)
     #[arg(long, value_name = "RANGE", requires = "trace", help_heading = "Debugging")]
     trace_range: Option<String>,
     /// Trace only the last N events, written at the end
     #[arg(long, value_name = "N", value_parser = args::count, requires = "trace", help_heading = "Debugging")]
     trace_last: Option<u64>,
-    /// End before an event and say what led there: fault:NAME (fault:GP), fault:VECTOR or int:VECTOR, a hardware interrupt
-    /// (repeatable)
+    /// End before an event and say what led there: fault:NAME (fault:GP), fault:VECTOR or int:VECTOR, a
+    /// hardware interrupt (repeatable)
     #[arg(long, value_name = "EVENT", value_parser = stop_on::parse, conflicts_with_all = ["gdb", "record"],
           help_heading = "Debugging")]
     stop_on: Vec<EventStop>,
@@ -231,7 +231,8 @@ impl Run {
         }
         if self.gdb.is_some() && (self.record.is_some() || self.replay.is_some()) {
             return usage(
-                "--gdb can go back in time and change the machine, which no recording could follow: leave --record or --replay out",
+                "--gdb can go back in time and change the machine, which no recording could follow: leave --record or \
+                 --replay out",
             );
         }
         if self.display == Display::Vga && !std::io::stdout().is_terminal() {

@@ -1,6 +1,6 @@
 //! The guest of a command: a built-in one, or a file, and what kind of guest it is.
 
-use super::guest_args::{FormatArg, GuestArgs};
+use super::guest_args::GuestArgs;
 use crate::error::{Error, Result};
 use crate::host::open_regular;
 use crate::load::builtin::{self, Builtin};
@@ -55,7 +55,7 @@ impl GuestArgs {
     /// Refuses the options of a flat binary for a file that begins as a kernel with a header, unless it is said to be flat.
     fn check_flat(&self, path: &Path, head: &[u8], size: u64) -> Result<()> {
         let told = match (self.load_at, self.mode) {
-            _ if self.format != FormatArg::Auto => return Ok(()),
+            _ if self.format != Format::Auto => return Ok(()),
             (Some(_), _) => "an address to load it at",
             (None, Some(_)) => "--mode",
             (None, None) => return Ok(()),

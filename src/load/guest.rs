@@ -1,5 +1,7 @@
 //! What a guest is, and what the user passes to it.
 
+use clap::ValueEnum;
+
 /// What a guest is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guest {
@@ -19,32 +21,32 @@ pub enum Guest {
     Cdrom,
 }
 
-/// What the user says a file is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What the user says a file is (`--format`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// Find out.
+    /// Detect it from the file's head
     #[default]
     Auto,
-    /// Bytes without a header.
+    /// Bytes without a header
     Flat,
-    /// An ELF executable, even if it has a Multiboot header.
+    /// An ELF executable, started as it is
     Elf,
-    /// A Multiboot 1 kernel.
+    /// A Multiboot 1 kernel
     Multiboot,
-    /// A hard disk image.
+    /// A raw hard disk image
     Disk,
-    /// A floppy image.
+    /// A raw floppy image
     Floppy,
-    /// A CD image.
+    /// A CD image
     Cdrom,
 }
 
-/// The mode in which a flat binary starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The mode in which a flat binary starts (`--mode`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Mode {
-    /// 16-bit real mode.
+    /// 16-bit real mode
     Real,
-    /// 32-bit protected mode.
+    /// 32-bit protected mode with flat segments
     Flat,
 }
 

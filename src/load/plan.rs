@@ -21,7 +21,7 @@ pub struct Plan {
     pub loader: Option<LoaderState>,
     /// What the image calls its addresses, in order of address.
     pub symbols: Vec<Symbol>,
-    /// Its debug information, if it has any.
+    /// The image's debug information, if there is any.
     pub debug: Option<DebugSections>,
     /// What the user should know: things asked for by the image and not given.
     pub notes: Vec<String>,
@@ -89,7 +89,7 @@ impl Plan {
         Self { writes, entry, loader: None, symbols: Vec::new(), debug: None, notes: Vec::new() }
     }
 
-    /// The same plan with what a loader leaves for an image of `parts`.
+    /// This plan, with what a loader leaves for an image of `parts`.
     #[must_use]
     pub(super) fn with_loader(mut self, around: &Around, parts: &[Part<'_>]) -> Self {
         if let Some((state, table)) = LoaderState::of(around, parts) {

@@ -36,7 +36,7 @@ pub struct Divergence {
 }
 
 impl Divergence {
-    /// The same divergence, blamed on cached translations and not on the instruction.
+    /// This divergence, blamed on cached translations and not on the instruction.
     pub(super) fn cached(self, why: String) -> Self {
         Self { why, sensitive_unprivileged: false, ..self }
     }
