@@ -52,6 +52,8 @@ bitflags! {
         const OSFXSR = 1 << 9;
         /// SGDT, SIDT, SLDT, STR and SMSW are privileged. Only where [`Features::umip`] is on.
         const UMIP = 1 << 11;
+        /// VMX operation is possible. Only where the processor has the extensions.
+        const VMXE = 1 << 13;
     }
 }
 
@@ -137,12 +139,17 @@ pub struct Features {
     /// User-mode instruction prevention (SDM vol. 3, 2.5, CR4.UMIP): a guest may make the sensitive
     /// instructions that only read system registers privileged.
     pub umip: bool,
+    /// The virtual-machine extensions.
+    pub vmx: bool,
 }
 
 impl Features {
     /// The bits that CR4 has with these.
     pub fn cr4(self) -> Cr4 {
-        if self.umip { Cr4::all() } else { Cr4::all() - Cr4::UMIP }
+        let mut bits = Cr4::all() - Cr4::UMIP - Cr4::VMXE;
+        bits.set(Cr4::UMIP, self.umip);
+        bits.set(Cr4::VMXE, self.vmx);
+        bits
     }
 }
 
@@ -159,6 +166,14 @@ pub struct Msrs {
     pub sysenter_esp: u32,
     /// SYSENTER_EIP.
     pub sysenter_eip: u32,
+    /// IA32_DEBUGCTL.
+    pub debugctl: u32,
+    /// IA32_PAT.
+    pub pat: u64,
+    /// IA32_EFER.
+    pub efer: u32,
+    /// IA32_FEATURE_CONTROL.
+    pub feature_control: u32,
 }
 
 /// IA32_APIC_BASE (SDM vol. 3, 10.4.4): this is the bootstrap processor.

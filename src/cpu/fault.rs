@@ -93,6 +93,19 @@ impl Fault {
         }
     }
 
+    /// No fault of the guest's: the instruction, or the delivery of an event, causes a VM exit, which
+    /// [`super::vmx::Vmx::exit`] describes. The semantics return it as they return a fault, because nothing
+    /// is committed either; it never reaches an IDT.
+    pub const VM_EXIT: Self = match NonZeroU64::new(ALIVE | 0xff << 48) {
+        Some(bits) => Self(bits),
+        None => unreachable!(),
+    };
+
+    /// Whether this stands for a VM exit.
+    pub const fn is_vm_exit(self) -> bool {
+        self.0.get() == Self::VM_EXIT.0.get()
+    }
+
     /// Divide error.
     pub const DE: Self = Self::build(Vector::De, None, 0);
     /// Overflow, by INTO.

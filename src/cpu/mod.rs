@@ -6,6 +6,8 @@ pub mod fault;
 pub mod flags;
 pub mod fpu;
 pub mod segment;
+pub mod vmx;
+pub mod vmx_caps;
 pub mod word;
 
 pub use control::{Cr0, Cr4, Dr7, Features, Msrs, TableReg};
@@ -146,6 +148,8 @@ pub struct Cpu {
     pub msrs: Msrs,
     /// The x87.
     pub fpu: Fpu,
+    /// The virtual-machine extensions, if the processor has them.
+    pub vmx: Option<Box<vmx::Vmx>>,
     /// Guest time: retired instructions (each iteration of a REP counts as one; so does an event that is
     /// delivered right after another one, with no instruction in between) plus [`Cpu::idle`].
     pub now: Ticks,
@@ -197,6 +201,7 @@ impl Cpu {
             tr: Segment::system(0, 0, 0xffff, 0x8b),
             msrs: Msrs::default(),
             fpu: Fpu::new(),
+            vmx: None,
             now: 0,
             idle: 0,
             leave: Cell::new(false),

@@ -209,7 +209,8 @@ fn bytes_at(machine: &Machine, cpu: &Cpu) -> Vec<u8> {
 /// The name of an event, with its error code and address.
 pub(super) fn event_name(event: Event) -> String {
     match event {
-        Event::Exception(f) | Event::Software(f) => f.to_string(),
+        Event::Exception(f) | Event::Software(f) | Event::PrivilegedSoftware(f) => f.to_string(),
+        Event::Injected(event) => format!("injected {} {:#04x}", event.kind.name(), event.vector),
         Event::SoftwareVector(v) => format!("INT {v:#04x}"),
         Event::External(v) => format!("hardware interrupt {v:#04x}"),
         Event::Nmi => "NMI".into(),

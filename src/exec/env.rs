@@ -103,6 +103,17 @@ pub trait Env {
         false
     }
 
+    /// Reads the doubleword at the physical address `at`, for VMX: control structures, bitmaps, MSR areas.
+    fn read_physical(&mut self, cpu: &Cpu, at: u32) -> u32 {
+        let _ = (cpu, at);
+        !0
+    }
+
+    /// Writes the doubleword at the physical address `at`, for VMX.
+    fn write_physical(&mut self, cpu: &Cpu, at: u32, value: u32) {
+        let _ = (cpu, at, value);
+    }
+
     /// IA32_APIC_BASE was written: the local APIC is elsewhere, or no longer there.
     fn moved_apic(&mut self, cpu: &Cpu) {
         let _ = cpu;

@@ -5,10 +5,12 @@ use super::Env;
 use super::frame::Frame;
 use super::segload::{StackFaults, find, mark_accessed, stack_segment_for};
 use super::task::{self, Switch};
+use super::vmx;
 use crate::addr::Linear;
 use crate::bus::Width;
 use crate::cpu::control::{DR6_BD, DR6_BS};
 use crate::cpu::segment::Descriptor;
+use crate::cpu::vmx::{EventType, Interruption, Pin};
 use crate::cpu::{Activity, Cpu, Eflags, Fault, Segment, Selector, Vector, gpr};
 use crate::decode::SegReg;
 
@@ -21,6 +23,10 @@ pub enum Event {
     Software(Fault),
     /// INT n with its vector.
     SoftwareVector(u8),
+    /// INT1: no DPL check, as an exception.
+    PrivilegedSoftware(Fault),
+    /// What a VM entry injects: neither CR2 nor DR6 is loaded (SDM vol. 3, 26.6.1).
+    Injected(Interruption),
     /// A maskable interrupt.
     External(u8),
     /// A non-maskable interrupt.
@@ -31,19 +37,47 @@ impl Event {
     /// The vector.
     pub fn vector(self) -> u8 {
         match self {
-            Self::Exception(f) | Self::Software(f) => f.vector(),
+            Self::Exception(f) | Self::Software(f) | Self::PrivilegedSoftware(f) => f.vector(),
             Self::SoftwareVector(v) | Self::External(v) => v,
+            Self::Injected(event) => event.vector,
             Self::Nmi => Vector::Nmi as u8,
         }
     }
 
     fn software(self) -> bool {
-        matches!(self, Self::Software(_) | Self::SoftwareVector(_))
+        match self {
+            Self::Software(_) | Self::SoftwareVector(_) => true,
+            Self::Injected(event) => {
+                matches!(event.kind, EventType::SoftwareInterrupt | EventType::SoftwareException)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether this is the non-maskable interrupt.
+    fn nmi(self) -> bool {
+        match self {
+            Self::Nmi => true,
+            Self::Injected(event) => event.kind == EventType::Nmi,
+            _ => false,
+        }
     }
 
     fn error_code(self) -> Option<u16> {
         match self {
             Self::Exception(f) => f.code(),
+            Self::Injected(event) => event.code.map(|code| code as u16),
+            _ => None,
+        }
+    }
+
+    /// The fault that this is, for what may become a double fault.
+    fn fault(self) -> Option<(u8, bool)> {
+        match self {
+            Self::Exception(f) => Some((f.vector(), f.is(Vector::Df))),
+            Self::Injected(event) if event.kind == EventType::HardwareException => {
+                Some((event.vector, event.vector == Vector::Df as u8))
+            }
             _ => None,
         }
     }
@@ -66,6 +100,17 @@ pub struct TripleFault {
     pub third: Fault,
 }
 
+/// What became of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Raised {
+    /// Its handler, or that of what it became, is about to run.
+    Delivered,
+    /// A fault is still to be delivered, when time has moved on.
+    Again(Fault),
+    /// A VM exit is due instead.
+    VmExit,
+}
+
 /// Events tried in one tick.
 const SERIAL: u32 = 4;
 
@@ -84,7 +129,10 @@ pub fn raise<E: Env>(
     env: &mut E,
     event: Event,
     mut seen: impl FnMut(&Cpu, Event),
-) -> Result<Option<Fault>, TripleFault> {
+) -> Result<Raised, TripleFault> {
+    if vmx::event::exits(cpu, event, 0) {
+        return Ok(Raised::VmExit);
+    }
     cpu.shadow = Default::default();
     let mut current = event;
     let mut second = None;
@@ -94,30 +142,39 @@ pub fn raise<E: Env>(
         seen(cpu, current);
         let Err(next) = deliver(cpu, env, current) else {
             cpu.refresh();
-            return Ok(None);
+            return Ok(Raised::Delivered);
         };
+        if next.is_vm_exit() || vmx::event::exits(cpu, Event::Exception(next), 0) {
+            cpu.switched_task = false;
+            return Ok(Raised::VmExit);
+        }
         // CR2 tells of the page fault met last, also where it becomes a double fault.
         if let Some(at) = next.address() {
             cpu.cr2 = at;
         }
         // EIP is the new task's if one was entered; there is no instruction here to put it back for.
         cpu.switched_task = false;
-        if let Event::Exception(f) = current
-            && f.is(Vector::Df)
-        {
+        if let Some((_, true)) = current.fault() {
+            if vmx::guest(cpu).is_some() {
+                vmx::event::triple_fault(cpu);
+                return Ok(Raised::VmExit);
+            }
             cpu.activity = Activity::Shutdown;
             cpu.refresh();
-            let second = second.unwrap_or(f);
+            let second = second.unwrap_or(Fault::DF);
             return Err(TripleFault { first: event, second, third: next });
         }
         if doubles(current, next) {
             second = Some(next);
             current = Event::Exception(Fault::DF);
+            if vmx::event::exits(cpu, current, 0) {
+                return Ok(Raised::VmExit);
+            }
         } else if tried < SERIAL {
             current = Event::Exception(next);
         } else {
             cpu.refresh();
-            return Ok(Some(next));
+            return Ok(Raised::Again(next));
         }
     }
 }
@@ -125,10 +182,11 @@ pub fn raise<E: Env>(
 /// Whether `second`, met while `first` was delivered, makes a double fault (SDM vol. 3, table 6-5).
 fn doubles(first: Event, second: Fault) -> bool {
     let contributory = |v: u8| matches!(v, 0 | 10..=13);
-    match first {
-        Event::Exception(f) if f.is(Vector::Pf) => contributory(second.vector()) || second.is(Vector::Pf),
-        Event::Exception(f) => contributory(f.vector()) && contributory(second.vector()),
-        _ => false,
+    let page_fault = |v| v == Vector::Pf as u8;
+    match first.fault() {
+        Some((first, _)) if page_fault(first) => contributory(second.vector()) || page_fault(second.vector()),
+        Some((first, _)) => contributory(first) && contributory(second.vector()),
+        None => false,
     }
 }
 
@@ -138,13 +196,15 @@ fn doubles(first: Event, second: Fault) -> bool {
 /// The fault met on the way; nothing has changed then, unless a task switch had been committed.
 pub fn deliver<E: Env>(cpu: &mut Cpu, env: &mut E, event: Event) -> Result<(), Fault> {
     note(cpu, event);
+    vmx::event::begin(cpu, event);
     let result = if cpu.protected() { protected(cpu, env, event) } else { real(cpu, env, event) };
     match result {
-        Err(f) if event.software() => Err(f),
+        Err(f) if event.software() || f.is_vm_exit() => Err(f),
         Err(f) => Err(f.external()),
         Ok(()) => {
-            if event == Event::Nmi {
-                cpu.nmi_blocked = true;
+            vmx::event::end(cpu);
+            if event.nmi() {
+                block_nmi(cpu);
             }
             cpu.mid_string = false;
             // The handler starts with TF clear: no single step is due at its first instruction.
@@ -158,9 +218,17 @@ pub fn deliver<E: Env>(cpu: &mut Cpu, env: &mut E, event: Event) -> Result<(), F
     }
 }
 
+/// An NMI's handler runs: the next NMI waits for IRET. Under "virtual NMIs" that is the guest's own affair.
+fn block_nmi(cpu: &mut Cpu) {
+    match vmx::guest_mut(cpu).filter(|vmx| vmx.controls.pin.contains(Pin::VIRTUAL_NMIS)) {
+        Some(vmx) => vmx.virtual_nmi_blocked = true,
+        None => cpu.nmi_blocked = true,
+    }
+}
+
 /// CR2 and DR6 are set before delivery, and stay set if it fails.
 fn note(cpu: &mut Cpu, event: Event) {
-    if let Event::Exception(f) = event {
+    if let Event::Exception(f) | Event::PrivilegedSoftware(f) = event {
         if let Some(at) = f.address() {
             cpu.cr2 = at;
         }
@@ -178,7 +246,9 @@ fn note(cpu: &mut Cpu, event: Event) {
 fn pushed_flags(cpu: &Cpu, event: Event) -> Eflags {
     let mut flags = cpu.eflags();
     let begun = match event {
-        Event::Exception(f) if f.is(Vector::Db) => f.dr6() & DR6_BD != 0 || cpu.mid_string,
+        Event::Exception(f) | Event::PrivilegedSoftware(f) if f.is(Vector::Db) => {
+            f.dr6() & DR6_BD != 0 || cpu.mid_string
+        }
         Event::Exception(f) => !f.is(Vector::Df),
         Event::External(_) | Event::Nmi => cpu.mid_string,
         _ => false,

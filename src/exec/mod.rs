@@ -7,12 +7,14 @@ pub mod env;
 pub mod event;
 pub mod fpu;
 pub mod frame;
+pub mod msr;
 pub mod operand;
 pub mod ops;
 pub mod pointers;
 pub mod segload;
 pub mod stack;
 pub mod task;
+pub mod vmx;
 
 pub use bind::{Binder, ConditionBinder, Semantics};
 pub use env::{Env, Handler, Quick};

@@ -1,7 +1,7 @@
 //! Tasks: the task-state segment and the hardware task switch (SDM vol. 3, 7).
 
 use super::segload::{Found, StackFaults, find, mark_accessed, stack_segment_for};
-use super::{Env, pointers};
+use super::{Env, pointers, vmx};
 use crate::addr::Linear;
 use crate::cpu::control::DR6_BT;
 use crate::cpu::{Cpu, Cr0, Eflags, Fault, Segment, Selector};
@@ -166,6 +166,12 @@ pub fn switch<E: Env>(
     if d.limit() < new.limit {
         return Err(Fault::ts(tss.selector.code()));
     }
+    let source = match kind {
+        Switch::Call => 0,
+        Switch::Return => 1,
+        Switch::Jump => 2,
+    };
+    vmx::intercept::task_switch(cpu, tss.selector.0, source)?;
     let old = format(tr_is_32bit(cpu));
     let base = Linear(d.base());
     env.probe(cpu, Linear(cpu.tr.base), old.limit + 1, false, true)?;

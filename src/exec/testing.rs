@@ -75,6 +75,12 @@ impl Env for World {
     fn port_out(&mut self, _: &Cpu, port: u16, _: Width, value: u32) {
         self.written.push((port, value));
     }
+    fn read_physical(&mut self, _: &Cpu, at: u32) -> u32 {
+        u32::read(&self.memory, at as usize).unwrap_or(!0)
+    }
+    fn write_physical(&mut self, _: &Cpu, at: u32, value: u32) {
+        value.write(&mut self.memory, at as usize);
+    }
     fn flush_tlb(&mut self, _: bool) {}
     fn numeric_error(&mut self, _: &Cpu, asserted: bool) -> bool {
         self.ferr = asserted;

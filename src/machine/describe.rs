@@ -45,7 +45,8 @@ impl Machine {
     /// An event that is about to be delivered, with its place.
     pub fn explain_event(&self, event: Event) -> String {
         let event = match event {
-            Event::Exception(f) | Event::Software(f) => f.to_string(),
+            Event::Exception(f) | Event::Software(f) | Event::PrivilegedSoftware(f) => f.to_string(),
+            Event::Injected(event) => format!("injected {} {:#04x}", event.kind.name(), event.vector),
             Event::Nmi => "NMI".into(),
             Event::External(v) => format!("hardware interrupt {v:#04x}"),
             Event::SoftwareVector(v) => format!("INT {v:#04x}"),

@@ -19,12 +19,12 @@ pub mod world;
 use crate::bus::phys::PhysMap;
 use crate::bus::{Clock, Ticks};
 use crate::cpu::control::APIC_BASE_RESET;
-use crate::cpu::{Activity, Cpu, Eflags, Fault, Special};
+use crate::cpu::{Activity, Cpu, Fault, Special};
 use crate::decode::{Decoded, Op, SegReg, decode, lower};
 use crate::error::Result;
 use crate::event;
-use crate::exec::Env;
-use crate::exec::event::{Event, TripleFault, raise};
+use crate::exec::event::{Event, Raised, TripleFault, raise};
+use crate::exec::{Env, vmx};
 use crate::interp::{Exit, Interp, Stop};
 use crate::mem::Ram;
 use crate::symbols::Symbols;
@@ -267,6 +267,10 @@ impl Machine {
                     stop
                 }
             };
+            if stop == Stop::Fault(Fault::VM_EXIT) {
+                self.vm_exit();
+                continue;
+            }
             if let Stop::Fault(fault) = stop
                 && let Err(triple) = self.deliver(Event::Exception(fault))
             {
@@ -299,10 +303,32 @@ impl Machine {
         if self.cpu.now >= limits.ticks || self.cpu.retired() >= limits.retired {
             return Some(Outcome::Reached);
         }
+        if vmx::guest(&self.cpu).is_some()
+            && let Some(outcome) = self.look_up_guest()
+        {
+            return Some(outcome);
+        }
         let died = self.nmi().or_else(|| self.interrupt()).map(Outcome::TripleFault);
         // An event that a stop holds back ends the run here; one that was delivered may have taken a tick, in which
         // chips are due.
         died.or_else(|| self.stops.holds_event().then_some(Outcome::Reached))
+    }
+
+    /// What of non-root operation comes before interrupts: the event that the entry injects, exits by the
+    /// timer and by open windows.
+    fn look_up_guest(&mut self) -> Option<Outcome> {
+        if let Some(event) = vmx::event::take_injected(&mut self.cpu) {
+            let died = self.deliver(event).err().map(Outcome::TripleFault);
+            vmx::event::forget_injected(&mut self.cpu);
+            return died;
+        }
+        if self.pending.is_none()
+            && let Some(exit) = vmx::due_before_instruction(&self.cpu)
+        {
+            vmx::request(&mut self.cpu, exit);
+            self.vm_exit();
+        }
+        None
     }
 
     /// Takes an NMI, unless one is being served or the last instruction holds it off.
@@ -315,6 +341,11 @@ impl Machine {
             return None;
         }
         self.world.board.take_nmi();
+        if vmx::event::nmi_exits(&self.cpu) {
+            vmx::event::nmi(&mut self.cpu);
+            self.vm_exit();
+            return None;
+        }
         *self.counts.interrupts.entry(Event::Nmi.vector()).or_default() += 1;
         self.deliver(Event::Nmi).err()
     }
@@ -322,8 +353,15 @@ impl Machine {
     /// Takes a requested interrupt, if the processor is open to it.
     fn interrupt(&mut self) -> Option<TripleFault> {
         let shadowed = self.cpu.special.intersects(Special::HOLDS_INTERRUPTS);
-        let open = self.cpu.system_flags.contains(Eflags::IF) && !shadowed;
+        let open = vmx::event::takes_interrupts(&self.cpu) && !shadowed;
         if !open || self.pending.is_some() || !self.world.board.interrupt_requested() {
+            return None;
+        }
+        if vmx::event::external_exits(&self.cpu) {
+            let board = &mut self.world.board;
+            vmx::event::external(&mut self.cpu, || board.acknowledge());
+            self.world.settle();
+            self.vm_exit();
             return None;
         }
         let vector = self.world.board.acknowledge();
@@ -337,7 +375,7 @@ impl Machine {
 
     /// Whether the processor is halted and only input from the host could wake it.
     pub fn waits_for_input(&self) -> bool {
-        let open = self.cpu.system_flags.contains(Eflags::IF);
+        let open = vmx::event::takes_interrupts(&self.cpu);
         self.cpu.activity == Activity::Halted
             && self.pending.is_none()
             && open
@@ -349,7 +387,7 @@ impl Machine {
     /// Halted: skips to the next chip event.
     fn rest(&mut self, limits: &Limits, skip_at_once: bool) -> Option<Outcome> {
         let next = self.world.board.next_event();
-        let (open, board) = (self.cpu.system_flags.contains(Eflags::IF), &self.world.board);
+        let (open, board) = (vmx::event::takes_interrupts(&self.cpu), &self.world.board);
         if !open && !board.makes_nmis() || open && !board.can_wake() {
             return Some(Outcome::HaltedForever);
         }
@@ -369,8 +407,16 @@ impl Machine {
         // A chip faster than the clock gets one look in each tick.
         // An NMI that could not be taken here is looked at again after the next instruction.
         let event = if self.world.board.nmi_requested() { Some(0) } else { self.world.board.next_event() };
-        let next = event.unwrap_or(Ticks::MAX).max(self.cpu.now + 1);
+        let next = event.unwrap_or(Ticks::MAX).min(self.guest_horizon()).max(self.cpu.now + 1);
         limits.ticks.min(next).min(self.cpu.now.saturating_add(budget))
+    }
+
+    /// The tick up to which nothing of non-root operation is due. An interrupt that is held off for one
+    /// instruction, and causes an exit whatever IF is, is looked at again after that instruction.
+    fn guest_horizon(&self) -> Ticks {
+        let waits = vmx::event::external_exits(&self.cpu) && self.world.board.interrupt_requested();
+        let look = if waits { Some(self.cpu.now + 1) } else { vmx::next_look(&self.cpu) };
+        look.unwrap_or(Ticks::MAX)
     }
 
     fn execute(&mut self, until: Ticks) -> Stop {
@@ -398,6 +444,17 @@ impl Machine {
             }
             None => self.interp.step(&mut self.cpu, &mut self.world),
         }
+    }
+
+    /// Completes the VM exit that is due: the guest's hypervisor goes on. An abort leaves the processor in
+    /// shutdown.
+    fn vm_exit(&mut self) {
+        vmx::event::rewind_injected(&mut self.cpu);
+        let (cs, eip) = (self.cpu.seg(SegReg::Cs).selector.0, self.cpu.eip);
+        if let Ok(exit) = vmx::leave::complete(&mut self.cpu, &mut self.world) {
+            self.world.tell_exit(self.cpu.when(), exit.reason.name(), cs, eip);
+        }
+        self.world.clear_break_hits();
     }
 
     /// Delivers `event`, counting and reporting what is tried.
@@ -430,7 +487,13 @@ impl Machine {
             self.report(event, cs, eip);
         }
         self.world.clear_break_hits();
-        self.pending = result?;
+        let raised = result?;
+        self.pending = None;
+        match raised {
+            Raised::Delivered => {}
+            Raised::Again(fault) => self.pending = Some(fault),
+            Raised::VmExit => self.vm_exit(),
+        }
         self.delivered_for_stops(self.pending.is_none());
         Ok(())
     }

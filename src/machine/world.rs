@@ -525,6 +525,14 @@ impl Env for World {
         true
     }
 
+    fn read_physical(&mut self, cpu: &Cpu, at: u32) -> u32 {
+        self.read_phys(cpu, self.map.gated(GuestPhys(at)), Width::Dword)
+    }
+
+    fn write_physical(&mut self, cpu: &Cpu, at: u32, value: u32) {
+        self.write_phys(cpu, self.map.gated(GuestPhys(at)), Width::Dword, value);
+    }
+
     fn moved_apic(&mut self, cpu: &Cpu) {
         self.place_apic(cpu);
         self.chips_touched = true;

@@ -11,7 +11,7 @@ use crate::exec::frame::{Frame, peek};
 use crate::exec::operand::{ea, load};
 use crate::exec::segload::{Found, find, mark_accessed};
 use crate::exec::task::{self, Switch};
-use crate::exec::{Env, Handler};
+use crate::exec::{Env, Handler, vmx};
 
 binders! { i, E;
     JmpFar     => jmp_pointer,
@@ -55,22 +55,26 @@ fn pointer_in_memory<E: Env>(cpu: &Cpu, env: &mut E, i: &Insn) -> Result<Pointer
 
 // JMP ptr16:16, ptr16:32
 fn jmp_pointer<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+    vmx::event::note_length(cpu, i.len);
     jmp(cpu, env, pointer_in_code(i))
 }
 
 // JMP m16:16, m16:32
 fn jmp_memory<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+    vmx::event::note_length(cpu, i.len);
     let to = pointer_in_memory(cpu, env, i)?;
     jmp(cpu, env, to)
 }
 
 // CALL ptr16:16, ptr16:32
 fn call_pointer<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+    vmx::event::note_length(cpu, i.len);
     call(cpu, env, pointer_in_code(i), i.width)
 }
 
 // CALL m16:16, m16:32
 fn call_memory<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+    vmx::event::note_length(cpu, i.len);
     let to = pointer_in_memory(cpu, env, i)?;
     call(cpu, env, to, i.width)
 }
@@ -408,6 +412,7 @@ fn merge(cpu: &mut Cpu, image: u32, mask: Eflags) {
 
 // IRET, IRETD
 fn iret<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+    vmx::event::note_length(cpu, i.len);
     let result = if !cpu.protected() {
         iret_real(cpu, env, i)
     } else if cpu.v86() {
@@ -418,7 +423,7 @@ fn iret<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
         iret_protected(cpu, env, i)
     };
     if result.is_ok() {
-        cpu.nmi_blocked = false;
+        vmx::intercept::unblock_nmi(cpu);
     }
     result
 }
@@ -501,22 +506,36 @@ fn int<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     if cpu.v86() && cpu.iopl() < 3 {
         return Err(Fault::GP0);
     }
+    vmx::event::note_length(cpu, i.len);
     software(cpu, env, Event::SoftwareVector(i.imm as u8))
 }
 
 // INT3: not IOPL-sensitive
-fn int3<E: Env>(cpu: &mut Cpu, env: &mut E, _: &Insn) -> Result<(), Fault> {
+fn int3<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+    trap(cpu, i, Event::Software(Fault::BP))?;
     software(cpu, env, Event::Software(Fault::BP))
 }
 
+/// In non-root operation: an exit, if the exception bitmap sends `event` to the hypervisor.
+fn trap(cpu: &mut Cpu, i: &Insn, event: Event) -> Result<(), Fault> {
+    vmx::event::note_length(cpu, i.len);
+    if vmx::event::exits(cpu, event, i.len) { Err(Fault::VM_EXIT) } else { Ok(()) }
+}
+
 // INTO
-fn into<E: Env>(cpu: &mut Cpu, env: &mut E, _: &Insn) -> Result<(), Fault> {
-    if cpu.lazy.of() { software(cpu, env, Event::Software(Fault::OF)) } else { Ok(()) }
+fn into<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+    if !cpu.lazy.of() {
+        return Ok(());
+    }
+    trap(cpu, i, Event::Software(Fault::OF))?;
+    software(cpu, env, Event::Software(Fault::OF))
 }
 
 // INT1 (F1): a debug trap that no DPL check guards
-fn int1<E: Env>(cpu: &mut Cpu, env: &mut E, _: &Insn) -> Result<(), Fault> {
-    event::deliver(cpu, env, Event::Exception(Fault::debug(0)))
+fn int1<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
+    let event = Event::PrivilegedSoftware(Fault::debug(0));
+    trap(cpu, i, event)?;
+    event::deliver(cpu, env, event)
 }
 
 // SYSENTER: to CPL 0 with flat segments (SDM vol. 2, SYSENTER)

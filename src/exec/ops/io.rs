@@ -7,6 +7,7 @@ use crate::cpu::{Cpu, Fault, Word};
 use crate::decode::{Insn, Place};
 use crate::exec::bind::binders;
 use crate::exec::operand::by_width;
+use crate::exec::vmx::intercept::{PortAccess, io};
 use crate::exec::{Env, Handler};
 
 /// Where in a 32-bit TSS the I/O map base is (SDM vol. 3, figure 7-2).
@@ -57,6 +58,7 @@ fn port(cpu: &Cpu, operand: Place, i: &Insn) -> u16 {
 fn input<E: Env, W: Word>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     let port = port(cpu, i.src, i);
     check_port(cpu, env, port, W::WIDTH)?;
+    io(cpu, env, i, PortAccess { port, width: W::WIDTH, input: true, string: None })?;
     let v = env.port_in(cpu, port, W::WIDTH);
     cpu.set(EAX as u8, W::from_u32(v));
     Ok(())
@@ -66,6 +68,7 @@ fn input<E: Env, W: Word>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fa
 fn output<E: Env, W: Word>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     let port = port(cpu, i.dst, i);
     check_port(cpu, env, port, W::WIDTH)?;
+    io(cpu, env, i, PortAccess { port, width: W::WIDTH, input: false, string: None })?;
     env.port_out(cpu, port, W::WIDTH, cpu.get::<W>(EAX as u8).u());
     Ok(())
 }

@@ -17,6 +17,7 @@ pub mod stack;
 pub mod string;
 pub mod system;
 mod undefined;
+pub mod vmx;
 
 use super::{Binder, Env, Handler};
 use crate::decode::op::for_each_op;

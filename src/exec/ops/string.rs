@@ -14,6 +14,7 @@ use crate::cpu::{Cpu, Eflags, Fault, LazyFlags, Word};
 use crate::decode::{Insn, Rep, SegReg};
 use crate::exec::bind::binders;
 use crate::exec::operand::{by_width, load, store, writable};
+use crate::exec::vmx::intercept::{PortAccess, io};
 use crate::exec::{Env, Handler};
 
 /// One iteration: memory, then registers other than the count, then flags.
@@ -246,6 +247,8 @@ impl Step for InsOp {
     fn step<W: Word, E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
         let port = cpu.regs[EDX] as u16;
         check_port(cpu, env, port, W::WIDTH)?;
+        let linear = cpu.seg(SegReg::Es).base.wrapping_add(cpu.regs[EDI] & i.addr_mask);
+        io(cpu, env, i, PortAccess { port, width: W::WIDTH, input: true, string: Some(linear) })?;
         let at = writable(cpu, SegReg::Es, cpu.regs[EDI] & i.addr_mask, W::BYTES)?;
         env.probe(cpu, at, W::BYTES, cpu.user, true)?;
         let v = env.port_in(cpu, port, W::WIDTH);
@@ -263,6 +266,8 @@ impl Step for OutsOp {
     fn step<W: Word, E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
         let port = cpu.regs[EDX] as u16;
         check_port(cpu, env, port, W::WIDTH)?;
+        let linear = cpu.seg(i.seg).base.wrapping_add(cpu.regs[ESI] & i.addr_mask);
+        io(cpu, env, i, PortAccess { port, width: W::WIDTH, input: false, string: Some(linear) })?;
         let v: W = load(cpu, env, i.seg, cpu.regs[ESI] & i.addr_mask)?;
         env.port_out(cpu, port, W::WIDTH, v.u());
         let by = stride::<W>(cpu);

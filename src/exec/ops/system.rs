@@ -3,16 +3,16 @@
 
 use crate::addr::Linear;
 use crate::bus::Width;
-use crate::cpu::control::{
-    APIC_ENABLE, APIC_FIRST, APIC_PAGE, DR6_BD, DR6_ONES, DR7_GD, DR7_ONES, DR7_ZEROS,
-};
+use crate::cpu::control::{APIC_ENABLE, DR6_BD, DR6_ONES, DR7_GD, DR7_ONES, DR7_ZEROS};
+use crate::cpu::vmx::{Primary, Reason, Secondary};
 use crate::cpu::{Activity, Cpu, Cr0, Cr4, Eflags, Fault, Segment, Selector, Shadow, TableReg, Word, gpr};
 use crate::decode::{Insn, Place};
 use crate::exec::bind::binders;
 use crate::exec::operand::{DstReg, Mem, Source, Target, by_rm, by_width, ea, load, store};
 use crate::exec::segload::find;
 use crate::exec::task::{self, is_available_tss};
-use crate::exec::{Env, Handler, cpuid, pointers};
+use crate::exec::vmx::intercept;
+use crate::exec::{Env, Handler, cpuid, msr, pointers};
 
 binders! { i, E;
     Cli       => cli,
@@ -29,8 +29,8 @@ binders! { i, E;
     Smsw      => by_rm!(i, smsw, E),
     Lmsw      => lmsw,
     Clts      => clts,
-    Invd      => invalidate_caches,
-    Wbinvd    => invalidate_caches,
+    Invd      => invd,
+    Wbinvd    => wbinvd,
     Invlpg    => invlpg,
     MovFromCr => mov_from_cr,
     MovToCr   => mov_to_cr,
@@ -77,8 +77,9 @@ fn sti<E: Env>(cpu: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), Fault> {
 }
 
 // HLT
-fn hlt<E: Env>(cpu: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), Fault> {
+fn hlt<E: Env>(cpu: &mut Cpu, _: &mut E, i: &Insn) -> Result<(), Fault> {
     privileged(cpu)?;
+    intercept::by(cpu, i, Primary::HLT, Reason::Hlt)?;
     cpu.activity = Activity::Halted;
     Ok(())
 }
@@ -208,7 +209,7 @@ fn str<E: Env, W: Word, D: Target>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Resu
 // SMSW r/m16: a 32-bit register gets all of CR0
 fn smsw<E: Env, W: Word, D: Target>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     prevented(cpu)?;
-    let value = cpu.cr0.bits();
+    let value = intercept::seen_cr0(cpu);
     D::write(cpu, env, i, W::from_u32(value))
 }
 
@@ -216,21 +217,30 @@ fn smsw<E: Env, W: Word, D: Target>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Res
 fn lmsw<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     privileged(cpu)?;
     let value = u32::from(selector_operand(cpu, env, i)?.0);
-    let mask = (Cr0::PE | Cr0::MP | Cr0::EM | Cr0::TS).bits();
+    let mask = intercept::lmsw(cpu, i, value)?;
     let kept = cpu.cr0.bits() & !(mask & !Cr0::PE.bits());
     set_cr0(cpu, env, kept | (value & mask))
 }
 
 // CLTS
-fn clts<E: Env>(cpu: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), Fault> {
+fn clts<E: Env>(cpu: &mut Cpu, _: &mut E, i: &Insn) -> Result<(), Fault> {
     privileged(cpu)?;
-    cpu.cr0 -= Cr0::TS;
+    if intercept::clts(cpu, i)? {
+        cpu.cr0 -= Cr0::TS;
+    }
     Ok(())
 }
 
-// INVD, WBINVD: there are no data caches to drop
-fn invalidate_caches<E: Env>(cpu: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), Fault> {
-    privileged(cpu)
+// INVD: there are no data caches to drop
+fn invd<E: Env>(cpu: &mut Cpu, _: &mut E, i: &Insn) -> Result<(), Fault> {
+    privileged(cpu)?;
+    intercept::always(cpu, i, Reason::Invd)
+}
+
+// WBINVD
+fn wbinvd<E: Env>(cpu: &mut Cpu, _: &mut E, i: &Insn) -> Result<(), Fault> {
+    privileged(cpu)?;
+    intercept::by_secondary(cpu, i, Secondary::WBINVD, Reason::Wbinvd)
 }
 
 // INVLPG m
@@ -240,7 +250,9 @@ fn invlpg<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
         return Err(Fault::UD);
     }
     privileged(cpu)?;
-    env.invalidate_page(Linear(cpu.seg(i.seg).base.wrapping_add(ea(cpu, i))));
+    let linear = cpu.seg(i.seg).base.wrapping_add(ea(cpu, i));
+    intercept::invlpg(cpu, i, linear)?;
+    env.invalidate_page(Linear(linear));
     Ok(())
 }
 
@@ -248,10 +260,13 @@ fn invlpg<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
 fn mov_from_cr<E: Env>(cpu: &mut Cpu, _: &mut E, i: &Insn) -> Result<(), Fault> {
     privileged(cpu)?;
     let value = match i.src_reg {
-        0 => cpu.cr0.bits(),
+        0 => intercept::seen_cr0(cpu),
         2 => cpu.cr2,
-        3 => cpu.cr3,
-        _ => cpu.cr4.bits(),
+        3 => {
+            intercept::from_cr3(cpu, i)?;
+            cpu.cr3
+        }
+        _ => intercept::seen_cr4(cpu),
     };
     cpu.set(i.dst_reg, value);
     Ok(())
@@ -262,18 +277,25 @@ fn mov_to_cr<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> 
     privileged(cpu)?;
     let value = cpu.reg(i.src_reg);
     match i.dst_reg {
-        0 => set_cr0(cpu, env, value),
+        0 => {
+            let value = intercept::to_cr0(cpu, i, value)?;
+            set_cr0(cpu, env, value)
+        }
         2 => {
             cpu.cr2 = value;
             Ok(())
         }
         3 => {
+            intercept::to_cr3(cpu, i, value)?;
             pointers::load(cpu, env, cpu.cr0, value, cpu.cr4)?;
             cpu.cr3 = value;
             env.flush_tlb(false);
             Ok(())
         }
-        _ => set_cr4(cpu, env, value),
+        _ => {
+            let value = intercept::to_cr4(cpu, i, value)?;
+            set_cr4(cpu, env, value)
+        }
     }
 }
 
@@ -281,7 +303,8 @@ fn set_cr0<E: Env>(cpu: &mut Cpu, env: &mut E, value: u32) -> Result<(), Fault> 
     let new = Cr0::from_bits_truncate(value) | Cr0::ET;
     let paging_without_protection = new.contains(Cr0::PG) && !new.contains(Cr0::PE);
     let write_through_without_disable = new.contains(Cr0::NW) && !new.contains(Cr0::CD);
-    if paging_without_protection || write_through_without_disable {
+    let fixed = !intercept::allows_cr0(cpu, new.bits());
+    if paging_without_protection || write_through_without_disable || fixed {
         return Err(Fault::GP0);
     }
     let changed = cpu.cr0 ^ new;
@@ -298,6 +321,9 @@ fn set_cr0<E: Env>(cpu: &mut Cpu, env: &mut E, value: u32) -> Result<(), Fault> 
 
 fn set_cr4<E: Env>(cpu: &mut Cpu, env: &mut E, value: u32) -> Result<(), Fault> {
     let new = Cr4::from_bits(value).filter(|&new| cpu.features.cr4().contains(new)).ok_or(Fault::GP0)?;
+    if !intercept::allows_cr4(cpu, value) {
+        return Err(Fault::GP0);
+    }
     let changed = cpu.cr4 ^ new;
     let paging = changed.intersects(Cr4::PAE | Cr4::PSE | Cr4::PGE);
     if paging {
@@ -325,6 +351,7 @@ fn debug_register(cpu: &Cpu, n: u8) -> Result<usize, Fault> {
 
 // MOV r32, DRn
 fn mov_from_dr<E: Env>(cpu: &mut Cpu, _: &mut E, i: &Insn) -> Result<(), Fault> {
+    intercept::mov_dr(cpu, i, true)?;
     let n = debug_register(cpu, i.src_reg)?;
     let value = cpu.dr[n];
     cpu.set(i.dst_reg, value);
@@ -333,6 +360,7 @@ fn mov_from_dr<E: Env>(cpu: &mut Cpu, _: &mut E, i: &Insn) -> Result<(), Fault> 
 
 // MOV DRn, r32
 fn mov_to_dr<E: Env>(cpu: &mut Cpu, _: &mut E, i: &Insn) -> Result<(), Fault> {
+    intercept::mov_dr(cpu, i, false)?;
     let n = debug_register(cpu, i.dst_reg)?;
     let value = cpu.reg(i.src_reg);
     cpu.dr[n] = match n {
@@ -345,7 +373,8 @@ fn mov_to_dr<E: Env>(cpu: &mut Cpu, _: &mut E, i: &Insn) -> Result<(), Fault> {
 }
 
 // CPUID
-fn cpuid_insn<E: Env>(cpu: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), Fault> {
+fn cpuid_insn<E: Env>(cpu: &mut Cpu, _: &mut E, i: &Insn) -> Result<(), Fault> {
+    intercept::always(cpu, i, Reason::Cpuid)?;
     let [eax, ebx, ecx, edx] = cpuid::leaf(cpu.regs[gpr::EAX], cpu.features, apic_feature(cpu));
     cpu.regs[gpr::EAX] = eax;
     cpu.regs[gpr::EBX] = ebx;
@@ -364,81 +393,44 @@ fn set_edx_eax(cpu: &mut Cpu, value: u64) {
     cpu.regs[gpr::EDX] = (value >> 32) as u32;
 }
 
-/// The time-stamp counter: one count per tick of guest time.
-fn tsc(cpu: &Cpu) -> u64 {
-    cpu.now.wrapping_add(cpu.msrs.tsc_offset)
-}
-
 // RDTSC
-fn rdtsc<E: Env>(cpu: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), Fault> {
+fn rdtsc<E: Env>(cpu: &mut Cpu, _: &mut E, i: &Insn) -> Result<(), Fault> {
     if cpu.cpl != 0 && cpu.cr4.contains(Cr4::TSD) {
         return Err(Fault::GP0);
     }
-    set_edx_eax(cpu, tsc(cpu));
+    intercept::by(cpu, i, Primary::RDTSC, Reason::Rdtsc)?;
+    set_edx_eax(cpu, msr::tsc(cpu));
     Ok(())
 }
 
 // RDPMC: the two counters of the P6 exist; no event can be selected, so they stand at 0
-fn rdpmc<E: Env>(cpu: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), Fault> {
-    if (cpu.cpl != 0 && !cpu.cr4.contains(Cr4::PCE)) || cpu.regs[gpr::ECX] > 1 {
+fn rdpmc<E: Env>(cpu: &mut Cpu, _: &mut E, i: &Insn) -> Result<(), Fault> {
+    if cpu.cpl != 0 && !cpu.cr4.contains(Cr4::PCE) {
+        return Err(Fault::GP0);
+    }
+    intercept::by(cpu, i, Primary::RDPMC, Reason::Rdpmc)?;
+    if cpu.regs[gpr::ECX] > 1 {
         return Err(Fault::GP0);
     }
     set_edx_eax(cpu, 0);
     Ok(())
 }
 
-// Model-specific registers (SDM vol. 4).
-const IA32_TSC: u32 = 0x10;
-const IA32_PLATFORM_ID: u32 = 0x17;
-const IA32_APIC_BASE: u32 = 0x1b;
-const IA32_BIOS_SIGN_ID: u32 = 0x8b;
-const IA32_SYSENTER_CS: u32 = 0x174;
-const IA32_SYSENTER_ESP: u32 = 0x175;
-const IA32_SYSENTER_EIP: u32 = 0x176;
-
 // RDMSR
-fn rdmsr<E: Env>(cpu: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), Fault> {
+fn rdmsr<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     privileged(cpu)?;
-    let value = match cpu.regs[gpr::ECX] {
-        IA32_TSC => tsc(cpu),
-        // No microcode, no platform strapping.
-        IA32_PLATFORM_ID | IA32_BIOS_SIGN_ID => 0,
-        IA32_APIC_BASE if cpu.msrs.apic_base != 0 => u64::from(cpu.msrs.apic_base),
-        IA32_SYSENTER_CS => u64::from(cpu.msrs.sysenter_cs),
-        IA32_SYSENTER_ESP => u64::from(cpu.msrs.sysenter_esp),
-        IA32_SYSENTER_EIP => u64::from(cpu.msrs.sysenter_eip),
-        _ => return Err(Fault::GP0),
-    };
+    let number = cpu.regs[gpr::ECX];
+    intercept::msr(cpu, env, i, number, false)?;
+    let value = msr::read(cpu, number).ok_or(Fault::GP0)?;
     set_edx_eax(cpu, value);
     Ok(())
 }
 
 // WRMSR
-fn wrmsr<E: Env>(cpu: &mut Cpu, env: &mut E, _: &Insn) -> Result<(), Fault> {
+fn wrmsr<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     privileged(cpu)?;
-    let low = cpu.regs[gpr::EAX];
-    let value = u64::from(low) | (u64::from(cpu.regs[gpr::EDX]) << 32);
-    match cpu.regs[gpr::ECX] {
-        // The P6 writes the lower half and clears the upper one (SDM vol. 3, 17.17.3).
-        IA32_TSC => cpu.msrs.tsc_offset = u64::from(low).wrapping_sub(cpu.now),
-        IA32_APIC_BASE if cpu.msrs.apic_base != 0 => set_apic_base(cpu, env, value)?,
-        IA32_BIOS_SIGN_ID => {}
-        IA32_SYSENTER_CS => cpu.msrs.sysenter_cs = low,
-        IA32_SYSENTER_ESP => cpu.msrs.sysenter_esp = low,
-        IA32_SYSENTER_EIP => cpu.msrs.sysenter_eip = low,
-        _ => return Err(Fault::GP0),
-    }
-    Ok(())
-}
-
-/// IA32_APIC_BASE: the page in bits 31-12, enable in bit 11; bit 8, this is the first processor, stays. There
-/// is no memory above 4 GiB to move it to.
-fn set_apic_base<E: Env>(cpu: &mut Cpu, env: &mut E, value: u64) -> Result<(), Fault> {
-    let reserved = !u64::from(APIC_PAGE | APIC_ENABLE | APIC_FIRST);
-    if value & reserved != 0 {
-        return Err(Fault::GP0);
-    }
-    cpu.msrs.apic_base = value as u32 | APIC_FIRST;
-    env.moved_apic(cpu);
-    Ok(())
+    let number = cpu.regs[gpr::ECX];
+    intercept::msr(cpu, env, i, number, true)?;
+    let value = u64::from(cpu.regs[gpr::EAX]) | u64::from(cpu.regs[gpr::EDX]) << 32;
+    msr::write(cpu, env, number, value)
 }

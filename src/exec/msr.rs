@@ -1,0 +1,63 @@
+//! Model-specific registers (SDM vol. 4).
+
+use super::{Env, vmx};
+use crate::cpu::control::{APIC_ENABLE, APIC_FIRST, APIC_PAGE};
+use crate::cpu::{Cpu, Fault};
+
+const IA32_TSC: u32 = 0x10;
+const IA32_PLATFORM_ID: u32 = 0x17;
+const IA32_APIC_BASE: u32 = 0x1b;
+const IA32_BIOS_SIGN_ID: u32 = 0x8b;
+const IA32_SYSENTER_CS: u32 = 0x174;
+const IA32_SYSENTER_ESP: u32 = 0x175;
+const IA32_SYSENTER_EIP: u32 = 0x176;
+
+/// The time-stamp counter: one count per tick of guest time, with the offset of non-root operation.
+pub fn tsc(cpu: &Cpu) -> u64 {
+    cpu.now.wrapping_add(cpu.msrs.tsc_offset).wrapping_add(vmx::intercept::tsc_offset(cpu))
+}
+
+/// The value of register `number`, if there is one.
+pub fn read(cpu: &Cpu, number: u32) -> Option<u64> {
+    Some(match number {
+        IA32_TSC => tsc(cpu),
+        // No microcode, no platform strapping.
+        IA32_PLATFORM_ID | IA32_BIOS_SIGN_ID => 0,
+        IA32_APIC_BASE if cpu.msrs.apic_base != 0 => u64::from(cpu.msrs.apic_base),
+        IA32_SYSENTER_CS => u64::from(cpu.msrs.sysenter_cs),
+        IA32_SYSENTER_ESP => u64::from(cpu.msrs.sysenter_esp),
+        IA32_SYSENTER_EIP => u64::from(cpu.msrs.sysenter_eip),
+        _ => return None,
+    })
+}
+
+/// Writes register `number`.
+///
+/// # Errors
+/// #GP(0) where there is none, or where it cannot have this value.
+pub fn write<E: Env>(cpu: &mut Cpu, env: &mut E, number: u32, value: u64) -> Result<(), Fault> {
+    let low = value as u32;
+    match number {
+        // The P6 writes the lower half and clears the upper one (SDM vol. 3, 17.17.3).
+        IA32_TSC => cpu.msrs.tsc_offset = u64::from(low).wrapping_sub(cpu.now),
+        IA32_APIC_BASE if cpu.msrs.apic_base != 0 => set_apic_base(cpu, env, value)?,
+        IA32_BIOS_SIGN_ID => {}
+        IA32_SYSENTER_CS => cpu.msrs.sysenter_cs = low,
+        IA32_SYSENTER_ESP => cpu.msrs.sysenter_esp = low,
+        IA32_SYSENTER_EIP => cpu.msrs.sysenter_eip = low,
+        _ => return Err(Fault::GP0),
+    }
+    Ok(())
+}
+
+/// IA32_APIC_BASE: the page in bits 31-12, enable in bit 11; bit 8, this is the first processor, stays. There
+/// is no memory above 4 GiB to move it to.
+fn set_apic_base<E: Env>(cpu: &mut Cpu, env: &mut E, value: u64) -> Result<(), Fault> {
+    let reserved = !u64::from(APIC_PAGE | APIC_ENABLE | APIC_FIRST);
+    if value & reserved != 0 {
+        return Err(Fault::GP0);
+    }
+    cpu.msrs.apic_base = value as u32 | APIC_FIRST;
+    env.moved_apic(cpu);
+    Ok(())
+}

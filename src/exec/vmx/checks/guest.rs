@@ -1,0 +1,374 @@
+//! Checks of the guest-state area (SDM vol. 3, 26.3.1).
+
+use super::{Checked, EFER_NXE, Failure, Stage, allowed, physical, qualification, valid_pat};
+use crate::cpu::vmx::field::{PDPTES, SEGMENTS, SegmentFields};
+use crate::cpu::vmx::{EntryControls, EventType, Field, Interruption, Pin, Secondary, region};
+use crate::cpu::{Cr0, Cr4, Eflags};
+use crate::mmu::pae;
+
+/// Indices into [`SEGMENTS`].
+const CS: usize = 1;
+const SS: usize = 2;
+const LDTR: usize = 6;
+const TR: usize = 7;
+
+/// Guest access rights (SDM vol. 3, table 24-2).
+mod rights {
+    pub(super) const TYPE: u32 = 15;
+    pub(super) const CODE_OR_DATA: u32 = 1 << 4;
+    pub(super) const PRESENT: u32 = 1 << 7;
+    pub(super) const GRANULAR: u32 = 1 << 15;
+    pub(super) const UNUSABLE: u32 = 1 << 16;
+    pub(super) const RESERVED: u32 = 0xfffe_0f00;
+    /// What a segment has in virtual-8086 mode.
+    pub(super) const V86: u32 = 0xf3;
+}
+
+/// Interruptibility state (SDM vol. 3, table 24-3).
+mod blocking {
+    pub(super) const STI: u32 = 1;
+    pub(super) const MOV_SS: u32 = 1 << 1;
+    pub(super) const SMI: u32 = 1 << 2;
+    pub(super) const NMI: u32 = 1 << 3;
+    pub(super) const RESERVED: u32 = !15;
+}
+
+/// Activity states (SDM vol. 3, 24.4.2), and the bits of IA32_VMX_MISC that tell which exist.
+mod activity {
+    pub(super) const ACTIVE: u32 = 0;
+    pub(super) const HLT: u32 = 1;
+    pub(super) const SHUTDOWN: u32 = 2;
+    pub(super) const WAIT_FOR_SIPI: u32 = 3;
+    pub(super) const MISC_SHIFT: u32 = 5;
+}
+
+/// Pending debug exceptions (SDM vol. 3, table 24-4): BS, and the reserved bits.
+const PENDING_BS: u64 = 1 << 14;
+const PENDING_RESERVED: u64 = !0x500f;
+/// IA32_DEBUGCTL.BTF, and the bits that this processor has: LBR and BTF.
+const DEBUGCTL_BTF: u64 = 2;
+const DEBUGCTL_BITS: u64 = 3;
+/// EFLAGS bits that must be zero, and the one that must be one.
+const RFLAGS_ZEROS: u32 = 0xffc0_8028;
+const RFLAGS_ONE: u32 = 2;
+/// No link pointer.
+const NO_LINK: u64 = u64::MAX;
+
+fn ensure(good: bool, field: Field, why: &'static str) -> Result<(), Failure> {
+    super::ensure(good, Stage::Guest, field, why)
+}
+
+pub(super) fn check(on: &mut Checked) -> Result<(), Failure> {
+    let guest = Guest::of(on);
+    control_registers(on, &guest)?;
+    selectors(on, &guest)?;
+    segments(on, &guest)?;
+    tables(on)?;
+    flags(on, &guest)?;
+    non_register(on, &guest)?;
+    link_pointer(on)?;
+    pointers(on, &guest)
+}
+
+/// What many checks depend on.
+struct Guest {
+    unrestricted: bool,
+    v86: bool,
+    cr0: u32,
+    flags: Eflags,
+    event: Option<Interruption>,
+}
+
+impl Guest {
+    fn of(on: &Checked) -> Self {
+        let flags = Eflags::from_bits_truncate(on.get32(Field::GuestRflags));
+        Self {
+            unrestricted: on.controls.secondary.contains(Secondary::UNRESTRICTED),
+            v86: flags.contains(Eflags::VM),
+            cr0: on.get32(Field::GuestCr0),
+            flags,
+            event: Interruption::of(on.get32(Field::EntryInterruption), on.get32(Field::EntryErrorCode)),
+        }
+    }
+
+    fn injects(&self, kind: EventType) -> bool {
+        self.event.is_some_and(|event| event.kind == kind)
+    }
+}
+
+// SDM vol. 3, 26.3.1.1
+fn control_registers(on: &Checked, guest: &Guest) -> Result<(), Failure> {
+    let (caps, entry) = (on.vmx.caps, on.controls.entry);
+    let fixed = "has a bit that VMX operation fixes at the other value";
+    let free = if guest.unrestricted { (Cr0::PE | Cr0::PG).bits() } else { 0 };
+    let (must, may) = caps.cr0_fixed;
+    ensure(allowed(guest.cr0, (must & !free, may | free)), Field::GuestCr0, fixed)?;
+    let paged = guest.cr0 & Cr0::PG.bits() == 0 || guest.cr0 & Cr0::PE.bits() != 0;
+    ensure(paged, Field::GuestCr0, "has PG without PE")?;
+    ensure(allowed(on.get32(Field::GuestCr4), caps.cr4_fixed), Field::GuestCr4, fixed)?;
+    if entry.contains(EntryControls::LOAD_DEBUG) {
+        let good = on.get(Field::GuestDebugctl) & !DEBUGCTL_BITS == 0;
+        ensure(good, Field::GuestDebugctl, "has reserved bits set")?;
+    }
+    if entry.contains(EntryControls::LOAD_PAT) {
+        ensure(valid_pat(on.get(Field::GuestPat)), Field::GuestPat, "has a memory type that does not exist")?;
+    }
+    if entry.contains(EntryControls::LOAD_EFER) {
+        ensure(on.get(Field::GuestEfer) & !EFER_NXE == 0, Field::GuestEfer, "has reserved bits set")?;
+    }
+    Ok(())
+}
+
+/// A segment register's fields, read.
+struct Segment {
+    fields: SegmentFields,
+    selector: u32,
+    base: u32,
+    limit: u32,
+    rights: u32,
+}
+
+impl Segment {
+    fn of(on: &Checked, n: usize) -> Self {
+        let fields = SEGMENTS[n];
+        Self {
+            fields,
+            selector: on.get32(fields.selector),
+            base: on.get32(fields.base),
+            limit: on.get32(fields.limit),
+            rights: on.get32(fields.rights),
+        }
+    }
+    fn usable(&self) -> bool {
+        self.rights & rights::UNUSABLE == 0
+    }
+    fn kind(&self) -> u32 {
+        self.rights & rights::TYPE
+    }
+    fn dpl(&self) -> u32 {
+        self.rights >> 5 & 3
+    }
+    fn rpl(&self) -> u32 {
+        self.selector & 3
+    }
+    fn local(&self) -> bool {
+        self.selector & 4 != 0
+    }
+
+    /// What holds of every usable register but in virtual-8086 mode.
+    fn common(&self, code_or_data: bool) -> Result<(), Failure> {
+        let field = self.fields.rights;
+        let s = self.rights & rights::CODE_OR_DATA != 0;
+        ensure(s == code_or_data, field, "has the wrong S flag")?;
+        ensure(self.rights & rights::PRESENT != 0, field, "is not present")?;
+        ensure(self.rights & rights::RESERVED == 0, field, "has reserved bits set")?;
+        let granular = self.rights & rights::GRANULAR != 0;
+        let fits = if granular { self.limit & 0xfff == 0xfff } else { self.limit & 0xfff0_0000 == 0 };
+        ensure(fits, field, "has a G flag that does not go with the limit")
+    }
+}
+
+// SDM vol. 3, 26.3.1.2: selectors
+fn selectors(on: &Checked, guest: &Guest) -> Result<(), Failure> {
+    let [cs, ss, ldtr, tr] = [CS, SS, LDTR, TR].map(|n| Segment::of(on, n));
+    ensure(!tr.local(), tr.fields.selector, "has its TI flag set")?;
+    ensure(!ldtr.usable() || !ldtr.local(), ldtr.fields.selector, "has its TI flag set")?;
+    let same = guest.v86 || guest.unrestricted || ss.rpl() == cs.rpl();
+    ensure(same, ss.fields.selector, "has another RPL than CS's selector")
+}
+
+// SDM vol. 3, 26.3.1.2: bases, limits, access rights
+fn segments(on: &Checked, guest: &Guest) -> Result<(), Failure> {
+    for n in 0..6 {
+        let segment = Segment::of(on, n);
+        if guest.v86 {
+            v86_segment(&segment)?;
+            continue;
+        }
+        if n == CS {
+            code(on, guest, &segment)?;
+        } else if segment.usable() {
+            data(guest, n, &segment)?;
+        }
+        if n == CS || segment.usable() {
+            segment.common(true)?;
+        }
+    }
+    if !guest.v86 {
+        stack_level(on, guest)?;
+    }
+    let tr = Segment::of(on, TR);
+    ensure(tr.usable(), tr.fields.rights, "is unusable")?;
+    ensure(matches!(tr.kind(), 3 | 11), tr.fields.rights, "is no busy TSS")?;
+    tr.common(false)?;
+    let ldtr = Segment::of(on, LDTR);
+    if ldtr.usable() {
+        ensure(ldtr.kind() == 2, ldtr.fields.rights, "is no LDT")?;
+        ldtr.common(false)?;
+    }
+    Ok(())
+}
+
+fn v86_segment(s: &Segment) -> Result<(), Failure> {
+    ensure(s.base == s.selector << 4, s.fields.base, "is not 16 times the selector, in virtual-8086 mode")?;
+    ensure(s.limit == 0xffff, s.fields.limit, "is not FFFFh, in virtual-8086 mode")?;
+    ensure(s.rights == rights::V86, s.fields.rights, "are not F3h, in virtual-8086 mode")
+}
+
+fn code(on: &Checked, guest: &Guest, cs: &Segment) -> Result<(), Failure> {
+    let field = cs.fields.rights;
+    let ss = Segment::of(on, SS);
+    let known = matches!(cs.kind(), 9 | 11 | 13 | 15) || guest.unrestricted && cs.kind() == 3;
+    ensure(known, field, "is no accessed code segment")?;
+    let level = match cs.kind() {
+        3 => cs.dpl() == 0,
+        9 | 11 => cs.dpl() == ss.dpl(),
+        _ => cs.dpl() <= ss.dpl(),
+    };
+    ensure(level, field, "has a DPL that does not go with SS's")
+}
+
+fn data(guest: &Guest, n: usize, s: &Segment) -> Result<(), Failure> {
+    let field = s.fields.rights;
+    if n == SS {
+        return ensure(matches!(s.kind(), 3 | 7), field, "is no accessed, writable data segment");
+    }
+    ensure(s.kind() & 1 != 0, field, "is not accessed")?;
+    ensure(s.kind() & 8 == 0 || s.kind() & 2 != 0, field, "is a code segment that cannot be read")?;
+    let level = guest.unrestricted || s.kind() > 11 || s.dpl() >= s.rpl();
+    ensure(level, field, "has a DPL below the selector's RPL")
+}
+
+/// SS's DPL, which is the current privilege level, whether SS is usable or not.
+fn stack_level(on: &Checked, guest: &Guest) -> Result<(), Failure> {
+    let [cs, ss] = [CS, SS].map(|n| Segment::of(on, n));
+    let field = ss.fields.rights;
+    let own = guest.unrestricted || ss.dpl() == ss.rpl();
+    ensure(own, field, "has another DPL than the selector's RPL")?;
+    let real = guest.cr0 & Cr0::PE.bits() == 0 || cs.kind() == 3;
+    ensure(!real || ss.dpl() == 0, field, "has a DPL above 0 in real mode")
+}
+
+// SDM vol. 3, 26.3.1.3
+fn tables(on: &Checked) -> Result<(), Failure> {
+    for field in [Field::GuestGdtrLimit, Field::GuestIdtrLimit] {
+        ensure(on.get32(field) >> 16 == 0, field, "is above FFFFh")?;
+    }
+    Ok(())
+}
+
+// SDM vol. 3, 26.3.1.4
+fn flags(on: &Checked, guest: &Guest) -> Result<(), Failure> {
+    let (field, bits) = (Field::GuestRflags, on.get32(Field::GuestRflags));
+    let reserved = bits & RFLAGS_ZEROS == 0 && bits & RFLAGS_ONE != 0;
+    ensure(reserved, field, "has reserved bits set or clear that are fixed")?;
+    let v86 = !guest.v86 || guest.cr0 & Cr0::PE.bits() != 0;
+    ensure(v86, field, "has VM set in real mode")?;
+    let open = !guest.injects(EventType::External) || guest.flags.contains(Eflags::IF);
+    ensure(open, field, "has IF clear, and an external interrupt is injected")
+}
+
+// SDM vol. 3, 26.3.1.5
+fn non_register(on: &Checked, guest: &Guest) -> Result<(), Failure> {
+    activity(on, guest)?;
+    interruptibility(on, guest)?;
+    pending_debug(on, guest)
+}
+
+fn activity(on: &Checked, guest: &Guest) -> Result<(), Failure> {
+    let (field, state) = (Field::Activity, on.get32(Field::Activity));
+    let known = state == activity::ACTIVE
+        || state <= activity::WAIT_FOR_SIPI && on.vmx.caps.misc >> (activity::MISC_SHIFT + state) & 1 != 0;
+    ensure(known, field, "is none that this processor has")?;
+    let halted = state == activity::HLT && Segment::of(on, SS).dpl() != 0;
+    ensure(!halted, field, "is HLT, and SS's DPL is not 0")?;
+    let blocked = on.get32(Field::Interruptibility) & (blocking::STI | blocking::MOV_SS) != 0;
+    ensure(!blocked || state == activity::ACTIVE, field, "is not active, with blocking by STI or by MOV SS")?;
+    let Some(event) = guest.event else { return Ok(()) };
+    let wakes = match (state, event.kind) {
+        (activity::ACTIVE, _) | (activity::HLT, EventType::External | EventType::Nmi) => true,
+        (activity::HLT, EventType::HardwareException) => matches!(event.vector, 1 | 18),
+        (activity::SHUTDOWN, EventType::Nmi) => true,
+        (activity::SHUTDOWN, EventType::HardwareException) => event.vector == 18,
+        _ => false,
+    };
+    ensure(wakes, field, "is none that the injected event can wake")
+}
+
+fn interruptibility(on: &Checked, guest: &Guest) -> Result<(), Failure> {
+    let (field, state) = (Field::Interruptibility, on.get32(Field::Interruptibility));
+    let (sti, mov_ss) = (state & blocking::STI != 0, state & blocking::MOV_SS != 0);
+    ensure(state & blocking::RESERVED == 0, field, "has reserved bits set")?;
+    ensure(!(sti && mov_ss), field, "has both blocking by STI and by MOV SS")?;
+    ensure(!sti || guest.flags.contains(Eflags::IF), field, "has blocking by STI with IF clear")?;
+    let external = guest.injects(EventType::External) && (sti || mov_ss);
+    ensure(!external, field, "blocks the external interrupt that is injected")?;
+    let nmi = guest.injects(EventType::Nmi);
+    if nmi && mov_ss {
+        let why = "has blocking by MOV SS, and an NMI is injected";
+        return Err(Failure { stage: Stage::Guest, field, why, qualification: qualification::NMI });
+    }
+    ensure(state & blocking::SMI == 0, field, "has blocking by SMI outside system-management mode")?;
+    ensure(!(nmi && sti), field, "has blocking by STI, and an NMI is injected")?;
+    let virtual_nmi = on.controls.pin.contains(Pin::VIRTUAL_NMIS) && nmi && state & blocking::NMI != 0;
+    ensure(!virtual_nmi, field, "has blocking by NMI, and a virtual NMI is injected")
+}
+
+fn pending_debug(on: &Checked, guest: &Guest) -> Result<(), Failure> {
+    let (field, pending) = (Field::PendingDebug, on.get(Field::PendingDebug));
+    ensure(pending & PENDING_RESERVED & 0xffff_ffff == 0, field, "has reserved bits set")?;
+    let blocked = on.get32(Field::Interruptibility) & (blocking::STI | blocking::MOV_SS) != 0;
+    if !blocked && on.get32(Field::Activity) != activity::HLT {
+        return Ok(());
+    }
+    let branches = on.get(Field::GuestDebugctl) & DEBUGCTL_BTF != 0;
+    let steps = guest.flags.contains(Eflags::TF) && !branches;
+    ensure((pending & PENDING_BS != 0) == steps, field, "has a BS that does not go with TF and BTF")
+}
+
+fn link_pointer(on: &mut Checked) -> Result<(), Failure> {
+    let link = on.get(Field::LinkPointer);
+    if link == NO_LINK {
+        return Ok(());
+    }
+    let fail = |why| {
+        let (stage, field) = (Stage::Guest, Field::LinkPointer);
+        Err(Failure { stage, field, why, qualification: qualification::LINK_POINTER })
+    };
+    if !physical(link, 4096) {
+        return fail("is not the address of a page in physical memory");
+    }
+    if (on.read)(link as u32 + region::REVISION) != on.vmx.caps.revision() {
+        return fail("leads to a region with another revision identifier");
+    }
+    if on.vmx.current == Some(link as u32) {
+        return fail("is the current control structure itself");
+    }
+    Ok(())
+}
+
+// SDM vol. 3, 26.3.1.6
+fn pointers(on: &mut Checked, guest: &Guest) -> Result<(), Failure> {
+    let paging = Cr0::from_bits_truncate(guest.cr0).contains(Cr0::PG);
+    if !paging || on.get32(Field::GuestCr4) & Cr4::PAE.bits() == 0 {
+        return Ok(());
+    }
+    let fail = |field| {
+        let why = "leads to a present entry with reserved bits set";
+        Err(Failure { stage: Stage::Guest, field, why, qualification: qualification::PDPTE })
+    };
+    let good = |pointer: u64| !pae::present(pointer) || pointer & pae::POINTER_RESERVED == 0;
+    if on.controls.secondary.contains(Secondary::EPT) {
+        let wrong = PDPTES.into_iter().find(|field| !good(on.get(*field)));
+        return wrong.map_or(Ok(()), fail);
+    }
+    let table = on.get32(Field::GuestCr3) & !0x1f;
+    for n in 0..4 {
+        let low = (on.read)(table + 8 * n);
+        let high = (on.read)(table + 8 * n + 4);
+        if !good(u64::from(low) | u64::from(high) << 32) {
+            return fail(Field::GuestCr3);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,103 @@
+//! What a VM entry checks, in the manual's order (SDM vol. 3, 26.2 and 26.3.1): controls, the host's state,
+//! the guest's state. A check that fails names the field and says what is wrong with it.
+
+mod controls;
+mod guest;
+mod host;
+
+use crate::cpu::vmx::{Controls, Field, Vmx};
+
+/// A check that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What the check belongs to, which decides how the entry fails.
+    pub stage: Stage,
+    /// The field that is wrong.
+    pub field: Field,
+    /// What is wrong with it, as the end of a sentence that begins with the field's name.
+    pub why: &'static str,
+    /// The exit qualification of a failure in the guest's state (SDM vol. 3, 26.7).
+    pub qualification: u32,
+}
+
+/// A group of checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Controls: VMfail with error 7.
+    Controls,
+    /// The host-state area: VMfail with error 8.
+    Host,
+    /// The guest-state area: an exit with reason 33.
+    Guest,
+}
+
+/// What the checks look at.
+pub struct Checked<'a> {
+    vmx: &'a Vmx,
+    controls: Controls,
+    /// Reads a doubleword of physical memory.
+    read: &'a mut dyn FnMut(u32) -> u32,
+}
+
+/// The exit qualifications of a failure in the guest's state.
+mod qualification {
+    pub(super) const DEFAULT: u32 = 0;
+    pub(super) const PDPTE: u32 = 2;
+    pub(super) const NMI: u32 = 3;
+    pub(super) const LINK_POINTER: u32 = 4;
+}
+
+impl<'a> Checked<'a> {
+    /// The current control structure of `vmx`; `read` reads physical memory.
+    pub fn new(vmx: &'a Vmx, read: &'a mut dyn FnMut(u32) -> u32) -> Self {
+        Self { vmx, controls: Controls::of(&vmx.vmcs), read }
+    }
+
+    fn get(&self, field: Field) -> u64 {
+        self.vmx.vmcs.get(field)
+    }
+
+    fn get32(&self, field: Field) -> u32 {
+        self.vmx.vmcs.get32(field)
+    }
+}
+
+/// All checks of controls and of the host's state.
+///
+/// # Errors
+/// The first one that fails.
+pub fn before_guest(on: &mut Checked) -> Result<(), Failure> {
+    controls::check(on)?;
+    host::check(on)
+}
+
+/// All checks of the guest's state.
+///
+/// # Errors
+/// The first one that fails.
+pub fn guest_state(on: &mut Checked) -> Result<(), Failure> {
+    guest::check(on)
+}
+
+fn ensure(good: bool, stage: Stage, field: Field, why: &'static str) -> Result<(), Failure> {
+    if good { Ok(()) } else { Err(Failure { stage, field, why, qualification: qualification::DEFAULT }) }
+}
+
+/// Whether bits of `value` are set that must be clear, or clear that must be set, by a pair of words: what
+/// must be one, and what may be one.
+fn allowed(value: u32, (must, may): (u32, u32)) -> bool {
+    !value & must == 0 && value & !may == 0
+}
+
+/// Whether `at` is a physical address, and a multiple of `alignment`, a power of two.
+fn physical(at: u64, alignment: u64) -> bool {
+    at >> 32 == 0 && at & (alignment - 1) == 0
+}
+
+/// Whether `value` is one that IA32_PAT can hold: memory types 0, 1 and 4 to 7 (SDM vol. 3, 11.12.2).
+fn valid_pat(value: u64) -> bool {
+    value.to_le_bytes().iter().all(|entry| matches!(entry, 0 | 1 | 4..=7))
+}
+
+/// IA32_EFER.NXE, the only bit that a 32-bit processor has.
+const EFER_NXE: u64 = 1 << 11;

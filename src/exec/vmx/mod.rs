@@ -1,0 +1,79 @@
+//! VMX: entries, exits, and what non-root operation makes of instructions and events (SDM vol. 3, 25 to 27).
+//! The instructions themselves are in `ops::vmx`, the state in [`crate::cpu::vmx`].
+//!
+//! An instruction that causes a VM exit notes it in [`Vmx::exit`] and returns [`Fault::VM_EXIT`]: like a fault
+//! it has committed nothing. Whoever runs the processor then completes the exit: on the bare machine
+//! [`leave::complete`] saves the guest and loads the host; a monitor of ours takes the [`Exit`] as a value.
+
+pub mod checks;
+pub mod entry;
+pub mod event;
+pub mod intercept;
+pub mod leave;
+mod msr_areas;
+pub mod state;
+
+#[cfg(test)]
+mod tests;
+
+use crate::cpu::vmx::{Exit, Pin, Primary, Vmx};
+use crate::cpu::{Cpu, Fault};
+
+/// The VMX state, if a guest runs in non-root operation.
+#[inline]
+pub fn guest(cpu: &Cpu) -> Option<&Vmx> {
+    cpu.vmx.as_deref().filter(|vmx| vmx.non_root())
+}
+
+/// As [`guest`], to change.
+#[inline]
+pub fn guest_mut(cpu: &mut Cpu) -> Option<&mut Vmx> {
+    cpu.vmx.as_deref_mut().filter(|vmx| vmx.non_root())
+}
+
+/// Whether a guest runs under these primary controls.
+#[inline]
+pub fn under(cpu: &Cpu, controls: Primary) -> bool {
+    guest(cpu).is_some_and(|vmx| vmx.controls.primary.contains(controls))
+}
+
+/// Whether a guest runs under these pin-based controls.
+#[inline]
+pub fn under_pin(cpu: &Cpu, controls: Pin) -> bool {
+    guest(cpu).is_some_and(|vmx| vmx.controls.pin.contains(controls))
+}
+
+/// Notes the exit that is due, and returns what the semantics return for it.
+pub fn request(cpu: &mut Cpu, exit: Exit) -> Fault {
+    if let Some(vmx) = &mut cpu.vmx {
+        vmx.exit = Some(exit);
+    }
+    Fault::VM_EXIT
+}
+
+/// What is due in non-root operation before the next instruction, apart from interrupts.
+pub fn due_before_instruction(cpu: &Cpu) -> Option<Exit> {
+    use crate::cpu::vmx::Reason;
+    use crate::cpu::{Eflags, Special};
+    let vmx = guest(cpu)?;
+    if vmx.timer.is_some_and(|at| cpu.now >= at) {
+        return Some(Exit::new(Reason::Timer, 0));
+    }
+    let blocked = cpu.special.intersects(Special::STI_SHADOW | Special::SS_SHADOW);
+    let primary = vmx.controls.primary;
+    if primary.contains(Primary::NMI_WINDOW) && !vmx.virtual_nmi_blocked && !blocked {
+        return Some(Exit::new(Reason::NmiWindow, 0));
+    }
+    let open = cpu.system_flags.contains(Eflags::IF) && !blocked;
+    (primary.contains(Primary::INTERRUPT_WINDOW) && open).then_some(Exit::new(Reason::InterruptWindow, 0))
+}
+
+/// The tick at which something of non-root operation is next due, or has to be looked at.
+pub fn next_look(cpu: &Cpu) -> Option<crate::clock::Ticks> {
+    let vmx = guest(cpu)?;
+    let windows = Primary::NMI_WINDOW | Primary::INTERRUPT_WINDOW;
+    if vmx.controls.primary.intersects(windows) {
+        return Some(cpu.now + 1);
+    }
+    vmx.timer
+}
