@@ -175,18 +175,18 @@ macro_rules! for_each_op {
             Wrmsr      Leaves       Once     World      Uses    Cpl0;
         }
         vmx, Vmx {
-            Vmxon      Leaves       More     World      Uses    Undefined;
+            Vmxon      Leaves       Once     World      Uses    Undefined;
             Vmxoff     Leaves       Once     World      Uses    Undefined;
-            Vmclear    Leaves       More     World      Uses    Undefined;
-            Vmptrld    Leaves       More     World      Uses    Undefined;
+            Vmclear    Leaves       Once     World      Uses    Undefined;
+            Vmptrld    Leaves       Once     World      Uses    Undefined;
             Vmptrst    Leaves       Once     World      Uses    Undefined;
             Vmread     Leaves       Once     World      Uses    Undefined;
             Vmwrite    Leaves       Once     World      Uses    Undefined;
-            Vmlaunch   Leaves       More     World      Uses    Undefined;
-            Vmresume   Leaves       More     World      Uses    Undefined;
+            Vmlaunch   Leaves       Once     World      Uses    Undefined;
+            Vmresume   Leaves       Once     World      Uses    Undefined;
             Vmcall     Leaves       Once     World      Uses    Undefined;
-            Invept     Leaves       More     World      Uses    Undefined;
-            Invvpid    Leaves       More     World      Uses    Undefined;
+            Invept     Leaves       Once     World      Uses    Undefined;
+            Invvpid    Leaves       Once     World      Uses    Undefined;
         }
         io, Io {
             In         Leaves       More     World      Keeps   Port;
