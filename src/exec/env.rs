@@ -4,6 +4,7 @@ use crate::addr::Linear;
 use crate::bus::Width;
 use crate::cpu::{Cpu, Fault, Word};
 use crate::decode::Insn;
+use crate::mmu::two_dimensional::Refused;
 
 /// A semantic function: executes one decoded instruction. `cpu.eip` already names the next instruction. On a
 /// fault nothing of the instruction has been committed (but a REP's whole iterations, and the first pushes of
@@ -84,9 +85,17 @@ pub trait Env {
     /// Drops the cached translations of the page of `at`.
     fn invalidate_page(&mut self, at: Linear);
 
-    /// Reads the page-directory-pointer table at `cr3`; `None` if a present entry has reserved bits set.
-    fn load_pointers(&mut self, cpu: &Cpu, cr3: u32) -> Option<[u64; 4]> {
+    /// Reads the page-directory-pointer table at `cr3`.
+    ///
+    /// # Errors
+    /// #GP(0) if a present entry has reserved bits set.
+    fn load_pointers(&mut self, cpu: &Cpu, cr3: u32) -> Result<[u64; 4], Fault> {
         let _ = (cpu, cr3);
+        Err(Fault::GP0)
+    }
+
+    /// What extended page tables have refused, if an access ended with [`Fault::VM_EXIT`] for that.
+    fn take_refused(&mut self) -> Option<Refused> {
         None
     }
 
@@ -172,7 +181,7 @@ impl<E: Env> Env for Quick<'_, E> {
     fn invalidate_page(&mut self, _: Linear) {
         unreachable!("{TRIED}")
     }
-    fn load_pointers(&mut self, _: &Cpu, _: u32) -> Option<[u64; 4]> {
+    fn load_pointers(&mut self, _: &Cpu, _: u32) -> Result<[u64; 4], Fault> {
         unreachable!("{TRIED}")
     }
     fn moved_apic(&mut self, _: &Cpu) {

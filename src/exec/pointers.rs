@@ -10,7 +10,7 @@ use crate::cpu::{Cpu, Cr0, Cr4, Fault};
 /// #GP(0) when a present entry has reserved bits set: then none is loaded.
 pub fn load<E: Env>(cpu: &mut Cpu, env: &mut E, cr0: Cr0, cr3: u32, cr4: Cr4) -> Result<(), Fault> {
     if cr0.contains(Cr0::PG) && cr4.contains(Cr4::PAE) {
-        cpu.pdptes = env.load_pointers(cpu, cr3).ok_or(Fault::GP0)?;
+        cpu.pdptes = env.load_pointers(cpu, cr3)?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ mod describe;
 pub mod history;
 mod moment;
 pub mod monitor;
+mod nested;
 mod observe;
 pub mod rewind;
 mod save;

@@ -12,11 +12,12 @@ use crate::clock::When;
 use crate::cpu::control::{Dr7, Watch};
 use crate::cpu::{Cpu, Cr0, Cr4, Eflags, Fault, Packed, Word};
 use crate::event::{Event, Sink};
-use crate::exec::Env;
+use crate::exec::{Env, vmx};
 use crate::interp::CodeEnv;
 use crate::mmu::pae;
 use crate::mmu::paging::{Access, Mapping, walk};
 use crate::mmu::tlb::{Class, Direct, Tlb};
+use crate::mmu::two_dimensional::Refused;
 
 /// Which events a sink is told of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,6 +78,12 @@ pub struct World {
     pub(super) scattered: bool,
     /// What the guest flushed of its TLB, for a monitor.
     pub(super) flushes: Option<Flushes>,
+    /// What extended page tables have refused, until the VM exit is completed.
+    pub(super) refused: Option<Refused>,
+    /// Two-dimensional walks.
+    pub nested_walks: u64,
+    /// References of two-dimensional walks.
+    pub nested_references: u64,
 }
 
 impl World {
@@ -101,6 +108,9 @@ impl World {
             parked: Parked::default(),
             scattered: false,
             flushes: None,
+            refused: None,
+            nested_walks: 0,
+            nested_references: 0,
         }
     }
 
@@ -194,9 +204,10 @@ impl World {
         if let Some(phys) = self.tlb.lookup(at, access.into()) {
             return Ok(phys);
         }
-        let mapping = match self.space {
-            Space::Guest => self.walk_tables(cpu, at, access)?,
-            Space::Machine => walk(cpu, &mut MachineTables(&mut self.map.ram), at, access)?,
+        let mapping = match (self.space, vmx::ept_pointer(cpu)) {
+            (Space::Guest, None) => self.walk_tables(cpu, at, access)?,
+            (Space::Machine, None) => walk(cpu, &mut MachineTables(&mut self.map.ram), at, access)?,
+            (_, Some(pointer)) => self.walk_two_dimensions(cpu, pointer, at, access)?,
         };
         if self.map.ram.code_changed() {
             // An accessed or dirty bit went into a page table that lies among code.
@@ -489,8 +500,15 @@ impl Env for World {
         }
     }
 
-    fn load_pointers(&mut self, cpu: &Cpu, cr3: u32) -> Option<[u64; 4]> {
-        pae::load_pointers(&self.tables(cpu.now), cr3)
+    fn load_pointers(&mut self, cpu: &Cpu, cr3: u32) -> Result<[u64; 4], Fault> {
+        match vmx::ept_pointer(cpu) {
+            None => pae::load_pointers(&self.tables(cpu.now), cr3).ok_or(Fault::GP0),
+            Some(pointer) => self.load_pointers_nested(cpu, pointer, cr3),
+        }
+    }
+
+    fn take_refused(&mut self) -> Option<Refused> {
+        self.refused.take()
     }
 
     fn move_run(&mut self, cpu: &Cpu, from: Linear, to: Linear, bytes: u32, step: u32) -> bool {

@@ -1,5 +1,6 @@
 //! From linear to guest-physical addresses: the walk that the manual describes, and the TLB in front of it.
 
+pub mod ept;
 mod large;
 mod mapping;
 pub mod pae;
@@ -7,3 +8,4 @@ pub mod paging;
 pub mod tlb;
 #[cfg(test)]
 mod tlb_model;
+pub mod two_dimensional;

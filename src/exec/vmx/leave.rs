@@ -15,7 +15,7 @@ pub struct Aborted(pub Abort);
 /// # Errors
 /// A VMX abort.
 pub fn complete<E: Env>(cpu: &mut Cpu, env: &mut E) -> Result<Exit, Aborted> {
-    let exit = take(cpu);
+    let exit = take(cpu, env);
     save(cpu, env, exit)?;
     load_host(cpu, env)?;
     if exit.interruption.is_some_and(|event| event.kind == EventType::Nmi) {
@@ -24,9 +24,12 @@ pub fn complete<E: Env>(cpu: &mut Cpu, env: &mut E) -> Result<Exit, Aborted> {
     Ok(exit)
 }
 
-/// The exit that is due.
-pub fn take(cpu: &mut Cpu) -> Exit {
-    let due = cpu.vmx.as_mut().and_then(|vmx| vmx.exit.take());
+/// The exit that is due: what an instruction or an event asked for, or what extended page tables refused.
+pub fn take<E: Env>(cpu: &mut Cpu, env: &mut E) -> Exit {
+    let asked = cpu.vmx.as_mut().and_then(|vmx| vmx.exit.take());
+    let refused = env.take_refused();
+    let due = asked.or_else(|| refused.as_ref().map(super::ept_exit));
+    debug_assert!(due.is_some(), "an exit was asked for");
     due.unwrap_or(Exit::new(Reason::TripleFault, 0))
 }
 

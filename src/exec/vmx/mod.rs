@@ -16,8 +16,9 @@ pub mod state;
 #[cfg(test)]
 mod tests;
 
-use crate::cpu::vmx::{Exit, Pin, Primary, Vmx};
+use crate::cpu::vmx::{Exit, Field, Pin, Primary, Reason, Secondary, Vmx};
 use crate::cpu::{Cpu, Fault};
+use crate::mmu::two_dimensional::Refused;
 
 /// The VMX state, if a guest runs in non-root operation.
 #[inline]
@@ -43,6 +44,27 @@ pub fn under_pin(cpu: &Cpu, controls: Pin) -> bool {
     guest(cpu).is_some_and(|vmx| vmx.controls.pin.contains(controls))
 }
 
+/// The EPT pointer of the guest that runs, if extended page tables translate for it.
+#[inline]
+pub fn ept_pointer(cpu: &Cpu) -> Option<u64> {
+    let vmx = guest(cpu)?;
+    vmx.controls.secondary.contains(Secondary::EPT).then(|| vmx.vmcs.get(Field::EptPointer))
+}
+
+/// The exit that an access causes which extended page tables refuse.
+pub fn ept_exit(refused: &Refused) -> Exit {
+    let reason = match refused.qualification {
+        Some(_) => Reason::EptViolation,
+        None => Reason::EptMisconfiguration,
+    };
+    Exit {
+        linear: refused.linear.map(|at| at.0),
+        physical: Some(u64::from(refused.at.0)),
+        resume_flag: true,
+        ..Exit::new(reason, refused.qualification.unwrap_or(0))
+    }
+}
+
 /// Notes the exit that is due, and returns what the semantics return for it.
 pub fn request(cpu: &mut Cpu, exit: Exit) -> Fault {
     if let Some(vmx) = &mut cpu.vmx {
@@ -53,7 +75,6 @@ pub fn request(cpu: &mut Cpu, exit: Exit) -> Fault {
 
 /// What is due in non-root operation before the next instruction, apart from interrupts.
 pub fn due_before_instruction(cpu: &Cpu) -> Option<Exit> {
-    use crate::cpu::vmx::Reason;
     use crate::cpu::{Eflags, Special};
     let vmx = guest(cpu)?;
     if vmx.timer.is_some_and(|at| cpu.now >= at) {
