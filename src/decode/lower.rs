@@ -26,7 +26,6 @@ pub enum Decoded {
 pub(super) const OPTIONS: u32 = DecoderOptions::NO_MPFX_0FBC
     | DecoderOptions::NO_MPFX_0FBD
     | DecoderOptions::FORCE_RESERVED_NOP
-    | DecoderOptions::NO_PAUSE
     | DecoderOptions::NO_WBNOINVD;
 
 /// Decodes the instruction at the start of `bytes`; `code32` is CS.D.
@@ -365,7 +364,8 @@ fn unconditional(raw: &Instruction) -> Op {
         M::Movzx => Movzx, M::Movsx => Movsx, M::Lea => Lea, M::Xchg => Xchg, M::Bswap => Bswap,
         M::Xlatb => Xlat, M::Lahf => Lahf, M::Sahf => Sahf, M::Salc => Salc,
         M::Cbw | M::Cwde => Cbw, M::Cwd | M::Cdq => Cwd,
-        M::Nop | M::Reservednop | M::Pause => Nop,
+        M::Nop | M::Reservednop => Nop,
+        M::Pause => Pause,
         M::Add => Add, M::Or => Or, M::Adc => Adc, M::Sbb => Sbb, M::And => And, M::Sub => Sub, M::Xor => Xor,
         M::Cmp => Cmp, M::Test => Test, M::Inc => Inc, M::Dec => Dec, M::Neg => Neg, M::Not => Not,
         M::Xadd => Xadd, M::Cmpxchg => Cmpxchg, M::Cmpxchg8b => Cmpxchg8b,

@@ -29,6 +29,7 @@ macro_rules! for_each_op {
             Cwd        Next         Once     Registers  Keeps   Innocuous;
             Salc       Next         Once     Registers  Uses    Innocuous;
             Nop        Next         Once     Registers  Keeps   Innocuous;
+            Pause      Next         Once     World      Keeps   Innocuous;
         }
         alu, Alu {
             Add        Next         Once     Operands   Writes  Innocuous;

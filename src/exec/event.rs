@@ -10,7 +10,7 @@ use crate::addr::Linear;
 use crate::bus::Width;
 use crate::cpu::control::{DR6_BD, DR6_BS};
 use crate::cpu::segment::Descriptor;
-use crate::cpu::vmx::{EventType, Interruption, Pin};
+use crate::cpu::vmx::{EventType, Interruption};
 use crate::cpu::{Activity, Cpu, Eflags, Fault, Segment, Selector, Vector, gpr};
 use crate::decode::SegReg;
 
@@ -144,6 +144,7 @@ pub fn raise<E: Env>(
             cpu.refresh();
             return Ok(Raised::Delivered);
         };
+        vmx::event::rewind_injected(cpu);
         if next.is_vm_exit() || vmx::event::exits(cpu, Event::Exception(next), 0) {
             cpu.switched_task = false;
             return Ok(Raised::VmExit);
@@ -204,7 +205,7 @@ pub fn deliver<E: Env>(cpu: &mut Cpu, env: &mut E, event: Event) -> Result<(), F
         Ok(()) => {
             vmx::event::end(cpu);
             if event.nmi() {
-                block_nmi(cpu);
+                vmx::event::block_nmi(cpu);
             }
             cpu.mid_string = false;
             // The handler starts with TF clear: no single step is due at its first instruction.
@@ -215,14 +216,6 @@ pub fn deliver<E: Env>(cpu: &mut Cpu, env: &mut E, event: Event) -> Result<(), F
             cpu.refresh();
             Ok(())
         }
-    }
-}
-
-/// An NMI's handler runs: the next NMI waits for IRET. Under "virtual NMIs" that is the guest's own affair.
-fn block_nmi(cpu: &mut Cpu) {
-    match vmx::guest_mut(cpu).filter(|vmx| vmx.controls.pin.contains(Pin::VIRTUAL_NMIS)) {
-        Some(vmx) => vmx.virtual_nmi_blocked = true,
-        None => cpu.nmi_blocked = true,
     }
 }
 

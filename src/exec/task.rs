@@ -171,7 +171,7 @@ pub fn switch<E: Env>(
         Switch::Return => 1,
         Switch::Jump => 2,
     };
-    vmx::intercept::task_switch(cpu, tss.selector.0, source)?;
+    vmx::intercept::task_switch(cpu, tss.selector.0, source, flags)?;
     let old = format(tr_is_32bit(cpu));
     let base = Linear(d.base());
     env.probe(cpu, Linear(cpu.tr.base), old.limit + 1, false, true)?;

@@ -75,6 +75,8 @@ pub struct Vmx {
     pub controls: Controls,
     /// Virtual NMIs are blocked until the guest's next IRET.
     pub virtual_nmi_blocked: bool,
+    /// The IRET that has just faulted had ended blocking of NMIs.
+    pub unblocked_nmi: bool,
     /// When the VMX-preemption timer expires.
     pub timer: Option<Ticks>,
     /// The event that is being delivered in non-root operation: a VM exit now reports it as IDT-vectoring
@@ -108,6 +110,7 @@ impl Vmx {
             vmcs: Vmcs::default(),
             controls: Controls::default(),
             virtual_nmi_blocked: false,
+            unblocked_nmi: false,
             timer: None,
             vectoring: None,
             injected: None,

@@ -2,6 +2,7 @@
 
 use crate::bus::Width;
 use crate::cpu::gpr::{EAX, EBX, EDX};
+use crate::cpu::vmx::{Primary, Reason};
 use crate::cpu::{Cpu, Eflags, Fault, LazyFlags, Word};
 use crate::decode::{Cond, Insn, Op, Place, SegReg};
 use crate::exec::bind::{binders, semantics};
@@ -9,6 +10,7 @@ use crate::exec::operand::{
     Based, DstReg, Form, Indexed, Mem, Source, SrcReg, Target, by_cond, by_forms, by_places, by_rm, by_wide,
     by_width, ea, load,
 };
+use crate::exec::vmx::intercept;
 use crate::exec::{Binder, Env, Handler, Semantics};
 
 const AL: u8 = EAX as u8;
@@ -32,7 +34,8 @@ binders! { i, E;
     Cbw   => if i.width == Width::Word { cbw } else { cwde },
     Cwd   => by_wide!(i, cwd, E),
     Salc  => salc,
-    Nop => nop,
+    Nop   => nop,
+    Pause => pause,
 }
 
 semantics!(Mov, movement, mov, W: Word, D: Target, S: Source);
@@ -272,4 +275,9 @@ fn salc<E: Env>(cpu: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), Fault> {
 #[inline(always)]
 fn nop<E: Env>(_: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), Fault> {
     Ok(())
+}
+
+// PAUSE
+fn pause<E: Env>(cpu: &mut Cpu, _: &mut E, i: &Insn) -> Result<(), Fault> {
+    intercept::by(cpu, i, Primary::PAUSE, Reason::Pause)
 }

@@ -422,8 +422,10 @@ fn iret<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     } else {
         iret_protected(cpu, env, i)
     };
-    if result.is_ok() {
-        vmx::intercept::unblock_nmi(cpu);
+    match result {
+        Ok(()) => _ = vmx::intercept::unblock_nmi(cpu),
+        Err(fault) if !fault.is_vm_exit() => vmx::intercept::faulting_iret(cpu),
+        Err(_) => {}
     }
     result
 }

@@ -3,7 +3,7 @@
 
 use super::{guest, guest_mut, request};
 use crate::cpu::vmx::{EventType, Exit, ExitControls, Field, Interruption, Pin, Reason};
-use crate::cpu::{Cpu, Eflags, Fault, Vector};
+use crate::cpu::{Activity, Cpu, Eflags, Fault, Vector};
 use crate::exec::event::Event;
 
 /// Debug-exception bits of an exit qualification: the breakpoints, BD and BS.
@@ -46,15 +46,19 @@ pub fn exits(cpu: &mut Cpu, event: Event, length: u8) -> bool {
         Event::Exception(fault) | Event::Software(fault) | Event::PrivilegedSoftware(fault) => fault,
         _ => return false,
     };
+    let unblocked_nmi = guest_mut(cpu).is_some_and(|vmx| std::mem::take(&mut vmx.unblocked_nmi));
     if !intercepted(cpu, fault) {
         return false;
+    }
+    if fault.is(Vector::Df) {
+        forget_delivery(cpu);
     }
     let qualification = fault.address().unwrap_or(fault.dr6() & DEBUG_BITS);
     let faults = matches!(event, Event::Exception(_)) && !fault.is(Vector::Db) && !fault.is(Vector::Df);
     request(
         cpu,
         Exit {
-            interruption: Some(interruption(event)),
+            interruption: Some(Interruption { unblocked_nmi, ..interruption(event) }),
             length,
             resume_flag: faults,
             ..Exit::new(Reason::Exception, qualification)
@@ -63,12 +67,33 @@ pub fn exits(cpu: &mut Cpu, event: Event, length: u8) -> bool {
     true
 }
 
-/// Notes that delivery of `event` begins.
+/// A double fault or a triple fault does not count as met during delivery of the event that led to it (SDM
+/// vol. 3, 27.2.3).
+fn forget_delivery(cpu: &mut Cpu) {
+    if let Some(vmx) = guest_mut(cpu) {
+        vmx.vectoring = None;
+    }
+}
+
+/// Notes that delivery of `event` begins: the processor is awake, and an NMI blocks the next one, whether the
+/// handler is reached or an exit comes first (SDM vol. 3, 27.1).
 #[inline]
 pub fn begin(cpu: &mut Cpu, event: Event) {
-    if let Some(vmx) = guest_mut(cpu) {
-        let length = vmx.length;
-        vmx.vectoring = Some((interruption(event), length));
+    let Some(vmx) = guest_mut(cpu) else { return };
+    let interruption = interruption(event);
+    vmx.vectoring = Some((interruption, vmx.length));
+    if interruption.kind == EventType::Nmi {
+        block_nmi(cpu);
+    }
+    cpu.activity = Activity::Running;
+}
+
+/// An NMI's handler is to run: the next NMI waits for IRET. Under "virtual NMIs" that is the guest's own
+/// affair.
+pub fn block_nmi(cpu: &mut Cpu) {
+    match guest_mut(cpu).filter(|vmx| vmx.controls.pin.contains(Pin::VIRTUAL_NMIS)) {
+        Some(vmx) => vmx.virtual_nmi_blocked = true,
+        None => cpu.nmi_blocked = true,
     }
 }
 
@@ -119,6 +144,7 @@ pub fn nmi(cpu: &mut Cpu) {
 
 /// The exit of a triple fault.
 pub fn triple_fault(cpu: &mut Cpu) {
+    forget_delivery(cpu);
     request(cpu, Exit::new(Reason::TripleFault, 0));
 }
 
@@ -143,7 +169,8 @@ pub fn forget_injected(cpu: &mut Cpu) {
     }
 }
 
-/// Puts EIP back to where the injected event's instruction is, for an exit during its delivery.
+/// Puts EIP back to where the injected event's instruction is, for an exit or another fault during its
+/// delivery.
 pub fn rewind_injected(cpu: &mut Cpu) {
     if let Some(vmx) = guest_mut(cpu)
         && let Some(eip) = vmx.injected_from.take()

@@ -6,7 +6,7 @@ use super::{guest, guest_mut, request, under};
 use crate::bus::Width;
 use crate::cpu::vmx::field::CR3_TARGETS;
 use crate::cpu::vmx::{Exit, Field, Primary, Reason, Secondary};
-use crate::cpu::{Cpu, Cr0, Fault};
+use crate::cpu::{Cpu, Cr0, Eflags, Fault};
 use crate::decode::insn::NO_REG;
 use crate::decode::{Insn, Place, Rep, SegReg};
 use crate::exec::Env;
@@ -284,28 +284,41 @@ fn port_exits<E: Env>(cpu: &Cpu, env: &mut E, port: u32) -> bool {
 }
 
 /// A task switch, which no guest makes by itself. `source` is the manual's: CALL 0, IRET 1, JMP 2; an event
-/// through a task gate is noted as being delivered.
-pub fn task_switch(cpu: &mut Cpu, selector: u16, source: u32) -> Result<(), Fault> {
+/// through a task gate is noted as being delivered. `flags` is the EFLAGS image that the old task's state
+/// would get.
+pub fn task_switch(cpu: &mut Cpu, selector: u16, source: u32, flags: Eflags) -> Result<(), Fault> {
     let Some(vmx) = guest(cpu) else { return Ok(()) };
     let (source, length) = if vmx.vectoring.is_some() { (3, 0) } else { (source, vmx.length) };
     let qualification = u32::from(selector) | source << 30;
-    let exit = Exit { length, ..Exit::new(Reason::TaskSwitch, qualification) };
+    let resume_flag = flags.contains(Eflags::RF);
+    let exit = Exit { length, resume_flag, ..Exit::new(Reason::TaskSwitch, qualification) };
     Err(request(cpu, exit))
 }
 
-/// IRET: which blocking of NMIs ends (SDM vol. 3, 25.3).
-pub fn unblock_nmi(cpu: &mut Cpu) {
+/// IRET: which blocking of NMIs ends (SDM vol. 3, 25.3). Whether any did.
+pub fn unblock_nmi(cpu: &mut Cpu) -> bool {
     use crate::cpu::vmx::Pin;
     if let Some(vmx) = guest_mut(cpu) {
         if vmx.controls.pin.contains(Pin::VIRTUAL_NMIS) {
-            vmx.virtual_nmi_blocked = false;
-            return;
+            return std::mem::take(&mut vmx.virtual_nmi_blocked);
         }
         if vmx.controls.pin.contains(Pin::NMI) {
-            return;
+            return false;
         }
     }
-    cpu.nmi_blocked = false;
+    std::mem::take(&mut cpu.nmi_blocked)
+}
+
+/// An IRET that faults, which ends a guest's blocking of NMIs all the same: the exit that the fault may cause
+/// tells of that (SDM vol. 3, 25.3 and 27.2.2).
+pub fn faulting_iret(cpu: &mut Cpu) {
+    if guest(cpu).is_none() {
+        return;
+    }
+    let unblocked = unblock_nmi(cpu);
+    if let Some(vmx) = guest_mut(cpu) {
+        vmx.unblocked_nmi = unblocked;
+    }
 }
 
 /// Whether VMX operation allows CR0 to become `value`: its fixed bits (SDM vol. 3, 23.8).

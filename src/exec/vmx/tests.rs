@@ -1,5 +1,7 @@
 //! VMX on a flat, unpaged world: instructions, entry checks one by one, exits one by one.
 
+mod delivery;
+
 use super::entry::first_failure;
 use super::event as vmx_event;
 use super::leave;

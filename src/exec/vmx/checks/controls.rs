@@ -1,7 +1,7 @@
 //! Checks of the control fields (SDM vol. 3, 26.2.1).
 
 use super::{Checked, Failure, Stage, allowed, physical};
-use crate::cpu::vmx::{EventType, ExitControls, Field, Pin, Primary, Secondary};
+use crate::cpu::vmx::{EntryControls, EventType, ExitControls, Field, Pin, Primary, Secondary};
 
 /// The TPR in the virtual-APIC page.
 const VIRTUAL_TPR: u32 = 0x80;
@@ -125,6 +125,9 @@ fn exit(on: &Checked) -> Result<(), Failure> {
 // SDM vol. 3, 26.2.1.3
 fn entry(on: &Checked) -> Result<(), Failure> {
     ensure(allowed(on.get32(Field::EntryControls), on.vmx.caps.entry), Field::EntryControls, SETTINGS)?;
+    let management = EntryControls::TO_SMM | EntryControls::NO_DUAL_MONITOR;
+    let outside = !on.controls.entry.intersects(management);
+    ensure(outside, Field::EntryControls, "is for system-management mode, which does not exist here")?;
     injection(on)?;
     msr_area(on, Field::EntryMsrLoadCount, Field::EntryMsrLoad)
 }

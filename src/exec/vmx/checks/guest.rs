@@ -304,12 +304,12 @@ fn interruptibility(on: &Checked, guest: &Guest) -> Result<(), Failure> {
     let external = guest.injects(EventType::External) && (sti || mov_ss);
     ensure(!external, field, "blocks the external interrupt that is injected")?;
     let nmi = guest.injects(EventType::Nmi);
-    if nmi && mov_ss {
-        let why = "has blocking by MOV SS, and an NMI is injected";
+    ensure(!(nmi && mov_ss), field, "has blocking by MOV SS, and an NMI is injected")?;
+    ensure(state & blocking::SMI == 0, field, "has blocking by SMI outside system-management mode")?;
+    if nmi && sti {
+        let why = "has blocking by STI, and an NMI is injected";
         return Err(Failure { stage: Stage::Guest, field, why, qualification: qualification::NMI });
     }
-    ensure(state & blocking::SMI == 0, field, "has blocking by SMI outside system-management mode")?;
-    ensure(!(nmi && sti), field, "has blocking by STI, and an NMI is injected")?;
     let virtual_nmi = on.controls.pin.contains(Pin::VIRTUAL_NMIS) && nmi && state & blocking::NMI != 0;
     ensure(!virtual_nmi, field, "has blocking by NMI, and a virtual NMI is injected")
 }
