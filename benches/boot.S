@@ -26,9 +26,14 @@ _start:
     mov sp, 0x7C00
     sti
     mov si, offset packet
+read:                           /* a sector at a time: no BIOS refuses that */
     mov ah, 0x42
     int 0x13                    /* DL is still the drive that we came from */
     jc failed
+    add word ptr [packet + 6], 512 / 16
+    inc word ptr [packet + 8]
+    cmp word ptr [packet + 8], SECTORS
+    jbe read
     cli
     in al, 0x92                 /* the A20 gate */
     or al, 2
@@ -75,9 +80,9 @@ gdt_register:
 .balign 4
 packet:                         /* the disk address packet: */
     .byte 16, 0
-    .word SECTORS               /* how many sectors (peers.py says), */
-    .word BLOCK, 0              /* to where, */
-    .quad 1                     /* from which */
+    .word 1                     /* how many sectors, */
+    .word 0, BLOCK / 16         /* to where (offset, segment), */
+    .quad 1                     /* from which: 1 to SECTORS, as peers.py says */
 
 .org 510
     .byte 0x55, 0xAA

@@ -116,6 +116,8 @@ class Bochs:
     CYLINDERS, HEADS, SECTORS = 4, 16, 63
     # Debian's looks for a sound card otherwise; a Bochs without sound does not know the option.
     SILENCE = "sound: waveoutdrv=dummy, waveindrv=dummy, midioutdrv=dummy"
+    # One of Bochs's processor models, and more options of the line "cpu".
+    MODEL, CPU = "p2_klamath", ""
     # These need no window and no terminal.
     SCREENS = {"nogui": "nogui", "rfb": 'rfb, options="timeout=0"'}
 
@@ -138,7 +140,7 @@ display_library: {screens[0]}
 romimage: file={first(self.BIOS)}
 vgaromimage: file={first(self.VGA_BIOS)}
 megs: 16
-cpu: model=p2_klamath, count=1, ips=50000000
+cpu: model={self.MODEL}, count=1, ips=50000000{self.CPU}
 clock: sync=none
 vga: update_freq=1
 ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14
@@ -183,9 +185,9 @@ def first(paths):
 
 # ---- a disk that boots the kernel ----
 
-def disk_image(cmdline, scratch, sectors):
+def disk_image(cmdline, scratch, sectors, kernel=KERNEL):
     """The boot sector, its parameters (boot.S says where), and the kernel's segments as one block."""
-    elf = KERNEL.read_bytes()
+    elf = kernel.read_bytes()
     entry, table = struct.unpack_from("<II", elf, 24)
     count, = struct.unpack_from("<H", elf, 44)
     headers = [struct.unpack_from("<8I", elf, table + 32 * i) for i in range(count)]

@@ -19,6 +19,8 @@ DEBUG="-g -gdwarf-5 -O1 -fno-ipa-sra -fno-omit-frame-pointer -mno-omit-leaf-fram
 BASE="lib/boot.S lib/console.c lib/memory.c"
 TRAPS="lib/segments.c lib/traps.c lib/traps.S"
 RINGS="rings/kernel.c rings/memory.c rings/task.c rings/syscall.c rings/entry.S rings/user.c"
+VMX_HOST="lib/options.c vmx-test/main.c vmx-test/machine.c vmx-test/guest.c vmx-test/enter.S vmx-test/state.c vmx-test/errors.c vmx-test/entries.c"
+VMX_GUESTS="vmx-test/instructions.c vmx-test/control_registers.c vmx-test/io.c vmx-test/exceptions.c vmx-test/events.c"
 BENCH="bench/bench.c bench/compute.c bench/memory.c bench/branches.c bench/system.c bench/user.S"
 
 # One line per image: image, extra flags (or -), linker script, sources. `debug` is with source lines, which name no
@@ -33,6 +35,7 @@ nano/nano.elf                 -        lib/link.ld     $BASE $TRAPS lib/options.
 nano/nano-clean.elf           -DCLEAN  lib/link.ld     $BASE $TRAPS lib/options.c nano/nano.c nano/ops.S
 smc/smc.elf                   -        lib/link.ld     $BASE smc/smc.c smc/code.S
 bench/bench.elf               -        lib/link.ld     $BASE $TRAPS lib/options.c $BENCH
+vmx-test/vmx-test.elf         -        lib/link.ld     $BASE $TRAPS $VMX_HOST $VMX_GUESTS
 nested/nested.elf             debug    lib/link.ld     $BASE nested/nested.c
 nested/nested-packed.elf      packed   lib/link.ld     $BASE nested/nested.c
 LIST
