@@ -15,11 +15,12 @@ mod memory;
 mod run;
 mod state;
 mod text;
+mod vmx;
 
 use std::path::{Path, PathBuf};
 
-fn files() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/isa/cases");
+fn files(folder: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/isa").join(folder);
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
         .expect("the cases are there")
         .map(|e| e.expect("readable").path())
@@ -89,7 +90,7 @@ fn run_all(cases: &[text::Case]) -> Tally {
 fn every_case_ends_as_the_manual_says() {
     let wanted = std::env::var("SUBRING_ISA").unwrap_or_default();
     let (mut ran, mut all, mut failures) = (0, Tally::default(), Vec::new());
-    for path in files() {
+    for path in files("cases") {
         let mut count = 0;
         match cases(&path) {
             Ok(mut cases) => {
@@ -114,6 +115,30 @@ fn every_case_ends_as_the_manual_says() {
     assert!(failures.is_empty(), "{} of {ran} cases failed\n{}", failures.len(), failures.join("\n"));
     assert!(fresher <= 17, "{fresher} cases end otherwise under the monitor, and it used to be 17");
     assert!(!wanted.is_empty() || units * 4 > ran, "units ran in {units} of {ran} cases");
+}
+
+#[test]
+fn every_case_of_vmx_ends_as_the_manual_says() {
+    let wanted = std::env::var("SUBRING_ISA").unwrap_or_default();
+    let (mut ran, mut failures) = (0, Vec::new());
+    for path in files("vmx") {
+        let cases = cases(&path).expect("the file means something");
+        for case in cases.iter().filter(|c| c.place.contains(&wanted)) {
+            ran += 1;
+            if let Err(what) = vmx::check(case) {
+                failures.push(format!(
+                    "{}: {}\n  {}\n{}",
+                    case.place,
+                    case.group,
+                    case.assembly,
+                    what.trim_end()
+                ));
+            }
+        }
+    }
+    println!("{ran:>5} cases of VMX");
+    assert!(!wanted.is_empty() || ran > 400, "there are {ran} cases");
+    assert!(failures.is_empty(), "{} of {ran} cases failed\n{}", failures.len(), failures.join("\n"));
 }
 
 /// What is wrong with the only case of `text`, in protected mode at CPL 0.
