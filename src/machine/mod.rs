@@ -382,14 +382,17 @@ impl Machine {
             && open
             && !self.world.board.interrupt_requested()
             && !self.world.board.nmi_requested()
+            && vmx::guest(&self.cpu).is_none_or(|vmx| vmx.timer.is_none())
             && !self.world.board.can_wake_without_input()
     }
 
     /// Halted: skips to the next chip event.
     fn rest(&mut self, limits: &Limits, skip_at_once: bool) -> Option<Outcome> {
-        let next = self.world.board.next_event();
+        // The VMX-preemption timer counts, and exits, in the HLT state, too (SDM vol. 3, 25.5.1).
+        let timer = vmx::guest(&self.cpu).and_then(|vmx| vmx.timer);
+        let next = self.world.board.next_event().into_iter().chain(timer).min();
         let (open, board) = (vmx::event::takes_interrupts(&self.cpu), &self.world.board);
-        if !open && !board.makes_nmis() || open && !board.can_wake() {
+        if timer.is_none() && (!open && !board.makes_nmis() || open && !board.can_wake()) {
             return Some(Outcome::HaltedForever);
         }
         let Some(next) = next else { return Some(Outcome::Idle(None)) };

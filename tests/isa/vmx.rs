@@ -227,6 +227,8 @@ impl Lab {
             Ok(Entered::Guest) => {}
             Err(aborted) => return told([("abort", aborted.0 as u32)]),
         }
+        // VMLAUNCH would have taken a tick.
+        machine.cpu.now += 1;
         // An event that is injected takes no instruction.
         for _ in 0..steps.max(1) {
             let next = machine.cpu.retired() + 1;
@@ -271,7 +273,8 @@ impl Lab {
         {
             note(&mut outcome, "length", self.get(Field::ExitLength), 0);
         }
-        note(&mut outcome, "info", self.get(Field::ExitInstruction), 0);
+        let information = self.get(Field::ExitInstruction);
+        note(&mut outcome, "info", information & defined(reason, information), 0);
         let string = reason == 30 && self.get(Field::ExitQualification) & 16 != 0;
         let lmsw = reason == 28 && self.get(Field::ExitQualification) & 0x70 == 0x70;
         if string || lmsw || reason == 48 {
@@ -290,6 +293,15 @@ impl Lab {
     fn runs_on(&self) -> Outcome {
         let cpu = &self.machine.cpu;
         told([("eip", cpu.eip), ("eax", cpu.regs[gpr::EAX]), ("esp", cpu.regs[gpr::ESP])])
+    }
+}
+
+/// The bits of instruction information that the manual defines for an exit (SDM vol. 3, 27.2.5).
+fn defined(reason: u32, information: u32) -> u32 {
+    match reason {
+        23 | 25 if information & 1 << 10 != 0 => 0xf000_0478,
+        19 | 21 | 22 | 23 | 25 | 27 | 30 | 50 | 53 => !0,
+        _ => 0,
     }
 }
 
