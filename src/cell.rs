@@ -10,17 +10,19 @@ use serde::Serialize;
 use std::fmt;
 use std::str::FromStr;
 
-/// Declares an axis of the cube: its values, each with its name and its line of help.
+/// Declares an axis of the cube, or another choice of an option: its values, each with its name and its line of
+/// help.
 macro_rules! axis {
-    ($(#[$doc:meta])* $axis:ident, $option:literal: $($value:ident = $name:literal, $help:literal;)+) => {
+    ($(#[$doc:meta])* $axis:ident, $option:literal:
+     $($(#[$of_value:meta])* $value:ident = $name:literal, $help:literal;)+) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum $axis {
-            $(#[doc = $help] $value,)+
+            $(#[doc = $help] $(#[$of_value])* $value,)+
         }
 
         impl $axis {
-            /// The values of this axis, in the order of help and tables.
+            /// The values, in the order of help and tables.
             pub const ALL: &[Self] = &[$(Self::$value),+];
 
             /// The name in options, tables and files.
@@ -38,23 +40,23 @@ macro_rules! axis {
             }
         }
 
-        impl fmt::Display for $axis {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $axis {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.pad(self.name())
             }
         }
 
-        impl FromStr for $axis {
-            type Err = Error;
-            fn from_str(text: &str) -> Result<Self> {
+        impl std::str::FromStr for $axis {
+            type Err = $crate::error::Error;
+            fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
                 Self::ALL.iter().copied().find(|value| value.name() == text).ok_or_else(|| {
-                    let names = listed(Self::ALL.iter().map(|value| value.name()));
-                    Error::Usage(format!(concat!("--", $option, " {} is unknown: give {}"), text, names))
+                    let names = $crate::cell::listed(Self::ALL.iter().map(|value| value.name()));
+                    $crate::error::Error::Usage(format!(concat!("--", $option, " {} is unknown: give {}"), text, names))
                 })
             }
         }
 
-        impl Serialize for $axis {
+        impl serde::Serialize for $axis {
             fn serialize<S: serde::Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
                 to.serialize_str(self.name())
             }
@@ -70,6 +72,8 @@ macro_rules! axis {
         }
     };
 }
+
+pub(crate) use axis;
 
 axis! {
     /// Who runs the guest's sensitive instructions, and in which ring the guest's kernel runs.
@@ -332,7 +336,7 @@ fn strategies(like: impl Fn(&Cell) -> bool) -> String {
 }
 
 /// `a`, `a or b`, `a, b or c`.
-fn listed(names: impl IntoIterator<Item = impl fmt::Display>) -> String {
+pub(crate) fn listed(names: impl IntoIterator<Item = impl fmt::Display>) -> String {
     let mut names: Vec<_> = names.into_iter().map(|name| name.to_string()).collect();
     match names.pop() {
         Some(last) if names.is_empty() => last,

@@ -83,7 +83,7 @@ fn fill(tlb: &mut Tlb, (at, mapping): (Linear, Mapping)) {
 }
 
 fn mapping(n: u32, global: bool, large: bool) -> Mapping {
-    Mapping { frame: GuestPhys(n * PAGE), user: true, write: true, dirty: true, global, large }
+    Mapping { frame: GuestPhys(n * PAGE), user: true, write: true, execute: true, dirty: true, global, large }
 }
 
 /// A kernel that changes a mapping, while 512 other pages are in the TLB.

@@ -9,7 +9,7 @@ use super::rng::{Rng, mix};
 use super::world::*;
 use super::{Mode, Setting};
 use crate::cpu::segment::{Descriptor, attr};
-use crate::cpu::{Cpu, Cr0, Cr4, Eflags, F80, Segment, TableReg, gpr};
+use crate::cpu::{Cpu, Cr0, Cr4, Eflags, F80, Features, Segment, TableReg, gpr};
 use crate::decode::{Insn, Op, Place, SegReg};
 use crate::width::Width;
 
@@ -88,7 +88,7 @@ impl Guest {
     /// The bare machine.
     pub(super) fn bare(&self, setting: Setting) -> (Cpu, Shadow) {
         let mut cpu = self.cpu.clone();
-        cpu.features.umip = setting.umip;
+        cpu.features.set(Features::UMIP, setting.umip);
         (cpu, Shadow::None)
     }
 
@@ -135,7 +135,7 @@ impl Guest {
             cpu.cr0 ^= Cr0::WP | Cr0::NE;
             cpu.cr3 = MONITOR_PAGES;
         }
-        cpu.features.umip = setting.umip;
+        cpu.features.set(Features::UMIP, setting.umip);
         cpu.cr4.set(Cr4::UMIP, setting.umip);
         // A supervisor's alignment is not checked, so it must not be when it runs in ring 3.
         cpu.cr0.remove(Cr0::AM);

@@ -154,7 +154,7 @@ impl<'a> World<'a> {
     }
 
     fn translate(&mut self, cpu: &Cpu, at: Linear, user: bool, write: bool) -> Result<u32, Fault> {
-        let m = walk(cpu, self, at, Access { user, write })?;
+        let m = walk(cpu, self, at, Access::data(user, write))?;
         Ok((m.frame.0 | at.page_offset()) ^ self.moved)
     }
 

@@ -18,6 +18,7 @@ use super::session;
 use super::signals::watch_signals;
 use super::terminal::{Console, Setup};
 use crate::cell::{Cell, Choice, Strategy};
+use crate::cpu::Model;
 use crate::error::{Error, Result};
 use crate::lab::compare::census;
 use crate::lab::compare::{Comparison, Phase, Reference, Row, Variant, adaptation, findings, variants};
@@ -239,6 +240,14 @@ impl Command {
             return Err(Error::Usage(
                 "`compare` always compares with the bare machine: give --strategy trap or bt, or leave it out".into(),
             ));
+        }
+        let cpu = self.guest.cpu;
+        if cpu.vmx().is_some() {
+            return Err(Error::Usage(format!(
+                "--cpu {cpu} has VMX and execute-disable, which trap and bt hide from their guest, so that each \
+                 row would differ by what CPUID says: leave --cpu out, or give --cpu {}",
+                Model::default()
+            )));
         }
         let cell = self.choice().cell()?;
         if self.all && cell.strategy() != Strategy::Trap {

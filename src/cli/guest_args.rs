@@ -5,6 +5,7 @@ use super::args::{self, ImageArg};
 use super::keys::{self, KeyStep};
 use super::monitor::MonitorArgs;
 use super::symbol_file::{self, SymbolFile};
+use crate::cpu::Model;
 use crate::load::{Format, Mode};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser};
@@ -39,6 +40,9 @@ pub struct GuestArgs {
     #[arg(long, value_enum, help_heading = "Guest")]
     pub mode: Option<Mode>,
 
+    /// Processor model
+    #[arg(long, value_enum, default_value_t, help_heading = "Machine")]
+    pub cpu: Model,
     /// Size of memory: 64K to 3G
     #[arg(long, value_name = "SIZE", value_parser = args::memory, default_value = "32M", help_heading = "Machine")]
     pub mem: u32,

@@ -139,6 +139,7 @@ impl GuestArgs {
             );
         }
         Ok(Spec {
+            cpu: self.cpu,
             mem: self.mem,
             hz: self.hz,
             epoch: self.epoch,

@@ -1,5 +1,5 @@
-//! The command line. One file per command: `run`, `compare`, `mmu`, `translate`, `snapshot`, `guests`, `theorem`,
-//! `classify`; `demo` is `subring` alone. What the commands share, from the options to the report:
+//! The command line. One file per command: `run`, `compare`, `mmu`, `translate`, `snapshot`, `guests`, `cpus`,
+//! `theorem`, `classify`; `demo` is `subring` alone. What the commands share, from the options to the report:
 //!
 //! - `guest_args`, `monitor`: the options that every command with a guest takes; `restore` starts from a snapshot.
 //! - `launch`: from those options to a [`crate::load::Spec`], which builds the machine; `source` finds the guest.
@@ -11,6 +11,7 @@ pub mod args;
 mod classify;
 mod columns;
 pub mod compare;
+mod cpus;
 mod demo;
 pub mod dump;
 pub mod emulator;
@@ -74,6 +75,8 @@ enum Command {
     Snapshot(Box<snapshot::Command>),
     /// List the built-in guests
     Guests,
+    /// List the processor models and what each has
+    Cpus(cpus::Command),
     /// Popek and Goldberg's theorem on its own machine: which instruction sets it admits, and what breaks on the others
     Theorem(theorem::Command),
     /// Derive Popek and Goldberg's classification of IA-32 by running every form of instruction
@@ -102,6 +105,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         _ if lists_rules => output::out(rules::list().as_bytes()).map(|()| 0),
         None => demo::run(),
         Some(Command::Guests) => guests::run(),
+        Some(Command::Cpus(args)) => args.run(),
         Some(Command::Theorem(args)) => args.run(),
         Some(Command::Classify(args)) => args.run(),
         Some(Command::Run(args)) => args.run(),

@@ -119,6 +119,7 @@ fn stop(ending: &Ending) -> Stop {
 fn parts(spec: &Spec) -> Result<Vec<(String, u128)>> {
     let bytes = |rom: &Option<Vec<u8>>| rom.as_deref().map_or(0, hash_bytes);
     let mut parts = vec![
+        ("processor (--cpu)".to_owned(), hash_bytes(spec.cpu.name().as_bytes())),
         ("memory size (--mem)".to_owned(), spec.mem.into()),
         ("frequency (--hz)".to_owned(), spec.hz.into()),
         ("date (--epoch)".to_owned(), spec.epoch as u128),

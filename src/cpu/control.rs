@@ -33,7 +33,7 @@ bitflags! {
         const RESET = Self::CD.bits() | Self::NW.bits() | Self::ET.bits();
     }
 
-    /// Control register 4: only what CPUID reports.
+    /// Control register 4: what some model has. [`super::Features::cr4`] has the bits that exist.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
     pub struct Cr4: u32 {
         /// RDTSC is privileged.
@@ -50,15 +50,13 @@ bitflags! {
         const PCE = 1 << 8;
         /// The system saves by FXSAVE. Without SSE there is nothing that it changes.
         const OSFXSR = 1 << 9;
-        /// SGDT, SIDT, SLDT, STR and SMSW are privileged. Only where [`Features::umip`] is on.
+        /// SGDT, SIDT, SLDT, STR and SMSW are privileged. Only with [`super::Features::UMIP`].
         const UMIP = 1 << 11;
-        /// VMX operation is possible. Only where the processor has the extensions.
+        /// VMX is enabled: VMXON is an instruction. Only with [`super::Features::VMX`].
         const VMXE = 1 << 13;
     }
 }
 
-/// The processor signature (CPUID.1:EAX, EDX after reset): family 6, model 3, stepping 3.
-pub const SIGNATURE: u32 = 0x0000_0633;
 /// DR6 bits that read as one.
 pub const DR6_ONES: u32 = 0xffff_0ff0;
 /// DR6: a single-step trap.
@@ -132,27 +130,6 @@ pub struct TableReg {
     pub limit: u16,
 }
 
-/// What a processor may have beyond a Pentium II, all off unless switched on. CPUID reports what is on; the
-/// rest of what it reports is always there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Features {
-    /// User-mode instruction prevention (SDM vol. 3, 2.5, CR4.UMIP): a guest may make the sensitive
-    /// instructions that only read system registers privileged.
-    pub umip: bool,
-    /// The virtual-machine extensions.
-    pub vmx: bool,
-}
-
-impl Features {
-    /// The bits that CR4 has with these.
-    pub fn cr4(self) -> Cr4 {
-        let mut bits = Cr4::all() - Cr4::UMIP - Cr4::VMXE;
-        bits.set(Cr4::UMIP, self.umip);
-        bits.set(Cr4::VMXE, self.vmx);
-        bits
-    }
-}
-
 /// The model-specific registers that are built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Msrs {
@@ -176,6 +153,8 @@ pub struct Msrs {
     pub feature_control: u32,
 }
 
+/// IA32_EFER.NXE: execute-disable pages (SDM vol. 3, 2.2.1).
+pub const EFER_NXE: u32 = 1 << 11;
 /// IA32_APIC_BASE (SDM vol. 3, 10.4.4): this is the bootstrap processor.
 pub const APIC_FIRST: u32 = 1 << 8;
 /// The local APIC is enabled.

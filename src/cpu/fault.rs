@@ -37,6 +37,8 @@ pub mod pf {
     pub const USER: u16 = 4;
     /// A reserved bit is set in an entry.
     pub const RESERVED: u16 = 8;
+    /// The access was an instruction fetch, where execute-disable is in use.
+    pub const FETCH: u16 = 16;
 }
 
 /// A fault: vector, error code if it has one, and for page faults the linear address. It fits a register:

@@ -5,15 +5,17 @@ pub mod control;
 pub mod fault;
 pub mod flags;
 pub mod fpu;
+pub mod model;
 pub mod segment;
 pub mod vmx;
 pub mod vmx_caps;
 pub mod word;
 
-pub use control::{Cr0, Cr4, Dr7, Features, Msrs, TableReg};
+pub use control::{Cr0, Cr4, Dr7, Msrs, TableReg};
 pub use fault::{Fault, Packed, Vector};
 pub use flags::{Eflags, LazyFlags};
 pub use fpu::{F80, Fpu};
+pub use model::{Features, Model};
 pub use segment::{Segment, Selector};
 pub use word::Word;
 
@@ -121,7 +123,9 @@ pub struct Cpu {
     pub switched_task: bool,
     /// NMIs are blocked until the next IRET.
     pub nmi_blocked: bool,
-    /// Features beyond those of a Pentium II. Kept over a reset.
+    /// Which processor this is. Kept over a reset, as are the features.
+    pub model: Model,
+    /// What the processor has beyond a Pentium II: the model's, or what a monitor leaves of them.
     pub features: Features,
     /// Control register 0.
     pub cr0: Cr0,
@@ -169,8 +173,13 @@ impl Default for Cpu {
 }
 
 impl Cpu {
-    /// The processor after power-on (SDM vol. 3, table 9-1).
+    /// A Pentium II after power-on.
     pub fn new() -> Self {
+        Self::of(Model::PentiumII)
+    }
+
+    /// The processor after power-on (SDM vol. 3, table 9-1).
+    pub fn of(model: Model) -> Self {
         let mut cpu = Self {
             regs: [0; 16],
             eip: 0xfff0,
@@ -188,7 +197,8 @@ impl Cpu {
             string_flags: LazyFlags::default(),
             switched_task: false,
             nmi_blocked: false,
-            features: Features::default(),
+            model,
+            features: model.features(),
             cr0: Cr0::RESET,
             cr2: 0,
             cr3: 0,
@@ -201,13 +211,13 @@ impl Cpu {
             tr: Segment::system(0, 0, 0xffff, 0x8b),
             msrs: Msrs::default(),
             fpu: Fpu::new(),
-            vmx: None,
+            vmx: model.vmx().map(|caps| Box::new(vmx::Vmx::new(*caps))),
             now: 0,
             idle: 0,
             leave: Cell::new(false),
             deadline: 0,
         };
-        cpu.regs[gpr::EDX] = crate::cpu::control::SIGNATURE;
+        cpu.regs[gpr::EDX] = model.signature();
         cpu.segs[SegReg::Cs as usize] = Segment::reset_code();
         cpu
     }
@@ -357,6 +367,12 @@ impl Cpu {
     #[inline(always)]
     pub fn steps_iterations(&self) -> bool {
         !(self.special - Special::RESUME).is_empty()
+    }
+
+    /// Whether page-table entries have an execute-disable bit: IA32_EFER.NXE, with the entries of PAE.
+    #[inline]
+    pub fn execute_disable(&self) -> bool {
+        self.msrs.efer & control::EFER_NXE != 0 && self.cr4.contains(Cr4::PAE)
     }
 
     /// Whether unaligned data accesses raise #AC now (SDM vol. 3, 6.15, interrupt 17).

@@ -1,12 +1,10 @@
 //! What CPUID says: exactly what is built (SDM vol. 2, CPUID).
 //!
-//! The signature is that of family 6, model 3, stepping 3: the first one that software takes SYSENTER from
-//! (SDM vol. 2, SYSENTER: before signature 633H the SEP bit is not to be believed). The feature bits are
-//! those of a Pentium II of this board: no MTRR, no PAT, no machine check; FXSAVE, which came with the next
-//! signature, is there because kernels save by it.
+//! Every model has the feature bits of a Pentium II of this board, without machine checks, MTRRs and PAT; and
+//! FXSAVE, which came with the next signature, because kernels save by it.
 
-use crate::cpu::Features;
-use crate::cpu::control::SIGNATURE;
+use crate::cpu::control::APIC_ENABLE;
+use crate::cpu::{Cpu, Features};
 
 /// Feature bits in EDX of leaf 1.
 #[allow(missing_docs, reason = "the manual's names")]
@@ -41,48 +39,71 @@ const FEATURES: u32 = feature::FPU
     | feature::MMX
     | feature::FXSR;
 
+/// VMX in ECX of leaf 1.
+const VMX: u32 = 1 << 5;
 /// UMIP in ECX of leaf 7.
 const UMIP: u32 = 1 << 2;
+/// Execute-disable in EDX of leaf 80000001h.
+const NX: u32 = 1 << 20;
 
-/// EAX, EBX, ECX, EDX for leaf `eax`, with the feature bits `more`. Leaves beyond the highest give the
-/// highest one's data, as Intel's processors do. Leaf 7 is there for what only it reports; between it and
-/// leaf 1 nothing is.
-pub fn leaf(eax: u32, features: Features, more: u32) -> [u32; 4] {
-    let highest = if features.umip { 7 } else { 1 };
+/// The highest basic leaf: the last with something in it. Leaf 7 is there for what only it reports.
+fn highest(features: Features) -> u32 {
+    if features.contains(Features::UMIP) { 7 } else { 1 }
+}
+
+/// EAX, EBX, ECX, EDX of `cpu` for leaf `eax`. Leaves beyond the highest give the highest one's data, as Intel's
+/// processors do.
+pub fn leaf(cpu: &Cpu, eax: u32) -> [u32; 4] {
     if (EXTENDED..=ADDRESS_SIZES).contains(&eax) {
-        return extended(eax);
+        return extended(cpu, eax);
     }
+    let features = cpu.features;
+    let highest = highest(features);
     match if eax == 0 { 0 } else { eax.min(highest) } {
         0 => [highest, word(b"Genu"), word(b"ntel"), word(b"ineI")],
-        1 => [SIGNATURE, 0, 0, FEATURES | more],
+        1 => [cpu.model.signature(), 0, features_ecx(features), features_edx(cpu)],
         7 => [0, 0, UMIP, 0],
         _ => [0; 4],
     }
 }
 
-/// The first extended leaf, and the last one.
+/// `bit` if `features` have `feature`.
+fn bit(features: Features, feature: Features, bit: u32) -> u32 {
+    if features.contains(feature) { bit } else { 0 }
+}
+
+fn features_ecx(features: Features) -> u32 {
+    bit(features, Features::VMX, VMX)
+}
+
+/// The APIC's bit follows its enable bit (SDM vol. 3, 10.4.3).
+fn features_edx(cpu: &Cpu) -> u32 {
+    let apic = if cpu.msrs.apic_base & APIC_ENABLE != 0 { feature::APIC } else { 0 };
+    FEATURES | apic
+}
+
+/// The first extended leaf, the one of the feature bits, and the last one.
 const EXTENDED: u32 = 0x8000_0000;
+const EXTENDED_FEATURES: u32 = 0x8000_0001;
 const ADDRESS_SIZES: u32 = 0x8000_0008;
 
-/// The processor's name, in leaves 80000002h to 80000004h: whoever finds leaves beyond these believes it.
-const NAME: &[u8; 48] = b"Pentium II (Klamath)\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
-const NAME_FIRST: u32 = 0x8000_0002;
-const NAME_LAST: u32 = 0x8000_0004;
+/// The leaves of the brand string: whoever finds leaves beyond these believes it.
+const BRAND_FIRST: u32 = 0x8000_0002;
+const BRAND_LAST: u32 = 0x8000_0004;
 
-/// A Pentium II has no extended leaves, and 36 bits of physical address with PAE. This one has 32, like its
-/// buses, and so has to say so: the last leaf is there for it; those before it report a name and nothing else
-/// (no execute-disable).
-fn extended(eax: u32) -> [u32; 4] {
+/// A Pentium II has no extended leaves, and 36 bits of physical address with PAE. This one has 32, like its buses,
+/// and so has to say so: the last leaf is there for it. A Core Duo has both.
+fn extended(cpu: &Cpu, eax: u32) -> [u32; 4] {
     match eax {
         EXTENDED => [ADDRESS_SIZES, 0, 0, 0],
-        ADDRESS_SIZES => [0x2020, 0, 0, 0],
-        NAME_FIRST..=NAME_LAST => {
-            let at = (eax - NAME_FIRST) as usize * 16;
-            [0, 4, 8, 12].map(|n| {
-                let four = &NAME[at + n..at + n + 4];
-                word(&[four[0], four[1], four[2], four[3]])
-            })
+        EXTENDED_FEATURES => [0, 0, 0, bit(cpu.features, Features::NX, NX)],
+        BRAND_FIRST..=BRAND_LAST => {
+            let brand = cpu.model.traits().brand.as_bytes();
+            let at = (eax - BRAND_FIRST) as usize * 16;
+            let byte = |n: usize| brand.get(n).copied().unwrap_or(0);
+            [0, 4, 8, 12].map(|n| u32::from_le_bytes([0, 1, 2, 3].map(|i| byte(at + n + i))))
         }
+        ADDRESS_SIZES => [0x2020, 0, 0, 0],
         _ => [0; 4],
     }
 }

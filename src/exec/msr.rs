@@ -1,16 +1,23 @@
 //! Model-specific registers (SDM vol. 4).
 
 use super::{Env, vmx};
-use crate::cpu::control::{APIC_ENABLE, APIC_FIRST, APIC_PAGE};
-use crate::cpu::{Cpu, Fault};
+use crate::cpu::control::{APIC_ENABLE, APIC_FIRST, APIC_PAGE, EFER_NXE};
+use crate::cpu::{Cpu, Fault, Features};
 
 const IA32_TSC: u32 = 0x10;
 const IA32_PLATFORM_ID: u32 = 0x17;
 const IA32_APIC_BASE: u32 = 0x1b;
 const IA32_BIOS_SIGN_ID: u32 = 0x8b;
+const IA32_FEATURE_CONTROL: u32 = 0x3a;
 const IA32_SYSENTER_CS: u32 = 0x174;
 const IA32_SYSENTER_ESP: u32 = 0x175;
 const IA32_SYSENTER_EIP: u32 = 0x176;
+const IA32_DEBUGCTL: u32 = 0x1d9;
+const IA32_EFER: u32 = 0xc000_0080;
+
+/// IA32_FEATURE_CONTROL: locked until a reset, and VMX outside of SMX operation (SDM vol. 3, 23.7).
+const FEATURE_LOCK: u32 = 1;
+const FEATURE_VMX: u32 = 1 << 2;
 
 /// The time-stamp counter: one count per tick of guest time, with the offset of non-root operation.
 pub fn tsc(cpu: &Cpu) -> u64 {
@@ -27,7 +34,10 @@ pub fn read(cpu: &Cpu, number: u32) -> Option<u64> {
         IA32_SYSENTER_CS => u64::from(cpu.msrs.sysenter_cs),
         IA32_SYSENTER_ESP => u64::from(cpu.msrs.sysenter_esp),
         IA32_SYSENTER_EIP => u64::from(cpu.msrs.sysenter_eip),
-        _ => return None,
+        IA32_FEATURE_CONTROL if cpu.vmx.is_some() => u64::from(cpu.msrs.feature_control),
+        IA32_DEBUGCTL if cpu.vmx.is_some() => u64::from(cpu.msrs.debugctl),
+        IA32_EFER if cpu.features.contains(Features::NX) => u64::from(cpu.msrs.efer),
+        _ => return cpu.vmx.as_ref()?.caps.msr(number),
     })
 }
 
@@ -45,7 +55,32 @@ pub fn write<E: Env>(cpu: &mut Cpu, env: &mut E, number: u32, value: u64) -> Res
         IA32_SYSENTER_CS => cpu.msrs.sysenter_cs = low,
         IA32_SYSENTER_ESP => cpu.msrs.sysenter_esp = low,
         IA32_SYSENTER_EIP => cpu.msrs.sysenter_eip = low,
+        IA32_FEATURE_CONTROL if cpu.vmx.is_some() => set_feature_control(cpu, value)?,
+        // Neither last-branch records nor single-stepping on branches are built: no bit can be set.
+        IA32_DEBUGCTL if cpu.vmx.is_some() && value == 0 => cpu.msrs.debugctl = 0,
+        IA32_EFER if cpu.features.contains(Features::NX) => set_efer(cpu, env, value)?,
         _ => return Err(Fault::GP0),
+    }
+    Ok(())
+}
+
+fn set_feature_control(cpu: &mut Cpu, value: u64) -> Result<(), Fault> {
+    let known = u64::from(FEATURE_LOCK | FEATURE_VMX);
+    if cpu.msrs.feature_control & FEATURE_LOCK != 0 || value & !known != 0 {
+        return Err(Fault::GP0);
+    }
+    cpu.msrs.feature_control = value as u32;
+    Ok(())
+}
+
+/// IA32_EFER: a 32-bit processor has no other bit than NXE. What the TLB holds was made with the old one.
+fn set_efer<E: Env>(cpu: &mut Cpu, env: &mut E, value: u64) -> Result<(), Fault> {
+    if value & !u64::from(EFER_NXE) != 0 {
+        return Err(Fault::GP0);
+    }
+    if cpu.msrs.efer != value as u32 {
+        cpu.msrs.efer = value as u32;
+        env.flush_tlb(true);
     }
     Ok(())
 }

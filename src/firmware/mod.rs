@@ -14,6 +14,7 @@ mod mp;
 mod tables;
 
 use crate::addr::GuestPhys;
+use crate::cpu::Model;
 
 /// The built-in BIOS, as guest-programs/bios/build.sh builds it.
 const BIOS: &[u8] = include_bytes!("../../guest-programs/bios/bios.bin");
@@ -34,6 +35,8 @@ pub struct Wanted {
     pub acpi: bool,
     /// What describes an APIC: a MADT, if there is ACPI, and an MP table.
     pub apic: bool,
+    /// The processor, for the MP table.
+    pub cpu: Model,
 }
 
 /// The files of fw_cfg from which SeaBIOS makes the tables of ACPI. It makes an MP table of its own.
@@ -78,7 +81,7 @@ fn segment(wanted: Wanted) -> Vec<u8> {
     if wanted.apic {
         let pointer = mp::pointer(AT + out.len() as u32);
         out[MP_POINTER..MP_POINTER + mp::POINTER].copy_from_slice(&pointer);
-        out.extend(mp::table());
+        out.extend(mp::table(wanted.cpu));
     }
     out
 }
@@ -87,14 +90,14 @@ fn segment(wanted: Wanted) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    const ALL: Wanted = Wanted { acpi: true, apic: true };
+    const ALL: Wanted = Wanted { acpi: true, apic: true, cpu: Model::PentiumII };
 
     #[test]
     fn the_segment_begins_with_what_is_looked_for() {
         let all = segment(ALL);
         assert_eq!((&all[..8], &all[0x20..0x24]), (&b"RSD PTR "[..], &b"_MP_"[..]));
         assert!(all.len() <= ROM_ROOM, "{:#x} bytes", all.len());
-        let plain = segment(Wanted { acpi: true, apic: false });
+        let plain = segment(Wanted { apic: false, ..ALL });
         assert_eq!(plain[0x20..0x24], [0; 4]);
         let none = segment(Wanted::default());
         assert!(none.iter().all(|b| *b == 0));
@@ -112,6 +115,6 @@ mod tests {
     fn firmware_gets_files_only_with_acpi() {
         let names: Vec<_> = fw_cfg_files(ALL).into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["etc/acpi/tables", "etc/acpi/rsdp", "etc/table-loader"]);
-        assert!(fw_cfg_files(Wanted { acpi: false, apic: true }).is_empty());
+        assert!(fw_cfg_files(Wanted { acpi: false, ..ALL }).is_empty());
     }
 }

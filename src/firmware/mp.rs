@@ -2,7 +2,7 @@
 //! that know no ACPI.
 
 use super::dsdt::SCI;
-use crate::cpu::control::SIGNATURE;
+use crate::cpu::Model;
 use crate::device::apic::{IO_APIC, LOCAL_APIC};
 use crate::device::pci::i440fx::PIRQ_ROUTES;
 
@@ -34,8 +34,8 @@ pub(super) fn pointer(table: u32) -> [u8; POINTER] {
 }
 
 /// The table: one processor, PCI and ISA, the I/O APIC, and where each interrupt goes.
-pub(super) fn table() -> Vec<u8> {
-    let mut entries = vec![processor(), bus(PCI, b"PCI   "), bus(ISA, b"ISA   ")];
+pub(super) fn table(cpu: Model) -> Vec<u8> {
+    let mut entries = vec![processor(cpu), bus(PCI, b"PCI   "), bus(ISA, b"ISA   ")];
     entries.push([&[2, 0, 0x11, 1][..], &IO_APIC.0.to_le_bytes()].concat());
     // IRQ 0 is at pin 2, where no other interrupt can be.
     for irq in (0..16).filter(|irq| *irq != 2) {
@@ -59,10 +59,10 @@ pub(super) fn table() -> Vec<u8> {
     t
 }
 
-fn processor() -> Vec<u8> {
+fn processor(cpu: Model) -> Vec<u8> {
     let (enabled, bootstrap) = (1, 2);
     let mut p = vec![0, 0, 0x14, enabled | bootstrap];
-    p.extend([SIGNATURE, FEATURES, 0, 0].map(u32::to_le_bytes).concat());
+    p.extend([cpu.signature(), FEATURES, 0, 0].map(u32::to_le_bytes).concat());
     p
 }
 
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn pointer_and_table_sum_to_zero_and_count_their_entries() {
-        let (pointer, table) = (pointer(0xf_1000), table());
+        let (pointer, table) = (pointer(0xf_1000), table(Model::PentiumII));
         assert_eq!((&pointer[..4], complement(&pointer)), (&b"_MP_"[..], 0));
         assert_eq!((&table[..4], complement(&table)), (&b"PCMP"[..], 0));
         assert_eq!(usize::from(u16::from_le_bytes([table[4], table[5]])), table.len());

@@ -7,6 +7,7 @@ use super::guest::{Around, Format, Guest};
 use super::identify::identify;
 use super::plan::{Entry, Plan};
 use crate::bus::Clock;
+use crate::cpu::Model;
 use crate::device::fw_cfg::FwCfgConfig;
 use crate::device::uart::Transmitter;
 use crate::error::{Error, Result};
@@ -31,6 +32,8 @@ const CDROM_FIRST: u16 = 0x123;
 
 /// What a machine is built from.
 pub struct Spec {
+    /// The processor.
+    pub cpu: Model,
     /// Bytes of RAM.
     pub mem: u32,
     /// Ticks per guest second.
@@ -91,6 +94,7 @@ impl Default for Spec {
     /// The machine of `subring run` without options, with nothing in its drives.
     fn default() -> Self {
         Self {
+            cpu: Model::default(),
             mem: DEFAULT_MEM,
             hz: Clock::DEFAULT_HZ,
             epoch: DEFAULT_EPOCH,
@@ -178,9 +182,10 @@ impl Spec {
                 "firmware needs 1 MiB of memory to boot a disk: give at least --mem 1M".into(),
             ));
         }
-        let tables = Wanted { acpi: self.acpi, apic: self.apic };
+        let tables = Wanted { acpi: self.acpi, apic: self.apic, cpu: self.cpu };
         let (disks, floppies, cdrom) = self.fit_media(overlays);
         let board = BoardConfig {
+            cpu: self.cpu,
             clock: Clock::new(self.hz),
             ram_size: self.mem,
             epoch: self.epoch,

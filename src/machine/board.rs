@@ -9,6 +9,7 @@ use crate::addr::GuestPhys;
 use crate::bus::phys::{PhysMap, VGA_WINDOW};
 use crate::bus::{Clock, Ticks, Width};
 use crate::console::keymap::KeyEvent;
+use crate::cpu::Model;
 use crate::device::Device;
 use crate::device::ata::{Ata, Unit};
 use crate::device::cmos;
@@ -40,6 +41,8 @@ const NEVER: Ticks = Ticks::MAX;
 /// What a board is built from.
 #[derive(Default)]
 pub struct BoardConfig {
+    /// The processor.
+    pub cpu: Model,
     /// The machine's clock.
     pub clock: Clock,
     /// RAM in bytes, for the firmware's tables.

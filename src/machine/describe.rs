@@ -87,6 +87,10 @@ fn hash_cpu(cpu: &Cpu, h: &mut DefaultHasher) {
         cpu.msrs.sysenter_eip,
     )
         .hash(h);
+    if let Some(vmx) = &cpu.vmx {
+        (cpu.msrs.efer, cpu.msrs.feature_control, cpu.msrs.debugctl).hash(h);
+        vmx.hash(h);
+    }
     cpu.fpu.hash(h);
 }
 

@@ -20,7 +20,7 @@ pub mod world;
 use crate::bus::phys::PhysMap;
 use crate::bus::{Clock, Ticks};
 use crate::cpu::control::APIC_BASE_RESET;
-use crate::cpu::{Activity, Cpu, Fault, Special};
+use crate::cpu::{Activity, Cpu, Fault, Model, Special};
 use crate::decode::{Decoded, Op, SegReg, decode, lower};
 use crate::error::Result;
 use crate::event;
@@ -153,12 +153,12 @@ impl Machine {
         if let Some(image) = &config.vga_bios {
             map.install_rom(0xc_0000, image)?;
         }
-        let clock = config.board.clock;
+        let (clock, model) = (config.board.clock, config.board.cpu);
         let firmware = config.bios.is_some();
         let mut board = Board::new(config.board);
         board.reset(&mut map);
         let mut world = World::new(map, board);
-        let cpu = power_on(&world.board);
+        let cpu = power_on(model, &world.board);
         world.place_apic(&cpu);
         Ok(Self {
             cpu,
@@ -208,8 +208,9 @@ impl Machine {
 
     /// The reset line: the processor and the chips start again, RAM and time stay.
     pub fn reset(&mut self) {
-        let Cpu { now, idle, features, .. } = self.cpu;
-        self.cpu = Cpu { now, idle, features, ..power_on(&self.world.board) };
+        let Cpu { now, idle, model, features, .. } = self.cpu;
+        self.cpu = Cpu { now, idle, features, ..power_on(model, &self.world.board) };
+        self.hide_extensions();
         self.pending = None;
         self.world.board.reset(&mut self.world.map);
         self.world.place_apic(&self.cpu);
@@ -533,8 +534,8 @@ impl Machine {
 }
 
 /// The processor after power-on, with a local APIC if the board has the I/O APIC to it.
-fn power_on(board: &Board) -> Cpu {
-    let mut cpu = Cpu::new();
+fn power_on(model: Model, board: &Board) -> Cpu {
+    let mut cpu = Cpu::of(model);
     cpu.msrs.apic_base = if board.has_apic() { APIC_BASE_RESET } else { 0 };
     cpu
 }

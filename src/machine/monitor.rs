@@ -7,7 +7,7 @@ use super::{Limits, Machine, Outcome, World};
 use crate::addr::{GuestPhys, Linear, MachineAddr, PAGE_SHIFT};
 use crate::bus::Ticks;
 use crate::cell::Cell;
-use crate::cpu::Cpu;
+use crate::cpu::{Cpu, Features};
 use crate::interp::Stop;
 use crate::mem::{P2m, Ram};
 use crate::report::{
@@ -145,6 +145,16 @@ impl Machine {
         self.world.virtualize(memory, p2m);
         self.interp.forget();
         self.monitor = Some(monitor);
+        self.hide_extensions();
+    }
+
+    /// Takes from the guest's processor what a monitor cannot give to a guest: VMX, and execute-disable, for
+    /// which its page tables have no bit. CPUID reports neither, and the instructions of VMX are undefined.
+    pub(super) fn hide_extensions(&mut self) {
+        if self.monitor.is_some() {
+            self.cpu.features -= Features::VMX | Features::NX;
+            self.cpu.vmx = None;
+        }
     }
 
     /// Tells the monitor, if there is one, that the machine was changed from outside.

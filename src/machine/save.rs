@@ -128,6 +128,7 @@ impl Machine {
         self.delivered = state.delivered;
         self.pending = state.pending;
         self.counts = state.counts.clone();
+        self.hide_extensions();
         self.tell_monitor();
     }
 

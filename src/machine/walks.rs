@@ -61,7 +61,7 @@ impl World {
     /// The guest-physical address that `at` translates to for an observer: no fault, no accessed bits, no
     /// TLB.
     pub fn peek_address(&self, cpu: &Cpu, at: Linear) -> Option<GuestPhys> {
-        let access = Access { user: false, write: false };
+        let access = Access::read(false);
         let mapping = walk(cpu, &mut self.tables(cpu.now), at, access).ok()?;
         Some(self.map.gated(mapping.frame.offset(at.page_offset())))
     }
@@ -76,7 +76,7 @@ impl World {
     pub(super) fn peek_code(&self, cpu: &Cpu, at: Linear, len: usize, known: Option<GuestPhys>) -> Vec<u8> {
         let bare = self.flushes.is_none();
         let known = |page: Linear| known.filter(|_| page.page() == at.page());
-        let fetch = Class::new(cpu.user, false);
+        let fetch = Class::fetch(cpu.user);
         let cached =
             |at: Linear| known(at).or_else(|| Some(self.tlb.lookup(at, fetch)?.page())).filter(|_| bare);
         self.peek_by(cpu, at, len, |at| match cached(at) {
@@ -121,7 +121,7 @@ impl World {
     /// Where the guest's supervisor finds `at`, for an observer, and whether the accessed bits on the way are
     /// all set. No bit is set, no TLB is looked at.
     pub fn peek_used(&self, cpu: &Cpu, at: Linear) -> Option<(GuestPhys, bool)> {
-        let walked = self.walk_guest(cpu, at, Access { user: false, write: false }).ok()?;
+        let walked = self.walk_guest(cpu, at, Access::read(false)).ok()?;
         Some((self.map.gated(walked.mapping.frame.offset(at.page_offset())), !walked.marks()))
     }
 

@@ -305,7 +305,7 @@ impl World {
     #[inline(always)]
     fn load_checked<W: Word>(&mut self, cpu: &Cpu, at: Linear, access: Access) -> Result<u32, Fault> {
         if self.careful {
-            self.inspect(cpu, at, W::BYTES, Access { write: false, ..access })?;
+            self.inspect(cpu, at, W::BYTES, Access::data(access.user, false))?;
         }
         let phys = self.translate(cpu, at, access)?;
         let value = if crosses(at, W::BYTES) {
@@ -328,7 +328,7 @@ impl World {
     #[cold]
     #[inline(never)]
     fn store_slow<W: Word>(&mut self, cpu: &Cpu, at: Linear, value: W, user: bool) -> Result<(), Fault> {
-        let access = Access { user, write: true };
+        let access = Access::write(user);
         if self.careful {
             self.inspect(cpu, at, W::BYTES, access)?;
         }
@@ -412,7 +412,7 @@ impl Env for World {
     fn load<W: Word>(&mut self, cpu: &Cpu, at: Linear, user: bool) -> Result<W, Fault> {
         match self.quick_load(cpu, at, user) {
             Some(v) => Ok(v),
-            None => self.load_slow::<W>(cpu, at, Access { user, write: false }).unpack().map(W::from_u32),
+            None => self.load_slow::<W>(cpu, at, Access::read(user)).unpack().map(W::from_u32),
         }
     }
 
@@ -420,7 +420,7 @@ impl Env for World {
     fn load_for_update<W: Word>(&mut self, cpu: &Cpu, at: Linear, user: bool) -> Result<W, Fault> {
         match self.quick_load_for_update(cpu, at, user) {
             Some(v) => Ok(v),
-            None => self.load_slow::<W>(cpu, at, Access { user, write: true }).unpack().map(W::from_u32),
+            None => self.load_slow::<W>(cpu, at, Access::write(user)).unpack().map(W::from_u32),
         }
     }
 
@@ -453,7 +453,7 @@ impl Env for World {
     }
 
     fn probe(&mut self, cpu: &Cpu, at: Linear, len: u32, user: bool, write: bool) -> Result<(), Fault> {
-        let access = Access { user, write };
+        let access = Access::data(user, write);
         self.translate(cpu, at, access)?;
         if crosses(at, len) {
             self.translate(cpu, at.offset(PAGE_SIZE - at.page_offset()), access)?;
@@ -575,7 +575,7 @@ impl Env for World {
 
 impl CodeEnv for World {
     fn fetch_address(&mut self, cpu: &Cpu, at: Linear) -> Result<GuestPhys, Fault> {
-        self.translate(cpu, at, Access { user: cpu.user, write: false })
+        self.translate(cpu, at, Access::fetch(cpu.user))
     }
 
     #[inline(always)]

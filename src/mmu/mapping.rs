@@ -39,6 +39,27 @@ pub struct Access {
     pub user: bool,
     /// A write.
     pub write: bool,
+    /// An instruction fetch.
+    pub fetch: bool,
+}
+
+impl Access {
+    /// A read of data.
+    pub const fn read(user: bool) -> Self {
+        Self { user, write: false, fetch: false }
+    }
+    /// A write of data.
+    pub const fn write(user: bool) -> Self {
+        Self { user, write: true, fetch: false }
+    }
+    /// An access to data.
+    pub const fn data(user: bool, write: bool) -> Self {
+        Self { user, write, fetch: false }
+    }
+    /// An instruction fetch.
+    pub const fn fetch(user: bool) -> Self {
+        Self { user, write: false, fetch: true }
+    }
 }
 
 /// What a walk found.
@@ -50,6 +71,8 @@ pub struct Mapping {
     pub user: bool,
     /// R/W of all levels.
     pub write: bool,
+    /// Instructions may be fetched.
+    pub execute: bool,
     /// The dirty bit is set (now).
     pub dirty: bool,
     /// The translation survives a load of CR3.
@@ -61,6 +84,9 @@ pub struct Mapping {
 impl Mapping {
     /// Whether `access` is allowed, with CR0.WP as `wp` (SDM vol. 3, 4.6.1).
     pub fn allows(&self, access: Access, wp: bool) -> bool {
+        if access.fetch && !self.execute {
+            return false;
+        }
         if access.user {
             self.user && (!access.write || self.write)
         } else {
@@ -73,7 +99,7 @@ pub(super) fn permit(cpu: &Cpu, at: Linear, access: Access, mapping: &Mapping) -
     if mapping.allows(access, cpu.cr0.contains(Cr0::WP)) {
         Ok(())
     } else {
-        Err(page_fault(at, access, pf::PRESENT))
+        Err(page_fault(cpu, at, access, pf::PRESENT))
     }
 }
 
@@ -88,7 +114,10 @@ pub(super) fn set_bits(mem: &mut impl TableMemory, at: GuestPhys, old: u32, bits
     }
 }
 
-pub(super) fn page_fault(at: Linear, access: Access, mut code: u16) -> Fault {
+pub(super) fn page_fault(cpu: &Cpu, at: Linear, access: Access, mut code: u16) -> Fault {
+    if access.fetch && cpu.execute_disable() {
+        code |= pf::FETCH;
+    }
     if access.write {
         code |= pf::WRITE;
     }

@@ -5,8 +5,8 @@
 //! changes of CR0 and CR4 by [`load_pointers`].
 //!
 //! Physical addresses have 32 bits, and CPUID says so (leaf 80000008H): this machine's buses have no more,
-//! its RAM ends below 4 GiB. So bits 32-62 of every entry are reserved. So is bit 63: there is no
-//! execute-disable, as on a Pentium II.
+//! its RAM ends below 4 GiB. So bits 32-62 of every entry are reserved. So is bit 63, execute-disable, while
+//! IA32_EFER.NXE is clear, as it is on a Pentium II, and always in the top level.
 
 use super::mapping::{Access, Mapping, TableMemory, entry, page_fault, permit, set_bits, used};
 use crate::addr::{GuestPhys, Linear};
@@ -18,6 +18,8 @@ pub const FRAME: u64 = 0xffff_f000;
 pub const LARGE_FRAME: u64 = 0xffe0_0000;
 /// What is reserved in every entry: beyond the physical address.
 pub const RESERVED: u64 = 0xffff_ffff_0000_0000;
+/// Execute-disable, with IA32_EFER.NXE.
+pub const EXECUTE_DISABLE: u64 = 1 << 63;
 /// What is reserved in a page-directory-pointer-table entry: bits 1, 2 and 5-8, too.
 pub const POINTER_RESERVED: u64 = RESERVED | 0x1e6;
 /// What is reserved in the PDE of a 2 MiB page: bits 12-20, too (bit 12 because there is no PAT).
@@ -68,18 +70,19 @@ pub(super) fn walk(
 ) -> Result<Mapping, Fault> {
     let pointer = cpu.pdptes[(at.0 >> 30) as usize];
     if !present(pointer) {
-        return Err(page_fault(at, access, 0));
+        return Err(page_fault(cpu, at, access, 0));
     }
     let pde_at = pde_address(pointer, at);
-    let pde = read_present(mem, pde_at, at, access)?;
+    let pde = read_present(cpu, mem, pde_at, at, access)?;
     if large(pde) {
         return walk_large(cpu, mem, at, access, (pde_at, pde));
     }
-    heed_reserved(pde, RESERVED, at, access)?;
+    heed_reserved(cpu, pde, RESERVED, at, access)?;
     let pte_at = pte_address(pde, at);
-    let pte = read_present(mem, pte_at, at, access)?;
-    heed_reserved(pte, SMALL_RESERVED, at, access)?;
-    let mapping = Mapping { large: false, ..mapping(cpu, access, pte, pde & pte, pte & FRAME) };
+    let pte = read_present(cpu, mem, pte_at, at, access)?;
+    heed_reserved(cpu, pte, SMALL_RESERVED, at, access)?;
+    let execute = (pde | pte) & EXECUTE_DISABLE == 0;
+    let mapping = Mapping { execute, ..mapping(cpu, access, pte, pde & pte, pte & FRAME) };
     permit(cpu, at, access, &mapping)?;
     set_bits(mem, pde_at, pde as u32, entry::ACCESSED);
     set_bits(mem, pte_at, pte as u32, used(access));
@@ -93,9 +96,10 @@ fn walk_large(
     access: Access,
     (pde_at, pde): (GuestPhys, u64),
 ) -> Result<Mapping, Fault> {
-    heed_reserved(pde, LARGE_RESERVED, at, access)?;
+    heed_reserved(cpu, pde, LARGE_RESERVED, at, access)?;
     let frame = pde & LARGE_FRAME | u64::from(at.0) & !LARGE_FRAME & FRAME;
-    let mapping = Mapping { large: true, ..mapping(cpu, access, pde, pde, frame) };
+    let execute = pde & EXECUTE_DISABLE == 0;
+    let mapping = Mapping { large: true, execute, ..mapping(cpu, access, pde, pde, frame) };
     permit(cpu, at, access, &mapping)?;
     set_bits(mem, pde_at, pde as u32, used(access));
     Ok(mapping)
@@ -108,6 +112,7 @@ fn mapping(cpu: &Cpu, access: Access, leaf: u64, rights: u64, frame: u64) -> Map
         frame: GuestPhys(frame as u32),
         user: rights & entry::USER != 0,
         write: rights & entry::WRITE != 0,
+        execute: true,
         dirty: access.write || leaf & entry::DIRTY != 0,
         global: leaf & entry::GLOBAL != 0 && cpu.cr4.contains(Cr4::PGE),
         large: false,
@@ -115,18 +120,24 @@ fn mapping(cpu: &Cpu, access: Access, leaf: u64, rights: u64, frame: u64) -> Map
 }
 
 fn read_present(
+    cpu: &Cpu,
     mem: &impl TableMemory,
     entry_at: GuestPhys,
     at: Linear,
     access: Access,
 ) -> Result<u64, Fault> {
     let e = read(mem, entry_at);
-    if present(e) { Ok(e) } else { Err(page_fault(at, access, 0)) }
+    if present(e) { Ok(e) } else { Err(page_fault(cpu, at, access, 0)) }
 }
 
-fn heed_reserved(e: u64, reserved: u64, at: Linear, access: Access) -> Result<(), Fault> {
+fn heed_reserved(cpu: &Cpu, e: u64, reserved: u64, at: Linear, access: Access) -> Result<(), Fault> {
     use crate::cpu::fault::pf;
-    if e & reserved == 0 { Ok(()) } else { Err(page_fault(at, access, pf::PRESENT | pf::RESERVED)) }
+    let used = if cpu.execute_disable() { EXECUTE_DISABLE } else { 0 };
+    if e & reserved & !used == 0 {
+        Ok(())
+    } else {
+        Err(page_fault(cpu, at, access, pf::PRESENT | pf::RESERVED))
+    }
 }
 
 #[cfg(test)]
@@ -158,8 +169,8 @@ mod tests {
         }
     }
 
-    const READ: Access = Access { user: false, write: false };
-    const WRITE: Access = Access { user: false, write: true };
+    const READ: Access = Access::read(false);
+    const WRITE: Access = Access::write(false);
 
     fn processor() -> Cpu {
         let mut cpu = Cpu::new();
@@ -211,6 +222,23 @@ mod tests {
             assert_eq!(fault.code(), Some(0xb), "{pde:x} {pte:x}");
             assert_eq!((mem.get(0x1000), mem.get(0x3000)), (pde, pte));
         }
+    }
+
+    #[test]
+    fn execute_disable_forbids_fetches_alone() {
+        let mut cpu = processor();
+        cpu.msrs.efer = crate::cpu::control::EFER_NXE;
+        for (pde, pte) in [(0x3003, 1 << 63 | 0x5003), (1 << 63 | 0x3003, 0x5003), (1 << 63 | 0x0020_0083, 0)]
+        {
+            let mut mem = Tables::default();
+            mem.put(0x1000, pde);
+            mem.put(0x3000, pte);
+            let fault = walk(&cpu, &mut mem, Linear(0), Access::fetch(false)).unwrap_err();
+            assert_eq!(fault.code(), Some(0x11), "{pde:x} {pte:x}");
+            assert!(walk(&cpu, &mut mem, Linear(0), WRITE).is_ok());
+        }
+        let absent = walk(&cpu, &mut Tables::default(), Linear(0), Access::fetch(true)).unwrap_err();
+        assert_eq!(absent.code(), Some(0x14));
     }
 
     #[test]

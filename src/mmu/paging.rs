@@ -19,6 +19,7 @@ pub fn walk(cpu: &Cpu, mem: &mut impl TableMemory, at: Linear, access: Access) -
             frame: GuestPhys(at.0).page(),
             user: true,
             write: true,
+            execute: true,
             dirty: true,
             global: true,
             large: false,
@@ -30,7 +31,7 @@ pub fn walk(cpu: &Cpu, mem: &mut impl TableMemory, at: Linear, access: Access) -
     let pde_at = GuestPhys((cpu.cr3 & entry::FRAME) | ((at.0 >> 22) << 2));
     let pde = mem.read_entry(pde_at);
     if pde & entry::PRESENT == 0 {
-        return Err(page_fault(at, access, 0));
+        return Err(page_fault(cpu, at, access, 0));
     }
     if pde & entry::LARGE != 0 && cpu.cr4.contains(Cr4::PSE) {
         return walk_large(cpu, mem, at, access, (pde_at, pde));
@@ -38,16 +39,17 @@ pub fn walk(cpu: &Cpu, mem: &mut impl TableMemory, at: Linear, access: Access) -
     let pte_at = GuestPhys((pde & entry::FRAME) | (((at.0 >> 12) & 0x3ff) << 2));
     let pte = mem.read_entry(pte_at);
     if pte & entry::PRESENT == 0 {
-        return Err(page_fault(at, access, 0));
+        return Err(page_fault(cpu, at, access, 0));
     }
     if pte & entry::SMALL_RESERVED != 0 && cpu.cr4.contains(Cr4::PSE) {
-        return Err(page_fault(at, access, pf::PRESENT | pf::RESERVED));
+        return Err(page_fault(cpu, at, access, pf::PRESENT | pf::RESERVED));
     }
     let both = pde & pte;
     let mapping = Mapping {
         frame: GuestPhys(pte & entry::FRAME),
         user: both & entry::USER != 0,
         write: both & entry::WRITE != 0,
+        execute: true,
         dirty: access.write || pte & entry::DIRTY != 0,
         global: pte & entry::GLOBAL != 0 && cpu.cr4.contains(Cr4::PGE),
         large: false,
@@ -66,12 +68,13 @@ fn walk_large(
     (pde_at, pde): (GuestPhys, u32),
 ) -> Result<Mapping, Fault> {
     if pde & entry::LARGE_RESERVED != 0 {
-        return Err(page_fault(at, access, pf::PRESENT | pf::RESERVED));
+        return Err(page_fault(cpu, at, access, pf::PRESENT | pf::RESERVED));
     }
     let mapping = Mapping {
         frame: GuestPhys((pde & entry::LARGE_FRAME) | (at.0 & !entry::LARGE_FRAME & entry::FRAME)),
         user: pde & entry::USER != 0,
         write: pde & entry::WRITE != 0,
+        execute: true,
         dirty: access.write || pde & entry::DIRTY != 0,
         global: pde & entry::GLOBAL != 0 && cpu.cr4.contains(Cr4::PGE),
         large: true,

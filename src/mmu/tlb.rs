@@ -23,7 +23,7 @@ const ENTRIES: usize = 1024;
 /// A tag that no page has.
 const INVALID: u32 = 1;
 
-/// An access class: supervisor or user, read or write.
+/// An access class: supervisor or user; read, write or fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Class(usize);
 
@@ -33,12 +33,17 @@ impl Class {
     pub const fn new(user: bool, write: bool) -> Self {
         Self((user as usize) << 1 | write as usize)
     }
+
+    /// The class of an instruction fetch, which is never [`Tlb::fast`].
+    pub const fn fetch(user: bool) -> Self {
+        Self(4 | user as usize)
+    }
 }
 
 impl From<Access> for Class {
     #[inline(always)]
     fn from(a: Access) -> Self {
-        Self::new(a.user, a.write)
+        if a.fetch { Self::fetch(a.user) } else { Self::new(a.user, a.write) }
     }
 }
 
@@ -188,12 +193,15 @@ impl Tlb {
             for write in [false, true] {
                 let class = Class::new(user, write);
                 // A write through a clean entry has to walk, to set the dirty bit.
-                if mapping.allows(Access { user, write }, wp) && (!write || mapping.dirty) {
+                if mapping.allows(Access::data(user, write), wp) && (!write || mapping.dirty) {
                     e.rights |= 1 << class.0;
                     if if write { direct.write } else { direct.read } {
                         e.fast[class.0] = page;
                     }
                 }
+            }
+            if mapping.allows(Access::fetch(user), wp) {
+                e.rights |= 1 << Class::fetch(user).0;
             }
         }
         self.put(e);
@@ -365,6 +373,7 @@ mod tests {
             frame: GuestPhys(frame),
             user: false,
             write: true,
+            execute: true,
             dirty: true,
             global: false,
             large: false,

@@ -10,6 +10,7 @@ use proptest::test_runner::RngSeed;
 const ENTRIES: usize = 1024;
 const CLASSES: [Class; 4] =
     [Class::new(false, false), Class::new(false, true), Class::new(true, false), Class::new(true, true)];
+const FETCHES: [Class; 2] = [Class::fetch(false), Class::fetch(true)];
 
 /// An entry of the model: a page, what the walk found, and which accesses may go straight to RAM.
 #[derive(Clone, Copy)]
@@ -17,6 +18,7 @@ struct Entry {
     page: u32,
     mapping: Mapping,
     rights: [bool; 4],
+    fetches: [bool; 2],
     fast: [bool; 4],
 }
 
@@ -45,12 +47,13 @@ impl Model {
 
     fn fill(&mut self, page: u32, mapping: Mapping, wp: bool, direct: Direct) {
         let allowed = |n: usize| {
-            let access = Access { user: n & 2 != 0, write: n & 1 != 0 };
+            let access = Access::data(n & 2 != 0, n & 1 != 0);
             mapping.allows(access, wp) && (!access.write || mapping.dirty)
         };
         let rights = [0, 1, 2, 3].map(allowed);
         let fast = [0, 1, 2, 3].map(|n| rights[n] && if n & 1 != 0 { direct.write } else { direct.read });
-        self.slots[slot(page)] = Some(Entry { page, mapping, rights, fast });
+        let fetches = [false, true].map(|user| mapping.allows(Access::fetch(user), wp));
+        self.slots[slot(page)] = Some(Entry { page, mapping, rights, fetches, fast });
         self.fills += 1;
     }
 
@@ -86,10 +89,11 @@ fn page() -> impl Strategy<Value = u32> {
 }
 
 fn mapping() -> impl Strategy<Value = Mapping> {
-    (0u32..8, any::<[bool; 5]>()).prop_map(|(frame, [user, write, dirty, global, large])| Mapping {
+    (0u32..8, any::<[bool; 6]>()).prop_map(|(frame, [user, write, execute, dirty, global, large])| Mapping {
         frame: GuestPhys(frame << 12),
         user,
         write,
+        execute,
         dirty,
         global,
         large,
@@ -168,6 +172,10 @@ fn compare(tlb: &Tlb, model: &Model) -> Result<(), TestCaseError> {
             let fast =
                 entry.filter(|e| e.fast[n]).map(|e| (e.mapping.frame.0 & !PAGE_OFFSET | 0x10) as usize);
             prop_assert_eq!(tlb.fast(at, 4, class), fast);
+        }
+        for (n, class) in FETCHES.into_iter().enumerate() {
+            let allowed = entry.filter(|e| e.fetches[n]).map(|e| GuestPhys(e.mapping.frame.0 | 0x10));
+            prop_assert_eq!(tlb.lookup(at, class), allowed);
         }
     }
     Ok(())

@@ -109,12 +109,14 @@ pub fn walk_nested<M: TableMemory>(
     }
     let mapping = walked.map_err(Stopped::Fault)?;
     let physical = mapping.frame.offset(at.page_offset());
-    let wanted = ept::Access { read: !access.write, write: access.write, fetch: false };
+    let Access { write, fetch, .. } = access;
+    let wanted = ept::Access { read: !write && !fetch, write, fetch };
     let found = ept::walk(inner.into_inner(), pointer, physical, wanted)
         .map_err(|failure| refused((physical, failure), qualification::LINEAR | qualification::FINAL))?;
     let writable = found.rights & ept::entry::WRITE != 0 && found.dirty;
     let dirty = mapping.dirty && writable;
-    Ok((Mapping { frame: found.frame, dirty, ..mapping }, references.get() + found.references))
+    let execute = mapping.execute && found.rights & ept::entry::EXECUTE != 0;
+    Ok((Mapping { frame: found.frame, dirty, execute, ..mapping }, references.get() + found.references))
 }
 
 /// The guest's page-directory-pointer table at `cr3`, through the extended page tables of `pointer`: there is
@@ -148,8 +150,8 @@ mod tests {
 
     const GUEST: u32 = 0x10_0000;
     const POINTER: u64 = 0x1000 | 3 << 3 | 6;
-    const READ: Access = Access { user: false, write: false };
-    const WRITE: Access = Access { user: false, write: true };
+    const READ: Access = Access::read(false);
+    const WRITE: Access = Access::write(false);
 
     impl TableMemory for Memory {
         fn read_entry(&self, at: GuestPhys) -> u32 {

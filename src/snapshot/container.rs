@@ -46,8 +46,8 @@ impl Kind {
     /// The version of the payload; it moves on with every change of what is in it.
     fn version(self) -> u32 {
         match self {
-            Self::Snapshot => 10,
-            Self::Recording => 6,
+            Self::Snapshot => 11,
+            Self::Recording => 7,
         }
     }
 

@@ -4,7 +4,7 @@ use crate::descriptor::hidden;
 use crate::layout::number;
 use crate::memory::{Context, Memory};
 use std::collections::BTreeMap;
-use subring::cpu::{Activity, Cpu, Cr0, Cr4, Eflags, Segment, gpr};
+use subring::cpu::{Activity, Cpu, Cr0, Cr4, Eflags, Features, Segment, gpr};
 use subring::decode::SegReg;
 
 /// State by name. Segment registers have `ds`, `ds.base`, `ds.limit` and `ds.attr`; so have `ldtr` and `tr`.
@@ -40,7 +40,7 @@ pub fn read(cpu: &Cpu) -> State {
         ("sysenter_cs", cpu.msrs.sysenter_cs),
         ("sysenter_esp", cpu.msrs.sysenter_esp),
         ("sysenter_eip", cpu.msrs.sysenter_eip),
-        ("umip", u32::from(cpu.features.umip)),
+        ("umip", u32::from(cpu.features.contains(Features::UMIP))),
         ("fcw", u32::from(cpu.fpu.control())),
         ("fsw", u32::from(cpu.fpu.status())),
         ("ftw", u32::from(cpu.fpu.tags())),
@@ -97,7 +97,7 @@ pub fn write(s: &State, cpu: &mut Cpu) {
     cpu.msrs.sysenter_cs = s["sysenter_cs"];
     cpu.msrs.sysenter_esp = s["sysenter_esp"];
     cpu.msrs.sysenter_eip = s["sysenter_eip"];
-    cpu.features.umip = s["umip"] != 0;
+    cpu.features.set(Features::UMIP, s["umip"] != 0);
     cpu.fpu.set_control(s["fcw"] as u16);
     cpu.fpu.set_status(s["fsw"] as u16);
     cpu.fpu.set_tags(s["ftw"] as u16);

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use subring::cpu::vmx::exit::ENTRY_FAILURE;
 use subring::cpu::vmx::{Field, Operation, Reason, Vmx};
-use subring::cpu::vmx_caps::VmxCaps;
-use subring::cpu::{Cpu, Cr0, Cr4, gpr};
+use subring::cpu::vmx_caps::{Controls, VmxCaps};
+use subring::cpu::{Cpu, Cr0, Cr4, Features, gpr};
 use subring::decode::{Decoded, decode, disassemble};
 use subring::exec::vmx::entry::{Entered, enter};
 use subring::exec::vmx::state::save_guest;
@@ -20,14 +20,16 @@ use subring::machine::{Config, Limits, Machine};
 /// The processor of the cases: everything that the manual's chapters on a 32-bit guest describe.
 const CAPS: VmxCaps = VmxCaps {
     basic: 0x0059_1000_0000_002b,
-    pin: (0x16, 0x7f),
-    primary: (0x0400_6172, 0xf7e1_fffe),
-    secondary: Some((0, 0xa2)),
-    exit: (0x3_6dfb, 0x7f_edff),
-    entry: (0x11fb, 0xddff),
+    pin: Controls { allowed0: 0x16, allowed1: 0x7f },
+    primary: Controls { allowed0: 0x0400_6172, allowed1: 0xf7e1_fffe },
+    secondary: Some(Controls { allowed0: 0, allowed1: 0xa2 }),
+    exit: Controls { allowed0: 0x3_6dfb, allowed1: 0x7f_edff },
+    entry: Controls { allowed0: 0x11fb, allowed1: 0xddff },
     misc: 0x1c0,
-    cr0_fixed: (0x8000_0021, !0),
-    cr4_fixed: (0x2000, 0x27ff),
+    cr0_fixed0: 0x8000_0021,
+    cr0_fixed1: !0,
+    cr4_fixed0: 0x2000,
+    cr4_fixed1: 0x27ff,
     vmcs_enum: 0x2e,
     ept_vpid: 0x0f01_0631_4141,
 };
@@ -124,7 +126,7 @@ impl Lab {
         vmx.current = Some(VMCS_REGION);
         vmx.operation = Operation::Root;
         cpu.vmx = Some(Box::new(vmx));
-        cpu.features.vmx = true;
+        cpu.features |= Features::VMX;
         state::write(&s, cpu);
         cpu.cr0 |= Cr0::NE;
         cpu.cr4 |= Cr4::VMXE;

@@ -100,7 +100,7 @@ fn coherent(cpu: &Cpu, world: &World, at: Linear, leaf: Leaf, frame: GuestPhys) 
         if (user && !leaf.user) || (write && !leaf.write) {
             continue;
         }
-        match allowed_in(cpu, world, at, Access { user, write }, true) {
+        match allowed_in(cpu, world, at, Access::data(user, write), true) {
             Some(mapping) if world.map.gated(mapping.frame) == frame => {}
             Some(mapping) => return Err(format!("{at}: {} here, {frame} in the shadow", mapping.frame)),
             None => {

@@ -34,7 +34,7 @@ fn used_last_stay(draws: &[u32]) -> Result<u64, String> {
     for &n in draws {
         m.cpu.cr3 = DIRECTORIES + n * PAGE_SIZE;
         mmu.enter(&m.cpu, &mut m.world.map);
-        let access = Access { user: false, write: false };
+        let access = Access::read(false);
         let found = mmu.resolve(&m.cpu, &mut m.world, Linear(0), access, |_, _| false);
         if found != Resolution::Filled {
             return Err(format!("space {n}: {found:?}"));

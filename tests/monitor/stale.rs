@@ -12,12 +12,8 @@ use subring::mmu::paging::Access;
 use subring::report::Leaf;
 
 /// All accesses that there are.
-const ACCESSES: [Access; 4] = [
-    Access { user: false, write: false },
-    Access { user: false, write: true },
-    Access { user: true, write: false },
-    Access { user: true, write: true },
-];
+const ACCESSES: [Access; 4] =
+    [Access::read(false), Access::write(false), Access::read(true), Access::write(true)];
 
 /// A frame, and how it may be accessed: user, write.
 type Allowed = BTreeSet<(GuestPhys, bool, bool)>;

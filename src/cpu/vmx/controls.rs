@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 bitflags! {
     /// Pin-based VM-execution controls (SDM vol. 3, table 24-5).
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
     pub struct Pin: u32 {
         /// External interrupts cause VM exits.
         const EXTERNAL_INTERRUPT = 1 << 0;
@@ -19,7 +19,7 @@ bitflags! {
     }
 
     /// Primary processor-based VM-execution controls (SDM vol. 3, table 24-6).
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
     pub struct Primary: u32 {
         /// A VM exit as soon as the guest is open to interrupts.
         const INTERRUPT_WINDOW = 1 << 2;
@@ -61,7 +61,7 @@ bitflags! {
     }
 
     /// Secondary processor-based VM-execution controls (SDM vol. 3, table 24-7).
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
     pub struct Secondary: u32 {
         /// The APIC-access page.
         const APIC_ACCESSES = 1 << 0;
@@ -79,7 +79,7 @@ bitflags! {
     }
 
     /// VM-exit controls (SDM vol. 3, table 24-10).
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
     pub struct ExitControls: u32 {
         /// DR7 and IA32_DEBUGCTL are saved.
         const SAVE_DEBUG = 1 << 2;
@@ -101,7 +101,7 @@ bitflags! {
     }
 
     /// VM-entry controls (SDM vol. 3, table 24-12).
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
     pub struct EntryControls: u32 {
         /// DR7 and IA32_DEBUGCTL are loaded.
         const LOAD_DEBUG = 1 << 2;

@@ -100,7 +100,7 @@ impl fmt::Display for Reason {
 }
 
 /// An event's type in interruption information (SDM vol. 3, table 24-15).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[repr(u8)]
 #[allow(missing_docs, reason = "the variants are the manual's names")]
 pub enum EventType {
@@ -146,7 +146,7 @@ impl EventType {
 
 /// Interruption information: an event as control-structure fields name it (SDM vol. 3, tables 24-13, 24-15
 /// and 24-16).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Interruption {
     /// The vector.
     pub vector: u8,
@@ -193,7 +193,7 @@ impl Interruption {
 }
 
 /// A VM exit that is due.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Exit {
     /// The basic reason.
     pub reason: Reason,
@@ -233,7 +233,7 @@ impl Exit {
 pub const ENTRY_FAILURE: u32 = 1 << 31;
 
 /// A VMX abort: a VM exit that could not be completed (SDM vol. 3, 27.7). The processor shuts down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[repr(u32)]
 pub enum Abort {
     /// A guest MSR could not be saved.

@@ -12,12 +12,12 @@ pub use exit::{Abort, EventType, Exit, Interruption, Reason};
 pub use field::Field;
 pub use vmcs::{Vmcs, region};
 
-use super::vmx_caps::VmxCaps;
+use super::vmx_caps::{self, VmxCaps};
 use crate::clock::Ticks;
 use serde::{Deserialize, Serialize};
 
 /// VMX operation (SDM vol. 3, 23.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
 pub enum Operation {
     /// Outside: before VMXON, after VMXOFF.
     #[default]
@@ -29,7 +29,7 @@ pub enum Operation {
 }
 
 /// The controls that a VM entry loaded; they hold until the exit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
 pub struct Controls {
     /// Pin-based.
     pub pin: Pin,
@@ -59,7 +59,7 @@ impl Controls {
 }
 
 /// The VMX state of a processor that has the extensions.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Vmx {
     /// What the processor offers.
     pub caps: VmxCaps,
@@ -132,7 +132,7 @@ impl Vmx {
     /// Whether the processor has `field`.
     pub fn has(&self, field: Field) -> bool {
         use field::Need;
-        let allows = |bits: (u32, u32), bit: u32| bits.1 & bit != 0;
+        let allows = |of: vmx_caps::Controls, bit: u32| of.allowed1 & bit != 0;
         let secondary = |bit: Secondary| self.caps.secondary.is_some_and(|bits| allows(bits, bit.bits()));
         match field.need() {
             Need::Vmx => true,

@@ -18,7 +18,7 @@ pub mod region {
 }
 
 /// The data of a control structure.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Vmcs {
     /// Whether VMLAUNCH succeeded with it since VMCLEAR.
     pub launched: bool,

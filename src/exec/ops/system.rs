@@ -3,7 +3,7 @@
 
 use crate::addr::Linear;
 use crate::bus::Width;
-use crate::cpu::control::{APIC_ENABLE, DR6_BD, DR6_ONES, DR7_GD, DR7_ONES, DR7_ZEROS};
+use crate::cpu::control::{DR6_BD, DR6_ONES, DR7_GD, DR7_ONES, DR7_ZEROS};
 use crate::cpu::vmx::{Primary, Reason, Secondary};
 use crate::cpu::{Activity, Cpu, Cr0, Cr4, Eflags, Fault, Segment, Selector, Shadow, TableReg, Word, gpr};
 use crate::decode::{Insn, Place};
@@ -375,17 +375,12 @@ fn mov_to_dr<E: Env>(cpu: &mut Cpu, _: &mut E, i: &Insn) -> Result<(), Fault> {
 // CPUID
 fn cpuid_insn<E: Env>(cpu: &mut Cpu, _: &mut E, i: &Insn) -> Result<(), Fault> {
     intercept::always(cpu, i, Reason::Cpuid)?;
-    let [eax, ebx, ecx, edx] = cpuid::leaf(cpu.regs[gpr::EAX], cpu.features, apic_feature(cpu));
+    let [eax, ebx, ecx, edx] = cpuid::leaf(cpu, cpu.regs[gpr::EAX]);
     cpu.regs[gpr::EAX] = eax;
     cpu.regs[gpr::EBX] = ebx;
     cpu.regs[gpr::ECX] = ecx;
     cpu.regs[gpr::EDX] = edx;
     Ok(())
-}
-
-/// The feature bit follows the APIC's enable bit (SDM vol. 3, 10.4.3).
-fn apic_feature(cpu: &Cpu) -> u32 {
-    if cpu.msrs.apic_base & APIC_ENABLE != 0 { cpuid::feature::APIC } else { 0 }
 }
 
 fn set_edx_eax(cpu: &mut Cpu, value: u64) {

@@ -146,7 +146,8 @@ fn vmxon<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
 /// Whether CR0 and CR4 are as VMX operation wants them (SDM vol. 3, 23.8).
 fn fixed_bits_hold(cpu: &Cpu, vmx: &Vmx) -> bool {
     let holds = |value: u32, (must, may): (u32, u32)| !value & must == 0 && value & !may == 0;
-    holds((cpu.cr0 | Cr0::ET).bits(), vmx.caps.cr0_fixed) && holds(cpu.cr4.bits(), vmx.caps.cr4_fixed)
+    holds((cpu.cr0 | Cr0::ET).bits(), (vmx.caps.cr0_fixed0, vmx.caps.cr0_fixed1))
+        && holds(cpu.cr4.bits(), (vmx.caps.cr4_fixed0, vmx.caps.cr4_fixed1))
 }
 
 // VMXOFF

@@ -327,7 +327,7 @@ pub fn allows_cr0(cpu: &Cpu, value: u32) -> bool {
     let Some(vmx) = cpu.vmx.as_deref().filter(|vmx| vmx.operation != Operation::Off) else { return true };
     let unrestricted = vmx.non_root() && vmx.controls.secondary.contains(Secondary::UNRESTRICTED);
     let free = if unrestricted { (Cr0::PE | Cr0::PG).bits() } else { 0 };
-    let (must, may) = vmx.caps.cr0_fixed;
+    let (must, may) = (vmx.caps.cr0_fixed0, vmx.caps.cr0_fixed1);
     !value & must & !free == 0 && value & !(may | free) == 0
 }
 
@@ -335,6 +335,6 @@ pub fn allows_cr0(cpu: &Cpu, value: u32) -> bool {
 pub fn allows_cr4(cpu: &Cpu, value: u32) -> bool {
     use crate::cpu::vmx::Operation;
     let Some(vmx) = cpu.vmx.as_deref().filter(|vmx| vmx.operation != Operation::Off) else { return true };
-    let (must, may) = vmx.caps.cr4_fixed;
+    let (must, may) = (vmx.caps.cr4_fixed0, vmx.caps.cr4_fixed1);
     !value & must == 0 && value & !may == 0
 }

@@ -7,24 +7,16 @@ use super::event as vmx_event;
 use super::leave;
 use crate::cpu::vmx::field::{HOST_SELECTORS, SEGMENTS};
 use crate::cpu::vmx::{Field, Operation, Reason, Vmx};
-use crate::cpu::vmx_caps::VmxCaps;
-use crate::cpu::{Cpu, Cr0, Cr4, Eflags, Fault, gpr};
+use crate::cpu::vmx_caps::{Controls, VmxCaps, YONAH_EPT};
+use crate::cpu::{Cpu, Cr0, Cr4, Eflags, Fault, Features, gpr};
 use crate::exec::event::{Event, Raised, raise};
 use crate::exec::testing::{World, flat, step};
 
 /// A processor with everything that is built.
 const CAPS: VmxCaps = VmxCaps {
-    basic: 0x0019_1000_0000_002b | 1 << 54,
-    pin: (0x16, 0x7f),
-    primary: (0x0401_e172 & !0x1_8000, 0xf7b9_fffe),
-    secondary: Some((0, 0xe6)),
-    exit: (0x36dff, 0x7f_ffff & !(1 << 9)),
-    entry: (0x11ff, 0xf1ff),
-    misc: 0x1c0 | 5,
-    cr0_fixed: (0x8000_0021, !0),
-    cr4_fixed: (0x2000, 0x2fff),
-    vmcs_enum: 0x2e,
-    ept_vpid: 0x0f01_0611_4141 | 1 << 21,
+    primary: Controls { allowed0: 0x0400_6172, allowed1: 0xf7e1_fffe },
+    secondary: Some(Controls { allowed0: 0, allowed1: 0xe6 }),
+    ..YONAH_EPT
 };
 
 const VMXON_REGION: u32 = 0x1_0000;
@@ -57,7 +49,7 @@ impl Lab {
     fn off() -> Self {
         let mut cpu = flat(0);
         cpu.vmx = Some(Box::new(Vmx::new(CAPS)));
-        cpu.features.vmx = true;
+        cpu.features |= Features::VMX;
         cpu.cr0 = Cr0::PE | Cr0::PG | Cr0::NE | Cr0::ET;
         cpu.cr4 |= Cr4::VMXE;
         cpu.msrs.feature_control = 5;
@@ -157,10 +149,10 @@ fn fill(vmx: &mut Vmx) {
     let caps = vmx.caps;
     let vmcs = &mut vmx.vmcs;
     for (field, value) in [
-        (Field::PinControls, caps.pin.0),
-        (Field::PrimaryControls, caps.primary.0),
-        (Field::ExitControls, caps.exit.0),
-        (Field::EntryControls, caps.entry.0),
+        (Field::PinControls, caps.pin.allowed0),
+        (Field::PrimaryControls, caps.primary.allowed0),
+        (Field::ExitControls, caps.exit.allowed0),
+        (Field::EntryControls, caps.entry.allowed0),
         (Field::HostCr0, 0x8000_0031),
         (Field::HostCr4, 0x2000),
         (Field::HostRip, HOST_ENTRY),

@@ -87,7 +87,7 @@ impl RingCompression {
         }
         self.note_origin(guest, world, false);
         let write = fault.code().is_some_and(|code| code & pf::WRITE != 0);
-        let access = Access { user: guest.user, write };
+        let access = Access::data(guest.user, write);
         let faulting = &mut self.faulting;
         let rereads = |world: &World, walked: &Walked| faulting.rereads(guest, world, (at, access), walked);
         match self.mmu.resolve(guest, world, at, access, rereads) {

@@ -1,6 +1,6 @@
 //! Checks of the control fields (SDM vol. 3, 26.2.1).
 
-use super::{Checked, Failure, Stage, allowed, physical};
+use super::{Checked, Failure, Stage, physical};
 use crate::cpu::vmx::{EntryControls, EventType, ExitControls, Field, Pin, Primary, Secondary};
 
 /// The TPR in the virtual-APIC page.
@@ -34,10 +34,10 @@ const PAGE: &str = "is not the address of a page in physical memory";
 // SDM vol. 3, 26.2.1.1
 fn execution(on: &mut Checked) -> Result<(), Failure> {
     let (caps, controls) = (on.vmx.caps, on.controls);
-    ensure(allowed(on.get32(Field::PinControls), caps.pin), Field::PinControls, SETTINGS)?;
-    ensure(allowed(on.get32(Field::PrimaryControls), caps.primary), Field::PrimaryControls, SETTINGS)?;
+    ensure(caps.pin.allow(on.get32(Field::PinControls)), Field::PinControls, SETTINGS)?;
+    ensure(caps.primary.allow(on.get32(Field::PrimaryControls)), Field::PrimaryControls, SETTINGS)?;
     if controls.primary.contains(Primary::SECONDARY) {
-        let good = caps.secondary.is_some_and(|bits| allowed(on.get32(Field::SecondaryControls), bits));
+        let good = caps.secondary.is_some_and(|of| of.allow(on.get32(Field::SecondaryControls)));
         ensure(good, Field::SecondaryControls, SETTINGS)?;
     }
     ensure(on.get32(Field::Cr3TargetCount) <= 4, Field::Cr3TargetCount, "is more than 4")?;
@@ -114,7 +114,7 @@ fn msr_area(on: &Checked, count: Field, address: Field) -> Result<(), Failure> {
 
 // SDM vol. 3, 26.2.1.2
 fn exit(on: &Checked) -> Result<(), Failure> {
-    ensure(allowed(on.get32(Field::ExitControls), on.vmx.caps.exit), Field::ExitControls, SETTINGS)?;
+    ensure(on.vmx.caps.exit.allow(on.get32(Field::ExitControls)), Field::ExitControls, SETTINGS)?;
     let saves = on.controls.exit.contains(ExitControls::SAVE_TIMER);
     let timer = on.controls.pin.contains(Pin::TIMER);
     ensure(timer || !saves, Field::ExitControls, "saves the VMX-preemption timer, which is not activated")?;
@@ -124,7 +124,7 @@ fn exit(on: &Checked) -> Result<(), Failure> {
 
 // SDM vol. 3, 26.2.1.3
 fn entry(on: &Checked) -> Result<(), Failure> {
-    ensure(allowed(on.get32(Field::EntryControls), on.vmx.caps.entry), Field::EntryControls, SETTINGS)?;
+    ensure(on.vmx.caps.entry.allow(on.get32(Field::EntryControls)), Field::EntryControls, SETTINGS)?;
     let management = EntryControls::TO_SMM | EntryControls::NO_DUAL_MONITOR;
     let outside = !on.controls.entry.intersects(management);
     ensure(outside, Field::EntryControls, "is for system-management mode, which does not exist here")?;

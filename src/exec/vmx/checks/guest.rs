@@ -45,9 +45,9 @@ mod activity {
 /// Pending debug exceptions (SDM vol. 3, table 24-4): BS, and the reserved bits.
 const PENDING_BS: u64 = 1 << 14;
 const PENDING_RESERVED: u64 = !0x500f;
-/// IA32_DEBUGCTL.BTF, and the bits that this processor has: LBR and BTF.
+/// IA32_DEBUGCTL.BTF, and the bits that this processor has: none.
 const DEBUGCTL_BTF: u64 = 2;
-const DEBUGCTL_BITS: u64 = 3;
+const DEBUGCTL_BITS: u64 = 0;
 /// EFLAGS bits that must be zero, and the one that must be one.
 const RFLAGS_ZEROS: u32 = 0xffc0_8028;
 const RFLAGS_ONE: u32 = 2;
@@ -101,11 +101,11 @@ fn control_registers(on: &Checked, guest: &Guest) -> Result<(), Failure> {
     let (caps, entry) = (on.vmx.caps, on.controls.entry);
     let fixed = "has a bit that VMX operation fixes at the other value";
     let free = if guest.unrestricted { (Cr0::PE | Cr0::PG).bits() } else { 0 };
-    let (must, may) = caps.cr0_fixed;
+    let (must, may) = (caps.cr0_fixed0, caps.cr0_fixed1);
     ensure(allowed(guest.cr0, (must & !free, may | free)), Field::GuestCr0, fixed)?;
     let paged = guest.cr0 & Cr0::PG.bits() == 0 || guest.cr0 & Cr0::PE.bits() != 0;
     ensure(paged, Field::GuestCr0, "has PG without PE")?;
-    ensure(allowed(on.get32(Field::GuestCr4), caps.cr4_fixed), Field::GuestCr4, fixed)?;
+    ensure(allowed(on.get32(Field::GuestCr4), (caps.cr4_fixed0, caps.cr4_fixed1)), Field::GuestCr4, fixed)?;
     if entry.contains(EntryControls::LOAD_DEBUG) {
         let good = on.get(Field::GuestDebugctl) & !DEBUGCTL_BITS == 0;
         ensure(good, Field::GuestDebugctl, "has reserved bits set")?;

@@ -11,8 +11,8 @@ fn ensure(good: bool, field: Field, why: &'static str) -> Result<(), Failure> {
 pub(super) fn check(on: &mut Checked) -> Result<(), Failure> {
     let caps = on.vmx.caps;
     let fixed = "has a bit that VMX operation fixes at the other value";
-    ensure(allowed(on.get32(Field::HostCr0), caps.cr0_fixed), Field::HostCr0, fixed)?;
-    ensure(allowed(on.get32(Field::HostCr4), caps.cr4_fixed), Field::HostCr4, fixed)?;
+    ensure(allowed(on.get32(Field::HostCr0), (caps.cr0_fixed0, caps.cr0_fixed1)), Field::HostCr0, fixed)?;
+    ensure(allowed(on.get32(Field::HostCr4), (caps.cr4_fixed0, caps.cr4_fixed1)), Field::HostCr4, fixed)?;
     if on.controls.exit.contains(ExitControls::LOAD_PAT) {
         ensure(valid_pat(on.get(Field::HostPat)), Field::HostPat, "has a memory type that does not exist")?;
     }

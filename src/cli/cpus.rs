@@ -1,0 +1,89 @@
+//! `subring cpus`: the processor models.
+
+use super::columns::in_columns;
+use super::output::out;
+use crate::cpu::{Features, Model};
+use crate::error::Result;
+use clap::Args;
+use serde::Serialize;
+
+/// List the processor models and what each has
+#[derive(Args)]
+pub(super) struct Command {
+    /// Print the models as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// A model, for JSON.
+#[derive(Serialize)]
+struct Entry {
+    name: Model,
+    default: bool,
+    brand: &'static str,
+    signature: String,
+    nx: bool,
+    vmx: bool,
+    ept: bool,
+    vpid: bool,
+    unrestricted_guest: bool,
+    preemption_timer: bool,
+}
+
+impl Entry {
+    fn of(model: Model) -> Self {
+        use crate::cpu::vmx_caps::{pin, secondary};
+        let caps = model.vmx();
+        let has = |bit: u32| {
+            caps.and_then(|caps| caps.secondary).is_some_and(|controls| controls.allowed1 & bit != 0)
+        };
+        Self {
+            name: model,
+            default: model == Model::default(),
+            brand: model.traits().brand,
+            signature: format!("{:x}h", model.signature()),
+            nx: model.features().contains(Features::NX),
+            vmx: caps.is_some(),
+            ept: has(secondary::EPT),
+            vpid: has(secondary::VPID),
+            unrestricted_guest: has(secondary::UNRESTRICTED_GUEST),
+            preemption_timer: caps.is_some_and(|caps| caps.pin.allowed1 & pin::PREEMPTION_TIMER != 0),
+        }
+    }
+
+    fn row(&self) -> [String; 8] {
+        let yes = |has: bool| if has { "yes" } else { "-" }.to_string();
+        let name = format!("{}{}", self.name, if self.default { " (default)" } else { "" });
+        [
+            name,
+            self.signature.clone(),
+            yes(self.nx),
+            yes(self.vmx),
+            yes(self.ept),
+            yes(self.vpid),
+            yes(self.unrestricted_guest),
+            yes(self.preemption_timer),
+        ]
+    }
+}
+
+impl Command {
+    /// The command.
+    pub(super) fn run(&self) -> Result<u8> {
+        let entries: Vec<Entry> = Model::ALL.iter().copied().map(Entry::of).collect();
+        if self.json {
+            let object = serde_json::json!({ "schema": 1, "models": entries });
+            out(format!("{object:#}\n").as_bytes())?;
+            return Ok(0);
+        }
+        let heading = ["model", "signature", "NX", "VMX", "EPT", "VPID", "unrestricted", "timer"];
+        let mut text = in_columns(heading, entries.iter().map(Entry::row), 2);
+        text.push('\n');
+        for &model in Model::ALL {
+            text.push_str(&format!("{model}: {}\n", model.traits().brand));
+        }
+        text.push_str("\nGive one to `subring run --cpu`. The monitors hide VMX and NX from their guest.\n");
+        out(text.as_bytes())?;
+        Ok(0)
+    }
+}
