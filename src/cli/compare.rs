@@ -17,13 +17,13 @@ use super::progress::Progress;
 use super::session;
 use super::signals::watch_signals;
 use super::terminal::{Console, Setup};
-use crate::cell::{Cell, Choice, Strategy};
+use crate::cell::{Cell, Choice, Engine, Strategy};
 use crate::cpu::Model;
 use crate::error::{Error, Result};
 use crate::lab::compare::census;
 use crate::lab::compare::{Comparison, Phase, Reference, Row, Variant, adaptation, findings, variants};
 use crate::lab::guest::Guest;
-use crate::load::Symbol;
+use crate::load::{Spec, Symbol};
 use crate::machine::Machine;
 use crate::vmm;
 use crate::vmm::cost::Costs;
@@ -174,10 +174,11 @@ impl Command {
         Ok(if base.interrupted { 130 } else { 0 })
     }
 
-    /// The axes of the cube as asked for; of trap and emulate if no strategy is.
+    /// The axes of the cube as asked for; if no strategy is, of the first that the engine can run.
     fn choice(&self) -> Choice {
         let choice = self.guest.monitor.choice();
-        Choice { strategy: choice.strategy.or(Some(Strategy::Trap)), ..choice }
+        let usual = if choice.engine == Some(Engine::Portable) { Strategy::Bt } else { Strategy::Trap };
+        Choice { strategy: choice.strategy.or(Some(usual)), ..choice }
     }
 
     /// Adds the rows of all monitors that are asked for. `false`: a signal came.
@@ -263,11 +264,17 @@ impl Command {
 
     /// The guest's machine, bare or under a monitor.
     fn machine(&self, monitor: Option<vmm::Config>) -> Result<Machine> {
-        self.guest.spec_unseen(monitor)?.build()
+        self.spec(monitor)?.build()
+    }
+
+    /// What a machine is built from. The bare machine is the reference, and interpreted whichever engine the
+    /// monitors are to have.
+    fn spec(&self, monitor: Option<vmm::Config>) -> Result<Spec> {
+        Ok(Spec { engine: Engine::Interp, ..self.guest.spec_unseen(monitor)? })
     }
 
     fn reference(&self, progress: &mut Progress) -> Result<Base> {
-        let spec = self.guest.spec_unseen(None)?;
+        let spec = self.spec(None)?;
         tell_notes(&spec.plan.notes);
         let symbols = spec.plan.symbols.clone();
         let mut pc = Emulator::new(spec, None, None)?;

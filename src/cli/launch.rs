@@ -1,4 +1,5 @@
-//! From the options of a guest to the [`Spec`] of its machine: reads files, opens images, checks what goes together.
+//! From the options of a guest to the [`Spec`] of its machine: reads files, opens images, checks what goes
+//! together.
 
 use super::args::ImageArg;
 use super::guest_args::GuestArgs;
@@ -37,6 +38,7 @@ impl GuestArgs {
         let plan = self.plan(source.as_ref())?;
         let mut spec = self.spec_of(plan, source.as_ref())?;
         symbol_file::add(&self.symbols, &mut spec.plan)?;
+        spec.engine = self.monitor.bare_engine();
         Ok(spec)
     }
 
@@ -51,8 +53,8 @@ impl GuestArgs {
         }
     }
 
-    /// The machine under `monitor` for a run that is only watched: nothing is written to its images, so that another run
-    /// finds them as they are.
+    /// The machine under `monitor` for a run that is only watched: nothing is written to its images, so that
+    /// another run finds them as they are.
     pub(super) fn spec_unseen(&self, monitor: Option<vmm::Config>) -> Result<Spec> {
         let guest = Self { snapshot: true, ..self.clone() };
         Ok(Spec { monitor, ..guest.spec()? })
@@ -186,8 +188,8 @@ impl GuestArgs {
                     Drive { path: s.path.clone(), medium: Medium::Memory(b.bytes.to_vec()), snapshot: false }
                 }
                 None => {
-                    // Who names the kind of the guest means a raw image, and does not name a format for later runs: the
-                    // disk stays guarded. Otherwise the content tells the format.
+                    // Who names the kind of the guest means a raw image, and does not name a format for later
+                    // runs: the disk stays guarded. Otherwise the content tells the format.
                     let format = match self.format() {
                         Format::Auto => Told::Detect,
                         _ => Told::Detected(ImageFormat::Raw),

@@ -1,7 +1,7 @@
 //! The options that put a guest under a monitor, for every command that runs one.
 
 use super::{args, rules};
-use crate::cell::{Cell, Choice, Coherence, Mmu, Strategy};
+use crate::cell::{Cell, Choice, Coherence, Engine, Mmu, Strategy};
 use crate::error::{Error, Result};
 use crate::translate::RuleId;
 use crate::vmm;
@@ -20,6 +20,9 @@ pub struct MonitorArgs {
     /// How shadow page tables are kept coherent with the guest's [default: trace]
     #[arg(long, value_enum)]
     pub coherence: Option<Coherence>,
+    /// How instructions are realised on the host; no guest can tell [default: interp, under bt portable]
+    #[arg(long, value_enum)]
+    pub engine: Option<Engine>,
     /// Disable adaptive retranslation under bt
     #[arg(long)]
     pub no_adapt: bool,
@@ -52,7 +55,16 @@ impl MonitorArgs {
 
     /// What is asked for of each axis of the cube.
     pub fn choice(&self) -> Choice {
-        Choice { strategy: self.strategy, mmu: self.mmu, coherence: self.coherence, engine: None }
+        Choice { strategy: self.strategy, mmu: self.mmu, coherence: self.coherence, engine: self.engine }
+    }
+
+    /// The engine of the bare machine. Under a monitor, and for the machine that a monitor is held against,
+    /// the interpreter.
+    pub(super) fn bare_engine(&self) -> Engine {
+        match self.strategy() {
+            Strategy::Bare => self.engine.unwrap_or(Engine::Interp),
+            Strategy::Trap | Strategy::Bt => Engine::Interp,
+        }
     }
 
     /// What a run of `guest` under trap and emulate is told before it starts: instructions go wrong without a

@@ -30,6 +30,7 @@ impl RestoreArgs {
                 let allowed = guest.allowed()?;
                 let mut spec = spec(path, [&guest.disk, &guest.floppy], guest.snapshot, &allowed)?;
                 symbol_file::add(&guest.symbols, &mut spec.plan)?;
+                spec.engine = guest.monitor.bare_engine();
                 Ok(spec)
             }
             None => guest.spec(),

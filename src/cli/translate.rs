@@ -1,5 +1,6 @@
-//! `subring translate`: the translation microscope. Runs a guest under binary translation and shows the units of translated
-//! code that ran most, or those at an address: what became of each guest instruction, by which rule and why.
+//! `subring translate`: the translation microscope. Runs a guest under binary translation and shows the units
+//! of translated code that ran most, or those at an address: what became of each guest instruction, by which
+//! rule and why.
 
 use super::emulator::Emulator;
 use super::ending::Ending;
@@ -8,13 +9,15 @@ use super::output::{out, tell_notes};
 use super::session;
 use super::terminal::{Console, Setup};
 use super::translate_report::{self as report, Report, Unit};
+use crate::addr::PAGE_OFFSET;
 use crate::cell::{Cell, Choice, Strategy};
 use crate::error::{Error, Result};
 use crate::lab::digits::grouped;
 use crate::load::Symbol;
 use crate::machine::{Monitor, TranslationView};
 use crate::report::Counts;
-use crate::translate::UnitInfo;
+use crate::translate::{RuleId, Tail, UnitInfo};
+use crate::vmm::bt::rules;
 use clap::Args;
 use std::ops::Range;
 
@@ -39,10 +42,17 @@ Exit status:
 pub struct Command {
     #[command(flatten)]
     guest: GuestArgs,
-    /// Show the units that cover this linear address (0x100e18), this symbol's code, or an address in it (name+0x10)
+    /// Show the units that cover this linear address (0x100e18), this symbol's code, or an address in it
+    /// (name+0x10)
     #[arg(id = "place", long = "at", value_name = "ADDR|SYMBOL")]
     place: Option<String>,
-    /// Show the N units that ran most often [default: 10; with --at all of them]
+    /// Show the units of a symbol's whole code; a symbol without a size ends where the next one begins
+    #[arg(long, value_name = "NAME", conflicts_with = "place")]
+    symbol: Option<String>,
+    /// Show the units that end at an instruction which this rewriting rule is about (--list-rules lists them)
+    #[arg(long, value_name = "NAME")]
+    rule: Option<String>,
+    /// Show the N units that ran most often [default: 10; with --at and --symbol all of them]
     #[arg(long, value_name = "N")]
     hot: Option<usize>,
     /// Print one JSON object
@@ -61,8 +71,13 @@ impl Command {
         self.check()?;
         let spec = self.guest.spec_unseen(Some(self.guest.monitor.monitor(self.cell()?)))?;
         let symbols = spec.plan.symbols.clone();
-        let place =
-            self.place.as_deref().map(|text| place(text, &symbols, &self.guest.name())).transpose()?;
+        let rule = self.rule.as_deref().map(rule).transpose()?;
+        let place = match &self.symbol {
+            Some(name) => Some(code_of("--symbol", name, &symbols, &self.guest.name())?),
+            None => {
+                self.place.as_deref().map(|text| place(text, &symbols, &self.guest.name())).transpose()?
+            }
+        };
         tell_notes(&spec.plan.notes);
         let mut pc = Emulator::new(spec, None, None)?;
         if let Some(translation) = pc.machine.monitor_mut().and_then(Monitor::translation_mut) {
@@ -81,9 +96,18 @@ impl Command {
         let Some((monitor, translation)) = monitor.and_then(|m| Some((m, m.translation()?))) else {
             return Err(Error::Usage("this guest has no binary translator under it".into()));
         };
-        let units = self.chosen(translation, place.as_ref());
-        if let (Some(range), true) = (&place, units.is_empty()) {
-            return Err(Error::Usage(self.nothing_at(range, end.retired, translation, monitor.counts())));
+        let units = self.chosen(translation, place.as_ref(), rule);
+        if units.is_empty() {
+            if let Some(range) = &place
+                && self.chosen(translation, Some(range), None).is_empty()
+            {
+                return Err(Error::Usage(self.nothing_at(range, end.retired, translation, monitor.counts())));
+            }
+            if let Some(rule) = &self.rule {
+                return Err(Error::Usage(format!(
+                    "--rule {rule}: no unit shown ends at an instruction that this rule is about"
+                )));
+            }
         }
         let shown = units.iter().map(|unit| Unit::of(unit, translation, &symbols)).collect();
         let text = Report {
@@ -124,8 +148,12 @@ impl Command {
         &self,
         translation: &'a dyn TranslationView,
         place: Option<&Range<u64>>,
+        rule: Option<RuleId>,
     ) -> Vec<UnitInfo<'a>> {
         let mut units: Vec<_> = translation.translator().all_units().collect();
+        if let Some(rule) = rule {
+            units.retain(|unit| matches!(unit.plan.tail, Tail::Inline(by) | Tail::Callout(by) if by == rule));
+        }
         let by_heat = |unit: &UnitInfo<'_>| (std::cmp::Reverse(unit.runs), unit.number);
         match place {
             Some(range) => {
@@ -179,18 +207,33 @@ fn place(text: &str, symbols: &[Symbol], guest: &str) -> Result<Range<u64>> {
         let at = super::args::address(text).map_err(|why| Error::Usage(format!("--at {text}: {why}")))?;
         return Ok(u64::from(at)..u64::from(at) + 1);
     }
-    let (name, offset) = match text.split_once('+') {
-        Some((name, offset)) => {
-            let offset = super::args::address(offset);
-            (name, Some(offset.map_err(|why| Error::Usage(format!("--at {text}: {why}")))?))
-        }
-        None => (text, None),
-    };
+    let Some((name, offset)) = text.split_once('+') else { return code_of("--at", text, symbols, guest) };
+    let offset = super::args::address(offset).map_err(|why| Error::Usage(format!("--at {text}: {why}")))?;
+    let start = code_of("--at", name, symbols, guest)?.start + u64::from(offset);
+    Ok(start..start + 1)
+}
+
+/// The code of the symbol called `name`. One without a size, as assemblers write them, goes on to the next
+/// symbol, or to the end of its page if there is none.
+fn code_of(option: &str, name: &str, symbols: &[Symbol], guest: &str) -> Result<Range<u64>> {
     let Some(symbol) = symbols.iter().find(|symbol| symbol.name == name) else {
         let has = if symbols.is_empty() { "has no symbols" } else { "has no symbol of this name" };
-        return Err(Error::Usage(format!("--at {text}: {guest} {has}; give an address like 0x100000")));
+        let to = if option == "--at" { "" } else { "--at " };
+        return Err(Error::Usage(format!(
+            "{option} {name}: {guest} {has}; give {to}an address like 0x100000"
+        )));
     };
-    let start = u64::from(symbol.value) + u64::from(offset.unwrap_or(0));
-    let size = if offset.is_some() { 1 } else { u64::from(symbol.size).max(1) };
-    Ok(start..start + size)
+    let start = u64::from(symbol.value);
+    if symbol.size > 0 {
+        return Ok(start..start + u64::from(symbol.size));
+    }
+    let next = symbols.iter().map(|other| u64::from(other.value)).filter(|at| *at > start).min();
+    Ok(start..next.unwrap_or((start | u64::from(PAGE_OFFSET)) + 1))
+}
+
+/// The rewriting rule called `name`.
+fn rule(name: &str) -> Result<RuleId> {
+    rules::by_name(name).ok_or_else(|| {
+        Error::Usage(format!("--rule {name} is no rewriting rule; --list-rules lists them all"))
+    })
 }

@@ -1,5 +1,5 @@
-//! What `subring translate` prints: units of translated code, guest instructions to the left, what became of them to the
-//! right; for people, or as JSON. Events only, so that the same guest gives the same bytes.
+//! What `subring translate` prints: units of translated code, guest instructions to the left, what became of
+//! them to the right; for people, or as JSON. Events only, so that the same guest gives the same bytes.
 
 use crate::classify::{Class, verdict};
 use crate::decode::disassemble;
@@ -50,6 +50,9 @@ struct Line {
     tag: Tag,
     rule: Option<&'static str>,
     translation: String,
+    /// What an inline sequence does, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    steps: Vec<String>,
     flags_dead: bool,
     side_exit: Option<u8>,
 }
@@ -122,7 +125,17 @@ fn lines(unit: &UnitInfo<'_>) -> Vec<Line> {
         .collect();
     if let Some(insn) = &plan.last {
         let (tag, rule, text) = tail(unit, plan.tail);
-        lines.push(Line { tag, rule, translation: text, ..line(unit, plan.body.len(), offset, insn.len) });
+        let steps = match plan.tail {
+            Tail::Inline(id) => rules::by_id(id).steps().collect(),
+            _ => Vec::new(),
+        };
+        lines.push(Line {
+            tag,
+            rule,
+            translation: text,
+            steps,
+            ..line(unit, plan.body.len(), offset, insn.len)
+        });
     }
     lines
 }
@@ -139,6 +152,7 @@ fn line(unit: &UnitInfo<'_>, number: usize, offset: usize, len: u8) -> Line {
         tag: Tag::Ident,
         rule: None,
         translation: String::new(),
+        steps: Vec::new(),
         flags_dead: false,
         side_exit: None,
     }
@@ -177,7 +191,7 @@ fn tail(unit: &UnitInfo<'_>, tail: Tail) -> (Tag, Option<&'static str>, String) 
     match tail {
         Tail::Inline(id) => {
             let rule = by(id);
-            (Tag::Inline, Some(rule.name), format!("{}; lends {}", rule.why, rule.lends()))
+            (Tag::Inline, Some(rule.name), rule.why.to_owned())
         }
         Tail::Callout(id) => (Tag::Callout, Some(by(id).name), by(id).why.to_owned()),
         Tail::Indirect => (Tag::Ident, None, "through the inline cache".into()),
@@ -273,6 +287,11 @@ fn unit_text(out: &mut String, unit: &Unit) {
             line.translation
         );
         let _ = writeln!(out, "{}", row.trim_end());
+        // Below the translation, to the right of the bar.
+        let left = row.chars().position(|c| c == '|').unwrap_or(0);
+        for (n, step) in (1..).zip(&line.steps) {
+            let _ = writeln!(out, "{:left$}|   {n} {step}", "");
+        }
     }
     let ways: Vec<_> = unit.ways_out.iter().map(way_text).collect();
     let ways = if ways.is_empty() { String::new() } else { format!("; {}", ways.join("; ")) };

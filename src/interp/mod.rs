@@ -1,11 +1,12 @@
-//! The interpreter: a run loop over cached traces of decoded instructions, each bound to the function that executes
-//! it.
+//! The interpreter: a run loop over cached traces of decoded instructions, each bound to the function that
+//! executes it.
 //!
-//! Two ways through one semantics. The fast way runs a trace straight through. The careful way (`step`) runs one
-//! instruction at a time, with breakpoints, single step and shadows; it is taken while `Cpu::special` says so, and by
-//! observers. Both end in the same state; a property test holds that.
+//! Two ways through one semantics. The fast way runs a trace straight through. The careful way (`step`) runs
+//! one instruction at a time, with breakpoints, single step and shadows; it is taken while `Cpu::special`
+//! says so, and by observers. Both end in the same state; a property test holds that.
 
 mod fetch;
+mod pause;
 mod step;
 
 use crate::bus::Ticks;
@@ -68,6 +69,8 @@ pub struct Interp<E> {
     alone: Option<fn(&Insn) -> bool>,
     /// Runs end before these instructions.
     stops: bool,
+    /// Where the last run paused.
+    paused: Option<pause::Pause>,
 }
 
 impl<E> Default for Interp<E> {
@@ -79,6 +82,7 @@ impl<E> Default for Interp<E> {
             resumed: false,
             alone: None,
             stops: false,
+            paused: None,
         }
     }
 }
@@ -95,8 +99,8 @@ impl<E: CodeEnv> Interp<E> {
         self.pages = Default::default();
     }
 
-    /// From now on runs end before each instruction that `which` holds of, or no longer. Another `which` than before is
-    /// never given.
+    /// From now on runs end before each instruction that `which` holds of, or no longer. Another `which` than
+    /// before is never given.
     pub(crate) fn stop_before(&mut self, which: fn(&Insn) -> bool, on: bool) {
         if self.alone.is_none() {
             self.alone = Some(which);
@@ -113,8 +117,8 @@ impl<E: CodeEnv> Interp<E> {
         next.is_ok_and(|bound| self.alone.is_some_and(|which| which(&bound.insn)))
     }
 
-    /// Whether the instruction that faulted last had begun with RF set, which the fault took away: whoever lets it run again
-    /// as if nothing had been gives RF back.
+    /// Whether the instruction that faulted last had begun with RF set, which the fault took away: whoever
+    /// lets it run again as if nothing had been gives RF back.
     pub(crate) fn resumed(&self) -> bool {
         self.resumed
     }
@@ -128,6 +132,9 @@ impl<E: CodeEnv> Interp<E> {
     pub fn run(&mut self, cpu: &mut Cpu, env: &mut E, limit: Ticks) -> Stop {
         cpu.deadline = limit;
         self.begin();
+        if let Some(stop) = self.go_on(cpu, env) {
+            return stop;
+        }
         loop {
             if let Some(stop) = self.boundary(cpu, env) {
                 return stop;
@@ -145,8 +152,10 @@ impl<E: CodeEnv> Interp<E> {
                 Ok(trace) => trace,
                 Err(fault) => return Stop::Fault(fault),
             };
-            if let Err(fault) = self.run_trace(cpu, env, trace) {
-                return Stop::Fault(fault);
+            match self.run_trace(cpu, env, trace) {
+                Ok(left) if left == usize::from(trace.count) => {}
+                Ok(left) => self.pause(cpu, env, trace, left),
+                Err(fault) => return Stop::Fault(fault),
             }
         }
     }
@@ -166,9 +175,10 @@ impl<E: CodeEnv> Interp<E> {
         None
     }
 
-    /// Runs a trace, again and again while it branches back to its own start and nothing is up.
+    /// Runs a trace, again and again while it branches back to its own start and nothing is up. Returns how
+    /// many of its instructions there was time for in the end.
     #[inline(always)]
-    fn run_trace(&mut self, cpu: &mut Cpu, env: &mut E, trace: Trace) -> Result<(), Fault> {
+    fn run_trace(&mut self, cpu: &mut Cpu, env: &mut E, trace: Trace) -> Result<usize, Fault> {
         let insns = self.cache.insns(trace);
         let start = cpu.eip;
         loop {
@@ -176,14 +186,14 @@ impl<E: CodeEnv> Interp<E> {
             run_insns(cpu, env, &insns[..left])?;
             let again = cpu.eip == start && trace.near && cpu.now < cpu.deadline;
             if !again || env.wants_attention(cpu) {
-                return Ok(());
+                return Ok(left);
             }
         }
     }
 }
 
-/// Runs instructions of one trace. All but the last leave EIP and time to the loop, which keeps both in registers:
-/// what changes them otherwise ends a trace, or sets `leave`.
+/// Runs instructions of one trace. All but the last leave EIP and time to the loop, which keeps both in
+/// registers: what changes them otherwise ends a trace, or sets `leave`.
 #[inline(always)]
 fn run_insns<E>(cpu: &mut Cpu, env: &mut E, insns: &[Bound<E>]) -> Result<(), Fault> {
     let Some((last, body)) = insns.split_last() else { return Ok(()) };

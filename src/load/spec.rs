@@ -1,5 +1,6 @@
-//! The specification of a machine with a guest in it, and the machine that is built from it: memory, clock, firmware,
-//! disks, the guest's [`Plan`], a monitor. The commands, tests, benches and experiments build their machines here.
+//! The specification of a machine with a guest in it, and the machine that is built from it: memory, clock,
+//! firmware, disks, the guest's [`Plan`], a monitor. The commands, tests, benches and experiments build their
+//! machines here.
 
 use super::builtin::Builtin;
 use super::dispatch::plan;
@@ -7,6 +8,7 @@ use super::guest::{Around, Format, Guest};
 use super::identify::identify;
 use super::plan::{Entry, Plan};
 use crate::bus::Clock;
+use crate::cell::Engine;
 use crate::cpu::Model;
 use crate::device::fw_cfg::FwCfgConfig;
 use crate::device::uart::Transmitter;
@@ -64,9 +66,12 @@ pub struct Spec {
     pub cdrom_first: bool,
     /// The monitor between the guest and the processor; none on the bare machine.
     pub monitor: Option<vmm::Config>,
+    /// What realises the instructions of the bare machine; a monitor's cell names its own engine.
+    pub engine: Engine,
     /// What to store, and how to start.
     pub plan: Plan,
-    /// A saved machine to go on from. Of the fields above only the drives and the monitor count then.
+    /// A saved machine to go on from. Of the fields above only the drives, the monitor and the engine count
+    /// then.
     pub restore: Option<Saved>,
 }
 
@@ -110,6 +115,7 @@ impl Default for Spec {
             cdrom: None,
             cdrom_first: false,
             monitor: None,
+            engine: Engine::Interp,
             plan: Plan::firmware(),
             restore: None,
         }
@@ -117,7 +123,8 @@ impl Default for Spec {
 }
 
 impl Spec {
-    /// A machine with `mem` bytes of RAM and a built-in guest, which is given `cmdline` or else its own command line.
+    /// A machine with `mem` bytes of RAM and a built-in guest, which is given `cmdline` or else its own
+    /// command line.
     ///
     /// # Errors
     /// [`Error`] when the guest does not fit into memory, or takes no command line.
@@ -132,8 +139,8 @@ impl Spec {
         Ok(Self { mem, plan, disks, floppies, ..Self::default() })
     }
 
-    /// Whether a reset starts the guest again: firmware does, and a kernel that was loaded directly cannot be started
-    /// twice.
+    /// Whether a reset starts the guest again: firmware does, and a kernel that was loaded directly cannot be
+    /// started twice.
     pub fn reboots(&self) -> bool {
         match &self.restore {
             Some(saved) => saved.reboots,
@@ -149,7 +156,8 @@ impl Spec {
         self.build_with(&mut None)
     }
 
-    /// Builds the machine with an [`Overlay`] over each disk and floppy, so that what the guest writes can be taken back.
+    /// Builds the machine with an [`Overlay`] over each disk and floppy, so that what the guest writes can be
+    /// taken back.
     ///
     /// # Errors
     /// [`Error`] when it cannot be built as asked.
@@ -160,7 +168,7 @@ impl Spec {
     }
 
     fn build_with(mut self, overlays: &mut Option<Vec<Overlay>>) -> Result<Machine> {
-        let monitor = self.monitor.take();
+        let (monitor, engine) = (self.monitor.take(), self.engine);
         let mut machine = match self.restore.take() {
             Some(saved) => {
                 let (disks, floppies, cdrom) = self.fit_media(overlays);
@@ -168,8 +176,16 @@ impl Spec {
             }
             None => self.power_on(overlays)?,
         };
-        if let Some(config) = monitor {
-            vmm::install(&mut machine, &config)?;
+        match monitor {
+            Some(config) => vmm::install(&mut machine, &config)?,
+            None if engine == Engine::Portable && machine.cpu.vmx.is_some() => {
+                return Err(Error::Usage(format!(
+                    "--engine portable does not run VMX, which --cpu {} has: give --engine interp, or another \
+                     --cpu",
+                    machine.cpu.model
+                )));
+            }
+            None => machine.set_engine(engine),
         }
         Ok(machine)
     }
@@ -219,8 +235,8 @@ impl Spec {
         FwCfgConfig { files, ..FwCfgConfig::default() }
     }
 
-    /// The disks at their places, the floppies, and the CD-ROM, which has the third disk's place: with it a third disk
-    /// has the fourth.
+    /// The disks at their places, the floppies, and the CD-ROM, which has the third disk's place: with it a
+    /// third disk has the fourth.
     fn fit_media(&mut self, overlays: &mut Option<Vec<Overlay>>) -> FittedMedia {
         let disks = fit(std::mem::take(&mut self.disks), overlays);
         let floppies = fit(std::mem::take(&mut self.floppies), overlays);

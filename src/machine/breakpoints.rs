@@ -298,7 +298,7 @@ impl Machine {
                 return Stop::Budget;
             }
             self.cpu.deadline = until;
-            if let Some(stop) = self.interp.boundary(&mut self.cpu, &mut self.world) {
+            if let Some(stop) = self.boundary() {
                 return stop;
             }
             if self.stops.stops_at(self.cpu.now, self.cpu.linear_eip()) {

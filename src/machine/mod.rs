@@ -19,6 +19,7 @@ pub mod world;
 
 use crate::bus::phys::PhysMap;
 use crate::bus::{Clock, Ticks};
+use crate::cell::Engine;
 use crate::cpu::control::APIC_BASE_RESET;
 use crate::cpu::{Activity, Cpu, Fault, Model, Special};
 use crate::decode::{Decoded, Op, SegReg, decode, lower};
@@ -29,6 +30,8 @@ use crate::exec::{Env, vmx};
 use crate::interp::{Exit, Interp, Stop};
 use crate::mem::Ram;
 use crate::symbols::Symbols;
+use crate::translate::plan::Identity;
+use crate::translate::{self, Left, TranslatedCode};
 use board::{Board, BoardConfig};
 pub use breakpoints::{CodeStop, DataStop, EventStop, Hit, Stops};
 use history::History;
@@ -118,6 +121,9 @@ pub struct Machine {
     /// The last events.
     pub history: History,
     interp: Interp<World>,
+    /// The engine that runs the guest's code in the place of the interpreter; none under a monitor, which has an engine
+    /// of its own.
+    translated: Option<Box<dyn TranslatedCode<World>>>,
     clock: Clock,
     firmware: bool,
     /// When the last event was delivered. No two share a tick: an event right after another one, with no
@@ -166,6 +172,7 @@ impl Machine {
             counts: Counts { exceptions: [0; 32], interrupts: BTreeMap::new(), unbuilt: BTreeMap::new() },
             history: History::default(),
             interp: Interp::default(),
+            translated: None,
             clock,
             firmware,
             delivered: None,
@@ -191,7 +198,7 @@ impl Machine {
 
     /// Traces decoded, and whole-cache flushes.
     pub fn decode_counts(&self) -> (u64, u64) {
-        self.interp.decode_counts()
+        self.interp().decode_counts()
     }
 
     /// Sets who looks on, and at what. What is run does not change.
@@ -240,7 +247,8 @@ impl Machine {
                     Some(outcome) => return outcome,
                     None => {
                         if self.by_boundary {
-                            // What wakes the processor is delivered after the boundary, as on the bare machine.
+                            // What wakes the processor is delivered after the boundary, as on the bare
+                            // machine.
                             limits.ticks = limits.ticks.min(self.cpu.now);
                         }
                         continue;
@@ -311,8 +319,8 @@ impl Machine {
             return Some(outcome);
         }
         let died = self.nmi().or_else(|| self.interrupt()).map(Outcome::TripleFault);
-        // An event that a stop holds back ends the run here; one that was delivered may have taken a tick, in which
-        // chips are due.
+        // An event that a stop holds back ends the run here; one that was delivered may have taken a tick, in
+        // which chips are due.
         died.or_else(|| self.stops.holds_event().then_some(Outcome::Reached))
     }
 
@@ -432,9 +440,53 @@ impl Machine {
         } else {
             match &mut self.monitor {
                 Some(monitor) => monitor.run(&mut self.cpu, &mut self.world, until),
-                None => self.interp.run(&mut self.cpu, &mut self.world, until),
+                None => self.execute_bare(until),
             }
         }
+    }
+
+    fn execute_bare(&mut self, until: Ticks) -> Stop {
+        let Some(translated) = &mut self.translated else {
+            return self.interp.run(&mut self.cpu, &mut self.world, until);
+        };
+        loop {
+            // With nothing rewritten no callout is made, and nobody has to look up.
+            if let Left::Stop(stop) = translated.run(&mut self.cpu, &mut self.world, &mut Identity, until) {
+                return stop;
+            }
+        }
+    }
+
+    /// Runs the bare machine's code by `engine` from now on. The guest cannot tell.
+    pub fn set_engine(&mut self, engine: Engine) {
+        let mut translated = translate::lookup(engine);
+        if let Some(translated) = &mut translated {
+            *translated.interp_mut() = std::mem::take(self.interp_mut());
+        } else if self.translated.is_some() {
+            self.interp = std::mem::take(self.interp_mut());
+        }
+        self.translated = translated;
+    }
+
+    /// The interpreter: of single instructions, where another engine runs the rest.
+    fn interp(&self) -> &Interp<World> {
+        self.translated.as_ref().map_or(&self.interp, |translated| translated.interp())
+    }
+
+    fn interp_mut(&mut self) -> &mut Interp<World> {
+        match &mut self.translated {
+            Some(translated) => translated.interp_mut(),
+            None => &mut self.interp,
+        }
+    }
+
+    /// Looks between two instructions for what comes before the next one: an interrupt, a trap, the deadline.
+    fn boundary(&mut self) -> Option<Stop> {
+        let interp = match &mut self.translated {
+            Some(translated) => translated.interp_mut(),
+            None => &mut self.interp,
+        };
+        interp.boundary(&mut self.cpu, &mut self.world)
     }
 
     /// Runs one instruction, or one iteration of a string instruction, on the careful path.
@@ -447,7 +499,10 @@ impl Machine {
                     Stop::Budget | Stop::Exit(_) => Ok(()),
                 }
             }
-            None => self.interp.step(&mut self.cpu, &mut self.world),
+            None => match &mut self.translated {
+                Some(translated) => translated.interp_mut().step(&mut self.cpu, &mut self.world),
+                None => self.interp.step(&mut self.cpu, &mut self.world),
+            },
         }
     }
 

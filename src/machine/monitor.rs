@@ -6,14 +6,14 @@
 use super::{Limits, Machine, Outcome, World};
 use crate::addr::{GuestPhys, Linear, MachineAddr, PAGE_SHIFT};
 use crate::bus::Ticks;
-use crate::cell::Cell;
+use crate::cell::{Cell, Engine};
 use crate::cpu::{Cpu, Features};
 use crate::interp::Stop;
 use crate::mem::{P2m, Ram};
 use crate::report::{
     Counts, Exit, Exits, Journal, Key, Leaf, MmuCounts, Noted, Obstacle, Reason, Report, Role, Root,
 };
-use crate::translate::{RuleId, Translator};
+use crate::translate::{RuleId, TranslatedCode};
 use std::collections::BTreeMap;
 
 /// Runs a guest's instructions in the place of the bare processor.
@@ -129,9 +129,9 @@ pub trait ShadowView {
 /// Binary translation, as an observer sees it.
 pub trait TranslationView {
     /// Translated code.
-    fn translator(&self) -> &Translator<World>;
+    fn translator(&self) -> &dyn TranslatedCode<World>;
     /// Translated code, to observe or to forget.
-    fn translator_mut(&mut self) -> &mut Translator<World>;
+    fn translator_mut(&mut self) -> &mut dyn TranslatedCode<World>;
     /// Callouts by rule.
     fn callouts(&self) -> &BTreeMap<RuleId, u64>;
     /// Inline sequences run, by any rule.
@@ -143,6 +143,7 @@ impl Machine {
     /// says.
     pub fn virtualize(&mut self, monitor: Box<dyn Monitor>, memory: Ram, p2m: P2m) {
         self.world.virtualize(memory, p2m);
+        self.set_engine(Engine::Interp);
         self.interp.forget();
         self.monitor = Some(monitor);
         self.hide_extensions();
@@ -219,7 +220,11 @@ impl Machine {
 
     /// The cell of the cube that runs the guest.
     pub fn cell(&self) -> Cell {
-        self.monitor().map_or(Cell::BARE, Monitor::cell)
+        match (self.monitor(), &self.translated) {
+            (Some(monitor), _) => monitor.cell(),
+            (None, None) => Cell::BARE,
+            (None, Some(_)) => Cell::BARE_PORTABLE,
+        }
     }
 
     /// The monitor between the guest and the processor, if there is one.

@@ -13,7 +13,7 @@ impl Machine {
     pub(super) fn execute_observed(&mut self, until: Ticks) -> Stop {
         self.cpu.deadline = until;
         loop {
-            if let Some(stop) = self.interp.boundary(&mut self.cpu, &mut self.world) {
+            if let Some(stop) = self.boundary() {
                 return stop;
             }
             self.report_next();
@@ -26,7 +26,7 @@ impl Machine {
     /// The bytes at CS:EIP as the processor would fetch them, for an observer: those of the next instruction,
     /// as many as are there.
     pub fn code_ahead(&self) -> Vec<u8> {
-        let page = self.interp.page(&self.cpu, &self.world);
+        let page = self.interp().page(&self.cpu, &self.world);
         self.world.peek_code(&self.cpu, Linear(self.cpu.linear_eip()), MAX_INSN_LEN, page)
     }
 

@@ -58,6 +58,12 @@ impl State {
     }
 }
 
+/// `cpu` without the run loop's own notes.
+fn between_runs(cpu: Cpu) -> Cpu {
+    cpu.leave.set(false);
+    Cpu { deadline: 0, ..cpu }
+}
+
 impl Machine {
     /// The machine's state now. What a file on the host holds of a disk is not in it.
     pub fn save(&self) -> State {
@@ -74,12 +80,12 @@ impl Machine {
         let used = (0..=u16::MAX).zip(world.ports.iter().copied()).filter(|(_, n)| *n != [0, 0]);
         State {
             clock: self.clock,
-            cpu: self.cpu.clone(),
+            cpu: between_runs(self.cpu.clone()),
             memory,
             board,
             tlb: if self.has_monitor() { Vec::new() } else { world.tlb.save() },
             tlb_counts: (world.tlb.fills, world.tlb.flushes),
-            code_pages: self.interp.save(world),
+            code_pages: self.interp().save(world),
             delivered: self.delivered,
             pending: self.pending,
             counts: self.counts.clone(),
@@ -122,7 +128,12 @@ impl Machine {
         for &(port, counts) in &state.ports {
             world.ports[usize::from(port)] = counts;
         }
-        self.interp.restore(&state.code_pages, world);
+        if let Some(translated) = &mut self.translated {
+            translated.forget();
+            translated.interp_mut().restore(&state.code_pages, world);
+        } else {
+            self.interp.restore(&state.code_pages, world);
+        }
         self.clock = state.clock;
         self.cpu = state.cpu.clone();
         self.delivered = state.delivered;

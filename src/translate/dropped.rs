@@ -1,5 +1,5 @@
-//! Dropped units, for observers: `subring translate` shows what became of a guest's code also where all translations
-//! were dropped meanwhile. Nothing is kept unless an observer asks; used by the store of units.
+//! Dropped units, for observers: `subring translate` shows what became of a guest's code also where all
+//! translations were dropped meanwhile. Nothing is kept unless an observer asks; used by the store of units.
 
 use super::plan::SIDE_EXITS;
 use super::tally::Tally;
@@ -39,7 +39,7 @@ impl Dropped {
         self.trim();
     }
 
-    /// Whether any are kept.
+    /// Whether dropped units are kept.
     pub(super) fn is_kept(&self) -> bool {
         self.most > 0
     }
@@ -56,7 +56,7 @@ impl Dropped {
         self.trim();
     }
 
-    /// So many of the next units were dropped, and nothing is kept of them or of those before.
+    /// Counts so many more dropped units, and keeps none of them or of those before.
     pub(super) fn skip(&mut self, units: usize) {
         self.units.clear();
         self.count = self.count.saturating_add(units as u32);

@@ -1,4 +1,5 @@
-//! From decoded instructions to a plan: where the unit ends, what becomes of each instruction, and which flags are dead.
+//! From decoded instructions to a plan: where the unit ends, what becomes of each instruction, and which
+//! flags are dead.
 
 use super::flags;
 use crate::addr::Linear;
@@ -40,13 +41,19 @@ pub trait Policy<E> {
     fn mode(&self, cpu: &Cpu) -> u8;
     /// What becomes of `insn`, at the linear address `at`, in this mode.
     fn treat(&self, mode: u8, at: Linear, insn: &Insn) -> Treatment;
-    /// Whether the instruction at the linear address `at` must not be fetched. That is a #GP, as beyond a segment's end.
+    /// Whether the instruction at the linear address `at` must not be fetched. That is a #GP, as beyond a
+    /// segment's end.
     fn hides(&self, at: Linear) -> bool {
         let _ = at;
         false
     }
-    /// Runs the sequence of `rule` for `insn`, whose semantics are `run`. EIP names the next instruction, and is put back
-    /// by the caller after a fault.
+    /// Whether the guest can tell when the pages of its code are looked up: they are in a TLB of its own.
+    /// Then each page that control comes to is, as by the interpreter.
+    fn shows_fetches(&self) -> bool {
+        false
+    }
+    /// Runs the sequence of `rule` for `insn`, whose semantics are `run`. EIP names the next instruction, and
+    /// is put back by the caller after a fault.
     ///
     /// # Errors
     /// The fault to be delivered.
@@ -119,8 +126,8 @@ pub struct Step {
     pub insn: Insn,
     /// Nothing sees the flags that it leaves.
     pub flags_dead: bool,
-    /// For a Jcc: the way out that it takes if its condition holds, from 0. It is in the body because more often than not it
-    /// does not.
+    /// For a Jcc: the way out that it takes if its condition holds, from 0. It is in the body because more
+    /// often than not it does not.
     pub side_exit: Option<u8>,
 }
 
@@ -175,7 +182,8 @@ impl Plan {
             count += 1;
             bytes += u32::from(insn.len);
         }
-        // The flags that a callout or the next unit finds are the real ones; a rewritten instruction may read them too.
+        // The flags that a callout or the next unit finds are the real ones; a rewritten instruction may read
+        // them too.
         let mut exits = 0..;
         let body: Vec<Step> = (0..count)
             .map(|n| Step {
@@ -204,8 +212,8 @@ impl Plan {
     }
 }
 
-/// Whether a unit goes on behind a Jcc: where it jumps forward, and there is something to go on with. A loop's branch back is
-/// mostly taken.
+/// Whether a unit goes on behind a Jcc: where it jumps forward, and there is something to go on with. A
+/// loop's branch back is mostly taken.
 fn goes_on(insn: &Insn, rest: &[Insn]) -> bool {
     insn.op == Op::Jcc && (insn.imm as i32) >= 0 && !rest.is_empty()
 }
@@ -240,6 +248,9 @@ impl<E> Policy<E> for Identity {
     }
     fn treat(&self, _: u8, _: Linear, _: &Insn) -> Treatment {
         Treatment::Ident
+    }
+    fn shows_fetches(&self) -> bool {
+        true
     }
     fn inline(
         &mut self,

@@ -1,15 +1,16 @@
-//! Running chained units. Between units, as between the interpreter's traces, deadlines, interrupts and stale code are
-//! looked for; within one there is nothing to look for.
+//! Running chained units. Between units, as between the interpreter's traces, deadlines, interrupts and stale
+//! code are looked for; within one there is nothing to look for.
 
 use super::backend::{Backend, Broken, Chained, Ended as Ran, Whole};
 use super::invariants;
+use super::pause::Place;
 use super::plan::{Flow, Plan, Policy, Tail, Treatment};
 use super::tally::Tally;
-use super::unit::{CODE32, Key, Link, Record, Runs, USER, Unit, UnitInfo, Why as Dropped};
-use super::{Left, Translator};
-use crate::addr::Linear;
+use super::translator::{Left, Translator};
+use super::unit::{CODE32, Key, Link, Record, Runs, USER, Unit, UnitInfo, Why as Dropped, mode_of};
+use crate::addr::{Linear, PAGE_OFFSET};
 use crate::bus::Ticks;
-use crate::cpu::{Cpu, Fault};
+use crate::cpu::{Cpu, Fault, Segment};
 use crate::decode::SegReg;
 use crate::exec::ops;
 use crate::interp::{CodeEnv, Stop, restore_eip};
@@ -30,30 +31,41 @@ impl From<Fault> for Next {
 
 impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
     /// Runs until `limit`, a fault, or a reason to come back.
-    pub fn run(&mut self, cpu: &mut Cpu, env: &mut E, policy: &mut impl Policy<E>, limit: Ticks) -> Left {
+    pub fn run(&mut self, cpu: &mut Cpu, env: &mut E, policy: &mut dyn Policy<E>, limit: Ticks) -> Left {
         cpu.deadline = limit;
         self.steps.begin();
-        self.counts.entries += 1;
+        if !self.goes_on(cpu, policy) {
+            self.counts.entries += 1;
+        }
         loop {
             self.restamp(env);
             if let Some(stop) = self.steps.boundary(cpu, env) {
+                if stop == Stop::Budget {
+                    self.pause(cpu, policy);
+                }
                 return Left::Stop(stop);
             }
             let next = if cpu.special.is_empty() && !env.checks_each_access() {
-                self.chain(cpu, env, policy)
+                let place = self.take_place(cpu, policy);
+                self.chain(cpu, env, policy, place)
             } else {
+                self.forget_pause();
                 self.single(cpu, env, policy)
             };
             match next {
                 Next::Leave(left) => return left,
-                Next::On if self.by_unit => return Left::Look,
+                Next::On if self.by_unit => {
+                    self.pause(cpu, policy);
+                    return Left::Look;
+                }
                 Next::On => {}
             }
         }
     }
 
-    /// Links count no longer if addresses may be translated otherwise now, or code was overwritten: by the guest, or while
-    /// somebody else ran, by an emulated instruction, the delivery of an event, or a bus master.
+    /// Links count no longer if addresses may be translated otherwise now, or code was overwritten: by the
+    /// guest, or while somebody else ran, by an emulated instruction, the delivery of an event, or a bus
+    /// master.
     fn restamp(&mut self, env: &E) {
         if self.map_epoch != env.map_epoch() {
             self.map_epoch = env.map_epoch();
@@ -73,64 +85,138 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
         self.backend.unlink();
     }
 
-    /// Runs units until something is up.
-    fn chain(&mut self, cpu: &mut Cpu, env: &mut E, policy: &mut impl Policy<E>) -> Next {
+    /// Runs units until something is up, from `place` on or from the one at CS:EIP.
+    fn chain(
+        &mut self,
+        cpu: &mut Cpu,
+        env: &mut E,
+        policy: &mut dyn Policy<E>,
+        place: Option<Place>,
+    ) -> Next {
         let mode = mode_of(cpu, policy);
         // The walk for a fetch may set an accessed bit in translated code, and asks to leave then.
         cpu.leave.set(false);
-        let mut at = match self.enter(cpu, env, policy, mode) {
-            Ok(Some(_)) if cpu.leave.get() => return Next::On,
-            Ok(Some(unit)) => unit,
-            Ok(None) => return self.single(cpu, env, policy),
-            Err(fault) => return fault.into(),
+        let (mut at, mut done) = match place {
+            Some(Place::Before(unit)) => (unit, None),
+            Some(Place::Within(unit, done)) => {
+                self.to_start(cpu, unit, done);
+                (unit, Some(done))
+            }
+            Some(Place::Past(unit, way)) => match self.follow(cpu, env, policy, (unit, way, mode)) {
+                Ok(Some(unit)) if !cpu.leave.get() => (unit, None),
+                Ok(_) => return Next::On,
+                Err(fault) => return fault.into(),
+            },
+            None => match self.enter(cpu, env, policy, mode) {
+                Ok(Some(_)) if cpu.leave.get() => return Next::On,
+                Ok(Some(unit)) => (unit, None),
+                Ok(None) => return self.single(cpu, env, policy),
+                Err(fault) => return fault.into(),
+            },
         };
-        let watched = env.watches_memory();
+        let (watched, pages) = (env.watches_memory(), policy.shows_fetches());
         loop {
             // With a stamp that no link has yet each way out is followed here.
             let stamp = if self.by_unit { !self.stamp } else { self.stamp };
-            let place =
-                Place { base: cpu.seg(SegReg::Cs).base, limit: cpu.seg(SegReg::Cs).limit, mode, stamp };
-            let ended;
-            (at, ended) = match (watched, self.store.tallies) {
-                (false, false) => self.spin::<false, false>(cpu, env, at, place),
-                (false, true) => self.spin::<false, true>(cpu, env, at, place),
-                (true, _) => self.spin::<true, true>(cpu, env, at, place),
+            let Segment { base, limit, .. } = *cpu.seg(SegReg::Cs);
+            let bounds = Bounds { base, limit, mode, stamp };
+            let mut ended;
+            (at, ended) = match (done.take(), watched, self.store.tallies, pages) {
+                (Some(done), ..) => (at, self.run_begun(cpu, env, (at, done), limit)),
+                (None, false, false, false) => self.spin::<false, false, false>(cpu, env, at, bounds),
+                (None, false, true, false) => self.spin::<false, true, false>(cpu, env, at, bounds),
+                (None, true, _, false) => self.spin::<true, true, false>(cpu, env, at, bounds),
+                (None, false, _, true) => self.spin::<false, true, true>(cpu, env, at, bounds),
+                (None, true, _, true) => self.spin::<true, true, true>(cpu, env, at, bounds),
             };
+            if let Ended::NoTime = ended {
+                ended = self.run_to_deadline(cpu, env, (at, None));
+            }
             let way = match ended {
                 Ended::Way(way) => way,
                 Ended::Tail { end, now } => match self.run_tail(at, (end, now), cpu, env, policy) {
                     None => 1,
                     Some(next) => return next,
                 },
-                Ended::Short => return self.single(cpu, env, policy),
-                Ended::LookUp => return Next::On,
+                Ended::Paused(place) => {
+                    self.pause_at(place, cpu, policy);
+                    return Next::On;
+                }
+                Ended::BeyondLimit => return self.single(cpu, env, policy),
+                Ended::LookUp | Ended::NoTime => return Next::On,
                 Ended::Fault(fault) => return fault.into(),
             };
+            if cpu.now >= cpu.deadline {
+                // A trap that is due goes first, and a fetch would fault before it.
+                self.pause_at(Place::Past(at, way), cpu, policy);
+                return Next::On;
+            }
             at = match self.follow(cpu, env, policy, (at, way, mode)) {
                 Ok(Some(unit)) if !cpu.leave.get() => unit,
                 Ok(_) => return Next::On,
                 Err(fault) => return fault.into(),
             };
             if self.by_unit {
-                // To be found there, as by the link.
-                self.store.note(cpu.linear_eip(), mode, self.stamp, at);
+                self.pause_at(Place::Before(at), cpu, policy);
                 return Next::On;
             }
         }
     }
 
-    /// Runs units from `n` on as long as they are chained, or can be found by their linear addresses, and end in near
-    /// branches; returns the last one, too. `WATCHED`: somebody looks at memory accesses, `TALLIED`: and
-    /// wants to know where runs break off.
+    /// Runs as much of unit `n` as there is time for before the deadline; of one that was begun, so many
+    /// instructions are done.
+    #[cold]
+    fn run_to_deadline(&mut self, cpu: &mut Cpu, env: &mut E, (n, begun): (u32, Option<u8>)) -> Ended {
+        let unit = &mut self.store.units[n as usize];
+        let most = cpu.deadline.saturating_sub(cpu.now).min(u64::from(u8::MAX)) as u8;
+        if begun.is_none() {
+            if most == 0 {
+                return Ended::Paused(Place::Before(n));
+            }
+            unit.runs += 1;
+        }
+        let way = match self.backend.run_part(&unit.fragment, begun.unwrap_or(0), most, cpu, env) {
+            Ran::Way(way) => way,
+            Ran::Paused(done) => {
+                self.at_start(cpu, n, done);
+                return Ended::Paused(Place::Within(n, done));
+            }
+            ran => {
+                unit.note_end(ran);
+                return stopped(ran, cpu, unit.bytes);
+            }
+        };
+        if let Some(tally) = &mut unit.tally {
+            tally.left_through(way);
+        }
+        if unit.precise && env.wants_attention(cpu) { Ended::LookUp } else { Ended::Way(way) }
+    }
+
+    /// Runs unit `n`, of which so many instructions are done, to its end or to the deadline.
+    #[cold]
+    fn run_begun(&mut self, cpu: &mut Cpu, env: &mut E, (n, done): (u32, u8), limit: u32) -> Ended {
+        let unit = &mut self.store.units[n as usize];
+        if beyond(cpu.eip, unit.bytes, limit) {
+            unit.broke_off(usize::from(done));
+            self.at_start(cpu, n, done);
+            return Ended::BeyondLimit;
+        }
+        self.run_to_deadline(cpu, env, (n, Some(done)))
+    }
+
+    /// Runs units from `n` on as long as they are chained, or can be found by their linear addresses, and end
+    /// in near branches; returns the last one, too. `WATCHED`: somebody looks at memory accesses, `TALLIED`:
+    /// and wants to know where runs break off, `PAGES`: the guest can tell when pages of code are looked up.
     #[inline(never)]
-    fn spin<const WATCHED: bool, const TALLIED: bool>(
+    fn spin<const WATCHED: bool, const TALLIED: bool, const PAGES: bool>(
         &mut self,
         cpu: &mut Cpu,
         env: &mut E,
         mut n: u32,
-        place: Place,
+        place: Bounds,
     ) -> (u32, Ended) {
         let (deadline, stamp) = (cpu.deadline, place.stamp);
+        let mut start = place.base.wrapping_add(cpu.eip);
         let (units, jumps) = self.store.running();
         loop {
             let mut done = 0;
@@ -150,7 +236,7 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
             debug_assert!(!cpu.leave.get(), "nothing stands between the last unit and this one");
             let unit = &mut units[n as usize];
             if cpu.now + u64::from(unit.needs) > deadline || beyond(cpu.eip, unit.bytes, place.limit) {
-                return (n, if cpu.now >= deadline { Ended::LookUp } else { Ended::Short });
+                return (n, unit.short(cpu, place.limit));
             }
             unit.runs += 1;
             let precise = unit.precise || WATCHED;
@@ -164,10 +250,16 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
             if TALLIED && let Some(tally) = &mut unit.tally {
                 tally.left_through(way);
             }
-            if precise && env.wants_attention(cpu) {
+            if unit.precise && env.wants_attention(cpu) {
                 return (n, Ended::LookUp);
             }
             let linear = place.base.wrapping_add(cpu.eip);
+            if PAGES {
+                if (linear ^ start) & !PAGE_OFFSET != 0 {
+                    return (n, Ended::Way(way));
+                }
+                start = linear;
+            }
             if let Some(next) = unit.links[way].to(linear, stamp) {
                 n = next;
                 continue;
@@ -191,16 +283,16 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
         (end, now): (u32, Ticks),
         cpu: &mut Cpu,
         env: &mut E,
-        policy: &mut impl Policy<E>,
+        policy: &mut dyn Policy<E>,
     ) -> Option<Next> {
         let unit = &self.store.units[at as usize];
         let body_end = now + u64::from(unit.count);
         (cpu.eip, cpu.now) = (end, body_end);
         let (run, insn) = unit.last.as_ref()?;
         let result = match unit.tail {
-            // The last instruction is not of the unit.
             Tail::Callout(_) if cpu.now >= cpu.deadline && invariants::callouts_heed_deadline() => {
-                self.store.units[at as usize].break_off_last();
+                let done = unit.count;
+                self.pause_at(Place::Within(at, done), cpu, policy);
                 return Some(Next::On);
             }
             Tail::Callout(rule) => return Some(Next::Leave(Left::Callout(rule))),
@@ -211,7 +303,11 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
             tail => {
                 cpu.now = body_end - 1;
                 let result = run(cpu, env, insn);
-                let chains = tail == Tail::String && cpu.eip == end;
+                let complete = cpu.eip == end;
+                if tail == Tail::String && !complete && result.is_ok() && cpu.now + 1 >= cpu.deadline {
+                    return Some(self.pause_string(at, cpu, env, policy));
+                }
+                let chains = tail == Tail::String && complete;
                 result.map(|()| if chains { Flow::Next } else { Flow::Anew })
             }
         };
@@ -239,6 +335,19 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
         }
     }
 
+    /// The deadline came between two iterations of the string instruction at the end of this unit.
+    #[cold]
+    fn pause_string(&mut self, at: u32, cpu: &mut Cpu, env: &E, policy: &dyn Policy<E>) -> Next {
+        cpu.now += 1;
+        if cpu.leave.get() {
+            self.restamp(env);
+        } else {
+            let done = self.store.units[at as usize].count - 1;
+            self.pause_at(Place::Within(at, done), cpu, policy);
+        }
+        Next::On
+    }
+
     /// A way out that is not chained to where it leads now: looks up, and chains it.
     #[cold]
     #[inline(never)]
@@ -246,15 +355,14 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
         &mut self,
         cpu: &mut Cpu,
         env: &mut E,
-        policy: &mut impl Policy<E>,
+        policy: &mut dyn Policy<E>,
         (from, way, mode): (u32, usize, u8),
     ) -> Result<Option<u32>, Fault> {
+        if policy.shows_fetches() {
+            self.steps.code_address(cpu, env)?;
+        }
         if let Some(unit) = self.store.units[from as usize].links[way].to(cpu.linear_eip(), self.stamp) {
             return Ok(Some(unit));
-        }
-        if cpu.now >= cpu.deadline {
-            // A trap that is due goes first, and a fetch would fault before it.
-            return Ok(None);
         }
         let indirect = way < 2 && self.store.units[from as usize].tail == Tail::Indirect;
         if indirect {
@@ -263,8 +371,11 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
             self.counts.direct_misses += 1;
         }
         let Some(to) = self.enter(cpu, env, policy, mode)? else { return Ok(None) };
-        // All units may have been dropped meanwhile. What a link says does not depend on the unit that it stands in.
-        if let Some(unit) = self.store.units.get_mut(from as usize) {
+        // All units may have been dropped meanwhile. What a link says does not depend on the unit that it
+        // stands in.
+        if self.chains(to, policy)
+            && let Some(unit) = self.store.units.get_mut(from as usize)
+        {
             unit.links[way] = Link { linear: cpu.linear_eip(), stamp: self.stamp, unit: to };
             let fragment = unit.fragment.clone();
             self.backend.link(&fragment, way, &self.store.units[to as usize].fragment, cpu.eip);
@@ -277,10 +388,13 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
         &mut self,
         cpu: &mut Cpu,
         env: &mut E,
-        policy: &mut impl Policy<E>,
+        policy: &mut dyn Policy<E>,
         mode: u8,
     ) -> Result<Option<u32>, Fault> {
         let linear = cpu.linear_eip();
+        if policy.shows_fetches() {
+            self.steps.code_address(cpu, env)?;
+        }
         if let Some(unit) = self.store.looked_up(linear, mode, self.stamp) {
             self.counts.table_hits += 1;
             return Ok(Some(unit));
@@ -303,8 +417,16 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
                 }
             }
         };
-        self.store.note(linear, mode, self.stamp, unit);
+        if self.chains(unit, policy) {
+            self.store.note(linear, mode, self.stamp, unit);
+        }
         Ok(Some(unit))
+    }
+
+    /// Whether `unit` may be entered again with no look at its code: not where that lies in a second page,
+    /// too, and the guest can tell when that is fetched from.
+    fn chains(&self, unit: u32, policy: &dyn Policy<E>) -> bool {
+        !policy.shows_fetches() || self.store.records[unit as usize].crossing.is_none()
     }
 
     /// Whether the code of unit `n` is still what it was translated from.
@@ -333,7 +455,7 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
         key: Key,
         cpu: &mut Cpu,
         env: &mut E,
-        policy: &mut impl Policy<E>,
+        policy: &mut dyn Policy<E>,
     ) -> Result<Option<u32>, Fault> {
         let Some(run) = self.steps.decoded(cpu, env)? else { return Ok(None) };
         if self.backend.bytes() >= self.limits.fragments {
@@ -377,13 +499,14 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
     }
 
     /// Runs one instruction outside of units, the careful way.
-    fn single(&mut self, cpu: &mut Cpu, env: &mut E, policy: &mut impl Policy<E>) -> Next {
+    fn single(&mut self, cpu: &mut Cpu, env: &mut E, policy: &mut dyn Policy<E>) -> Next {
         let at = Linear(cpu.linear_eip());
         if policy.hides(at) {
             return Fault::GP0.into();
         }
-        // Without an instruction there is none to rewrite. What goes before a fetch still goes before its fault.
-        let insn = self.steps.peek(cpu, env).ok();
+        // Without an instruction there is none to rewrite. What goes before a fetch still goes before its
+        // fault.
+        let insn = if policy.shows_fetches() { None } else { self.steps.peek(cpu, env).ok() };
         self.counts.singles += 1;
         match insn.map_or(Treatment::Ident, |insn| policy.treat(policy.mode(cpu), at, &insn)) {
             Treatment::Ident => match self.steps.step(cpu, env) {
@@ -399,6 +522,7 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
     }
 
     fn drop_all(&mut self, why: Dropped) {
+        self.forget_pause();
         self.counts.dropped[why as usize] += self.store.found() as u64;
         self.gone = self.runs();
         self.store.clear(why);
@@ -412,18 +536,14 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
         self.steps.forget();
     }
 
-    /// The policy has changed its mind about the instruction at `at`: what was translated from it is translated anew.
+    /// The policy has changed its mind about the instruction at `at`: what was translated from it is
+    /// translated anew.
     pub fn retranslate(&mut self, at: Linear) {
         for n in self.store.covering(at) {
             self.store.forget(n, Dropped::Adapted);
             self.counts.dropped[Dropped::Adapted as usize] += 1;
         }
         self.new_stamp();
-    }
-
-    /// See [`Interp::resumed`].
-    pub(crate) fn resumed(&self) -> bool {
-        self.steps.resumed()
     }
 
     /// How often units ran so far.
@@ -438,26 +558,6 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
         &self.backend
     }
 
-    /// Bytes of fragments.
-    pub fn fragment_bytes(&self) -> usize {
-        self.backend.bytes()
-    }
-
-    /// From now on, the last `most` units that are dropped together are kept for [`Self::all_units`].
-    pub fn keep_dropped(&mut self, most: usize) {
-        self.store.dropped.keep(most);
-    }
-
-    /// From now on, how often each instruction of a unit runs is counted for those that are translated.
-    pub fn count_instructions(&mut self) {
-        self.store.tallies = true;
-    }
-
-    /// Units that were dropped and are not kept.
-    pub fn lost_units(&self) -> u32 {
-        self.store.dropped.lost()
-    }
-
     /// The unit with this number, if it is there or kept.
     pub fn unit(&self, n: u32) -> Option<UnitInfo<'_>> {
         match n.checked_sub(self.store.dropped.count) {
@@ -470,16 +570,11 @@ impl<E: CodeEnv, B: Backend<E>> Translator<E, B> {
     pub fn units(&self) -> impl Iterator<Item = UnitInfo<'_>> {
         (0..self.store.units.len() as u32).map(|n| self.store.info(n))
     }
-
-    /// The same, after those of the units dropped before that are kept.
-    pub fn all_units(&self) -> impl Iterator<Item = UnitInfo<'_>> {
-        self.store.dropped.iter().chain(self.units())
-    }
 }
 
 /// What the hot loop goes by.
 #[derive(Clone, Copy)]
-struct Place {
+struct Bounds {
     /// CS, which stays as it is while units chain.
     base: u32,
     limit: u32,
@@ -498,9 +593,13 @@ enum Ended {
         end: u32,
         now: Ticks,
     },
-    /// There is not enough time for the next unit, or not enough code segment.
-    Short,
-    /// Code was overwritten, or the time is over.
+    /// There is not enough time for all of the unit, which has not begun.
+    NoTime,
+    /// The deadline is reached; EIP and time are those of the place.
+    Paused(Place),
+    /// The unit reaches beyond the code segment.
+    BeyondLimit,
+    /// Code was overwritten.
     LookUp,
     Fault(Fault),
 }
@@ -512,7 +611,7 @@ fn stopped(ran: Ran, cpu: &mut Cpu, bytes: u16) -> Ended {
     match ran {
         Ran::Way(way) => Ended::Way(way),
         Ran::Tail => Ended::Tail { end: cpu.eip.wrapping_add(u32::from(bytes)), now: cpu.now },
-        Ran::Left => Ended::LookUp,
+        Ran::Left | Ran::Paused(_) => Ended::LookUp,
         Ran::Fault(fault) => Ended::Fault(fault),
         Ran::Broken(Broken { count, bytes, fault }) => {
             cpu.eip = cpu.eip.wrapping_add(u32::from(bytes));
@@ -522,14 +621,20 @@ fn stopped(ran: Ran, cpu: &mut Cpu, bytes: u16) -> Ended {
     }
 }
 
+impl<F, E> Unit<F, E> {
+    /// Why the unit cannot be run whole.
+    #[cold]
+    fn short(&self, cpu: &Cpu, limit: u32) -> Ended {
+        if cpu.now < cpu.deadline && beyond(cpu.eip, self.bytes, limit) {
+            Ended::BeyondLimit
+        } else {
+            Ended::NoTime
+        }
+    }
+}
+
 /// Whether `bytes` of code at `eip` reach beyond the code segment.
 #[inline(always)]
 fn beyond(eip: u32, bytes: u16, limit: u32) -> bool {
     u64::from(eip) + u64::from(bytes) > u64::from(limit) + 1
-}
-
-fn mode_of<E>(cpu: &Cpu, policy: &impl Policy<E>) -> u8 {
-    let code32 = if cpu.code32() { CODE32 } else { 0 };
-    let user = if cpu.user { USER } else { 0 };
-    policy.mode(cpu) & !(CODE32 | USER) | code32 | user
 }

@@ -96,8 +96,8 @@ impl<F, E> Store<F, E> {
         }
     }
 
-    /// The units that are still found and whose code holds the byte at the linear address `at`, as it was when they were
-    /// translated.
+    /// The units that are still found and whose code holds the byte at the linear address `at`, as it was
+    /// when they were translated.
     pub(super) fn covering(&self, at: Linear) -> Vec<u32> {
         let covers = |u: &Record| {
             let last = u.plan.last.map_or(0, |insn: Insn| u32::from(insn.len));

@@ -1,5 +1,5 @@
-//! How often each instruction of a unit ran, for observers. A run that breaks off is counted where it does, which is not
-//! where most runs end, and only while somebody asks; all other runs are the unit's.
+//! How often each instruction of a unit ran, for observers. A run that breaks off is counted where it does,
+//! which is not where most runs end, and only while somebody asks; all other runs are the unit's.
 
 use super::plan::{Plan, SIDE_EXITS};
 
@@ -39,8 +39,8 @@ impl Tally {
         }
     }
 
-    /// How often each instruction of `plan` ran to its end, of so many runs of the unit. One that the monitor runs counts when it
-    /// is called.
+    /// How often each instruction of `plan` ran to its end, of so many runs of the unit. One that the monitor
+    /// runs counts when it is called.
     pub(super) fn counts(&self, runs: u64, plan: &Plan) -> Vec<u64> {
         let mut left = runs;
         let mut counts: Vec<_> = plan

@@ -1,17 +1,19 @@
-//! A unit: what it is found by, its ways out, and what observers see of it.
+//! A unit: what it is found by, its ways out, what running it needs, and what observers see of it.
 
 use super::backend::Ended;
 use super::invariants;
-use super::plan::{Plan, SIDE_EXITS, Tail};
+use super::plan::{Plan, Policy, SIDE_EXITS, Tail};
 use super::tally::Tally;
 use crate::addr::GuestPhys;
+use crate::cpu::Cpu;
 use crate::decode::Insn;
 use crate::decode::cache::Crossing;
 use crate::exec::Handler;
 
-/// What a unit is found by: where its code is, and in which mode it runs. All that a unit assumes of segments is in it: CS.D by itself,
-/// the ring in the policy's mode. Bases, limits and the width of the stack are read as an instruction runs, so flat and other segments
-/// share units; a backend that leaves such checks out has to put into the key what it takes for granted.
+/// What a unit is found by: where its code is, and in which mode it runs. All that a unit assumes of segments
+/// is in it: CS.D by itself, the ring in the policy's mode. Bases, limits and the width of the stack are read
+/// as an instruction runs, so flat and other segments share units; a backend that leaves such checks out has
+/// to put into the key what it takes for granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
     /// Physical address, for the processor at hand.
@@ -23,6 +25,13 @@ pub struct Key {
 /// Bits of a key's mode that are not the policy's: CS.D, and whether fetches are the user's.
 pub(super) const CODE32: u8 = 0x80;
 pub(super) const USER: u8 = 0x40;
+
+/// The mode of a key for code that `cpu` runs under `policy`.
+pub(super) fn mode_of<E>(cpu: &Cpu, policy: &dyn Policy<E>) -> u8 {
+    let code32 = if cpu.code32() { CODE32 } else { 0 };
+    let user = if cpu.user { USER } else { 0 };
+    policy.mode(cpu) & !(CODE32 | USER) | code32 | user
+}
 
 impl Key {
     /// The policy's mode.
@@ -139,7 +148,7 @@ impl<F, E> Unit<F, E> {
             Ended::Broken(broken) => self.broke_off(usize::from(broken.count)),
             // The branch at its end is its last instruction.
             Ended::Fault(_) => self.break_off_last(),
-            Ended::Way(_) | Ended::Tail | Ended::Left => {}
+            Ended::Way(_) | Ended::Tail | Ended::Left | Ended::Paused(_) => {}
         }
     }
 
@@ -150,14 +159,16 @@ impl<F, E> Unit<F, E> {
         }
     }
 
+    /// A run broke off after so many instructions.
     #[cold]
-    fn broke_off(&mut self, after: usize) {
+    pub(super) fn broke_off(&mut self, after: usize) {
         if let Some(tally) = &mut self.tally {
             tally.broke_off(after);
         }
     }
 
-    /// The numbers of the units that its ways out are chained to; `first` is the number of the first unit in the store.
+    /// The numbers of the units that its ways out are chained to; `first` is the number of the first unit in
+    /// the store.
     pub(super) fn numbers(&self, first: u32) -> [Option<u32>; 2 + SIDE_EXITS] {
         self.links.map(|l| (l.stamp != 0).then_some(first + l.unit))
     }
@@ -225,7 +236,8 @@ pub struct UnitInfo<'a> {
     pub links: [Option<u32>; 2 + SIDE_EXITS],
     /// The body's last instruction, a comparison, and the Jcc after it are one operation.
     pub fused: bool,
-    /// How often each instruction ran to its end, if that is counted. One that the monitor runs counts when it is called.
+    /// How often each instruction ran to its end, if that is counted. One that the monitor runs counts when
+    /// it is called.
     pub counts: Option<Vec<u64>>,
     /// Why it is no longer found, if it is not.
     pub gone: Option<Why>,

@@ -43,7 +43,7 @@ use crate::cell::{Cell, Strategy};
 use crate::error::{Error, Result};
 use crate::machine::{Machine, Monitor};
 use crate::mem::{P2m, Ram};
-use crate::translate::{Limits, RuleId};
+use crate::translate::{self, Limits, RuleId};
 use descriptors::Descriptors;
 use layout::Frames;
 use memory::{FEWEST_FRAMES, FramePool, PageTables, ShadowMmu};
@@ -118,9 +118,9 @@ pub fn install(machine: &mut Machine, config: &Config) -> Result<()> {
 
 /// Binary translation as `config` says.
 fn translation(config: &Config) -> bt::Translation {
-    let mut translation = bt::Translation::new(config.without, config.adaptive);
-    translation.translator.limits.fragments = config.fragment_memory;
-    translation
+    let mut translator = translate::lookup(config.cell.engine()).unwrap_or_else(translate::portable);
+    translator.limits_mut().fragments = config.fragment_memory;
+    bt::Translation::new(translator, config.without, config.adaptive)
 }
 
 /// The real machine's memory, the guest's place in it, and the frames that are left for the monitor.

@@ -9,6 +9,7 @@ use crate::cpu::Cpu;
 use crate::interp::Stop;
 use crate::machine::{TranslationView, World};
 use crate::report::{Cause, TranslationFigures};
+use crate::translate::RuleId;
 
 /// Direct execution of all code.
 pub(super) struct TrapAndEmulate;
@@ -22,6 +23,10 @@ impl Execution for TrapAndEmulate {
         until: Ticks,
     ) -> Option<Stop> {
         ring.run_direct(guest, world, until)
+    }
+
+    fn call_out(&mut self, _: &mut RingCompression, _: &mut Cpu, _: &mut World, _: RuleId) -> Option<Stop> {
+        None
     }
 
     fn conceal(&self, _: &Cpu, _: &mut Cpu) {}

@@ -8,7 +8,7 @@ use crate::cpu::Cpu;
 use crate::machine::{ShadowView, TranslationView, World};
 use crate::mem::Ram;
 use crate::report::{Journal, Key, Leaf, MmuCounts, Noted, Reason, Role, Root};
-use crate::translate::{RuleId, Translator};
+use crate::translate::{RuleId, TranslatedCode};
 use std::collections::BTreeMap;
 
 impl ShadowView for ShadowMmu {
@@ -75,12 +75,12 @@ impl ShadowView for ShadowMmu {
 }
 
 impl TranslationView for Translation {
-    fn translator(&self) -> &Translator<World> {
-        &self.translator
+    fn translator(&self) -> &dyn TranslatedCode<World> {
+        &*self.translator
     }
 
-    fn translator_mut(&mut self) -> &mut Translator<World> {
-        &mut self.translator
+    fn translator_mut(&mut self) -> &mut dyn TranslatedCode<World> {
+        &mut *self.translator
     }
 
     fn callouts(&self) -> &BTreeMap<RuleId, u64> {

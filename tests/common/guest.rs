@@ -1,10 +1,17 @@
 //! The machines of the built-in guests, for tests of the library.
 
+use subring::bus::Clock;
 use subring::load::Spec;
 use subring::load::builtin::Builtin;
 use subring::machine::Machine;
 
 /// The machine that `subring run NAME --mem 4M` builds.
 pub(crate) fn machine(guest: &Builtin) -> Machine {
-    Spec::builtin(guest, 4 << 20, None).and_then(Spec::build).expect("a machine with a built-in guest")
+    machine_at(guest, Clock::default())
+}
+
+/// The machine that `subring run NAME --mem 4M --hz` builds.
+pub(crate) fn machine_at(guest: &Builtin, clock: Clock) -> Machine {
+    let spec = Spec::builtin(guest, 4 << 20, None).map(|spec| Spec { hz: clock.hz(), ..spec });
+    spec.and_then(Spec::build).expect("a machine with a built-in guest")
 }

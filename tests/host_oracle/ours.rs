@@ -1,6 +1,6 @@
 //! The side that is judged by the host's processor: our decoder and semantics over the machine that `case.rs`
-//! describes, as an [`Env`] of a few pages. Software interrupts are delivered through real gates to CPL 0, where the
-//! frame they pushed is taken back.
+//! describes, as an [`Env`] of a few pages. Software interrupts are delivered through real gates to CPL 0,
+//! where the frame they pushed is taken back.
 
 use super::case::*;
 use subring::addr::{GuestPhys, Linear, PAGE_SIZE};
@@ -12,6 +12,7 @@ use subring::exec::Env;
 use subring::exec::fpu::image::{self, Format};
 use subring::exec::ops::bind;
 use subring::interp::{CodeEnv, Stop};
+use subring::translate::backend::Portable;
 use subring::translate::{Left, Translator, plan::Identity};
 
 /// Where the supervisor's pages lie: the descriptor tables, the task-state segment, the stack of CPL 0.
@@ -173,7 +174,7 @@ pub struct Ours {
     start: Cpu,
     pages: Pages,
     background: Vec<u8>,
-    translator: Option<Translator<Pages>>,
+    translator: Option<Translator<Pages, Portable<Pages>>>,
 }
 
 impl Ours {

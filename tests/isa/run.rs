@@ -1,5 +1,5 @@
-//! Running a case on the real machine, three times: on the fast path, observed one instruction at a time, and under a
-//! monitor that translates.
+//! Running a case on the real machine, three times: on the fast path, observed one instruction at a time, and
+//! under a monitor that translates.
 
 use crate::base;
 use crate::expect::{Expected, exception_name, work_out};
@@ -12,7 +12,7 @@ use std::fmt::Write;
 use std::rc::Rc;
 use subring::addr::GuestPhys;
 use subring::bus::Width;
-use subring::cell::Cell;
+use subring::cell::{Cell, Engine};
 use subring::clock::When;
 use subring::decode::{Decoded, decode, disassemble};
 use subring::event::{Event, Sink};
@@ -63,6 +63,9 @@ struct Ran {
 enum Way {
     Fast,
     Observed,
+    /// On the bare machine, by its portable engine.
+    Portable,
+    /// Under the translating monitor.
     Translated,
 }
 
@@ -86,6 +89,8 @@ pub fn check(case: &Case) -> Result<Translation, String> {
     let mut wrong = compare(&expected, &prepared, &fast);
     let observed = run(&prepared, Way::Observed)?;
     agree(&fast, ("observed", &observed), &mut wrong);
+    let portable = run(&prepared, Way::Portable)?;
+    agree(&fast, ("portable", &portable), &mut wrong);
     let translated = run(&prepared, Way::Translated)?;
     let mut parted = String::new();
     agree(&fast, ("translated", &translated), &mut parted);
@@ -97,9 +102,9 @@ pub fn check(case: &Case) -> Result<Translation, String> {
     if wrong.is_empty() { Ok(translation) } else { Err(wrong) }
 }
 
-/// Whether a case may end otherwise under a monitor: it changes a page-table entry whose translation is cached, and the manual
-/// leaves open which of the two counts until the guest flushes (SDM vol. 3, 4.10.2.3). The bare machine keeps the
-/// old one; the monitor, which traces page tables, has the new one at once.
+/// Whether a case may end otherwise under a monitor: it changes a page-table entry whose translation is
+/// cached, and the manual leaves open which of the two counts until the guest flushes (SDM vol. 3, 4.10.2.3).
+/// The bare machine keeps the old one; the monitor, which traces page tables, has the new one at once.
 fn may_part(translation: &Translation) -> bool {
     translation.changed_live_tables
 }
@@ -173,8 +178,10 @@ fn run(p: &Prepared, way: Way) -> Result<Ran, String> {
     }
     state::write(&p.state, &mut machine.cpu);
     machine.world.tlb.flush(true);
-    if way == Way::Translated {
-        translate(&mut machine, p.steps)?;
+    match way {
+        Way::Fast | Way::Observed => {}
+        Way::Portable => machine.set_engine(Engine::Portable),
+        Way::Translated => translate(&mut machine, p.steps)?,
     }
     let seen = Seen::default();
     let all = Wants { insn: true, fault: true, interrupt: true, port: true, memory: true, exit: true };
@@ -196,13 +203,13 @@ fn run(p: &Prepared, way: Way) -> Result<Ran, String> {
     Ok(Ran { machine, events, outcome, translation })
 }
 
-/// Puts the machine, as it stands, under a monitor that translates. A unit is no longer than the case, or it would be run an
-/// instruction at a time: it is not begun where the clock ends within it.
+/// Puts the machine, as it stands, under a monitor that translates. A unit is no longer than the case, or it
+/// would be run an instruction at a time: it is not begun where the clock ends within it.
 fn translate(machine: &mut Machine, steps: u64) -> Result<(), String> {
     let config = vmm::Config { cell: Cell::BT_TRACE, shadow_frames: 64, ..vmm::Config::default() };
     vmm::install(machine, &config).map_err(|e| e.to_string())?;
     let translation = machine.monitor_mut().and_then(Monitor::translation_mut);
-    translation.ok_or("the monitor does not translate")?.translator_mut().limits.unit = steps as usize;
+    translation.ok_or("the monitor does not translate")?.translator_mut().limits_mut().unit = steps as usize;
     Ok(())
 }
 
@@ -213,8 +220,8 @@ fn translation(monitor: &dyn Monitor) -> Translation {
     Translation { instructions: monitor.counts().translated, units, changed_live_tables, fresher: false }
 }
 
-/// Programs the interrupt controller so that its line 0 gives `vector` (a multiple of 8), and the timer so that the
-/// line is raised before the next instruction.
+/// Programs the interrupt controller so that its line 0 gives `vector` (a multiple of 8), and the timer so
+/// that the line is raised before the next instruction.
 fn request_interrupt(machine: &mut Machine, vector: u8) {
     let cpu = machine.cpu.clone();
     let writes = [

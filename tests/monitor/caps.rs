@@ -1,5 +1,6 @@
-//! The caps on what a monitor keeps, at their smallest: shadow page tables and translated code are thrown away all the time, and what
-//! the guest does stays the same. The kernels are generated: they change page tables, code, modes and segments.
+//! The caps on what a monitor keeps, at their smallest: shadow page tables and translated code are thrown
+//! away all the time, and what the guest does stays the same. The kernels are generated: they change page
+//! tables, code, modes and segments.
 
 use super::equivalence::{cases, runner};
 use super::kernel;
@@ -17,12 +18,14 @@ use subring::vmm::memory::FEWEST_FRAMES;
 const STRIDES: Strides = Strides { most: 60_000, stride: 331, whole: 16 };
 const SEED: u64 = 4;
 
-/// Memory for translated code: none, so that each unit goes when the next comes; and for a few units, which chain until then.
+/// Memory for translated code: none, so that each unit goes when the next comes; and for a few units, which
+/// chain until then.
 const FRAGMENTS: [usize; 2] = [0, 4096];
 /// No unit's code is longer.
 const LONGEST: usize = 8192;
 
-/// Runs a kernel of all kinds of operations on the bare machine and under a monitor, whose machine it returns.
+/// Runs a kernel of all kinds of operations on the bare machine and under a monitor, whose machine it
+/// returns.
 fn same(ops: &[kernel::Op], cell: Cell, config: &Config) -> Result<Machine, String> {
     let (mut bare, mut other) = (kernel::machine(ops), kernel::machine(ops));
     cell.put_with(&mut other, config);
@@ -43,7 +46,7 @@ impl Gone {
         let evicted = shadow(machine).counts().changes.get(&Change::Evicted).copied();
         self.shadow.set(self.shadow.get() + evicted.unwrap_or(0));
         let Some(translation) = machine.translation() else { return Ok(()) };
-        let full = translation.translator().counts.dropped[Why::Full as usize];
+        let full = translation.translator().counts().dropped[Why::Full as usize];
         self.units.set(self.units.get() + full);
         let bytes = translation.translator().fragment_bytes();
         if bytes > config.fragment_memory.saturating_add(LONGEST) {

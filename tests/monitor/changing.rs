@@ -1,6 +1,7 @@
-//! Code that changes while it runs translated, where two ways of noticing meet: a disk's bus master writes over it, or it stands in the
-//! page table that it edits. It ends as on the bare machine, bit for bit; what is thrown away, and what is found unchanged, is
-//! counted as that. With a rule broken each of these guests ends otherwise.
+//! Code that changes while it runs translated, where two ways of noticing meet: a disk's bus master writes
+//! over it, or it stands in the page table that it edits. It ends as on the bare machine, bit for bit; what
+//! is thrown away, and what is found unchanged, is counted as that. With a rule broken each of these guests
+//! ends otherwise.
 
 use super::flat::{CODE, machine, with_disk};
 use super::pair::{BT_TRACE, BT_VTLB, Cell, Strides, Tested, figures, translator};
@@ -14,7 +15,8 @@ use subring::translate::Why;
 
 const CELLS: [Cell; 2] = [BT_TRACE, BT_VTLB];
 
-/// Ticks by which each of the guests has halted, and strides in which they run: units break off at the end of each, or never.
+/// Ticks by which each of the guests has halted, and strides in which they run: units break off at the end of
+/// each, or never.
 const ENOUGH: u64 = 200_000;
 const STRIDES: [u64; 2] = [ENOUGH, 997];
 
@@ -33,14 +35,14 @@ fn alike(make: &dyn Fn() -> Machine, cell: Cell, stride: u64) -> Result<[Machine
 
 /// Units thrown away because their code was overwritten; stale ones whose code turned out to be the same.
 fn overwritten(m: &Machine) -> (u64, u64) {
-    let counts = &translator(m).counts;
+    let counts = translator(m).counts();
     (counts.dropped[Why::Overwritten as usize], counts.renewed)
 }
 
 /// How many of a hundred ways out of units were chained.
 fn chained(m: &Machine) -> u64 {
     let translator = translator(m);
-    let (counts, runs) = (&translator.counts, translator.runs().units);
+    let (counts, runs) = (translator.counts(), translator.runs().units);
     let looked_up = counts.direct_misses + counts.indirect_misses + counts.entries;
     100 * runs.saturating_sub(looked_up) / runs.max(1)
 }
@@ -63,8 +65,8 @@ fn out(code: &mut Vec<u8>, port: u16, value: u8) {
     code.extend([0x66, 0xba, low, high, 0xb0, value, 0xee]);
 }
 
-/// Has the disk read `sector` over the routine, by a READ DMA, and runs the routine meanwhile, without any contact to a chip. Then the
-/// bus master is stopped.
+/// Has the disk read `sector` over the routine, by a READ DMA, and runs the routine meanwhile, without any
+/// contact to a chip. Then the bus master is stopped.
 fn read_meanwhile(code: &mut Vec<u8>, sector: u8) {
     // Status: errors and the interrupt are cleared; command: to memory, stopped.
     for (port, value) in [(0xc002, 6), (0xc000, 8)] {
@@ -82,8 +84,8 @@ fn read_meanwhile(code: &mut Vec<u8>, sector: u8) {
     out(code, 0xc000, 0);
 }
 
-/// A guest that begins with the old routine, and reads these sectors over it. The first is the old routine again, the second the
-/// new one.
+/// A guest that begins with the old routine, and reads these sectors over it. The first is the old routine
+/// again, the second the new one.
 fn overwritten_by_disk(sectors: &[u8]) -> Machine {
     let mut code = Vec::new();
     sectors.iter().for_each(|&sector| read_meanwhile(&mut code, sector));
@@ -114,7 +116,7 @@ fn code_that_a_disk_overwrites_while_it_runs_translated_is_the_new_code_from_the
         let (dropped, _) = overwritten(&bt);
         println!("{cell}: {old} old turns, {new} new ones; {dropped} units overwritten");
         assert!(dropped > 0);
-        assert_eq!(translator(&bt).counts.dropped.iter().sum::<u64>(), dropped, "{cell}");
+        assert_eq!(translator(&bt).counts().dropped.iter().sum::<u64>(), dropped, "{cell}");
     }
 }
 
@@ -147,7 +149,8 @@ const TABLE: u32 = 0x10_3000;
 /// Two frames that one page is mapped to in turn, and what is in them.
 const FRAMES: [u32; 2] = [0x11_0000, 0x11_1000];
 const CONTENTS: [u32; 2] = [3, 0x500];
-/// The second half of the table maps what nobody uses, and holds code: the operand of an instruction of it is an entry.
+/// The second half of the table maps what nobody uses, and holds code: the operand of an instruction of it is
+/// an entry.
 const OPERAND: u32 = TABLE + 0x820;
 /// Turns of the loop: the policy of adaptation makes the store a callout on the way.
 const TIMES: u32 = 300;
@@ -195,7 +198,8 @@ fn enter_paging(to: u32) -> Vec<u8> {
     code
 }
 
-/// MOV [entry], EDI; XCHG EDI, ESI; INVLPG [page]; ADD EAX, [page]; ADD EBX, operand; DEC ECX; JNZ to the start; CLI; HLT.
+/// MOV [entry], EDI; XCHG EDI, ESI; INVLPG [page]; ADD EAX, [page]; ADD EBX, operand; DEC ECX; JNZ to the
+/// start; CLI; HLT.
 fn edit_entry(entry: Entry) -> Vec<u8> {
     let (at, page) = entry.place();
     let mut code = vec![0x89, 0x3d];
@@ -227,8 +231,8 @@ fn in_page_table(entry: Entry) -> Machine {
     m
 }
 
-/// What the loop leaves in EAX, what it read; and in EBX, the sum of its operands. As an entry the operand is accessed already: the
-/// page is read before the operand is.
+/// What the loop leaves in EAX, what it read; and in EBX, the sum of its operands. As an entry the operand is
+/// accessed already: the page is read before the operand is.
 fn sums(entry: Entry) -> [u32; 2] {
     let pairs = TIMES / 2;
     let operands = match entry {

@@ -1,6 +1,6 @@
-//! What the translator's backend has a compiled form for, and what bars an operation's quick way: random code whose memory
-//! operands lie about segment limits and in its own code, with every near branch, in translated code and interpreted. A fault
-//! ends the same in both, at the same instruction; then both go on elsewhere.
+//! What the translator's backend has a compiled form for, and what bars an operation's quick way: random code
+//! whose memory operands lie about segment limits and in its own code, with every near branch, in translated
+//! code and interpreted. A fault ends the same in both, at the same instruction; then both go on elsewhere.
 
 use super::equivalence::cases;
 use super::seeded::Draw;
@@ -11,6 +11,7 @@ use subring::interp::{Exit, Interp, Stop};
 use subring::lab::state;
 use subring::machine::board::BoardConfig;
 use subring::machine::{Config, Machine, World};
+use subring::translate::backend::Portable;
 use subring::translate::plan::Identity;
 use subring::translate::{Left, Translator};
 
@@ -32,8 +33,8 @@ impl Code<'_> {
         self.draw.below(256) as u8
     }
 
-    /// ModRM with `reg`, or a random register, and the rest: a register, or memory in any of the forms that have a type, and some
-    /// that have none.
+    /// ModRM with `reg`, or a random register, and the rest: a register, or memory in any of the forms that
+    /// have a type, and some that have none.
     fn operands(&mut self, reg: Option<u8>) {
         let reg = reg.unwrap_or(self.draw.below(8) as u8) << 3;
         let displacement = self.byte();
@@ -221,7 +222,7 @@ fn until(mut run: impl FnMut() -> Left) -> Left {
 fn alike(seed: u64) -> Result<u64, String> {
     let (mut a, mut b) = (machine(seed), machine(seed));
     let mut interp = Interp::<World>::default();
-    let mut translator = Translator::<World>::default();
+    let mut translator = Translator::<World, Portable<World>>::default();
     let mut draw = Draw(!seed);
     let mut faults = 0;
     for _ in 0..120 {
@@ -251,8 +252,8 @@ fn each_form_of_operand_and_branch_ends_the_same_in_translated_code() {
     assert!(faults > 3 * u64::from(cases(300)), "operands lie beyond limits, too");
 }
 
-/// The walk for a fetch sets an accessed bit in a page table that is code, too: ADD EAX, EAX (03 C0) becomes AND EAX, EAX
-/// (23 C0), where it had been translated already.
+/// The walk for a fetch sets an accessed bit in a page table that is code, too: ADD EAX, EAX (03 C0) becomes
+/// AND EAX, EAX (23 C0), where it had been translated already.
 #[test]
 fn the_walk_for_a_fetch_may_change_translated_code() {
     let shared = || {
@@ -277,7 +278,7 @@ fn the_walk_for_a_fetch_may_change_translated_code() {
     };
     let (mut a, mut b) = (shared(), shared());
     let mut interp = Interp::<World>::default();
-    let mut translator = Translator::<World>::default();
+    let mut translator = Translator::<World, Portable<World>>::default();
     let plain = until(|| Left::Stop(interp.run(&mut a.cpu, &mut a.world, 12)));
     let left = until(|| translator.run(&mut b.cpu, &mut b.world, &mut Identity, 12));
     assert_eq!((left, &state::differences(&a, &b)[..]), (plain, &[][..]));

@@ -1,11 +1,12 @@
-//! Popek and Goldberg's properties, put to the monitor by generated guests. The files are compiled into the library's own
-//! tests, because the seeded bugs (`vmm::bug`) exist only there.
+//! Popek and Goldberg's properties, put to the monitor by generated guests. The files are compiled into the
+//! library's own tests, because the seeded bugs (`vmm::bug`) exist only there.
 
 mod audit;
 mod caps;
 mod changing;
 mod cuts;
 mod disciplined;
+mod engines;
 mod equivalence;
 mod first;
 mod flat;

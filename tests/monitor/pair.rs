@@ -15,7 +15,7 @@ use subring::lab::guest::Guest;
 use subring::lab::state::{self, Difference};
 use subring::machine::{Limits, Machine, Monitor, Outcome, ShadowView, Wants, Watcher, World};
 use subring::report::TranslationFigures;
-use subring::translate::Translator;
+use subring::translate::TranslatedCode;
 use subring::vmm::{self, Config};
 
 /// Trap and emulate, with either policy.
@@ -91,7 +91,7 @@ pub(super) fn shadow(m: &Machine) -> &dyn ShadowView {
 }
 
 /// The translated code under `m`.
-pub(super) fn translator(m: &Machine) -> &Translator<World> {
+pub(super) fn translator(m: &Machine) -> &dyn TranslatedCode<World> {
     m.translation().expect("it translates").translator()
 }
 
@@ -100,7 +100,8 @@ pub(super) fn figures(m: &Machine) -> TranslationFigures {
     monitor(m).report().translation.expect("it translates")
 }
 
-/// An instruction that the bare machine tried in a tick. There may be several: one faults, and its handler begins.
+/// An instruction that the bare machine tried in a tick. There may be several: one faults, and its handler
+/// begins.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tried {
     pub(super) bytes: Vec<u8>,
@@ -161,8 +162,9 @@ impl Pair {
         Self { bare, trap, tried }
     }
 
-    /// Runs both, tick by tick, to `ticks`, or to where they part. The bare machine's TLB holds nothing from one
-    /// instruction to the next: what random guests forget to flush is then as fresh there as under a monitor.
+    /// Runs both, tick by tick, to `ticks`, or to where they part. The bare machine's TLB holds nothing from
+    /// one instruction to the next: what random guests forget to flush is then as fresh there as under a
+    /// monitor.
     pub(super) fn run(&mut self, ticks: u64) -> Result<(), Box<Parting>> {
         while self.bare.cpu.now < ticks {
             let mode = Mode::of(&self.bare.cpu);
@@ -198,8 +200,8 @@ impl Pair {
     }
 }
 
-/// How a guest that keeps the rules is held against itself on the bare machine: to this tick at most, in strides of so many ticks, and
-/// all of its state after so many strides.
+/// How a guest that keeps the rules is held against itself on the bare machine: to this tick at most, in
+/// strides of so many ticks, and all of its state after so many strides.
 pub(super) struct Strides {
     pub(super) most: u64,
     pub(super) stride: u64,
@@ -221,7 +223,8 @@ impl From<Noticed> for String {
 }
 
 impl Strides {
-    /// Runs `bare`, and `other` under its monitor, on until the guest ends, with an audit after each stride; how it ended.
+    /// Runs `bare`, and `other` under its monitor, on until the guest ends, with an audit after each stride;
+    /// how it ended.
     pub(super) fn hold(
         &self,
         bare: &mut Machine,

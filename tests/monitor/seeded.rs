@@ -1,5 +1,6 @@
-//! The seeded bugs of binary translation: each is noticed, by what the table in the output says. And what looks closest at
-//! the translator alone: random straight code with comparisons and jumps, in translated code and interpreted.
+//! The seeded bugs of binary translation: each is noticed, by what the table in the output says. And what
+//! looks closest at the translator alone: random straight code with comparisons and jumps, in translated code
+//! and interpreted.
 
 use super::equivalence::cases;
 use super::kernel;
@@ -16,6 +17,7 @@ use subring::interp::{Interp, Stop};
 use subring::lab::state;
 use subring::machine::board::BoardConfig;
 use subring::machine::{Config, Machine, World};
+use subring::translate::backend::Portable;
 use subring::translate::plan::Identity;
 use subring::translate::{Left, Translator};
 
@@ -122,7 +124,7 @@ fn sequences(seed: u64) -> Machine {
 fn alike(seed: u64) -> Result<u64, String> {
     let (mut a, mut b) = (sequences(seed), sequences(seed));
     let mut interp = Interp::<World>::default();
-    let mut translator = Translator::<World>::default();
+    let mut translator = Translator::<World, Portable<World>>::default();
     let mut draw = Draw(!seed);
     let mut to = 0;
     while to < 600 {

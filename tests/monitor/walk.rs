@@ -1,15 +1,19 @@
-//! One guest on the bare machine and under a monitor, step by step, and what must hold of each step. How long a step is, a
-//! [`Grain`] says: a tick, or to where the monitor looks up, which in translated code is the end of a unit, be it of one instruction.
+//! One guest on the bare machine and under a monitor, step by step, and what must hold of each step. How long
+//! a step is, a [`Grain`] says: a tick, or to where the monitor looks up, which in translated code is the end
+//! of a unit, be it of one instruction.
 //!
-//! **The homomorphism**: where the real processor ran the instructions by itself, it now is in the state that V makes of the
-//! guest's: V(step(s)) = step'(V(s)). V's inverse gives the guest's state back, before and after.
+//! **The homomorphism**: where the real processor ran the instructions by itself, it now is in the state that
+//! V makes of the guest's: V(step(s)) = step'(V(s)). V's inverse gives the guest's state back, before and
+//! after.
 //!
-//! **Efficiency**: an innocuous instruction made the monitor run only for a reason that [`reason`] knows, and was then run by the
-//! real processor itself, unless that reason is one to emulate it. Translated code calls out, or runs an inline sequence, for
-//! no innocuous instruction, unless the rule is about such ones, or its access kept exiting.
+//! **Efficiency**: an innocuous instruction made the monitor run only for a reason that [`reason`] knows, and
+//! was then run by the real processor itself, unless that reason is one to emulate it. Translated code calls
+//! out, or runs an inline sequence, for no innocuous instruction, unless the rule is about such ones, or its
+//! access kept exiting.
 //!
-//! **Resource control**: the real IF is on and the real IOPL below the real CPL at every look, no chip was reached past the monitor, nothing of the
-//! monitor's was changed by the guest's own run, no page maps what is not the guest's, and time is where it was to be.
+//! **Resource control**: the real IF is on and the real IOPL below the real CPL at every look, no chip was
+//! reached past the monitor, nothing of the monitor's was changed by the guest's own run, no page maps what
+//! is not the guest's, and time is where it was to be.
 //!
 //! **Coherence**: what the shadow allows, the guest's tables allow; see [`super::stale`].
 
@@ -38,8 +42,8 @@ use subring::report::{Cause, Exit};
 use subring::translate::RuleId;
 use subring::vmm::layout;
 
-/// Hidden page faults that one instruction may need: its pages, each perhaps for reading and again for writing, and again
-/// when a frame had to be taken from another.
+/// Hidden page faults that one instruction may need: its pages, each perhaps for reading and again for
+/// writing, and again when a frame had to be taken from another.
 const MOST_HIDDEN: usize = 24;
 
 /// Exits of an access after which a callout takes its place: see `vmm::bt::adapt`.
@@ -49,8 +53,8 @@ const ADAPTING: [Cause; 4] = [Cause::TracePageTable, Cause::TraceDescriptors, Ca
 const AUDIT: u64 = 16;
 /// Boundaries at which time may stand still.
 const MOST_TURNS: u32 = 10_000;
-/// Rules about instructions that are innocuous by themselves: they read through CS, which translated code has wider than it is
-/// truncated, and x87 state, which holds a selector of CS.
+/// Rules about instructions that are innocuous by themselves: they read through CS, which translated code has
+/// wider than it is truncated, and x87 state, which holds a selector of CS.
 const OF_INNOCUOUS: [&str; 2] = ["CODE-READ", "X87-STATE"];
 
 /// How long a step is.
@@ -58,8 +62,8 @@ const OF_INNOCUOUS: [&str; 2] = ["CODE-READ", "X87-STATE"];
 pub(super) enum Grain {
     /// One tick.
     Tick,
-    /// To the monitor's next boundary: the next exit, or in translated code the end of a unit, of so many instructions at most and
-    /// a branch or a rewritten one at their end.
+    /// To the monitor's next boundary: the next exit, or in translated code the end of a unit, of so many
+    /// instructions at most and a branch or a rewritten one at their end.
     Unit(usize),
 }
 
@@ -227,7 +231,7 @@ impl Walk {
         let under = other.monitor_mut().expect("a monitor");
         under.log_exits(true);
         if let (Grain::Unit(most), Some(translation)) = (grain, under.translation_mut()) {
-            translation.translator_mut().limits.unit = most;
+            translation.translator_mut().limits_mut().unit = most;
             translation.translator_mut().forget();
         }
         integrity::watch(looks.control);
@@ -286,14 +290,15 @@ impl Walk {
         }
         let log = self.take_log();
         if self.bare.cpu.mid_string && !self.other.cpu.mid_string && !self.looks.control && self.compares() {
-            // In the midst of a repeated comparison a hidden fault gives the flags back; the bare machine does not fault there. It is
-            // no boundary of the guest's.
+            // In the midst of a repeated comparison a hidden fault gives the flags back; the bare machine
+            // does not fault there. It is no boundary of the guest's.
             return Ok(true);
         }
         if self.looks.control {
             let bound = if self.grain == Grain::Tick { to } else { end };
             self.control(bound, steps).map_err(|e| format!("control: {e} ({})", self.place()))?;
-            // Control is kept of whatever the guest does, that which it does on the bare machine or another thing.
+            // Control is kept of whatever the guest does, that which it does on the bare machine or another
+            // thing.
             return Ok(b.is_none_or(|outcome| outcome == Outcome::Reset));
         }
         let sensitive = self.seen.borrow().insns.iter().any(|(_, bytes, code32)| sensitive(bytes, *code32));
@@ -362,7 +367,8 @@ impl Walk {
         let image = match processor.image(s) {
             Ok(image) => image,
             Err(Obstacle::NoShadow) => return Ok(()),
-            // A segment register that the inline sequence loaded may hold what the real one cannot. All else lasts.
+            // A segment register that the inline sequence loaded may hold what the real one cannot. All else
+            // lasts.
             Err(Obstacle::MonitorsRegion | Obstacle::Unloadable) if did.inlined > 0 => return Ok(()),
             Err(why) => {
                 return Err(format!("the state after the instruction has no image: {}", why.sentence()));

@@ -3,9 +3,10 @@
 use crate::common::boot_sector::{COPIES_ITSELF, disk};
 use crate::common::program::{ends, refused, text};
 use crate::common::scratch::Scratch;
+use serde_json::Value;
 
 /// The options that every command with a guest takes.
-const OF_THE_GUEST: [&str; 35] = [
+const OF_THE_GUEST: [&str; 36] = [
     "--append",
     "--initrd",
     "--module",
@@ -33,6 +34,7 @@ const OF_THE_GUEST: [&str; 35] = [
     "--strategy",
     "--mmu",
     "--coherence",
+    "--engine",
     "--no-adapt",
     "--machine-mem",
     "--shadow-frames",
@@ -130,7 +132,8 @@ fn help_fits_a_terminal_of_80_columns() {
     }
 }
 
-/// A flat binary is loaded at `--load-at` in every command; `--at` is a place to look at where a command has one.
+/// A flat binary is loaded at `--load-at` in every command; `--at` is a place to look at where a command has
+/// one.
 #[test]
 fn a_flat_binary_has_one_option_for_its_address() {
     let dir = Scratch::new("load-at");
@@ -186,4 +189,30 @@ fn no_image_is_written_to_by_what_only_looks() {
     }
     ends(&["run", "--restore", &snapshot], 0);
     assert!(std::fs::read(&disk).unwrap() != image, "`run` writes");
+}
+
+/// The bare machine on each engine is one machine: the snapshot is the same to the byte, and so is the report but
+/// for what the interpreter decoded.
+#[test]
+fn the_engine_shows_nowhere_in_a_run() {
+    let scratch = Scratch::new("engine-axis");
+    let [interp, portable] = ["interp", "portable"].map(|engine| {
+        let file = scratch.path(engine);
+        let saved = ["snapshot", "rings-clean", "--engine", engine, "--at-instruction", "1M", "--out", &file];
+        ends(&saved, 0);
+        let run = text(&ends(&["run", "rings-clean", "--json", "--engine", engine], 0).stdout);
+        let on = text(&ends(&["run", "--restore", &file, "--json", "--engine", engine], 0).stdout);
+        let reports = [run, on].map(|report| {
+            let mut report: Value = serde_json::from_str(&report).unwrap();
+            let decoded = report["stats"]["other"].as_object_mut().unwrap().remove("traces decoded");
+            assert!(decoded.is_some(), "{report}");
+            report.as_object_mut().unwrap().remove("guest");
+            report
+        });
+        (reports, std::fs::read(&file).unwrap())
+    });
+    assert_eq!(interp.0, portable.0);
+    assert!(interp.1 == portable.1, "what is saved differs");
+    refused(&["run", "rings", "--strategy", "trap", "--engine", "portable"], 2, "--strategy bare or bt");
+    refused(&["run", "rings", "--strategy", "bt", "--engine", "interp"], 2, "--engine portable");
 }

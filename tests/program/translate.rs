@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use subring::cell::Cell;
 use subring::load::builtin;
 use subring::machine::{Limits, Machine, Monitor, Outcome, World};
-use subring::translate::{Translator, Why};
+use subring::translate::{TranslatedCode, Why};
 use subring::vmm;
 use subring::vmm::bt::rules::RULES;
 
@@ -293,7 +293,7 @@ fn the_hottest_units_come_first_and_chains_lead_to_units() {
 }
 
 /// The translator under `machine`.
-fn translator_of(machine: &mut Machine) -> &mut Translator<World> {
+fn translator_of(machine: &mut Machine) -> &mut dyn TranslatedCode<World> {
     let translation = machine.monitor_mut().and_then(Monitor::translation_mut);
     translation.expect("it translates").translator_mut()
 }
@@ -304,7 +304,7 @@ fn crowded(kept: usize) -> Machine {
     let config = vmm::Config { cell: Cell::BT_TRACE, ..vmm::Config::default() };
     vmm::install(&mut machine, &config).expect("a monitor");
     let translator = translator_of(&mut machine);
-    translator.limits.fragments = 8 << 10;
+    translator.limits_mut().fragments = 8 << 10;
     translator.keep_dropped(kept);
     assert_eq!(machine.run(Limits::instructions(1_000_000)), Outcome::Reached);
     machine
@@ -314,14 +314,14 @@ fn crowded(kept: usize) -> Machine {
 fn units_that_were_dropped_with_all_others_are_kept_under_their_numbers() {
     let mut machine = crowded(usize::MAX);
     let translator = translator_of(&mut machine);
-    assert!(translator.counts.dropped[Why::Full as usize] > 100, "{:?}", translator.counts);
+    assert!(translator.counts().dropped[Why::Full as usize] > 100, "{:?}", translator.counts());
     let units: Vec<_> = translator.all_units().collect();
-    assert_eq!(units.len() as u64, translator.counts.translated);
+    assert_eq!(units.len() as u64, translator.counts().translated);
     assert!(units.iter().map(|u| u.number).eq(0..units.len() as u32));
     assert_eq!(units.iter().map(|u| u.runs).sum::<u64>(), translator.runs().units);
     for why in Why::ALL {
         let gone = units.iter().filter(|u| u.gone == Some(why)).count();
-        assert_eq!(gone as u64, translator.counts.dropped[why as usize], "{}", why.name());
+        assert_eq!(gone as u64, translator.counts().dropped[why as usize], "{}", why.name());
     }
     // A way out of a unit led to where a unit was.
     for unit in &units {
@@ -420,4 +420,32 @@ fn what_cannot_be_shown_gets_a_sentence() {
         output.status.code() == Some(2) && text(&output.stderr).contains("unexpected argument '--trace'")
     );
     refused(&["translate", "boot", "--at", "main", "--budget", "1K"], 2, "boot has no symbols");
+}
+
+/// The units that `translate rings-clean --json` shows with these options.
+fn shown(args: &[&str]) -> Vec<Value> {
+    let out = subring(&[&["translate", "rings-clean", "--budget", "2M", "--json"], args].concat());
+    let report: Value = serde_json::from_slice(&out.stdout).unwrap();
+    report["units"].as_array().unwrap().clone()
+}
+
+#[test]
+fn units_are_chosen_by_the_rule_that_ends_them() {
+    let units = shown(&["--rule", "IRET"]);
+    assert!(!units.is_empty());
+    for unit in &units {
+        let last = unit["lines"].as_array().unwrap().last().unwrap();
+        assert_eq!(last["rule"], "IRET", "{unit}");
+        assert!(last["steps"].as_array().unwrap().len() >= 3, "{unit}");
+    }
+    refused(&["translate", "rings-clean", "--rule", "NOPE"], 2, "--list-rules");
+}
+
+/// `trap_return` is an assembly routine whose symbol has no size: its code goes on behind its first instruction.
+#[test]
+fn a_symbol_without_a_size_has_all_of_its_routine() {
+    let all = shown(&["--symbol", "trap_return"]);
+    let first = shown(&["--at", "trap_return+0"]);
+    assert!(all.len() > first.len() && !first.is_empty(), "{} {}", all.len(), first.len());
+    refused(&["translate", "rings-clean", "--symbol", "nowhere"], 2, "no symbol of this name");
 }

@@ -117,7 +117,7 @@ fn again(
     if let Some(translation) = b.machine.monitor_mut().and_then(Monitor::translation_mut) {
         let translator = translation.translator_mut();
         let longest = translate::Limits::default().unit as u64;
-        translator.limits.unit = unit.min(longest) as usize;
+        translator.limits_mut().unit = unit.min(longest) as usize;
         translator.forget();
     }
     let ended = (a.run_until(good, u64::MAX), b.run_until(good + count, u64::MAX));

@@ -1,9 +1,9 @@
-//! The backend for any host: a fragment is an array of operations, each bound to its function beforehand, and each goes on with the
-//! next by itself ("direct threading"). The calls are in tail position, so that an optimizing build jumps; where they nest, a
-//! unit's length bounds their depth.
+//! The backend for any host: a fragment is an array of operations, each bound to its function beforehand, and
+//! each goes on with the next by itself ("direct threading"). The calls are in tail position, so that an
+//! optimizing build jumps; where they nest, a unit's length bounds their depth.
 //!
-//! A function is compiled around each form's semantics ([`bind_closely`](ops::bind_closely)); what has no form of its own is
-//! called by way of its [`Handler`].
+//! A function is compiled around each form's semantics ([`bind_closely`](ops::bind_closely)); what has no
+//! form of its own is called by way of its [`Handler`].
 
 use super::{Backend, Broken, Ended};
 use crate::cpu::{Cpu, Fault, Packed};
@@ -16,7 +16,8 @@ use crate::width::Width;
 use std::marker::PhantomData;
 use std::rc::Rc;
 
-/// Runs an operation and the `rest` after it. EIP and time are those of the unit's start, up to its last operation.
+/// Runs an operation and the `rest` after it. EIP and time are those of the unit's start, up to its last
+/// operation, and within a [`Handler`] those of its instruction.
 type Run<E> = fn(&mut Cpu, &mut E, &Operation<E>, &[Operation<E>]) -> Ran;
 
 /// What an operation is.
@@ -141,7 +142,16 @@ fn called<E>(cpu: &mut Cpu, env: &mut E, op: &Operation<E>, rest: &[Operation<E>
 /// The operation's instruction, of a fused one the first.
 #[inline(always)]
 fn call<E>(cpu: &mut Cpu, env: &mut E, op: &Operation<E>, rest: &[Operation<E>]) -> Result<(), Ran> {
-    if let Err(fault) = (op.call)(cpu, env, &op.insn) {
+    let (eip, now) = (cpu.eip, cpu.now);
+    let (bytes, count) = op.before();
+    // A chip may be spoken to.
+    let end = eip.wrapping_add(u32::from(bytes) + u32::from(op.insn.len));
+    (cpu.eip, cpu.now) = (end, now + u64::from(count));
+    let result = (op.call)(cpu, env, &op.insn);
+    // An x87 or MMX instruction that waits for its error to be handled has moved EIP back to itself.
+    let moved = cpu.eip.wrapping_sub(end);
+    (cpu.eip, cpu.now) = (eip.wrapping_add(moved), now);
+    if let Err(fault) = result {
         return Err(Ran::fault(fault, rest.len()));
     }
     // Code was overwritten, even by a read: by the walk that set an accessed bit in it.
@@ -370,12 +380,19 @@ impl<E: Env> Operation<E> {
             kind: Kind::End,
         }
     }
+}
 
+impl<E> Operation<E> {
     /// What of the unit goes before it: bytes and instructions.
     fn before(&self) -> (u16, u8) {
         let alone = self.jcc_len > 0 && self.own == 1;
         let first = if alone { 0 } else { self.insn.len };
         (self.end - u16::from(self.jcc_len + first), self.count - self.own)
+    }
+
+    /// Whether a comparison and a Jcc are one operation here, and of both only the comparison is done.
+    fn is_half_done(&self, done: u8) -> bool {
+        self.own == 2 && self.count == done + 1
     }
 
     /// What is complete after its first instruction: all of it, unless a Jcc is one with that.
@@ -454,14 +471,17 @@ impl<E: Env> Backend<E> for Portable<E> {
 
     #[inline(always)]
     fn run(&self, fragment: &Fragment<E>, done: u8, cpu: &mut Cpu, env: &mut E, precise: bool) -> Ended {
-        let operations = match done {
-            0 => &fragment.operations[..],
-            _ => rest(&fragment.operations, done),
-        };
         if precise {
-            return run_precisely(operations, cpu, env);
+            return run_precisely(&fragment.operations, (done, u8::MAX), cpu, env);
         }
-        ended(operations, next(cpu, env, operations))
+        if done > 0 {
+            return run_from(&fragment.operations, done, cpu, env);
+        }
+        ended(&fragment.operations, next(cpu, env, &fragment.operations))
+    }
+
+    fn run_part(&self, fragment: &Fragment<E>, done: u8, most: u8, cpu: &mut Cpu, env: &mut E) -> Ended {
+        run_precisely(&fragment.operations, (done, most), cpu, env)
     }
 
     fn is_fused(&self, fragment: &Fragment<E>) -> bool {
@@ -506,26 +526,43 @@ fn no_way<E: Env>(operations: &[Operation<E>], Ran { what, rest }: Ran) -> Ended
     Ended::Broken(Broken { count, bytes, fault: what.err() })
 }
 
-/// One at a time, with EIP and time as the run loop of the interpreter keeps them.
+/// Runs the instructions from number `done` on.
 #[inline(never)]
-fn run_precisely<E: Env>(operations: &[Operation<E>], cpu: &mut Cpu, env: &mut E) -> Ended {
-    let (start, now) = (cpu.eip, cpu.now);
+fn run_from<E: Env>(all: &[Operation<E>], done: u8, cpu: &mut Cpu, env: &mut E) -> Ended {
+    let operations = rest(all, done);
+    match operations.split_first() {
+        Some((op, rest)) if op.is_half_done(done) => ended(operations, second_half(cpu, env, op, rest)),
+        _ => ended(operations, next(cpu, env, operations)),
+    }
+}
+
+/// The Jcc of an operation whose comparison is done.
+#[cold]
+fn second_half<E>(cpu: &mut Cpu, env: &mut E, op: &Operation<E>, rest: &[Operation<E>]) -> Ran {
+    let taken = cpu.lazy.holds(op.cond);
+    match op.kind {
+        Kind::End => decide::<E, true>(cpu, env, op, rest, taken),
+        _ => decide::<E, false>(cpu, env, op, rest, taken),
+    }
+}
+
+/// Runs the instructions from number `done` up to number `most` one at a time, with EIP and time as the run
+/// loop of the interpreter keeps them.
+#[inline(never)]
+fn run_precisely<E: Env>(all: &[Operation<E>], (done, most): (u8, u8), cpu: &mut Cpu, env: &mut E) -> Ended {
+    let operations = if done == 0 { all } else { rest(all, done) };
     for op in operations {
-        let (bytes, count) = op.before();
-        if op.kind != Kind::End || op.jcc_len > 0 {
-            cpu.eip = start.wrapping_add(u32::from(bytes) + u32::from(op.insn.len));
-            cpu.now = now + u64::from(count);
-            let result = (op.call)(cpu, env, &op.insn);
-            let after = cpu.eip.wrapping_sub(start) as u16;
-            (cpu.eip, cpu.now) = (start, now);
-            match result {
-                Err(fault) => return Ended::Broken(Broken { count, bytes, fault: Some(fault) }),
-                // An x87 instruction that waits for its error to be handled leaves EIP at itself.
-                Ok(()) if cpu.leave.get() => {
-                    return Ended::Broken(Broken { count: count + 1, bytes: after, fault: None });
-                }
-                Ok(()) => {}
-            }
+        let (_, count) = op.before();
+        if count >= most {
+            return Ended::Paused(count);
+        }
+        if !op.is_half_done(done)
+            && let Err(ended) = run_first(op, cpu, env)
+        {
+            return ended;
+        }
+        if op.own == 2 && op.count > most {
+            return Ended::Paused(count + 1);
         }
         let ran = match op.kind {
             Kind::SideExit(_) if cpu.lazy.holds(op.cond) => exit(cpu, op),
@@ -535,5 +572,31 @@ fn run_precisely<E: Env>(operations: &[Operation<E>], cpu: &mut Cpu, env: &mut E
         };
         return ended(operations, ran);
     }
-    Ended::Tail
+    match all.last() {
+        Some(op) if op.count >= most => Ended::Paused(op.count),
+        None if most == 0 => Ended::Paused(0),
+        _ => Ended::Tail,
+    }
+}
+
+/// Runs the first instruction of `op`, unless that is a branch at the unit's end, which runs all of it.
+fn run_first<E: Env>(op: &Operation<E>, cpu: &mut Cpu, env: &mut E) -> Result<(), Ended> {
+    if op.kind == Kind::End && op.jcc_len == 0 {
+        return Ok(());
+    }
+    let (start, now) = (cpu.eip, cpu.now);
+    let (bytes, count) = op.before();
+    cpu.eip = start.wrapping_add(u32::from(bytes) + u32::from(op.insn.len));
+    cpu.now = now + u64::from(count);
+    let result = (op.call)(cpu, env, &op.insn);
+    let after = cpu.eip.wrapping_sub(start) as u16;
+    (cpu.eip, cpu.now) = (start, now);
+    match result {
+        Err(fault) => Err(Ended::Broken(Broken { count, bytes, fault: Some(fault) })),
+        // An x87 instruction that waits for its error to be handled leaves EIP at itself.
+        Ok(()) if cpu.leave.get() => {
+            Err(Ended::Broken(Broken { count: count + 1, bytes: after, fault: None }))
+        }
+        Ok(()) => Ok(()),
+    }
 }

@@ -25,7 +25,7 @@ use crate::decode::{Insn, MAX_INSN_LEN, SegReg};
 use crate::exec::Handler;
 use crate::machine::World;
 use crate::report::TranslationFigures;
-use crate::translate::{Flow, Policy, RuleId, Translator, Treatment, Why};
+use crate::translate::{Flow, Policy, RuleId, TranslatedCode, Treatment, Why};
 use adapt::Adaptation;
 use rules::RuleSet;
 use std::collections::BTreeMap;
@@ -33,7 +33,7 @@ use std::collections::BTreeMap;
 /// The translator, its rules, and what was counted.
 pub struct Translation {
     /// Translated code.
-    pub translator: Translator<World>,
+    pub translator: Box<dyn TranslatedCode<World>>,
     /// The rules in force.
     pub rules: RuleSet,
     /// Callouts by rule.
@@ -49,9 +49,9 @@ pub type Inlined = [u64; rules::RULES.len()];
 
 impl Translation {
     /// With all rules but `without`; `adaptive` or not.
-    pub fn new(without: Option<RuleId>, adaptive: bool) -> Self {
+    pub fn new(translator: Box<dyn TranslatedCode<World>>, without: Option<RuleId>, adaptive: bool) -> Self {
         Self {
-            translator: Translator::default(),
+            translator,
             rules: RuleSet::without(without),
             callouts: BTreeMap::new(),
             inlined: [0; rules::RULES.len()],
@@ -64,7 +64,7 @@ impl Translation {
     /// The figures so far.
     pub fn figures(&self) -> TranslationFigures {
         let translator = &self.translator;
-        let (counts, runs) = (&translator.counts, translator.runs());
+        let (counts, runs) = (translator.counts(), translator.runs());
         let guest: usize = translator.units().map(|unit| unit.code.len()).sum();
         let callouts = self.callouts.iter().map(|(id, n)| (rules::by_id(*id).name, *n)).collect();
         let inlined = rules::RULES.iter().zip(self.inlined).filter(|(_, n)| *n > 0);

@@ -139,9 +139,9 @@ impl Rule {
         self.columns.as_bytes().get(column).map_or('-', |letter| char::from(*letter))
     }
 
-    /// The state that the inline sequence lends the real processor, in words.
-    pub fn lends(&self) -> &'static str {
-        self.sequence.lends
+    /// The steps of the inline sequence, in words.
+    pub fn steps(&self) -> impl Iterator<Item = String> {
+        self.sequence.steps()
     }
 
     /// What becomes of the instruction in `mode`, a column.

@@ -8,9 +8,9 @@ use crate::decode::SegReg;
 use crate::interp::Stop;
 use crate::machine::{TranslationView, World};
 use crate::report::{Cause, TranslationFigures};
-use crate::translate::Left;
+use crate::translate::{Left, RuleId};
 use crate::vmm::integrity;
-use crate::vmm::ring::{Execution, RingCompression, runs_directly};
+use crate::vmm::ring::{Execution, Reaction, RingCompression, runs_directly};
 
 impl Translation {
     /// Runs translated code until something stops it. `None`: the guest can go on.
@@ -36,30 +36,24 @@ impl Translation {
             tables: &ring.descriptors,
         };
         world.enter_machine();
+        let entries = self.translator.counts().entries;
         let left = self.translator.run(&mut ring.real, world, &mut policy, until);
-        let resumed = self.translator.resumed();
+        let entries = self.translator.counts().entries - entries;
+        let resumed = self.translator.interp().resumed();
         world.leave_machine();
         integrity::check(sealed, &world.map.ram, || ring.own_frames());
         ring.audit_after(world, before.as_ref());
         narrow(ring.v.image(SegReg::Cs), &mut ring.real);
         ring.v.decompose(&ring.real, &ring.descriptors, guest);
-        ring.counts.entries += 1;
+        ring.counts.entries += entries;
         ring.counts.translated += guest.now - start;
         match left {
             Left::Stop(stop) => ring.stopped(guest, world, stop, resumed),
             Left::Look => None,
-            // The callout may fault, and an observer is to see what ran before first.
-            Left::Callout(_) if ring.owes_boundary(guest) => Some(ring.look_up(guest)),
-            Left::Callout(rule) => {
-                *self.callouts.entry(rule).or_default() += 1;
-                let at = Linear(guest.linear_eip());
-                _ = world.take_reached_chip();
-                let stop = ring.call_out(guest, world);
-                if rule == rules::ADAPTED {
-                    ring.adapted_ran(world, at, false);
-                }
-                stop
+            Left::Callout(rule) if ring.owes_boundary(guest) => {
+                Some(ring.look_up_first(guest, Reaction::Callout(rule)))
             }
+            Left::Callout(rule) => self.call_out(ring, guest, world, rule),
         }
     }
 }
@@ -79,6 +73,23 @@ impl Execution for Translation {
         }
     }
 
+    fn call_out(
+        &mut self,
+        ring: &mut RingCompression,
+        guest: &mut Cpu,
+        world: &mut World,
+        rule: RuleId,
+    ) -> Option<Stop> {
+        *self.callouts.entry(rule).or_default() += 1;
+        let at = Linear(guest.linear_eip());
+        _ = world.take_reached_chip();
+        let stop = ring.call_out(guest, world);
+        if rule == rules::ADAPTED {
+            ring.adapted_ran(world, at, false);
+        }
+        stop
+    }
+
     fn conceal(&self, guest: &Cpu, real: &mut Cpu) {
         conceal(guest, real);
     }
@@ -96,7 +107,7 @@ impl Execution for Translation {
     }
 
     fn stop_at_units(&mut self, on: bool) {
-        self.translator.by_unit = on;
+        self.translator.stop_after_units(on);
     }
 
     fn has_units(&self) -> bool {

@@ -16,8 +16,14 @@ use std::mem::swap;
 
 /// An inline sequence.
 pub(super) struct Sequence {
+    /// When the sequence cannot run and the rule calls out, in words.
+    unless: Option<&'static str>,
     /// The state that the sequence lends, in words.
-    pub(super) lends: &'static str,
+    lends: &'static str,
+    /// What runs in the place of the instruction, in words.
+    runs: Option<&'static str>,
+    /// What follows from the instruction, in words.
+    then: Option<&'static str>,
     /// Tells from the virtual and the real processor whether the sequence can run now; else the rule calls
     /// out.
     fits: fn(&Cpu, &Cpu, &mut World, &Insn) -> Result<bool, Fault>,
@@ -33,11 +39,24 @@ pub(super) struct Sequence {
 type Instead = fn(&mut Cpu, &mut Cpu, &mut World, &Insn) -> Result<(), Fault>;
 
 /// No sequence: the rule calls out in every mode.
-pub(super) const NONE: Sequence =
-    Sequence { lends: "nothing", fits: always, exchange: |_, _| {}, instead: None, after: go_on };
+pub(super) const NONE: Sequence = Sequence {
+    unless: None,
+    lends: "nothing",
+    runs: None,
+    then: None,
+    fits: always,
+    exchange: |_, _| {},
+    instead: None,
+    after: go_on,
+};
 /// For CLI, STI, PUSHF, POPF.
-pub(super) const FLAGS: Sequence =
-    Sequence { lends: "IF, IOPL and the level", exchange: flags, after: look_for_interrupts, ..NONE };
+pub(super) const FLAGS: Sequence = Sequence {
+    lends: "IF, IOPL and the level",
+    then: Some("leave for the monitor if an interrupt may come through now"),
+    exchange: flags,
+    after: look_for_interrupts,
+    ..NONE
+};
 /// For SGDT, SIDT.
 pub(super) const TABLES: Sequence = Sequence { lends: "GDTR and IDTR", exchange: tables, ..NONE };
 /// For SLDT, STR, MOV and PUSH from CS and SS.
@@ -49,17 +68,28 @@ pub(super) const CONTROL: Sequence =
 /// For SMSW to memory: by the sequence above to a register that its address does not need, and from there to
 /// memory.
 pub(super) const CONTROL_TO_MEMORY: Sequence = Sequence {
-    lends: "the control registers and the level; a register carries",
+    lends: "the control registers and the level",
+    runs: Some(
+        "run it on a register that its address does not need, store that when the loan is over, restore it",
+    ),
     instead: Some(store_control),
     ..NONE
 };
 /// For CLTS: TS is the same in both processors.
-pub(super) const CLTS: Sequence = Sequence { lends: "the level", exchange: level, after: copy_ts, ..NONE };
+pub(super) const CLTS: Sequence = Sequence {
+    lends: "the level",
+    then: Some("copy TS to the virtual CR0"),
+    exchange: level,
+    after: copy_ts,
+    ..NONE
+};
 /// For loads of segment registers from descriptors: the checks are those of the guest's level, on the guest's
 /// tables in its memory, which reads as carried-over code's do. An accessed bit that is to be set meets the
 /// trace of the table.
 pub(super) const SEGMENTS: Sequence = Sequence {
+    unless: Some("a descriptor table reaches the monitor's region"),
     lends: "GDTR, LDTR and the level",
+    then: Some("put the image of the loaded segment in its place, or leave for the monitor if it has none"),
     fits: |guest, _, _, _| Ok(tables_are_below(guest)),
     exchange: descriptor_tables,
     after: keep_loaded,
@@ -68,7 +98,11 @@ pub(super) const SEGMENTS: Sequence = Sequence {
 /// For IRET to the same ring, on the guest's tables as above. Another ring, another task, and virtual-8086
 /// mode from protected mode are the monitor's: what would lead there is looked at before.
 pub(super) const RETURN: Sequence = Sequence {
+    unless: Some("the frame leads to another ring, task or mode"),
     lends: "IF, IOPL, the mode and the level, GDTR and LDTR",
+    then: Some(
+        "put the image of CS in its place; leave for the monitor if an interrupt may come through now",
+    ),
     fits: stays_in_ring,
     exchange: returning,
     after: returned,
@@ -78,6 +112,14 @@ pub(super) const RETURN: Sequence = Sequence {
 pub(super) const TIME: Sequence = Sequence { lends: "the level", exchange: level, ..NONE };
 
 impl Sequence {
+    /// The steps of the sequence, in words.
+    pub(super) fn steps(&self) -> impl Iterator<Item = String> {
+        let unless = self.unless.map(|when| format!("call out if {when}"));
+        let run = self.runs.unwrap_or("run it").to_owned();
+        let always = [format!("lend {}", self.lends), run, "take back what was lent".into()];
+        unless.into_iter().chain(always).chain(self.then.map(str::to_owned))
+    }
+
     /// Runs it for `insn`, whose semantics are `run`. EIP names the next instruction.
     pub(super) fn run(
         &self,

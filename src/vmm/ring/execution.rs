@@ -8,6 +8,7 @@ use crate::cpu::Cpu;
 use crate::interp::Stop;
 use crate::machine::{TranslationView, World};
 use crate::report::{Cause, TranslationFigures};
+use crate::translate::RuleId;
 
 /// Runs the guest's code on the real processor, whose state is composed.
 pub(in crate::vmm) trait Execution {
@@ -18,6 +19,15 @@ pub(in crate::vmm) trait Execution {
         guest: &mut Cpu,
         world: &mut World,
         until: Ticks,
+    ) -> Option<Stop>;
+    /// Runs the instruction at CS:EIP on the virtual processor, as this rule says. `None`: the guest can go
+    /// on.
+    fn call_out(
+        &mut self,
+        ring: &mut RingCompression,
+        guest: &mut Cpu,
+        world: &mut World,
+        rule: RuleId,
     ) -> Option<Stop>;
     /// Hides from the guest in `real` what its user code could see of the monitor.
     fn conceal(&self, guest: &Cpu, real: &mut Cpu);

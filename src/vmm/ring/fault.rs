@@ -2,7 +2,7 @@
 //! the guest's own.
 
 use super::place::place;
-use super::state::RingCompression;
+use super::state::{Reaction, RingCompression};
 use crate::addr::Linear;
 use crate::cpu::control::{DR6_BS, DR6_BT, Dr7, Watch};
 use crate::cpu::fault::pf;
@@ -30,26 +30,33 @@ impl RingCompression {
             // The next instruction is sensitive and would not fault; an observer wants to see it run.
             Stop::Exit(exit @ interp::Exit::Sensitive) => Some(Stop::Exit(exit)),
             Stop::Exit(_) => None,
-            // Before anything is done about the fault, which comes again: resolving it may set accessed bits,
-            // which on the bare machine nobody sees before the instruction has run. A debug trap is of the
-            // instruction that ran, and does not come again.
-            Stop::Fault(fault) if self.owes_boundary(guest) && !is_debug_trap(guest, fault) => {
-                if resumed {
-                    set_resume(guest, true);
-                }
-                Some(self.look_up(guest))
-            }
             Stop::Fault(fault) => {
                 // A hidden fault must leave RF to the instruction, whose code breakpoints are still to be
                 // ignored. A fault of the guest's own leaves it as the processor does.
-                let left = guest.system_flags.contains(Eflags::RF);
+                let resume_left = guest.system_flags.contains(Eflags::RF);
                 if resumed {
                     set_resume(guest, true);
                 }
-                self.resume_left = left;
-                self.fault(guest, world, fault)
+                // Resolving a fault may set accessed bits, which on the bare machine nobody sees before the
+                // instruction has run. A debug trap is of the instruction that ran.
+                if self.owes_boundary(guest) && !is_debug_trap(guest, fault) {
+                    return Some(self.look_up_first(guest, Reaction::Fault { fault, resume_left }));
+                }
+                self.handle_fault(guest, world, fault, resume_left)
             }
         }
+    }
+
+    /// Handles a fault of the real processor, which left RF so. `None`: the guest can go on.
+    pub(super) fn handle_fault(
+        &mut self,
+        guest: &mut Cpu,
+        world: &mut World,
+        fault: Fault,
+        resume_left: bool,
+    ) -> Option<Stop> {
+        self.resume_left = resume_left;
+        self.fault(guest, world, fault)
     }
 
     /// A fault of the real processor.

@@ -26,6 +26,7 @@ impl RingCompression {
         until: Ticks,
     ) -> Option<Stop> {
         self.drop_stale(world);
+        let entry = (guest.now, guest.linear_eip());
         let start = guest.now;
         let sealed = integrity::take(&world.map.ram, || self.own_frames());
         let before = self.audit_before(world);
@@ -35,8 +36,11 @@ impl RingCompression {
         integrity::check(sealed, &world.map.ram, || self.own_frames());
         self.audit_after(world, before.as_ref());
         self.v.decompose(&self.real, &self.descriptors, guest);
-        self.counts.entries += 1;
+        self.counts.entries += u64::from(self.paused.take() != Some(entry));
         self.counts.direct += guest.now - start;
+        if stop == Stop::Budget {
+            self.paused = Some((guest.now, guest.linear_eip()));
+        }
         self.stopped(guest, world, stop, self.direct.resumed())
     }
 }

@@ -26,4 +26,4 @@ mod sync;
 pub(super) use emulate::runs_directly;
 pub(super) use execution::Execution;
 pub(super) use monitor::RingMonitor;
-pub(super) use state::RingCompression;
+pub(super) use state::{Reaction, RingCompression};

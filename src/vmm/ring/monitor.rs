@@ -2,7 +2,7 @@
 
 use super::execution::Execution;
 use super::place::place;
-use super::state::RingCompression;
+use super::state::{Reaction, RingCompression};
 use crate::bus::Ticks;
 use crate::cell::Cell;
 use crate::classify::verdict;
@@ -44,6 +44,16 @@ impl<E: Execution> RingMonitor<E> {
                 execution.run(ring, guest, world, until)
             }
             Err(why) => ring.interpret(guest, world, why),
+        }
+    }
+
+    /// Does what the guest left its code for. `None`: the guest can go on.
+    fn react(&mut self, guest: &mut Cpu, world: &mut World, what: Reaction) -> Option<Stop> {
+        match what {
+            Reaction::Fault { fault, resume_left } => {
+                self.ring.handle_fault(guest, world, fault, resume_left)
+            }
+            Reaction::Callout(rule) => self.execution.call_out(&mut self.ring, guest, world, rule),
         }
     }
 
@@ -128,8 +138,13 @@ impl<E: Execution> Monitor for RingMonitor<E> {
             if let Some(stop) = self.ring.emulator.boundary(guest, world) {
                 return stop;
             }
-            self.ring.sync(guest, world);
-            let stop = self.advance(guest, world, until);
+            let stop = match self.ring.take_owed(guest) {
+                Some(what) => self.react(guest, world, what),
+                None => {
+                    self.ring.sync(guest, world);
+                    self.advance(guest, world, until)
+                }
+            };
             self.tell_execution();
             if let Some(stop) = stop {
                 return stop;
@@ -160,7 +175,7 @@ impl<E: Execution> Monitor for RingMonitor<E> {
 
     fn forget(&mut self, _: &mut World) {
         self.ring.map_epoch = None;
-        self.ring.cut_short = None;
+        (self.ring.cut_short, self.ring.paused, self.ring.owed) = (None, None, None);
     }
 
     fn processor(&self) -> Option<&dyn ProcessorView> {

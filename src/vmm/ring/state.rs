@@ -6,10 +6,11 @@ use super::place::Place;
 use crate::addr::{Linear, MachineAddr};
 use crate::bus::Ticks;
 use crate::cell::Cell;
-use crate::cpu::Cpu;
+use crate::cpu::{Cpu, Fault};
 use crate::interp::{self, Interp, Stop};
 use crate::machine::World;
 use crate::report::{Audit, Cause, Counts, Exit, Exits};
+use crate::translate::RuleId;
 use crate::vmm::audit::{self, Before};
 use crate::vmm::descriptors::Descriptors;
 use crate::vmm::memory::ShadowMmu;
@@ -52,10 +53,32 @@ pub(in crate::vmm) struct RingCompression {
     /// yet.
     pub(super) wrote: bool,
     pub(super) cut_short: Option<CutShort>,
+    /// The guest's time and linear EIP where a deadline last stopped direct execution: going on from there is
+    /// no new entry.
+    pub(super) paused: Option<(Ticks, u32)>,
+    /// What the guest left its code for, to be handled once the boundary has been seen.
+    pub(super) owed: Option<Owed>,
     /// The exit that was emulated since the execution was last told, by the place of its instruction.
     pub(super) emulated: Option<Emulated>,
     /// The adapted access that ran since the execution was last told, and whether it met a trace or a chip.
     pub(super) adapted: Option<(Linear, bool)>,
+}
+
+/// A reason to leave the guest's code that was found at a boundary: what ran before it is to be seen before
+/// it is handled.
+pub(super) struct Owed {
+    now: Ticks,
+    linear: u32,
+    what: Reaction,
+}
+
+/// What is done about a reason to leave the guest's code.
+#[derive(Clone, Copy)]
+pub(in crate::vmm) enum Reaction {
+    /// Handle a fault of the real processor, which left RF so.
+    Fault { fault: Fault, resume_left: bool },
+    /// Call out, by this rule.
+    Callout(RuleId),
 }
 
 /// An exit that was emulated.
@@ -96,6 +119,8 @@ impl RingCompression {
             resume_left: false,
             wrote: false,
             cut_short: None,
+            paused: None,
+            owed: None,
             emulated: None,
             adapted: None,
         }
@@ -119,6 +144,18 @@ impl RingCompression {
     pub(in crate::vmm) fn look_up(&mut self, guest: &Cpu) -> Stop {
         self.looked_up = guest.now;
         BOUNDARY
+    }
+
+    /// Ends the run at a boundary; the guest left its code for `what`, which is done when the run goes on.
+    pub(in crate::vmm) fn look_up_first(&mut self, guest: &Cpu, what: Reaction) -> Stop {
+        self.owed = Some(Owed { now: guest.now, linear: guest.linear_eip(), what });
+        self.look_up(guest)
+    }
+
+    /// What is still to be done before the guest goes on, unless something else happened meanwhile.
+    pub(super) fn take_owed(&mut self, guest: &Cpu) -> Option<Reaction> {
+        let owed = self.owed.take()?;
+        ((owed.now, owed.linear) == (guest.now, guest.linear_eip())).then_some(owed.what)
     }
 
     /// The monitor's own machine frames: its tables, which the guest must not change.

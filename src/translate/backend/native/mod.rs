@@ -1,7 +1,8 @@
-//! A prototype of the backend for x86-64 Linux hosts, which no command uses yet: it shows that the seam holds, and what the
-//! ways of addressing cost. Units of a subset (moves, arithmetic, the stack, direct near branches; flat 32-bit segments) run
-//! on the host's processor and chain there; what is outside of it runs by [`Portable`], from the instruction on at which
-//! generated code ends. Memory is the *window*, whose pages are mapped when generated code first meets them.
+//! A prototype of the backend for x86-64 Linux hosts, which no command uses yet: it shows that the seam
+//! holds, and what the ways of addressing cost. Units of a subset (moves, arithmetic, the stack, direct near
+//! branches; flat 32-bit segments) run on the host's processor and chain there; what is outside of it runs by
+//! [`Portable`], from the instruction on at which generated code ends. Memory is the *window*, whose pages
+//! are mapped when generated code first meets them.
 //!
 //! | file | what it is |
 //! |---|---|
@@ -10,8 +11,8 @@
 //! | `window` | guest-linear memory in the host's address space |
 //! | `world` | a flat world for tests and benches |
 //!
-//! Not built: a monitor's world (its TLB would have to tell what it may map), one window for each privilege level, counting
-//! how often units ran.
+//! Not built: a monitor's world (its TLB would have to tell what it may map), one window for each privilege
+//! level, counting how often units ran.
 
 mod emit;
 mod host;
@@ -46,7 +47,8 @@ pub struct Frame {
 
 /// A world whose memory can be shown in a window.
 pub trait Windowed {
-    /// What is at `at` for an access of the processor's, now; `None` if the access faults or has to be looked at.
+    /// What is at `at` for an access of the processor's, now; `None` if the access faults or has to be looked
+    /// at.
     fn frame(&mut self, cpu: &Cpu, at: Linear, write: bool) -> Option<Frame>;
     /// A page of which an earlier [`Windowed::frame`] no longer holds, each once.
     fn take_stale(&mut self) -> Option<Linear>;
@@ -167,7 +169,8 @@ impl<E, A> Default for Native<E, A> {
 
 /// How generated code came back.
 enum Back {
-    /// To the unit of this fragment, of which so much is done, and so many ticks were charged that did not pass.
+    /// To the unit of this fragment, of which so much is done, and so many ticks were charged that did not
+    /// pass.
     At { fragment: u32, done: u8, charged: u8 },
     /// Through the way out of the unit of this fragment.
     Way { fragment: u32, way: usize, eip: u32 },
@@ -246,6 +249,10 @@ impl<E: Env + Windowed, A: Choice> Backend<E> for Native<E, A> {
     #[inline(always)]
     fn run(&self, fragment: &Fragment<E>, done: u8, cpu: &mut Cpu, env: &mut E, precise: bool) -> Ended {
         self.portable.run(&fragment.body, done, cpu, env, precise)
+    }
+
+    fn run_part(&self, fragment: &Fragment<E>, done: u8, most: u8, cpu: &mut Cpu, env: &mut E) -> Ended {
+        self.portable.run_part(&fragment.body, done, most, cpu, env)
     }
 
     fn is_fused(&self, fragment: &Fragment<E>) -> bool {
