@@ -370,10 +370,10 @@ fn fill(cpu: &mut Cpu) {
     let Some(vmx) = &mut cpu.vmx else { return };
     let vmcs = &mut vmx.vmcs;
     let values = [
-        (Field::PinControls, CAPS.pin.0),
-        (Field::PrimaryControls, CAPS.primary.0),
-        (Field::ExitControls, CAPS.exit.0 | 4),
-        (Field::EntryControls, CAPS.entry.0 | 4),
+        (Field::PinControls, CAPS.pin.allowed0),
+        (Field::PrimaryControls, CAPS.primary.allowed0),
+        (Field::ExitControls, CAPS.exit.allowed0 | 4),
+        (Field::EntryControls, CAPS.entry.allowed0 | 4),
         (Field::HostCr0, 0x8000_0031),
         (Field::HostCr3, crate::layout::PAGE_DIRECTORY),
         (Field::HostCr4, 0x2000),
