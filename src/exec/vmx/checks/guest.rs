@@ -45,9 +45,9 @@ mod activity {
 /// Pending debug exceptions (SDM vol. 3, table 24-4): BS, and the reserved bits.
 const PENDING_BS: u64 = 1 << 14;
 const PENDING_RESERVED: u64 = !0x500f;
-/// IA32_DEBUGCTL.BTF, and the bits that this processor has: none.
+/// IA32_DEBUGCTL.BTF, and all bits that a Core Duo has: LBR and BTF. An entry takes both; they have no effect yet.
 const DEBUGCTL_BTF: u64 = 2;
-const DEBUGCTL_BITS: u64 = 0;
+const DEBUGCTL_BITS: u64 = 3;
 /// EFLAGS bits that must be zero, and the one that must be one.
 const RFLAGS_ZEROS: u32 = 0xffc0_8028;
 const RFLAGS_ONE: u32 = 2;
