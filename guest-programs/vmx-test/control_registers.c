@@ -1,4 +1,5 @@
-/* Control registers behind masks, shadows and the list of CR3 targets; debug registers; what VMX fixes (25.1.3, 25.3). */
+/* Control registers behind masks, shadows and the list of CR3 targets; debug registers; what VMX fixes
+   (25.1.3, 25.3). */
 #include "../lib/console.h"
 #include "vmx.h"
 
@@ -13,14 +14,17 @@ static void of_cr0(void)
     T("read cr0, all shadow", "mov eax, cr0", cr0(~0, 0x12345678), show = 1);
     T("read cr0, part shadow", "mov eax, cr0", cr0(0xFFFF, 0xABCD), show = 1);
     T("write cr0, owned bit differs", "mov eax, 0x80010031\n mov cr0, eax", cr0(WP, 0));
-    T("write cr0, owned bit same", "mov ebx, 0x80010031\n mov cr0, ebx\n mov eax, cr0", cr0(WP, WP), show = 1);
-    T("write cr0, owned bit kept", "mov ebx, 0x80010039\n mov cr0, ebx\n mov eax, cr0", cr0(WP, WP), show = 1);
+    T("write cr0, owned bit same", "mov ebx, 0x80010031\n mov cr0, ebx\n mov eax, cr0", cr0(WP, WP),
+      show = 1);
+    T("write cr0, owned bit kept", "mov ebx, 0x80010039\n mov cr0, ebx\n mov eax, cr0", cr0(WP, WP),
+      show = 1);
     T("write cr0, from edi", "mov edi, 0x80000033\n mov cr0, edi", cr0(MP, 0));
     T("write cr0, from esp", "mov esp, 0x80000033\n mov cr0, esp", cr0(MP, 0));
     T("write cr0, not owned", "mov eax, 0x80000033\n mov cr0, eax\n xor eax, eax\n mov eax, cr0", show = 1);
     T("write cr0, NE fixed", "mov eax, 0x80000011\n mov cr0, eax");
     T("write cr0, PG fixed", "mov eax, 0x00000031\n mov cr0, eax");
-    T("write cr0, NE owned and shadowed 0", "mov ebx, 0x80000011\n mov cr0, ebx\n mov eax, cr0", cr0(0x20, 0), show = 1);
+    T("write cr0, NE owned and shadowed 0", "mov ebx, 0x80000011\n mov cr0, ebx\n mov eax, cr0",
+      cr0(0x20, 0), show = 1);
     T("write cr0, PG without PE", "mov eax, 0x80000030\n mov cr0, eax", cr0(0x80000000, 0x80000000));
     T("write cr0, ring 3", "mov cr0, eax", cr0(~0, 0), ring3());
     T("smsw", "xor eax, eax\n smsw eax", cr0(0xFFFF, 0xABCD), show = 1);
@@ -34,14 +38,16 @@ static void lmsw_and_clts(void)
     T("clts", "clts\n mov eax, cr0", vmwrite(GUEST_CR0, 0x80000039), show = 1);
     T("clts, owned, shadow 1", "clts", cr0(TS, TS));
     T("clts, owned, shadow 0", "clts\n mov eax, cr0", cr0(TS, 0), vmwrite(GUEST_CR0, 0x80000039), show = 1);
-    T("clts, owned, shadow 0, kept", "clts\n mov eax, cr0", cr0(TS, 0), vmwrite(GUEST_CR0, 0x80000039), vmwrite(CR0_MASK, TS),
+    T("clts, owned, shadow 0, kept", "clts\n mov eax, cr0", cr0(TS, 0), vmwrite(GUEST_CR0, 0x80000039),
+      vmwrite(CR0_MASK, TS),
       show = 1);
     T("clts, ring 3", "clts", cr0(TS, TS), ring3());
     T("lmsw", "mov eax, 11\n lmsw ax\n mov eax, cr0", show = 1);
     T("lmsw, owned TS differs", "mov eax, 0xFFFFABC9\n lmsw ax", cr0(TS, 0));
     T("lmsw, owned TS same", "mov eax, 9\n lmsw ax\n mov eax, cr0", cr0(TS, TS), show = 1);
     T("lmsw, memory", "mov dword ptr [0x219000], 0x1234000B\n lmsw [0x219000]", cr0(MP, 0));
-    T("lmsw, memory with base", "mov ebx, 0x218FF0\n mov dword ptr [0x219000], 5\n lmsw [ebx + 0x10]", cr0(EM, 0));
+    T("lmsw, memory with base", "mov ebx, 0x218FF0\n mov dword ptr [0x219000], 5\n lmsw [ebx + 0x10]",
+      cr0(EM, 0));
     T("lmsw, owned PE, shadow 1, to 0", "xor eax, eax\n lmsw ax\n mov eax, cr0", cr0(PE, PE), show = 1);
     T("lmsw, owned PE, shadow 0, to 1", "mov eax, 1\n lmsw ax", cr0(PE, 0));
     T("lmsw, owned PE, shadow 0, to 0", "xor eax, eax\n lmsw ax\n mov eax, cr0", cr0(PE, 0), show = 1);
@@ -63,10 +69,14 @@ static void of_cr3(void)
     primary(0);
     T("write cr3", "mov eax, 0x20D000\n mov cr3, eax", primary(CR3_LOAD));
     T("write cr3, from ebp", "mov ebp, 0x20D000\n mov cr3, ebp", primary(CR3_LOAD));
-    T("write cr3, first target", "mov eax, 0x20D000\n mov cr3, eax", primary(CR3_LOAD), targets(1, DIRECTORY, 0, 0, 0));
-    T("write cr3, fourth target", "mov eax, 0x20D000\n mov cr3, eax", primary(CR3_LOAD), targets(4, 1, 2, 3, DIRECTORY));
-    T("write cr3, fourth of three", "mov eax, 0x20D000\n mov cr3, eax", primary(CR3_LOAD), targets(3, 1, 2, 3, DIRECTORY));
-    T("write cr3, target with flags", "mov eax, 0x20D018\n mov cr3, eax", primary(CR3_LOAD), targets(1, DIRECTORY, 0, 0, 0));
+    T("write cr3, first target", "mov eax, 0x20D000\n mov cr3, eax", primary(CR3_LOAD),
+      targets(1, DIRECTORY, 0, 0, 0));
+    T("write cr3, fourth target", "mov eax, 0x20D000\n mov cr3, eax", primary(CR3_LOAD),
+      targets(4, 1, 2, 3, DIRECTORY));
+    T("write cr3, fourth of three", "mov eax, 0x20D000\n mov cr3, eax", primary(CR3_LOAD),
+      targets(3, 1, 2, 3, DIRECTORY));
+    T("write cr3, target with flags", "mov eax, 0x20D018\n mov cr3, eax", primary(CR3_LOAD),
+      targets(1, DIRECTORY, 0, 0, 0));
     T("write cr3, ring 3", "mov cr3, eax", primary(CR3_LOAD), ring3());
     T("read cr3", "mov eax, cr3", primary(CR3_STORE));
     T("read cr3, to esi", "mov esi, cr3", primary(CR3_STORE));
@@ -78,14 +88,17 @@ static void of_cr4(void)
     T("read cr4", "mov eax, cr4", show = 1);
     T("read cr4, all shadow", "mov eax, cr4", cr4(~0, 0x55AA), show = 1);
     T("write cr4, owned differs", "mov eax, 0x2014\n mov cr4, eax", cr4(TSD, 0));
-    T("write cr4, owned same", "mov eax, 0x2014\n mov cr4, eax\n xor eax, eax\n mov eax, cr4", cr4(TSD, TSD), show = 1);
+    T("write cr4, owned same", "mov eax, 0x2014\n mov cr4, eax\n xor eax, eax\n mov eax, cr4",
+      cr4(TSD, TSD), show = 1);
     T("write cr4, not owned", "mov eax, 0x2014\n mov cr4, eax\n xor eax, eax\n mov eax, cr4", show = 1);
     T("write cr4, VMXE fixed", "mov eax, 0x10\n mov cr4, eax");
-    T("write cr4, VMXE owned and shadowed 0", "mov eax, 0x10\n mov cr4, eax\n mov eax, cr4", cr4(VMXE, 0), show = 1);
+    T("write cr4, VMXE owned and shadowed 0", "mov eax, 0x10\n mov cr4, eax\n mov eax, cr4", cr4(VMXE, 0),
+      show = 1);
     T("write cr4, from ebx", "mov ebx, 0x10\n mov cr4, ebx", cr4(VMXE, VMXE));
     T("write cr4, reserved bit", "mov eax, 0x80002010\n mov cr4, eax");
     T("write cr4, reserved bit owned", "mov eax, 0x80002010\n mov cr4, eax", cr4(0x80000000, 0));
-    T("cr2 is the guest's", "mov eax, 0x1234\n mov cr2, eax\n xor eax, eax\n mov eax, cr2", cr0(~0, 0), cr4(~0, 0), show = 1);
+    T("cr2 is the guest's", "mov eax, 0x1234\n mov cr2, eax\n xor eax, eax\n mov eax, cr2", cr0(~0, 0),
+      cr4(~0, 0), show = 1);
 }
 
 static void of_debug_registers(void)

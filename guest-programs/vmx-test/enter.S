@@ -1,10 +1,11 @@
-/* Into the guest and back: VM entry with the guest's general registers, and the place where VM exits arrive. */
+/* Into the guest and back: VM entry with the guest's general registers, and where VM exits arrive. */
 .intel_syntax noprefix
 
 #define HOST_RSP 0x6C14
 
 .section .text
-/* int enter(struct registers *guest, int resume): 0 after a VM exit, 1 after VMfailInvalid, 2 after VMfailValid */
+/* int enter(struct registers *guest, int resume): 0 after a VM exit, 1 after VMfailInvalid, 2 after
+   VMfailValid */
 .globl enter
 enter:
     push ebp

@@ -26,7 +26,12 @@ static void with(const char *name, uint32_t field, uint32_t value)
     result();
 }
 
-#define E(name, field, value, ...) do { load(vmcall_code, vmcall_code + 3); __VA_ARGS__; with(name, field, value); } while (0)
+#define E(name, field, value, ...)                                                             \
+    do {                                                                                        \
+        load(vmcall_code, vmcall_code + 3);                                                     \
+        __VA_ARGS__;                                                                            \
+        with(name, field, value);                                                               \
+    } while (0)
 
 /* Every bit of `mask` the other way round. */
 static void flip(const char *name, uint32_t field, uint32_t mask, void (*prepare)(void))
@@ -42,7 +47,8 @@ static void flip(const char *name, uint32_t field, uint32_t mask, void (*prepare
 static void controls(void)
 {
     flip("pin", PIN, ~0, 0);
-    flip("primary", PRIMARY, ~(uint32_t)(INTERRUPT_WINDOW | ACTIVATE_SECONDARY | 1 << 21 | 1 << 27 | 1 << 17), 0);
+    flip("primary", PRIMARY,
+      ~(uint32_t)(INTERRUPT_WINDOW | ACTIVATE_SECONDARY | 1 << 21 | 1 << 27 | 1 << 17), 0);
     flip("exit", EXIT_CONTROLS, ~0x7C1200u, 0);
     flip("entry", ENTRY_CONTROLS, ~0xC200u, 0);
     for (uint32_t n = 3; n < 6; n++) E("cr3 targets", CR3_COUNT, n);
@@ -70,9 +76,11 @@ static void injection(void)
         for (uint32_t code = 0; code <= HAS_CODE; code += HAS_CODE) {
             static const uint8_t vectors[] = { 0, 1, 2, 3, 4, 6, 8, 9, 10, 13, 14, 15, 17, 18, 31, 32, 255 };
             for (unsigned i = 0; i < sizeof vectors; i++)
-                E("inject", ENTRY_EVENT, EVENT(type, vectors[i]) | code, vmwrite(ENTRY_LENGTH, 2), vmwrite(GUEST_RFLAGS, 0x202));
+                E("inject", ENTRY_EVENT, EVENT(type, vectors[i]) | code, vmwrite(ENTRY_LENGTH, 2),
+                  vmwrite(GUEST_RFLAGS, 0x202));
         }
-    for (unsigned bit = 12; bit < 31; bit++) E("inject, reserved", ENTRY_EVENT, EVENT(T_HARDWARE, 6) | 1u << bit);
+    for (unsigned bit = 12; bit < 31; bit++) E("inject, reserved", ENTRY_EVENT,
+      EVENT(T_HARDWARE, 6) | 1u << bit);
     for (unsigned bit = 14; bit < 32; bit++)
         E("error code", ENTRY_CODE, 1u << bit, vmwrite(ENTRY_EVENT, EVENT(T_HARDWARE, 13) | HAS_CODE));
     for (uint32_t length = 0; length < 17; length += length < 2 || length > 13 ? 1 : 6) {
@@ -87,9 +95,11 @@ static void host(void)
 {
     flip("host cr0", HOST_CR0, ~0x60000000u, 0);
     flip("host cr4", HOST_CR4, ~0x30u, 0);
-    static const char *const names[] = { "host es", "host cs", "host ss", "host ds", "host fs", "host gs", "host tr" };
+    static const char *const names[] = { "host es", "host cs", "host ss", "host ds", "host fs", "host gs",
+      "host tr" };
     for (int n = 0; n < 7; n++) {
-        for (uint32_t bits = 1; bits < 8; bits <<= 1) E(names[n], HOST_ES + 2 * n, get(HOST_ES + 2 * n) | bits);
+        for (uint32_t bits = 1; bits < 8; bits <<= 1) E(names[n], HOST_ES + 2 * n,
+          get(HOST_ES + 2 * n) | bits);
         if (n == CS || n == SS || n == 6) E(names[n], HOST_ES + 2 * n, 0);
     }
 }
@@ -130,7 +140,8 @@ static void segment_rights(void)
         flip(segments[n], RIGHTS + 2 * n, 0x1FFFF, n == LDTR ? as_ldt : 0);
         flip(segments[n], RIGHTS + 2 * n, 0x80020000, n == LDTR ? as_ldt : 0);
         for (uint32_t type = 0; type < 16; type++)
-            E(segments[n], RIGHTS + 2 * n, (get(RIGHTS + 2 * n) & ~15u) | type, n == LDTR ? as_ldt() : (void)0);
+            E(segments[n], RIGHTS + 2 * n, (get(RIGHTS + 2 * n) & ~15u) | type,
+              n == LDTR ? as_ldt() : (void)0);
     }
     for (int n = 0; n < 6; n++) {
         print("rights of %s, ring 3\n", segments[n]);
@@ -153,7 +164,8 @@ static void segment_parts(void)
         void (*prepare)(void) = n == LDTR ? as_ldt : 0;
         print("selector, limit and base of %s\n", segments[n]);
         for (unsigned bit = 0; bit < 3; bit++)
-            E(segments[n], GUEST_ES + 2 * n, get(GUEST_ES + 2 * n) ^ 1u << bit, prepare ? prepare() : (void)0);
+            E(segments[n], GUEST_ES + 2 * n, get(GUEST_ES + 2 * n) ^ 1u << bit,
+              prepare ? prepare() : (void)0);
         for (unsigned bit = 0; bit < 32; bit += bit == 11 ? 1 : 11)
             E(segments[n], LIMITS + 2 * n, get(LIMITS + 2 * n) ^ 1u << bit, prepare ? prepare() : (void)0);
         E(segments[n], LIMITS + 2 * n, 0x100000, prepare ? prepare() : (void)0);
@@ -178,17 +190,21 @@ static void non_register(void)
         E("blocking, IF", INTERRUPTIBILITY, bits, vmwrite(GUEST_RFLAGS, 0x202));
         E("blocking, external injected", INTERRUPTIBILITY, bits, vmwrite(GUEST_RFLAGS, 0x202),
           vmwrite(ENTRY_EVENT, EVENT(T_EXTERNAL, 0x31)));
-        E("blocking, nmi injected", INTERRUPTIBILITY, bits, vmwrite(GUEST_RFLAGS, 0x202), vmwrite(ENTRY_EVENT, EVENT(T_NMI, 2)));
-        E("blocking, #UD injected", INTERRUPTIBILITY, bits, vmwrite(GUEST_RFLAGS, 0x202), vmwrite(ENTRY_EVENT, EVENT(T_HARDWARE, 6)));
+        E("blocking, nmi injected", INTERRUPTIBILITY, bits, vmwrite(GUEST_RFLAGS, 0x202),
+          vmwrite(ENTRY_EVENT, EVENT(T_NMI, 2)));
+        E("blocking, #UD injected", INTERRUPTIBILITY, bits, vmwrite(GUEST_RFLAGS, 0x202),
+          vmwrite(ENTRY_EVENT, EVENT(T_HARDWARE, 6)));
     }
     static const uint32_t events[] = {
-        EVENT(T_EXTERNAL, 0x31), EVENT(T_NMI, 2), EVENT(T_HARDWARE, 1), EVENT(T_HARDWARE, 6), EVENT(T_HARDWARE, 18),
+        EVENT(T_EXTERNAL, 0x31), EVENT(T_NMI, 2), EVENT(T_HARDWARE, 1), EVENT(T_HARDWARE, 6),
+          EVENT(T_HARDWARE, 18),
         EVENT(T_SOFTWARE, 0x30), EVENT(T_EXCEPTION, 3), EVENT(T_PRIVILEGED, 1),
     };
     for (unsigned i = 0; i < sizeof events / sizeof *events; i++)
         for (uint32_t state = 1; state < 4; state++) {
             print("event %x, ", events[i]);
-            E("activity", ACTIVITY, state, vmwrite(GUEST_RFLAGS, 0x202), vmwrite(ENTRY_EVENT, events[i]), vmwrite(ENTRY_LENGTH, 1));
+            E("activity", ACTIVITY, state, vmwrite(GUEST_RFLAGS, 0x202), vmwrite(ENTRY_EVENT, events[i]),
+              vmwrite(ENTRY_LENGTH, 1));
         }
     E("activity", ACTIVITY, 4);
     E("activity", ACTIVITY, 0x80000000);
@@ -196,15 +212,21 @@ static void non_register(void)
     E("activity, after mov ss", ACTIVITY, 1, vmwrite(INTERRUPTIBILITY, 2), vmwrite(GUEST_RFLAGS, 0x202));
     E("activity, ring 3", ACTIVITY, 1, ring3());
     flip("pending debug", PENDING_DEBUG, ~0u, 0);
-    E("pending debug, after mov ss, TF", PENDING_DEBUG, 0, vmwrite(INTERRUPTIBILITY, 2), vmwrite(GUEST_RFLAGS, 0x102));
-    E("pending debug, after mov ss, TF", PENDING_DEBUG, 0x4000, vmwrite(INTERRUPTIBILITY, 2), vmwrite(GUEST_RFLAGS, 0x102));
+    E("pending debug, after mov ss, TF", PENDING_DEBUG, 0, vmwrite(INTERRUPTIBILITY, 2),
+      vmwrite(GUEST_RFLAGS, 0x102));
+    E("pending debug, after mov ss, TF", PENDING_DEBUG, 0x4000, vmwrite(INTERRUPTIBILITY, 2),
+      vmwrite(GUEST_RFLAGS, 0x102));
     E("pending debug, after mov ss", PENDING_DEBUG, 0x4000, vmwrite(INTERRUPTIBILITY, 2));
-    E("pending debug, after sti, TF", PENDING_DEBUG, 0, vmwrite(INTERRUPTIBILITY, 1), vmwrite(GUEST_RFLAGS, 0x302));
-    E("pending debug, after mov ss, TF and BTF", PENDING_DEBUG, 0, vmwrite(INTERRUPTIBILITY, 2), vmwrite(GUEST_RFLAGS, 0x102),
+    E("pending debug, after sti, TF", PENDING_DEBUG, 0, vmwrite(INTERRUPTIBILITY, 1),
+      vmwrite(GUEST_RFLAGS, 0x302));
+    E("pending debug, after mov ss, TF and BTF", PENDING_DEBUG, 0, vmwrite(INTERRUPTIBILITY, 2),
+      vmwrite(GUEST_RFLAGS, 0x102),
       vmwrite(GUEST_DEBUGCTL, 2));
-    E("pending debug, after mov ss, TF and BTF", PENDING_DEBUG, 0x4000, vmwrite(INTERRUPTIBILITY, 2), vmwrite(GUEST_RFLAGS, 0x102),
+    E("pending debug, after mov ss, TF and BTF", PENDING_DEBUG, 0x4000, vmwrite(INTERRUPTIBILITY, 2),
+      vmwrite(GUEST_RFLAGS, 0x102),
       vmwrite(GUEST_DEBUGCTL, 2));
-    if (hard) E("pending debug, halted, TF", PENDING_DEBUG, 0, vmwrite(ACTIVITY, 1), vmwrite(GUEST_RFLAGS, 0x102));
+    if (hard) E("pending debug, halted, TF", PENDING_DEBUG, 0, vmwrite(ACTIVITY, 1),
+      vmwrite(GUEST_RFLAGS, 0x102));
 }
 
 #define LINKED(low, high) vmwrite(LINK + 1, high), vmwrite(LINK, low), vmwrite(LINK + 1, high)
@@ -217,15 +239,19 @@ static void link_and_pointers(void)
     E("link, beyond all addresses", LINK + 1, 0x80000000, vmwrite(LINK, SPARE_REGION));
     E("link, the current one", LINK + 1, 0, vmwrite(LINK, VMCS_REGION));
     E("link, wrong revision", LINK + 1, 0, vmwrite(LINK, DATA_PAGE), poke(DATA_PAGE, 0x7777));
-    E("pae, pointers of 0", GUEST_CR3, POINTERS, vmwrite(GUEST_CR4, 0x2030), poke(POINTERS, 0), poke(POINTERS + 4, 0));
+    E("pae, pointers of 0", GUEST_CR3, POINTERS, vmwrite(GUEST_CR4, 0x2030), poke(POINTERS, 0),
+      poke(POINTERS + 4, 0));
     for (unsigned bit = 1; bit < 32; bit++) {
         print("pae, ");
-        E("pointer bit", GUEST_CR3, POINTERS, vmwrite(GUEST_CR4, 0x2030), poke(POINTERS, 1 | DIRECTORY | 1u << bit));
+        E("pointer bit", GUEST_CR3, POINTERS, vmwrite(GUEST_CR4, 0x2030),
+          poke(POINTERS, 1 | DIRECTORY | 1u << bit));
         if (bit == 8) bit = 30;
     }
     E("pae, not present", GUEST_CR3, POINTERS, vmwrite(GUEST_CR4, 0x2030), poke(POINTERS, 0xFFE));
-    E("pae, high bits", GUEST_CR3, POINTERS, vmwrite(GUEST_CR4, 0x2030), poke(POINTERS, 1), poke(POINTERS + 4, 0x80000000));
-    E("pae, fourth", GUEST_CR3, POINTERS, vmwrite(GUEST_CR4, 0x2030), poke(POINTERS, 0), poke(POINTERS + 4, 0), poke(POINTERS + 24, 7));
+    E("pae, high bits", GUEST_CR3, POINTERS, vmwrite(GUEST_CR4, 0x2030), poke(POINTERS, 1),
+      poke(POINTERS + 4, 0x80000000));
+    E("pae, fourth", GUEST_CR3, POINTERS, vmwrite(GUEST_CR4, 0x2030), poke(POINTERS, 0),
+      poke(POINTERS + 4, 0), poke(POINTERS + 24, 7));
     poke(POINTERS + 24, 0);
 }
 

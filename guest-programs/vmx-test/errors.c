@@ -1,4 +1,4 @@
-/* VMX instructions in root operation, and outside VMX operation: the numbers of their errors (30.4), #UD and #GP. */
+/* VMX instructions in root operation, and outside VMX operation: their errors (30.4), #UD and #GP. */
 #include "../lib/console.h"
 #include "../lib/cpu.h"
 #include "vmx.h"
@@ -151,7 +151,8 @@ static void in_root(void)
 static void outside(void)
 {
     static const struct { const char *name; void (*f)(void); } undefined[] = {
-        { "off: vmclear", ud }, { "off: vmptrld", ud_vmptrld }, { "off: vmptrst", ud_vmptrst }, { "off: vmread", ud_vmread },
+        { "off: vmclear", ud }, { "off: vmptrld", ud_vmptrld }, { "off: vmptrst", ud_vmptrst },
+          { "off: vmread", ud_vmread },
         { "off: vmwrite", ud_vmwrite }, { "off: vmlaunch", ud_vmlaunch }, { "off: vmresume", ud_vmresume },
         { "off: vmcall", ud_vmcall }, { "off: vmxoff", ud_vmxoff },
     };

@@ -1,4 +1,5 @@
-/* Interrupts and their windows, NMIs, activity, injection, pending debug exceptions (25.2, 26.5 to 26.7, 27.3.4). */
+/* Interrupts and their windows, NMIs, activity, injection, pending debug exceptions (25.2, 26.5 to
+   26.7, 27.3.4). */
 #include "../lib/console.h"
 #include "../lib/cpu.h"
 #include "vmx.h"
@@ -20,30 +21,38 @@ static void interrupts(void)
     T("external, acknowledged", "nop\n nop", pin(PIN_EXTERNAL), ACK, request_interrupt());
     T("external, after sti", "nop\n nop", pin(PIN_EXTERNAL), FLAGS(IF), BLOCKED(BY_STI), request_interrupt());
     T("external, after mov ss", "nop\n nop", pin(PIN_EXTERNAL), BLOCKED(BY_MOV_SS), request_interrupt());
-    T("external, after mov ss, cpuid first", "cpuid\n nop", pin(PIN_EXTERNAL), BLOCKED(BY_MOV_SS), request_interrupt());
+    T("external, after mov ss, cpuid first", "cpuid\n nop", pin(PIN_EXTERNAL), BLOCKED(BY_MOV_SS),
+      request_interrupt());
     if (hard)
         T("external, halted", "nop", pin(PIN_EXTERNAL), vmwrite(ACTIVITY, HALTED), request_interrupt());
     end_interrupt();
-    T("external, halted, IF", "nop", pin(PIN_EXTERNAL), vmwrite(ACTIVITY, HALTED), FLAGS(IF), request_interrupt());
+    T("external, halted, IF", "nop", pin(PIN_EXTERNAL), vmwrite(ACTIVITY, HALTED), FLAGS(IF),
+      request_interrupt());
     T("external, delivered", "nop\n nop", FLAGS(IF), request_interrupt());
     end_interrupt();
     T("external, delivered after sti", "sti\n nop\n nop", request_interrupt());
     end_interrupt();
-    T("external, delivered to a halted guest", "nop\n nop", FLAGS(IF), vmwrite(ACTIVITY, HALTED), request_interrupt());
+    T("external, delivered to a halted guest", "nop\n nop", FLAGS(IF), vmwrite(ACTIVITY, HALTED),
+      request_interrupt());
     end_interrupt();
     T("external, held off", "nop\n nop", request_interrupt());
     end_interrupt();
     T("external, in hlt", START_TIMER "sti\n hlt\n nop", pin(PIN_EXTERNAL));
-    T("external, in a loop with IF clear", "cli\n" START_TIMER "mov ecx, 200000\n 1: loop 1b", pin(PIN_EXTERNAL), FLAGS(IF));
-    T("external, injection first", "nop", pin(PIN_EXTERNAL), vmwrite(ENTRY_EVENT, EVENT(T_SOFTWARE, 0x30)), vmwrite(ENTRY_LENGTH, 2),
+    T("external, in a loop with IF clear", "cli\n" START_TIMER "mov ecx, 200000\n 1: loop 1b",
+      pin(PIN_EXTERNAL), FLAGS(IF));
+    T("external, injection first", "nop", pin(PIN_EXTERNAL), vmwrite(ENTRY_EVENT, EVENT(T_SOFTWARE, 0x30)),
+      vmwrite(ENTRY_LENGTH, 2),
       request_interrupt());
     end_interrupt();
-    T("external, #PF delivering it", "nop", FLAGS(IF), vmwrite(GUEST_RSP, 0x401800), BIT(14), request_interrupt());
-    end_interrupt();
-    T("external, halted, #PF delivering it", "nop", FLAGS(IF), vmwrite(ACTIVITY, HALTED), vmwrite(GUEST_RSP, 0x401800), BIT(14),
+    T("external, #PF delivering it", "nop", FLAGS(IF), vmwrite(GUEST_RSP, 0x401800), BIT(14),
       request_interrupt());
     end_interrupt();
-    T("external, task gate", "nop", FLAGS(IF), poke(GUEST_IDT + 8 * 0x20, G_OTHER << 16), poke(GUEST_IDT + 8 * 0x20 + 4, 0x8500),
+    T("external, halted, #PF delivering it", "nop", FLAGS(IF), vmwrite(ACTIVITY, HALTED),
+      vmwrite(GUEST_RSP, 0x401800), BIT(14),
+      request_interrupt());
+    end_interrupt();
+    T("external, task gate", "nop", FLAGS(IF), poke(GUEST_IDT + 8 * 0x20, G_OTHER << 16),
+      poke(GUEST_IDT + 8 * 0x20 + 4, 0x8500),
       request_interrupt());
     end_interrupt();
 }
@@ -54,16 +63,20 @@ static void windows(void)
     T("window, by sti", "nop\n sti\n nop\n nop", primary(INTERRUPT_WINDOW));
     T("window, by sti and cli", "sti\n cli\n nop", primary(INTERRUPT_WINDOW));
     T("window, by popfd", "push 0x202\n popfd\n nop", primary(INTERRUPT_WINDOW));
-    T("window, by iretd", "push 0x202\n push 8\n push 0x200020\n iretd\n .fill 19, 1, 0xCC\n nop", primary(INTERRUPT_WINDOW));
+    T("window, by iretd", "push 0x202\n push 8\n push 0x200020\n iretd\n .fill 19, 1, 0xCC\n nop",
+      primary(INTERRUPT_WINDOW));
     T("window, after sti", "nop\n nop", primary(INTERRUPT_WINDOW), FLAGS(IF), BLOCKED(BY_STI));
     T("window, after mov ss", "nop\n nop", primary(INTERRUPT_WINDOW), FLAGS(IF), BLOCKED(BY_MOV_SS));
-    T("window, mov ss in the guest", "mov eax, ss\n sti\n mov ss, eax\n nop\n nop", primary(INTERRUPT_WINDOW));
+    T("window, mov ss in the guest", "mov eax, ss\n sti\n mov ss, eax\n nop\n nop",
+      primary(INTERRUPT_WINDOW));
     if (hard)
         T("window, halted", "nop", primary(INTERRUPT_WINDOW), FLAGS(IF), vmwrite(ACTIVITY, HALTED));
     if (hard)
         T("window, before hlt", "sti\n hlt\n nop", primary(INTERRUPT_WINDOW));
-    T("window, after injection", "nop", primary(INTERRUPT_WINDOW), FLAGS(IF), vmwrite(ENTRY_EVENT, EVENT(T_EXTERNAL, 0x31)));
-    T("window, comes before the interrupt", "nop", primary(INTERRUPT_WINDOW), FLAGS(IF), pin(PIN_EXTERNAL), request_interrupt());
+    T("window, after injection", "nop", primary(INTERRUPT_WINDOW), FLAGS(IF),
+      vmwrite(ENTRY_EVENT, EVENT(T_EXTERNAL, 0x31)));
+    T("window, comes before the interrupt", "nop", primary(INTERRUPT_WINDOW), FLAGS(IF), pin(PIN_EXTERNAL),
+      request_interrupt());
     T("window, closed", "nop", primary(INTERRUPT_WINDOW));
 }
 
@@ -82,41 +95,55 @@ static void shadows(void)
     T("shadow: mov ss, fault", "mov eax, ss\n mov ss, eax\n ud2", BIT(6));
     T("shadow: sti, fault", "sti\n ud2", BIT(6));
     T("shadow: sti, fault while another is delivered", "sti\n ud2", vmwrite(GUEST_RSP, 0x401800), BIT(14));
-    T("shadow: mov ss, fault while another is delivered", "mov eax, ss\n mov ss, eax\n ud2", vmwrite(GUEST_RSP, 0x401800), BIT(14));
+    T("shadow: mov ss, fault while another is delivered", "mov eax, ss\n mov ss, eax\n ud2",
+      vmwrite(GUEST_RSP, 0x401800), BIT(14));
 }
 
 static void nmis(void)
 {
     T("nmi blocking: entered", "cpuid", BLOCKED(BY_NMI));
-    T("nmi blocking: iret ends it", "pushfd\n push cs\n push 0x200010\n iretd\n .fill 8, 1, 0xCC\n cpuid", BLOCKED(BY_NMI));
-    T("nmi blocking: iret with NMI exiting", "pushfd\n push cs\n push 0x200010\n iretd\n .fill 8, 1, 0xCC\n cpuid", BLOCKED(BY_NMI), pin(PIN_NMI));
+    T("nmi blocking: iret ends it", "pushfd\n push cs\n push 0x200010\n iretd\n .fill 8, 1, 0xCC\n cpuid",
+      BLOCKED(BY_NMI));
+    T("nmi blocking: iret with NMI exiting",
+      "pushfd\n push cs\n push 0x200010\n iretd\n .fill 8, 1, 0xCC\n cpuid", BLOCKED(BY_NMI), pin(PIN_NMI));
     T("nmi blocking: iret faults", "pushfd\n push 0x58\n push 0x200010\n iretd", BLOCKED(BY_NMI), BIT(13));
-    T("nmi blocking: iret faults with NMI exiting", "pushfd\n push 0x58\n push 0x200010\n iretd", BLOCKED(BY_NMI), BIT(13), pin(PIN_NMI));
+    T("nmi blocking: iret faults with NMI exiting", "pushfd\n push 0x58\n push 0x200010\n iretd",
+      BLOCKED(BY_NMI), BIT(13), pin(PIN_NMI));
     T("nmi blocking: iret faults, nothing blocked", "pushfd\n push 0x58\n push 0x200010\n iretd", BIT(13));
     T("nmi blocking: iret's page fault", "mov esp, 0x401800\n iretd", BLOCKED(BY_NMI), BIT(14));
     T("nmi, injected", "nop", vmwrite(ENTRY_EVENT, EVENT(T_NMI, 2)));
     T("nmi, injected while blocked", "nop", vmwrite(ENTRY_EVENT, EVENT(T_NMI, 2)), BLOCKED(BY_NMI));
     T("nmi, injected with NMI exiting", "nop", vmwrite(ENTRY_EVENT, EVENT(T_NMI, 2)), pin(PIN_NMI));
-    T("nmi, injected into a halted guest", "nop", vmwrite(ENTRY_EVENT, EVENT(T_NMI, 2)), vmwrite(ACTIVITY, HALTED));
-    T("nmi, injected, #PF", "nop", vmwrite(ENTRY_EVENT, EVENT(T_NMI, 2)), vmwrite(GUEST_RSP, 0x401800), BIT(14));
+    T("nmi, injected into a halted guest", "nop", vmwrite(ENTRY_EVENT, EVENT(T_NMI, 2)),
+      vmwrite(ACTIVITY, HALTED));
+    T("nmi, injected, #PF", "nop", vmwrite(ENTRY_EVENT, EVENT(T_NMI, 2)), vmwrite(GUEST_RSP, 0x401800),
+      BIT(14));
     if (cpuid(1).edx & 1 << 9) {
         T("nmi, delivered", SEND_NMI "nop\n nop");
         T("nmi, exits", SEND_NMI "nop\n nop", pin(PIN_NMI));
-        T("nmi, blocked", SEND_NMI "nop\n cpuid\n pushfd\n push cs\n push 0x200040\n iretd\n .fill 33, 1, 0xCC\n nop\n nop", BLOCKED(BY_NMI));
+        T("nmi, blocked", SEND_NMI "nop\n cpuid\n pushfd\n push cs\n push 0x200040\n iretd\n"
+          ".fill 33, 1, 0xCC\n nop\n nop", BLOCKED(BY_NMI));
     }
     if (!allows(caps.pin, PIN_VIRTUAL_NMI)) return;
     T("virtual nmi, injected", "nop", pin(PIN_NMI | PIN_VIRTUAL_NMI), vmwrite(ENTRY_EVENT, EVENT(T_NMI, 2)));
-    T("virtual nmi, iret ends blocking", "pushfd\n push cs\n push 0x200010\n iretd\n .fill 8, 1, 0xCC\n cpuid", BLOCKED(BY_NMI),
+    T("virtual nmi, iret ends blocking",
+      "pushfd\n push cs\n push 0x200010\n iretd\n .fill 8, 1, 0xCC\n cpuid", BLOCKED(BY_NMI),
       pin(PIN_NMI | PIN_VIRTUAL_NMI));
-    T("virtual nmi, iret faults", "pushfd\n push 0x58\n push 0x200010\n iretd", BLOCKED(BY_NMI), BIT(13), pin(PIN_NMI | PIN_VIRTUAL_NMI));
-    T("virtual nmi, exits while blocked", SEND_NMI "nop\n nop", BLOCKED(BY_NMI), pin(PIN_NMI | PIN_VIRTUAL_NMI));
+    T("virtual nmi, iret faults", "pushfd\n push 0x58\n push 0x200010\n iretd", BLOCKED(BY_NMI), BIT(13),
+      pin(PIN_NMI | PIN_VIRTUAL_NMI));
+    T("virtual nmi, exits while blocked", SEND_NMI "nop\n nop", BLOCKED(BY_NMI),
+      pin(PIN_NMI | PIN_VIRTUAL_NMI));
     if (!allows(caps.primary, NMI_WINDOW)) return;
     T("nmi window, open", "nop", pin(PIN_NMI | PIN_VIRTUAL_NMI), primary(NMI_WINDOW));
-    T("nmi window, by iret", "pushfd\n push cs\n push 0x200010\n iretd\n .fill 8, 1, 0xCC\n nop", BLOCKED(BY_NMI),
+    T("nmi window, by iret", "pushfd\n push cs\n push 0x200010\n iretd\n .fill 8, 1, 0xCC\n nop",
+      BLOCKED(BY_NMI),
       pin(PIN_NMI | PIN_VIRTUAL_NMI), primary(NMI_WINDOW));
-    T("nmi window, after mov ss", "nop\n nop", BLOCKED(BY_MOV_SS), pin(PIN_NMI | PIN_VIRTUAL_NMI), primary(NMI_WINDOW));
-    T("nmi window, after sti", "nop\n nop", BLOCKED(BY_STI), FLAGS(IF), pin(PIN_NMI | PIN_VIRTUAL_NMI), primary(NMI_WINDOW));
-    T("nmi window before interrupt window", "nop", pin(PIN_NMI | PIN_VIRTUAL_NMI), primary(NMI_WINDOW | INTERRUPT_WINDOW), FLAGS(IF));
+    T("nmi window, after mov ss", "nop\n nop", BLOCKED(BY_MOV_SS), pin(PIN_NMI | PIN_VIRTUAL_NMI),
+      primary(NMI_WINDOW));
+    T("nmi window, after sti", "nop\n nop", BLOCKED(BY_STI), FLAGS(IF), pin(PIN_NMI | PIN_VIRTUAL_NMI),
+      primary(NMI_WINDOW));
+    T("nmi window before interrupt window", "nop", pin(PIN_NMI | PIN_VIRTUAL_NMI),
+      primary(NMI_WINDOW | INTERRUPT_WINDOW), FLAGS(IF));
 }
 
 void test_interrupts(void)
@@ -169,7 +196,8 @@ static void kinds(void)
     T("inject icebp", "nop", inject(T_PRIVILEGED, 1, 1));
     T("inject int 30h, ring 3", "nop\n nop", inject(T_SOFTWARE, 0x30, 2), ring3());
     T("inject int 20h, ring 3: gate closed", "nop\n nop", inject(T_SOFTWARE, 0x20, 2), ring3());
-    T("inject int 20h, ring 3: gate closed, exits", "nop\n nop", inject(T_SOFTWARE, 0x20, 2), ring3(), BIT(13));
+    T("inject int 20h, ring 3: gate closed, exits", "nop\n nop", inject(T_SOFTWARE, 0x20, 2), ring3(),
+      BIT(13));
     T("inject icebp, ring 3: gate closed", "nop", inject(T_PRIVILEGED, 1, 1), ring3());
     T("inject external, ring 3", "nop", inject(T_EXTERNAL, 0x21, 0), FLAGS(IF), ring3());
     T("inject #GP, ring 3", "nop", inject_code(13, 0x1230), ring3());
@@ -177,7 +205,8 @@ static void kinds(void)
     T("inject #GP, v86", "nop", inject_code(13, 0), v86());
     T("inject external, v86", "nop", inject(T_EXTERNAL, 0x21, 0), v86(), vmwrite(GUEST_RFLAGS, 0x23202));
     T("inject int 30h, v86", "nop\n nop", inject(T_SOFTWARE, 0x30, 2), v86());
-    T("inject int 30h, v86 without IOPL", "nop\n nop", inject(T_SOFTWARE, 0x30, 2), v86(), vmwrite(GUEST_RFLAGS, 0x20002));
+    T("inject int 30h, v86 without IOPL", "nop\n nop", inject(T_SOFTWARE, 0x30, 2), v86(),
+      vmwrite(GUEST_RFLAGS, 0x20002));
     T("inject int 20h, v86: gate closed", "nop\n nop", inject(T_SOFTWARE, 0x20, 2), v86());
     T("inject int3, v86", "nop", inject(T_EXCEPTION, 3, 1), v86());
 }
@@ -187,8 +216,10 @@ static void faults(void)
     T("inject int 30h, no gate", "nop", inject(T_SOFTWARE, 0x30, 2), vmwrite(IDTR_LIMIT, 0x100), BIT(13));
     T("inject int3, no gate", "nop", inject(T_EXCEPTION, 3, 1), vmwrite(IDTR_LIMIT, 0), BIT(13));
     T("inject icebp, no gate", "nop", inject(T_PRIVILEGED, 1, 1), vmwrite(IDTR_LIMIT, 0), BIT(13));
-    T("inject external, no gate", "nop", inject(T_EXTERNAL, 0x31, 0), FLAGS(IF), vmwrite(IDTR_LIMIT, 0x100), BIT(13));
-    T("inject external, no gate, delivered", "nop", inject(T_EXTERNAL, 0x31, 0), FLAGS(IF), vmwrite(IDTR_LIMIT, 0x100));
+    T("inject external, no gate", "nop", inject(T_EXTERNAL, 0x31, 0), FLAGS(IF),
+      vmwrite(IDTR_LIMIT, 0x100), BIT(13));
+    T("inject external, no gate, delivered", "nop", inject(T_EXTERNAL, 0x31, 0), FLAGS(IF),
+      vmwrite(IDTR_LIMIT, 0x100));
     T("inject #UD, no gate", "nop", inject(T_HARDWARE, 6, 0), vmwrite(IDTR_LIMIT, 0), BIT(13));
     T("inject #GP, no gate", "nop", inject_code(13, 0x58), vmwrite(IDTR_LIMIT, 0), BIT(8));
     T("inject #GP, no gate, #GP exits", "nop", inject_code(13, 0x58), vmwrite(IDTR_LIMIT, 0), BIT(13));
@@ -198,11 +229,16 @@ static void faults(void)
     T("inject int 30h, #PF", "nop", inject(T_SOFTWARE, 0x30, 2), vmwrite(GUEST_RSP, 0x401800), BIT(14));
     T("inject #PF, #PF", "nop", inject_code(14, 2), vmwrite(GUEST_RSP, 0x401800), BIT(14));
     T("inject #PF, #DF", "nop", inject_code(14, 2), vmwrite(GUEST_RSP, 0x401800), BIT(8));
-    T("inject int 30h, task gate", "nop", inject(T_SOFTWARE, 0x30, 2), poke(GUEST_IDT + 0x180, G_OTHER << 16), poke(GUEST_IDT + 0x184, 0xE500));
-    T("inject int3, task gate", "nop", inject(T_EXCEPTION, 3, 1), poke(GUEST_IDT + 24, G_OTHER << 16), poke(GUEST_IDT + 28, 0xE500));
-    T("inject icebp, task gate", "nop", inject(T_PRIVILEGED, 1, 1), poke(GUEST_IDT + 8, G_OTHER << 16), poke(GUEST_IDT + 12, 0xE500));
-    T("inject #GP, task gate", "nop", inject_code(13, 0x58), poke(GUEST_IDT + 104, G_OTHER << 16), poke(GUEST_IDT + 108, 0xE500));
-    T("inject external, task gate", "nop", inject(T_EXTERNAL, 0x31, 0), FLAGS(IF), poke(GUEST_IDT + 0x188, G_OTHER << 16),
+    T("inject int 30h, task gate", "nop", inject(T_SOFTWARE, 0x30, 2),
+      poke(GUEST_IDT + 0x180, G_OTHER << 16), poke(GUEST_IDT + 0x184, 0xE500));
+    T("inject int3, task gate", "nop", inject(T_EXCEPTION, 3, 1), poke(GUEST_IDT + 24, G_OTHER << 16),
+      poke(GUEST_IDT + 28, 0xE500));
+    T("inject icebp, task gate", "nop", inject(T_PRIVILEGED, 1, 1), poke(GUEST_IDT + 8, G_OTHER << 16),
+      poke(GUEST_IDT + 12, 0xE500));
+    T("inject #GP, task gate", "nop", inject_code(13, 0x58), poke(GUEST_IDT + 104, G_OTHER << 16),
+      poke(GUEST_IDT + 108, 0xE500));
+    T("inject external, task gate", "nop", inject(T_EXTERNAL, 0x31, 0), FLAGS(IF),
+      poke(GUEST_IDT + 0x188, G_OTHER << 16),
       poke(GUEST_IDT + 0x18C, 0xE500));
     T("inject nothing: not valid", "nop", vmwrite(ENTRY_EVENT, 0x731));
 }
@@ -221,17 +257,24 @@ void test_debug(void)
     T("pending BS, exits", "nop\n nop", vmwrite(PENDING_DEBUG, PENDING_BS), FLAGS(TF), BIT(1));
     T("pending BS, TF clear", "nop\n nop", vmwrite(PENDING_DEBUG, PENDING_BS), BIT(1));
     T("pending breakpoint", "nop\n nop", vmwrite(PENDING_DEBUG, ENABLED | 2), BIT(1));
-    T("pending breakpoints and BS", "nop\n nop", vmwrite(PENDING_DEBUG, ENABLED | PENDING_BS | 9), FLAGS(TF), BIT(1));
+    T("pending breakpoints and BS", "nop\n nop", vmwrite(PENDING_DEBUG, ENABLED | PENDING_BS | 9),
+      FLAGS(TF), BIT(1));
     T("pending breakpoint, not enabled", "nop\n nop", vmwrite(PENDING_DEBUG, 2), BIT(1));
     T("pending breakpoint, delivered", "nop\n nop", vmwrite(PENDING_DEBUG, ENABLED | 4));
     T("pending, after mov ss", "nop\n nop", vmwrite(PENDING_DEBUG, ENABLED | 1), BLOCKED(BY_MOV_SS), BIT(1));
-    T("pending, after mov ss, cpuid", "cpuid\n nop", vmwrite(PENDING_DEBUG, ENABLED | 1), BLOCKED(BY_MOV_SS), BIT(1));
-    T("pending BS, after sti", "nop\n nop", vmwrite(PENDING_DEBUG, PENDING_BS), FLAGS(TF | IF), BLOCKED(BY_STI), BIT(1));
+    T("pending, after mov ss, cpuid", "cpuid\n nop", vmwrite(PENDING_DEBUG, ENABLED | 1),
+      BLOCKED(BY_MOV_SS), BIT(1));
+    T("pending BS, after sti", "nop\n nop", vmwrite(PENDING_DEBUG, PENDING_BS), FLAGS(TF | IF),
+      BLOCKED(BY_STI), BIT(1));
     if (hard)
-        T("pending BS, halted", "nop", vmwrite(PENDING_DEBUG, PENDING_BS), FLAGS(TF), vmwrite(ACTIVITY, HALTED), BIT(1));
-    T("pending, with an injected #UD", "nop", vmwrite(PENDING_DEBUG, ENABLED | 1), inject(T_HARDWARE, 6, 0), BIT(1));
-    T("pending, with an injected interrupt", "nop", vmwrite(PENDING_DEBUG, ENABLED | 1), inject(T_EXTERNAL, 0x31, 0), FLAGS(IF), BIT(1));
-    T("pending, with an open window", "nop", vmwrite(PENDING_DEBUG, ENABLED | 1), primary(INTERRUPT_WINDOW), FLAGS(IF), BIT(1));
+        T("pending BS, halted", "nop", vmwrite(PENDING_DEBUG, PENDING_BS), FLAGS(TF),
+          vmwrite(ACTIVITY, HALTED), BIT(1));
+    T("pending, with an injected #UD", "nop", vmwrite(PENDING_DEBUG, ENABLED | 1),
+      inject(T_HARDWARE, 6, 0), BIT(1));
+    T("pending, with an injected interrupt", "nop", vmwrite(PENDING_DEBUG, ENABLED | 1),
+      inject(T_EXTERNAL, 0x31, 0), FLAGS(IF), BIT(1));
+    T("pending, with an open window", "nop", vmwrite(PENDING_DEBUG, ENABLED | 1),
+      primary(INTERRUPT_WINDOW), FLAGS(IF), BIT(1));
     T("mov ss with data breakpoint, cpuid", "mov eax, 0x219000\n mov dr0, eax\n mov ss, [eax]\n cpuid\n nop",
       poke(DATA_PAGE, G_DATA), vmwrite(GUEST_DR7, 0xF0402), BIT(1));
     T("mov ss with data breakpoint", "mov eax, 0x219000\n mov dr0, eax\n mov ss, [eax]\n nop\n nop",
@@ -239,7 +282,8 @@ void test_debug(void)
     T("single step, cpuid exits", "cpuid\n nop", FLAGS(TF), BIT(1));
     T("single step", "nop\n nop", FLAGS(TF), BIT(1));
     T("single step, rdtsc does not exit", "rdtsc\n nop", FLAGS(TF), BIT(1));
-    T("data breakpoint, then cpuid", "mov eax, 0x219000\n mov dr3, eax\n mov [eax], al\n cpuid\n nop", vmwrite(GUEST_DR7, 0xD0000480), BIT(1));
+    T("data breakpoint, then cpuid", "mov eax, 0x219000\n mov dr3, eax\n mov [eax], al\n cpuid\n nop",
+      vmwrite(GUEST_DR7, 0xD0000480), BIT(1));
     T("repeated instruction with TF", "mov edi, 0x219000\n mov ecx, 2\n rep stosb", FLAGS(0), BIT(1));
     T("general detect sets no DR6", "mov eax, dr0\n nop", vmwrite(GUEST_DR7, 0x2400), BIT(1));
     if (allows(caps.pin, PIN_TIMER)) {

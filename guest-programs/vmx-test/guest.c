@@ -1,4 +1,5 @@
-/* The guest that every test begins with: 32-bit, paged, ring 0, its memory the machine's own; and how a test runs it. */
+/* The guest that every test begins with: 32-bit, paged, ring 0, its memory the machine's own; and how a
+   test runs it. */
 #include "../lib/console.h"
 #include "../lib/cpu.h"
 #include "../lib/segments.h"
@@ -16,7 +17,8 @@ extern void exited(void);
 void *memcpy(void *to, const void *from, __SIZE_TYPE__ n);
 void *memset(void *to, int value, __SIZE_TYPE__ n);
 
-static void put_descriptor(uint32_t selector, uint64_t value) { *(uint64_t *)(GUEST_GDT + (selector & ~7)) = value; }
+static void put_descriptor(uint32_t selector,
+  uint64_t value) { *(uint64_t *)(GUEST_GDT + (selector & ~7)) = value; }
 
 static void fill_segments(void)
 {
@@ -72,13 +74,16 @@ static void segment(int n, uint32_t selector, uint32_t base, uint32_t limit, uin
 static void fill_controls(void)
 {
     static const uint16_t zeros[] = {
-        EXCEPTIONS, PF_MASK, PF_MATCH, CR3_COUNT, EXIT_MSR_STORE_COUNT, EXIT_MSR_LOAD_COUNT, ENTRY_MSR_LOAD_COUNT, ENTRY_EVENT,
-        ENTRY_CODE, ENTRY_LENGTH, CR0_MASK, CR4_MASK, CR0_SHADOW, CR4_SHADOW, CR3_TARGET, CR3_TARGET + 2, CR3_TARGET + 4,
+        EXCEPTIONS, PF_MASK, PF_MATCH, CR3_COUNT, EXIT_MSR_STORE_COUNT, EXIT_MSR_LOAD_COUNT,
+          ENTRY_MSR_LOAD_COUNT, ENTRY_EVENT,
+        ENTRY_CODE, ENTRY_LENGTH, CR0_MASK, CR4_MASK, CR0_SHADOW, CR4_SHADOW, CR3_TARGET, CR3_TARGET + 2,
+          CR3_TARGET + 4,
         CR3_TARGET + 6, TSC_OFFSET, TSC_OFFSET + 1,
     };
     for (unsigned i = 0; i < sizeof zeros / sizeof *zeros; i++) vmwrite(zeros[i], 0);
     static const uint32_t addresses[][2] = {
-        { BITMAP_A, IO_BITMAP_A }, { BITMAP_B, IO_BITMAP_B }, { BITMAP_MSR, MSR_BITMAPS }, { EXIT_MSR_STORE, MSR_STORE },
+        { BITMAP_A, IO_BITMAP_A }, { BITMAP_B, IO_BITMAP_B }, { BITMAP_MSR, MSR_BITMAPS },
+          { EXIT_MSR_STORE, MSR_STORE },
         { EXIT_MSR_LOAD, MSR_LOAD }, { ENTRY_MSR_LOAD, MSR_ENTRY },
     };
     for (unsigned i = 0; i < sizeof addresses / sizeof *addresses; i++) {
@@ -130,7 +135,8 @@ static void fill_guest(void)
     vmwrite(GUEST_RIP, CODE);
     vmwrite(GUEST_RFLAGS, 2);
     static const uint16_t zeros[] = {
-        INTERRUPTIBILITY, ACTIVITY, PENDING_DEBUG, GUEST_DEBUGCTL, GUEST_DEBUGCTL + 1, GUEST_SYSENTER_CS, GUEST_SYSENTER_ESP,
+        INTERRUPTIBILITY, ACTIVITY, PENDING_DEBUG, GUEST_DEBUGCTL, GUEST_DEBUGCTL + 1, GUEST_SYSENTER_CS,
+          GUEST_SYSENTER_ESP,
         GUEST_SYSENTER_EIP,
     };
     for (unsigned i = 0; i < sizeof zeros / sizeof *zeros; i++) vmwrite(zeros[i], 0);
@@ -153,7 +159,8 @@ void fresh(void)
     fill_controls();
     fill_host();
     fill_guest();
-    guest = (struct registers){ 0x11111111, 0x22222222, 0x33333333, 0x44444444, 0x55555555, 0x66666666, 0x77777777 };
+    guest = (struct registers){ 0x11111111, 0x22222222, 0x33333333, 0x44444444, 0x55555555, 0x66666666,
+      0x77777777 };
     show = 0;
     asm volatile("mov dr6, %0" : : "r"(0xFFFF0FF0));
 }
@@ -188,12 +195,18 @@ void v86(void)
 static const char *reason_name(uint32_t reason)
 {
     static const char *const names[] = {
-        [0] = "exception", [1] = "external", [2] = "triple-fault", [7] = "interrupt-window", [8] = "nmi-window",
-        [9] = "task-switch", [10] = "cpuid", [12] = "hlt", [13] = "invd", [14] = "invlpg", [15] = "rdpmc", [16] = "rdtsc",
-        [18] = "vmcall", [19] = "vmclear", [20] = "vmlaunch", [21] = "vmptrld", [22] = "vmptrst", [23] = "vmread",
-        [24] = "vmresume", [25] = "vmwrite", [26] = "vmxoff", [27] = "vmxon", [28] = "cr", [29] = "dr", [30] = "io",
-        [31] = "rdmsr", [32] = "wrmsr", [33] = "bad-guest", [34] = "bad-msr", [36] = "mwait", [39] = "monitor", [40] = "pause",
-        [43] = "tpr", [46] = "gdtr", [47] = "ldtr", [48] = "ept", [49] = "ept-misconfiguration", [50] = "invept",
+        [0] = "exception", [1] = "external", [2] = "triple-fault", [7] = "interrupt-window",
+          [8] = "nmi-window",
+        [9] = "task-switch", [10] = "cpuid", [12] = "hlt", [13] = "invd", [14] = "invlpg", [15] = "rdpmc",
+          [16] = "rdtsc",
+        [18] = "vmcall", [19] = "vmclear", [20] = "vmlaunch", [21] = "vmptrld", [22] = "vmptrst",
+          [23] = "vmread",
+        [24] = "vmresume", [25] = "vmwrite", [26] = "vmxoff", [27] = "vmxon", [28] = "cr", [29] = "dr",
+          [30] = "io",
+        [31] = "rdmsr", [32] = "wrmsr", [33] = "bad-guest", [34] = "bad-msr", [36] = "mwait",
+          [39] = "monitor", [40] = "pause",
+        [43] = "tpr", [46] = "gdtr", [47] = "ldtr", [48] = "ept", [49] = "ept-misconfiguration",
+          [50] = "invept",
         [52] = "timer", [53] = "invvpid", [54] = "wbinvd", [55] = "xsetbv",
     };
     return reason < sizeof names / sizeof *names && names[reason] ? names[reason] : "?";
@@ -219,7 +232,8 @@ static uint32_t instruction_mask(uint32_t reason, uint32_t qualification, uint32
         if (!(qualification & 16) || !(caps.basic >> 54 & 1)) return 0;
         return qualification & 8 ? 0x380 : 0x38380;
     }
-    if (reason != 19 && reason != 21 && reason != 22 && reason != 23 && reason != 25 && reason != 27) return 0;
+    if (reason != 19 && reason != 21 && reason != 22 && reason != 23 && reason != 25 && reason != 27)
+        return 0;
     int both = reason == 23 || reason == 25;
     if (both && information & 1 << 10) return 0xF0000478;
     uint32_t mask = 0x08438380;         /* both validities, segment, address size */
@@ -301,9 +315,11 @@ static int handle(uint32_t reason)
         return 1;
     case R_NMI_WINDOW:
         vmwrite(PRIMARY, get(PRIMARY) & ~NMI_WINDOW);
+        vmwrite(ACTIVITY, 0);
         return 1;
     case R_TIMER:
         vmwrite(PIN, get(PIN) & ~PIN_TIMER);
+        vmwrite(ACTIVITY, 0);
         return 1;
     case R_TRIPLE_FAULT: case R_TASK_SWITCH: case R_VMCALL:
         return 0;

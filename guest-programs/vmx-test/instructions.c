@@ -23,8 +23,10 @@ static void by_controls(void)
     T("rdpmc, ring 3 without PCE", "rdpmc", primary(RDPMC_EXITING), ring3());
     T("rdtsc", "rdtsc", primary(RDTSC_EXITING));
     T("rdtsc, not", "rdtsc");
-    T("rdtsc, offset", "rdtsc\n mov eax, edx\n rol eax, 16\n movzx eax, ax", primary(OFFSETTING), vmwrite(TSC_OFFSET + 1, 0x12340000), show = 1);
-    T("rdtsc, offset not used", "rdtsc\n mov eax, edx\n rol eax, 16\n movzx eax, ax", vmwrite(TSC_OFFSET + 1, 0x12340000), show = 1);
+    T("rdtsc, offset", "rdtsc\n mov eax, edx\n rol eax, 16\n movzx eax, ax", primary(OFFSETTING),
+      vmwrite(TSC_OFFSET + 1, 0x12340000), show = 1);
+    T("rdtsc, offset not used", "rdtsc\n mov eax, edx\n rol eax, 16\n movzx eax, ax",
+      vmwrite(TSC_OFFSET + 1, 0x12340000), show = 1);
     T("rdtsc, offset by rdmsr", "mov ecx, 0x10\n rdmsr\n mov eax, edx\n rol eax, 16\n movzx eax, ax",
       primary(OFFSETTING | USE_MSR_BITMAPS), vmwrite(TSC_OFFSET + 1, 0x12340000), show = 1);
     T("rdtsc, TSD in ring 3", "rdtsc", primary(RDTSC_EXITING), vmwrite(GUEST_CR4, 0x2014), ring3());
@@ -35,10 +37,12 @@ static void by_controls(void)
     if (!(cpuid(1).ecx & 8)) return;
     T("monitor", "mov eax, 0x219000\n xor ecx, ecx\n xor edx, edx\n monitor", primary(MONITOR_EXITING));
     T("monitor, not", "mov eax, 0x219000\n xor ecx, ecx\n xor edx, edx\n monitor");
-    T("monitor, ring 3", "mov eax, 0x219000\n xor ecx, ecx\n xor edx, edx\n monitor", primary(MONITOR_EXITING), ring3());
+    T("monitor, ring 3", "mov eax, 0x219000\n xor ecx, ecx\n xor edx, edx\n monitor",
+      primary(MONITOR_EXITING), ring3());
     T("monitor, ECX not 0", "mov eax, 0x219000\n xor edx, edx\n monitor", primary(MONITOR_EXITING));
     T("mwait", "xor eax, eax\n xor ecx, ecx\n mwait", primary(MWAIT_EXITING));
-    T("mwait, armed", "mov eax, 0x219000\n xor ecx, ecx\n xor edx, edx\n monitor\n xor eax, eax\n mwait", primary(MWAIT_EXITING));
+    T("mwait, armed", "mov eax, 0x219000\n xor ecx, ecx\n xor edx, edx\n monitor\n xor eax, eax\n mwait",
+      primary(MWAIT_EXITING));
 }
 
 static void of_vmx(void)

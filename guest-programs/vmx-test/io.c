@@ -1,4 +1,4 @@
-/* Ports by the bitmaps and by "unconditional I/O exiting" (25.1.3, table 27-5); MSRs by their bitmaps and areas. */
+/* Ports by the bitmaps and by "unconditional I/O exiting" (25.1.3, table 27-5); MSRs by bitmaps and areas. */
 #include "../lib/console.h"
 #include "vmx.h"
 
@@ -43,7 +43,8 @@ static void unconditional(void)
     T("in, ring 3 without IOPL", "in al, 0x80", ALL, ring3());
     T("in, ring 3 with IOPL", "in al, 0x80", ALL, ring3(), vmwrite(GUEST_RFLAGS, 0x3002));
     T("in, v86", "in al, 0x80", ALL, v86());
-    T("in, v86 by the permission map", "in al, 0x80", ALL, v86(), vmwrite(LIMITS + 2 * TR, 0x200), vmwrite(BASES + 2 * TR, 0x21B000),
+    T("in, v86 by the permission map", "in al, 0x80", ALL, v86(), vmwrite(LIMITS + 2 * TR, 0x200),
+      vmwrite(BASES + 2 * TR, 0x21B000),
       poke(0x21B064, 0x680000));
     T("outsb, v86", "outsb", ALL, v86());
 }
@@ -85,8 +86,10 @@ static void msr_bitmaps(void)
     T("rdmsr, no bitmaps", "mov ecx, 0x174\n rdmsr");
     T("wrmsr, no bitmaps", "mov ecx, 0x174\n wrmsr");
     T("rdmsr, no such register, no bitmaps", "mov ecx, 0x12345678\n rdmsr");
-    T("rdmsr, bit clear", "mov ecx, 0x174\n rdmsr", primary(USE_MSR_BITMAPS), vmwrite(GUEST_SYSENTER_CS, 0x1234), show = 1);
-    T("wrmsr, bit clear", "mov ecx, 0x175\n xor edx, edx\n wrmsr\n xor eax, eax\n rdmsr", primary(USE_MSR_BITMAPS), show = 1);
+    T("rdmsr, bit clear", "mov ecx, 0x174\n rdmsr", primary(USE_MSR_BITMAPS),
+      vmwrite(GUEST_SYSENTER_CS, 0x1234), show = 1);
+    T("wrmsr, bit clear", "mov ecx, 0x175\n xor edx, edx\n wrmsr\n xor eax, eax\n rdmsr",
+      primary(USE_MSR_BITMAPS), show = 1);
     T("rdmsr, bit set", "mov ecx, 0x174\n rdmsr", msr(0x174, 0));
     T("wrmsr, bit set", "mov ecx, 0x174\n wrmsr", msr(0x174, 1));
     T("wrmsr, bit of reads set", "mov ecx, 0x174\n xor edx, edx\n wrmsr", msr(0x174, 0));
@@ -119,7 +122,8 @@ static void bad_entry(uint32_t number, uint32_t reserved, uint32_t low)
 
 static void msr_areas(void)
 {
-    T("areas, entry load", "mov ecx, 0x175\n rdmsr", entry(MSR_ENTRY, 0, 0x175, 0, 0x5678, 0), vmwrite(ENTRY_MSR_LOAD_COUNT, 1),
+    T("areas, entry load", "mov ecx, 0x175\n rdmsr", entry(MSR_ENTRY, 0, 0x175, 0, 0x5678, 0),
+      vmwrite(ENTRY_MSR_LOAD_COUNT, 1),
       primary(USE_MSR_BITMAPS), show = 1);
     T("areas, reserved bits", "", bad_entry(0x175, 1, 0));
     T("areas, no such register", "", bad_entry(0x1FF0, 0, 0));
@@ -128,7 +132,8 @@ static void msr_areas(void)
     T("areas, SMM monitor", "", bad_entry(0x9B, 0, 0));
     T("areas, feature control", "", bad_entry(0x3A, 0, 5));
     T("areas, exit store", "", entry(MSR_STORE, 0, 0x174, 0, 1, 1), entry(MSR_STORE, 1, 0x176, 0, 1, 1),
-      vmwrite(EXIT_MSR_STORE_COUNT, 2), vmwrite(GUEST_SYSENTER_CS, 0x4321), vmwrite(GUEST_SYSENTER_EIP, 0x8765));
+      vmwrite(EXIT_MSR_STORE_COUNT, 2), vmwrite(GUEST_SYSENTER_CS, 0x4321),
+        vmwrite(GUEST_SYSENTER_EIP, 0x8765));
     for (unsigned n = 0; n < 2; n++) print("areas, stored: %x %x\n", *(uint32_t *)(MSR_STORE + 16 * n + 8),
                                            *(uint32_t *)(MSR_STORE + 16 * n + 12));
     T("areas, exit load", "", entry(MSR_LOAD, 0, 0x175, 0, 0x9ABC, 0), vmwrite(EXIT_MSR_LOAD_COUNT, 1));

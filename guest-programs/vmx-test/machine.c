@@ -6,7 +6,8 @@
 #include "../lib/traps.h"
 #include "vmx.h"
 
-enum { CR0_NE = 1 << 5, CR4_PSE = 1 << 4, PDE_LARGE = 0x87, PIC = 0x20, PIC2 = 0xA0, PIT = 0x40, PIT_COMMAND = 0x43 };
+enum { CR0_NE = 1 << 5, CR4_PSE = 1 << 4, PDE_LARGE = 0x87, PIC = 0x20, PIC2 = 0xA0, PIT = 0x40,
+  PIT_COMMAND = 0x43 };
 enum { READ_IRR = 0x0A, EOI = 0x20 };
 
 static __attribute__((aligned(4096))) uint32_t directory[1024];

@@ -1,4 +1,5 @@
-/* A kernel that turns VMX on, runs some hundred small guests, and prints each VM exit's fields, a line for each: the same
+/* A kernel that turns VMX on, runs some hundred small guests, and prints each VM exit's fields,
+  a line for each: the same
    lines on every right processor with the same capabilities. */
 #include "../lib/console.h"
 #include "../lib/cpu.h"
@@ -8,7 +9,8 @@
 
 int hard;
 
-static void print_capability(const char *name, uint64_t value) { print("%s %08x %08x\n", name, (uint32_t)(value >> 32), (uint32_t)value); }
+static void print_capability(const char *name,
+  uint64_t value) { print("%s %08x %08x\n", name, (uint32_t)(value >> 32), (uint32_t)value); }
 
 /* IA32_FEATURE_CONTROL (23.7), CR4.VMXE, VMXON. */
 static int turn_on(void)
@@ -22,7 +24,8 @@ static int turn_on(void)
         print("the firmware has turned VMX off\n");
         return 0;
     }
-    caps = (struct caps){ rdmsr(0x480), rdmsr(0x481), rdmsr(0x482), rdmsr(0x483), rdmsr(0x484), rdmsr(0x485), 0 };
+    caps = (struct caps){ rdmsr(0x480), rdmsr(0x481), rdmsr(0x482), rdmsr(0x483), rdmsr(0x484),
+      rdmsr(0x485), 0 };
     print_capability("pin", caps.pin);
     print_capability("primary", caps.primary);
     print_capability("exit", caps.exit);

@@ -21,3 +21,4 @@ mod snapshot_files;
 mod source_lines;
 mod theorem;
 mod translate;
+mod vmx;
