@@ -224,9 +224,11 @@ impl Run {
     fn check(&self) -> Result<()> {
         let usage = |text: &str| Err(Error::Usage(text.into()));
         let exits = self.trace.is_some_and(|what| what.contains(TraceFilter::EXIT));
-        if exits && self.guest.monitor.strategy() == Strategy::Bare {
+        let hypervisors = self.guest.cpu.vmx().is_some();
+        if exits && self.guest.monitor.strategy() == Strategy::Bare && !hypervisors {
             return usage(
-                "--trace exit shows exits to a monitor, and the bare machine has none: give --strategy trap or bt",
+                "--trace exit shows exits to a monitor, and the bare machine has none: give --strategy trap or bt, or \
+                 for a guest with a hypervisor of its own --cpu yonah",
             );
         }
         if self.gdb.is_some() && (self.record.is_some() || self.replay.is_some()) {

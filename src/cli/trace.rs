@@ -143,10 +143,12 @@ impl TraceWriter {
     /// Adds what an exit costs, and the kernel's name for where it came from.
     fn name_exit(&mut self, event: &Event<'_>) {
         let Event::Exit { cause, eip, .. } = event else { return };
-        let cost = Cause::ALL.iter().find(|c| c.name() == *cause).map_or(0, |c| self.costs.of(*c));
+        // The exits of a guest's own hypervisor have the manual's reasons, and no modelled cost.
+        let known = Cause::ALL.iter().find(|c| c.name() == *cause);
+        let cost = known.map_or_else(String::new, |c| format!("{:>5} cycles  ", self.costs.of(*c)));
         self.line.truncate(self.line.trim_end().len());
         let symbol = self.symbols.name(*eip).unwrap_or_default();
-        let named = format!("{:<46} {cost:>5} cycles  {symbol}", self.line);
+        let named = format!("{:<46} {cost}{symbol}", self.line);
         self.line = named.trim_end().to_owned() + "\n";
     }
 
