@@ -2,6 +2,7 @@
 //! (SDM vol. 1, 3; vol. 3, 2).
 
 pub mod control;
+pub mod event;
 pub mod fault;
 pub mod flags;
 pub mod fpu;

@@ -10,84 +10,10 @@ use crate::addr::Linear;
 use crate::bus::Width;
 use crate::cpu::control::{DR6_BD, DR6_BS};
 use crate::cpu::segment::Descriptor;
-use crate::cpu::vmx::{EventType, Interruption};
 use crate::cpu::{Activity, Cpu, Eflags, Fault, Segment, Selector, Vector, gpr};
 use crate::decode::SegReg;
 
-/// What is delivered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A fault of an instruction, or a trap after one.
-    Exception(Fault),
-    /// INT n, INT3 or INTO: the gate's DPL is checked, EXT stays clear.
-    Software(Fault),
-    /// INT n with its vector.
-    SoftwareVector(u8),
-    /// INT1: no DPL check, as an exception.
-    PrivilegedSoftware(Fault),
-    /// What a VM entry injects: neither CR2 nor DR6 is loaded (SDM vol. 3, 26.6.1).
-    Injected(Interruption),
-    /// A maskable interrupt.
-    External(u8),
-    /// A non-maskable interrupt.
-    Nmi,
-}
-
-impl Event {
-    /// The vector.
-    pub fn vector(self) -> u8 {
-        match self {
-            Self::Exception(f) | Self::Software(f) | Self::PrivilegedSoftware(f) => f.vector(),
-            Self::SoftwareVector(v) | Self::External(v) => v,
-            Self::Injected(event) => event.vector,
-            Self::Nmi => Vector::Nmi as u8,
-        }
-    }
-
-    fn software(self) -> bool {
-        match self {
-            Self::Software(_) | Self::SoftwareVector(_) => true,
-            Self::Injected(event) => {
-                matches!(event.kind, EventType::SoftwareInterrupt | EventType::SoftwareException)
-            }
-            _ => false,
-        }
-    }
-
-    /// Whether this is the non-maskable interrupt.
-    fn nmi(self) -> bool {
-        match self {
-            Self::Nmi => true,
-            Self::Injected(event) => event.kind == EventType::Nmi,
-            _ => false,
-        }
-    }
-
-    fn error_code(self) -> Option<u16> {
-        match self {
-            Self::Exception(f) => f.code(),
-            Self::Injected(event) => event.code.map(|code| code as u16),
-            _ => None,
-        }
-    }
-
-    /// The fault that this is, for what may become a double fault.
-    fn fault(self) -> Option<(u8, bool)> {
-        match self {
-            Self::Exception(f) => Some((f.vector(), f.is(Vector::Df))),
-            Self::Injected(event) if event.kind == EventType::HardwareException => {
-                Some((event.vector, event.vector == Vector::Df as u8))
-            }
-            _ => None,
-        }
-    }
-
-    /// The error code of a fault met while delivering this: the IDT bit, and EXT unless a program asked for
-    /// it.
-    fn idt_code(self) -> u16 {
-        u16::from(self.vector()) * 8 + 2
-    }
-}
+pub use crate::cpu::event::Event;
 
 /// The processor gave up: a fault while a double fault was delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Model-specific registers (SDM vol. 4).
 
-use super::{Env, vmx};
+use super::Env;
 use crate::cpu::control::{APIC_ENABLE, APIC_FIRST, APIC_PAGE, EFER_NXE};
 use crate::cpu::{Cpu, Fault, Features};
 
@@ -21,7 +21,8 @@ const FEATURE_VMX: u32 = 1 << 2;
 
 /// The time-stamp counter: one count per tick of guest time, with the offset of non-root operation.
 pub fn tsc(cpu: &Cpu) -> u64 {
-    cpu.now.wrapping_add(cpu.msrs.tsc_offset).wrapping_add(vmx::intercept::tsc_offset(cpu))
+    let offset = cpu.vmx.as_ref().map_or(0, |vmx| vmx.tsc_offset());
+    cpu.now.wrapping_add(cpu.msrs.tsc_offset).wrapping_add(offset)
 }
 
 /// The value of register `number`, if there is one.

@@ -129,6 +129,12 @@ impl Vmx {
         self.operation == Operation::NonRoot
     }
 
+    /// What RDTSC and RDMSR add to the time-stamp counter.
+    pub fn tsc_offset(&self) -> u64 {
+        let offset = self.non_root() && self.controls.primary.contains(Primary::TSC_OFFSETTING);
+        if offset { self.vmcs.get(Field::TscOffset) } else { 0 }
+    }
+
     /// Whether the processor has `field`.
     pub fn has(&self, field: Field) -> bool {
         use field::Need;

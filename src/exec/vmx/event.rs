@@ -2,9 +2,9 @@
 //! of one that was being delivered, and the injection of events (SDM vol. 3, 25.2, 26.6, 27.2).
 
 use super::{guest, guest_mut, request};
+use crate::cpu::event::Event;
 use crate::cpu::vmx::{EventType, Exit, ExitControls, Field, Interruption, Pin, Reason};
 use crate::cpu::{Activity, Cpu, Eflags, Fault, Vector};
-use crate::exec::event::Event;
 
 /// Debug-exception bits of an exit qualification: the breakpoints, BD and BS.
 const DEBUG_BITS: u32 = 0x600f;

@@ -197,13 +197,6 @@ pub fn mov_dr(cpu: &mut Cpu, i: &Insn, from: bool) -> Result<(), Fault> {
     exit(cpu, i, Reason::MovDr, qualification)
 }
 
-/// What RDTSC and RDMSR add to the time-stamp counter.
-pub fn tsc_offset(cpu: &Cpu) -> u64 {
-    guest(cpu)
-        .filter(|vmx| vmx.controls.primary.contains(Primary::TSC_OFFSETTING))
-        .map_or(0, |vmx| vmx.vmcs.get(Field::TscOffset))
-}
-
 /// RDMSR and WRMSR of register `number`, by the MSR bitmaps.
 pub fn msr<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn, number: u32, write: bool) -> Result<(), Fault> {
     let Some(vmx) = guest(cpu) else { return Ok(()) };
