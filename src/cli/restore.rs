@@ -17,7 +17,7 @@ pub struct RestoreArgs {
     /// Go on from a snapshot of `subring snapshot`; its disk images must be as they were, and --disk or
     /// --floppy say where they are now
     #[arg(long, value_name = "FILE", help_heading = "Guest", conflicts_with_all = ["guest", "append", "initrd",
-          "module", "strict", "format", "load_at", "mode", "mem", "cdrom", "snapshot", "bios", "vgabios", "hz",
+          "module", "strict", "format", "load_at", "mode", "cpu", "mem", "cdrom", "snapshot", "bios", "vgabios", "hz",
           "epoch", "no_apic", "no_acpi", "uart_pace", "testdev", "end_at_reset"])]
     pub restore: Option<PathBuf>,
 }
