@@ -2,6 +2,7 @@
 
 use super::columns::in_columns;
 use super::output::out;
+use crate::cpu::vmx::{Pin, Secondary};
 use crate::cpu::{Features, Model};
 use crate::error::Result;
 use clap::Args;
@@ -32,10 +33,9 @@ struct Entry {
 
 impl Entry {
     fn of(model: Model) -> Self {
-        use crate::cpu::vmx_caps::{pin, secondary};
         let caps = model.vmx();
-        let has = |bit: u32| {
-            caps.and_then(|caps| caps.secondary).is_some_and(|controls| controls.allowed1 & bit != 0)
+        let has = |bit: Secondary| {
+            caps.and_then(|caps| caps.secondary).is_some_and(|controls| controls.offers(bit.bits()))
         };
         Self {
             name: model,
@@ -44,10 +44,10 @@ impl Entry {
             signature: format!("{:x}h", model.signature()),
             nx: model.features().contains(Features::NX),
             vmx: caps.is_some(),
-            ept: has(secondary::EPT),
-            vpid: has(secondary::VPID),
-            unrestricted_guest: has(secondary::UNRESTRICTED_GUEST),
-            preemption_timer: caps.is_some_and(|caps| caps.pin.allowed1 & pin::PREEMPTION_TIMER != 0),
+            ept: has(Secondary::EPT),
+            vpid: has(Secondary::VPID),
+            unrestricted_guest: has(Secondary::UNRESTRICTED),
+            preemption_timer: caps.is_some_and(|caps| caps.pin.offers(Pin::TIMER.bits())),
         }
     }
 

@@ -167,7 +167,9 @@ impl Pc for Emulator {
                 MachineOutcome::TripleFault(t) => debug::Ending::TripleFault(t),
                 MachineOutcome::HaltedForever | MachineOutcome::Idle(None) => debug::Ending::HaltedForever,
                 MachineOutcome::Exit(status) => debug::Ending::Exit(status),
-                MachineOutcome::PowerOff | MachineOutcome::Reset => debug::Ending::Other,
+                MachineOutcome::PowerOff | MachineOutcome::Reset | MachineOutcome::VmxAbort(_) => {
+                    debug::Ending::Other
+                }
                 _ => debug::Ending::Limit,
             };
             if self.gdb.as_mut().is_some_and(|gdb| gdb.after(&mut self.machine)) {
@@ -182,6 +184,7 @@ impl Pc for Emulator {
                 MachineOutcome::Reached => Outcome::Reached,
                 MachineOutcome::Exit(status) => Outcome::Exit(status),
                 MachineOutcome::TripleFault(t) => Outcome::TripleFault(self.machine.explain(&t)),
+                MachineOutcome::VmxAbort(why) => Outcome::VmxAbort(why.to_string()),
                 MachineOutcome::HaltedForever => Outcome::HaltedForever,
                 MachineOutcome::PowerOff => Outcome::PowerOff,
                 MachineOutcome::Reset if self.reboots => {
@@ -254,7 +257,7 @@ impl Pc for Emulator {
     fn hold(&mut self, ending: &Ending) -> Hold {
         let over = match ending {
             Ending::Exit(status) => Over::Exit(*status),
-            Ending::TripleFault(_) => Over::TripleFault,
+            Ending::TripleFault(_) | Ending::VmxAbort(_) => Over::TripleFault,
             Ending::PowerOff => Over::Exit(0),
             Ending::HaltedForever | Ending::Reset => Over::Other,
             Ending::BudgetSpent | Ending::TimeSpent | Ending::LimitSpent => Over::Other,
@@ -288,6 +291,14 @@ impl Pc for Emulator {
             ("TLB flushes", m.world.running_tlb().flushes),
             ("ticks halted", m.cpu.idle),
         ];
+        let of_vmx = m.cpu.vmx.as_ref().filter(|vmx| vmx.entries > 0).map(|vmx| {
+            [
+                ("VM entries", vmx.entries),
+                ("VM exits", vmx.exits),
+                ("nested walks", m.world.nested_walks),
+                ("references", m.world.nested_references),
+            ]
+        });
         Stats {
             exceptions: by_vector(&m.counts.exceptions),
             software: by_vector(&m.world.software_interrupts),
@@ -298,7 +309,11 @@ impl Pc for Emulator {
                 .map(|(port, n)| (port, (n[0], n[1])))
                 .collect(),
             unbuilt: m.counts.unbuilt.clone(),
-            other: other.into_iter().map(|(name, n)| (name.to_owned(), n)).collect(),
+            other: other
+                .into_iter()
+                .chain(of_vmx.into_iter().flatten())
+                .map(|(name, n)| (name.to_owned(), n))
+                .collect(),
             monitor: m.monitor().map(|monitor| Monitored::of(&monitor.report())),
         }
     }

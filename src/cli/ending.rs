@@ -17,6 +17,8 @@ pub enum Ending {
     Exit(u8),
     /// Triple fault, with its story.
     TripleFault(String),
+    /// A VM exit of the guest's hypervisor that could not be completed, with the reason.
+    VmxAbort(String),
     /// Nothing can wake the guest.
     HaltedForever,
     /// The guest turned the machine off.
@@ -48,7 +50,7 @@ impl Ending {
     pub fn status(&self) -> u8 {
         match self {
             Self::Exit(v) => *v,
-            Self::TripleFault(_) => 120,
+            Self::TripleFault(_) | Self::VmxAbort(_) => 120,
             Self::HaltedForever => 121,
             Self::PowerOff => 0,
             Self::Reset => 122,
@@ -78,6 +80,7 @@ impl Ending {
             Self::Exit(v) => format!("the guest ended with status {v}"),
             Self::TripleFault(story) if story.is_empty() => "triple fault".into(),
             Self::TripleFault(story) => format!("triple fault: {story}"),
+            Self::VmxAbort(why) => format!("VMX abort: {why}"),
             Self::HaltedForever => "the guest halted for ever: nothing is left that could wake it".into(),
             Self::PowerOff => "the guest turned the machine off".into(),
             Self::Reset => "the guest asked for a reset".into(),

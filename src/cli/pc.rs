@@ -31,6 +31,8 @@ pub enum Outcome {
     Exit(u8),
     /// A fault while delivering a double fault, with its story.
     TripleFault(String),
+    /// A VM exit that could not be completed, with the reason.
+    VmxAbort(String),
     /// HLT, and no interrupt can come through: nothing can wake it.
     HaltedForever,
     /// The guest turned the machine off.

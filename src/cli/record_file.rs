@@ -101,6 +101,7 @@ fn stop(ending: &Ending) -> Stop {
     match ending {
         Ending::Exit(_)
         | Ending::TripleFault(_)
+        | Ending::VmxAbort(_)
         | Ending::HaltedForever
         | Ending::PowerOff
         | Ending::Reset => Stop::Guest,

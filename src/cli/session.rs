@@ -245,6 +245,7 @@ impl<'a> Session<'a> {
         Ok(match outcome {
             Outcome::Exit(v) => Some(Ending::Exit(v)),
             Outcome::TripleFault(story) => Some(Ending::TripleFault(story)),
+            Outcome::VmxAbort(why) => Some(Ending::VmxAbort(why)),
             Outcome::HaltedForever => Some(Ending::HaltedForever),
             Outcome::PowerOff => Some(Ending::PowerOff),
             Outcome::Reset => Some(Ending::Reset),

@@ -62,13 +62,11 @@ impl Event {
         }
     }
 
-    /// The fault that this is, for what may become a double fault.
-    pub fn fault(self) -> Option<(u8, bool)> {
+    /// The vector, if this is an exception that can become a double fault with another one.
+    pub fn exception(self) -> Option<u8> {
         match self {
-            Self::Exception(f) => Some((f.vector(), f.is(Vector::Df))),
-            Self::Injected(event) if event.kind == EventType::HardwareException => {
-                Some((event.vector, event.vector == Vector::Df as u8))
-            }
+            Self::Exception(f) => Some(f.vector()),
+            Self::Injected(event) if event.kind == EventType::HardwareException => Some(event.vector),
             _ => None,
         }
     }

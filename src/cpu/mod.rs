@@ -9,7 +9,6 @@ pub mod fpu;
 pub mod model;
 pub mod segment;
 pub mod vmx;
-pub mod vmx_caps;
 pub mod word;
 
 pub use control::{Cr0, Cr4, Dr7, Msrs, TableReg};
@@ -50,8 +49,12 @@ pub enum Activity {
     Running,
     /// HLT: it waits for an interrupt.
     Halted,
-    /// A triple fault: it waits for a reset.
+    /// A triple fault: the processor waits for a reset, and in VMX non-root operation for an NMI or the
+    /// VMX-preemption timer.
     Shutdown,
+    /// In VMX non-root operation alone: only a start-up interrupt ends this, which no other processor is there
+    /// to send.
+    WaitForSipi,
 }
 
 bitflags! {

@@ -10,7 +10,7 @@
 //! MTRRs, no VME, no MONITOR and no performance monitoring, and one logical processor.
 
 use super::control::Cr4;
-use super::vmx_caps::{self, VmxCaps};
+use super::vmx::{VmxCaps, caps};
 use crate::cell::axis;
 use bitflags::bitflags;
 use serde::de::Error as _;
@@ -67,7 +67,7 @@ pub struct Traits {
     pub brand: &'static str,
     /// What the processor has beyond a Pentium II.
     pub features: Features,
-    /// What its VMX can do.
+    /// Capabilities of VMX, if the processor has the extensions.
     pub vmx: Option<&'static VmxCaps>,
 }
 
@@ -81,11 +81,11 @@ const YONAH: Traits = Traits {
     signature: 0x0000_06ec,
     brand: "Core Duo (Yonah), without SSE",
     features: Features::NX.union(Features::VMX),
-    vmx: Some(&vmx_caps::YONAH),
+    vmx: Some(&caps::YONAH),
 };
 
 const YONAH_EPT: Traits =
-    Traits { brand: "Core Duo (invented), with EPT, without SSE", vmx: Some(&vmx_caps::YONAH_EPT), ..YONAH };
+    Traits { brand: "Core Duo (invented), with EPT, without SSE", vmx: Some(&caps::YONAH_EPT), ..YONAH };
 
 impl Model {
     /// What tells this model from the others.
@@ -102,12 +102,12 @@ impl Model {
         self.traits().signature
     }
 
-    /// What the processor has after power-on.
+    /// The features after power-on.
     pub const fn features(self) -> Features {
         self.traits().features
     }
 
-    /// What its VMX can do, if it has VMX.
+    /// Capabilities of VMX, if the processor has the extensions.
     pub const fn vmx(self) -> Option<&'static VmxCaps> {
         self.traits().vmx
     }

@@ -29,7 +29,7 @@ pub struct TripleFault {
 /// What became of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Raised {
-    /// Its handler, or that of what it became, is about to run.
+    /// The handler is about to run: the event's, or that of a fault which took the event's place.
     Delivered,
     /// A fault is still to be delivered, when time has moved on.
     Again(Fault),
@@ -81,7 +81,7 @@ pub fn raise<E: Env>(
         }
         // EIP is the new task's if one was entered; there is no instruction here to put it back for.
         cpu.switched_task = false;
-        if let Some((_, true)) = current.fault() {
+        if current.exception() == Some(Vector::Df as u8) {
             if vmx::guest(cpu).is_some() {
                 vmx::event::triple_fault(cpu);
                 return Ok(Raised::VmExit);
@@ -110,9 +110,10 @@ pub fn raise<E: Env>(
 fn doubles(first: Event, second: Fault) -> bool {
     let contributory = |v: u8| matches!(v, 0 | 10..=13);
     let page_fault = |v| v == Vector::Pf as u8;
-    match first.fault() {
-        Some((first, _)) if page_fault(first) => contributory(second.vector()) || page_fault(second.vector()),
-        Some((first, _)) => contributory(first) && contributory(second.vector()),
+    let second = second.vector();
+    match first.exception() {
+        Some(first) if page_fault(first) => contributory(second) || page_fault(second),
+        Some(first) => contributory(first) && contributory(second),
         None => false,
     }
 }

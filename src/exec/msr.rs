@@ -57,8 +57,10 @@ pub fn write<E: Env>(cpu: &mut Cpu, env: &mut E, number: u32, value: u64) -> Res
         IA32_SYSENTER_ESP => cpu.msrs.sysenter_esp = low,
         IA32_SYSENTER_EIP => cpu.msrs.sysenter_eip = low,
         IA32_FEATURE_CONTROL if cpu.vmx.is_some() => set_feature_control(cpu, value)?,
-        // Neither last-branch records nor single-stepping on branches are built: no bit can be set.
-        IA32_DEBUGCTL if cpu.vmx.is_some() && value == 0 => cpu.msrs.debugctl = 0,
+        IA32_DEBUGCTL => {
+            let exists = cpu.vmx.as_ref().map(|vmx| u64::from(vmx.caps.debugctl));
+            cpu.msrs.debugctl = exists.filter(|bits| value & !bits == 0).map(|_| low).ok_or(Fault::GP0)?;
+        }
         IA32_EFER if cpu.features.contains(Features::NX) => set_efer(cpu, env, value)?,
         _ => return Err(Fault::GP0),
     }

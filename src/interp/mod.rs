@@ -152,10 +152,8 @@ impl<E: CodeEnv> Interp<E> {
                 Ok(trace) => trace,
                 Err(fault) => return Stop::Fault(fault),
             };
-            match self.run_trace(cpu, env, trace) {
-                Ok(left) if left == usize::from(trace.count) => {}
-                Ok(left) => self.pause(cpu, env, trace, left),
-                Err(fault) => return Stop::Fault(fault),
+            if let Err(fault) = self.run_trace(cpu, env, trace) {
+                return Stop::Fault(fault);
             }
         }
     }
@@ -175,18 +173,19 @@ impl<E: CodeEnv> Interp<E> {
         None
     }
 
-    /// Runs a trace, again and again while it branches back to its own start and nothing is up. Returns how
-    /// many of its instructions there was time for in the end.
+    /// Runs a trace, again and again while it branches back to its own start and nothing is up.
     #[inline(always)]
-    fn run_trace(&mut self, cpu: &mut Cpu, env: &mut E, trace: Trace) -> Result<usize, Fault> {
+    fn run_trace(&mut self, cpu: &mut Cpu, env: &mut E, trace: Trace) -> Result<(), Fault> {
         let insns = self.cache.insns(trace);
         let start = cpu.eip;
         loop {
-            let left = (cpu.deadline - cpu.now).min(insns.len() as u64) as usize;
-            run_insns(cpu, env, &insns[..left])?;
+            if cpu.deadline - cpu.now < insns.len() as u64 {
+                return self.run_part(cpu, env, trace, 0);
+            }
+            run_insns(cpu, env, insns)?;
             let again = cpu.eip == start && trace.near && cpu.now < cpu.deadline;
             if !again || env.wants_attention(cpu) {
-                return Ok(left);
+                return Ok(());
             }
         }
     }

@@ -37,15 +37,6 @@ impl<E: CodeEnv> Interp<E> {
         }
     }
 
-    /// The deadline may have cut `trace` short, of which there was time for so many instructions.
-    #[cold]
-    pub(super) fn pause(&mut self, cpu: &Cpu, env: &E, trace: Trace, done: usize) {
-        // A branch back, or code that was overwritten, ends a trace before the deadline does.
-        if cpu.now >= cpu.deadline && !cpu.leave.get() {
-            self.paused = Some(Pause { trace, done, state: self.state(cpu, env) });
-        }
-    }
-
     /// Runs the rest of the trace that the last run paused in, or as much of it as there is time for.
     #[inline]
     pub(super) fn go_on(&mut self, cpu: &mut Cpu, env: &mut E) -> Option<Stop> {
@@ -58,15 +49,26 @@ impl<E: CodeEnv> Interp<E> {
         if !plain || state != self.state(cpu, env) {
             return None;
         }
-        self.run_rest(cpu, env, trace, done).err().map(Stop::Fault)
+        self.run_part(cpu, env, trace, done).err().map(Stop::Fault)
     }
 
-    fn run_rest(&mut self, cpu: &mut Cpu, env: &mut E, trace: Trace, done: usize) -> Result<(), Fault> {
+    /// Runs the instructions of `trace` behind the first `done`, as many as there is time for, and notes where
+    /// the deadline cuts the trace short.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn run_part(
+        &mut self,
+        cpu: &mut Cpu,
+        env: &mut E,
+        trace: Trace,
+        done: usize,
+    ) -> Result<(), Fault> {
         let insns = &self.cache.insns(trace)[done..];
         let left = (cpu.deadline - cpu.now).min(insns.len() as u64) as usize;
         run_insns(cpu, env, &insns[..left])?;
-        if left < insns.len() {
-            self.pause(cpu, env, trace, done + left);
+        // A branch back, or code that was overwritten, ends a trace before the deadline does.
+        if left < insns.len() && cpu.now >= cpu.deadline && !cpu.leave.get() {
+            self.paused = Some(Pause { trace, done: done + left, state: self.state(cpu, env) });
         }
         Ok(())
     }

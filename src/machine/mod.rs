@@ -21,7 +21,9 @@ use crate::bus::phys::PhysMap;
 use crate::bus::{Clock, Ticks};
 use crate::cell::Engine;
 use crate::cpu::control::APIC_BASE_RESET;
+use crate::cpu::vmx::Abort;
 use crate::cpu::{Activity, Cpu, Fault, Model, Special};
+use crate::decode::op::Family;
 use crate::decode::{Decoded, Op, SegReg, decode, lower};
 use crate::error::Result;
 use crate::event;
@@ -89,6 +91,8 @@ pub enum Outcome {
     Exit(u8),
     /// The processor shut down.
     TripleFault(TripleFault),
+    /// A VM exit could not be completed: the processor shut down.
+    VmxAbort(Abort),
     /// HLT, and no interrupt can come through: nothing can wake it.
     HaltedForever,
     /// The guest turned the machine off.
@@ -228,9 +232,8 @@ impl Machine {
     /// Runs to the first of `limits`.
     pub fn run(&mut self, mut limits: Limits) -> Outcome {
         self.note_run();
-        if self.cpu.activity == Activity::Shutdown {
-            // Only a reset ends a shutdown.
-            return Outcome::HaltedForever;
+        if let Some(outcome) = self.is_shut_down() {
+            return outcome;
         }
         let mut rested = self.cpu.activity != Activity::Running;
         loop {
@@ -242,7 +245,10 @@ impl Machine {
                 // An event right after another took a tick: chips may be due, and the run may end here.
                 continue;
             }
-            if self.cpu.activity == Activity::Halted && self.pending.is_none() {
+            if let Some(outcome) = self.is_shut_down() {
+                return outcome;
+            }
+            if self.cpu.activity != Activity::Running && self.pending.is_none() {
                 match self.rest(&limits, std::mem::take(&mut rested)) {
                     Some(outcome) => return outcome,
                     None => {
@@ -289,6 +295,14 @@ impl Machine {
         }
     }
 
+    /// The end of a run of a processor that only a reset wakes. A guest in non-root operation rests in its
+    /// shutdown, and may be left.
+    fn is_shut_down(&self) -> Option<Outcome> {
+        let shut_down = self.cpu.activity == Activity::Shutdown && vmx::guest(&self.cpu).is_none();
+        let aborted = self.cpu.vmx.as_ref().and_then(|vmx| vmx.aborted);
+        shut_down.then(|| aborted.map_or(Outcome::HaltedForever, Outcome::VmxAbort))
+    }
+
     /// Between instructions: chips that are due, endings, interrupts.
     fn look_up(&mut self, limits: &Limits) -> Option<Outcome> {
         if self.world.board.next_event().is_some_and(|t| t <= self.cpu.now) {
@@ -328,9 +342,7 @@ impl Machine {
     /// timer and by open windows.
     fn look_up_guest(&mut self) -> Option<Outcome> {
         if let Some(event) = vmx::event::take_injected(&mut self.cpu) {
-            let died = self.deliver(event).err().map(Outcome::TripleFault);
-            vmx::event::forget_injected(&mut self.cpu);
-            return died;
+            return self.deliver(event).err().map(Outcome::TripleFault);
         }
         if self.pending.is_none()
             && let Some(exit) = vmx::due_before_instruction(&self.cpu)
@@ -347,7 +359,8 @@ impl Machine {
             return None;
         }
         let held_off = self.cpu.special.intersects(Special::HOLDS_INTERRUPTS);
-        if self.cpu.nmi_blocked || held_off || self.pending.is_some() {
+        let deaf = self.cpu.activity == Activity::WaitForSipi;
+        if self.cpu.nmi_blocked || held_off || deaf || self.pending.is_some() {
             return None;
         }
         self.world.board.take_nmi();
@@ -391,14 +404,14 @@ impl Machine {
             && open
             && !self.world.board.interrupt_requested()
             && !self.world.board.nmi_requested()
-            && vmx::guest(&self.cpu).is_none_or(|vmx| vmx.timer.is_none())
+            && vmx::timer(&self.cpu).is_none()
             && !self.world.board.can_wake_without_input()
     }
 
-    /// Halted: skips to the next chip event.
+    /// Halted, or a guest in shutdown: skips to the next chip event.
     fn rest(&mut self, limits: &Limits, skip_at_once: bool) -> Option<Outcome> {
-        // The VMX-preemption timer counts, and exits, in the HLT state, too (SDM vol. 3, 25.5.1).
-        let timer = vmx::guest(&self.cpu).and_then(|vmx| vmx.timer);
+        // The VMX-preemption timer counts, and exits, in the HLT state and in shutdown, too (SDM vol. 3, 25.5.1).
+        let timer = vmx::timer(&self.cpu);
         let next = self.world.board.next_event().into_iter().chain(timer).min();
         let (open, board) = (vmx::event::takes_interrupts(&self.cpu), &self.world.board);
         if timer.is_none() && (!open && !board.makes_nmis() || open && !board.can_wake()) {
@@ -509,7 +522,6 @@ impl Machine {
     /// Completes the VM exit that is due: the guest's hypervisor goes on. An abort leaves the processor in
     /// shutdown.
     fn vm_exit(&mut self) {
-        vmx::event::rewind_injected(&mut self.cpu);
         let (cs, eip) = (self.cpu.seg(SegReg::Cs).selector.0, self.cpu.eip);
         if let Ok(exit) = vmx::leave::complete(&mut self.cpu, &mut self.world) {
             self.world.tell_exit(self.cpu.when(), exit.reason.name(), cs, eip);
@@ -581,7 +593,7 @@ impl Machine {
         let bytes = self.code_ahead();
         let code32 = self.cpu.code32();
         if let Decoded::Insn(insn) = decode(&bytes, code32)
-            && insn.op == Op::Unbuilt
+            && (insn.op == Op::Unbuilt || insn.op.facts().family == Family::Vmx && self.cpu.vmx.is_none())
         {
             *self.counts.unbuilt.entry(lower::mnemonic(&bytes, code32)).or_default() += 1;
         }

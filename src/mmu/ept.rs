@@ -4,7 +4,7 @@
 //! Guest-physical addresses have 32 bits here, so the first level has one entry in use and the second four.
 //! Physical addresses have 32 bits, too, and bits 32-51 of every entry are reserved.
 
-use super::mapping::TableMemory;
+use super::mapping::{TableMemory, read_wide};
 use crate::addr::GuestPhys;
 
 /// Bits of an entry.
@@ -105,7 +105,7 @@ pub fn walk(
     for (n, level) in (0..4u32).rev().enumerate() {
         let index = (u64::from(at.0) >> (12 + 9 * level)) & 0x1ff;
         let entry_at = GuestPhys((table | index << 3) as u32);
-        let e = read(mem, entry_at);
+        let e = read_wide(mem, entry_at);
         path[n] = (entry_at, e);
         rights &= e;
         if e & entry::RIGHTS == 0 {
@@ -136,21 +136,14 @@ fn violation(access: Access, rights: u64) -> Failure {
     Failure::Violation(access.bits() as u32 | (rights as u32) << qualification::ALLOWED_SHIFT)
 }
 
-/// Reads an entry, the lower half first.
-fn read(mem: &impl TableMemory, at: GuestPhys) -> u64 {
-    let low = u64::from(mem.read_entry(at));
-    low | u64::from(mem.read_entry(at.offset(4))) << 32
-}
-
 fn is_misconfigured(e: u64, level: u32, page: bool) -> bool {
     // Writes and execution go with reads; pages that can only be executed are not offered.
     let rights = e & entry::READ == 0;
     let reserved = match (level, page) {
-        (_, true) if level == 0 => 0,
-        (_, true) => 0x001f_f000,
-        (3, false) => 0xf8,
-        (2, false) => 0xf8,
-        (_, false) => 0x78,
+        (0, _) => 0,
+        (_, true) => !entry::LARGE_FRAME & entry::FRAME,
+        (1, false) => 0x78,
+        (_, false) => 0xf8,
     };
     let kind = (e & entry::TYPE) >> 3;
     let memory_type = page && matches!(kind, 2 | 3 | 7);
@@ -178,27 +171,8 @@ fn mark(mem: &mut impl TableMemory, pointer: u64, path: &[(GuestPhys, u64)], acc
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::Tables;
     use super::*;
-    use std::collections::BTreeMap;
-
-    #[derive(Default)]
-    struct Tables(BTreeMap<u32, u32>);
-
-    impl Tables {
-        fn put(&mut self, at: u32, e: u64) {
-            self.0.insert(at, e as u32);
-            self.0.insert(at + 4, (e >> 32) as u32);
-        }
-    }
-
-    impl TableMemory for Tables {
-        fn read_entry(&self, at: GuestPhys) -> u32 {
-            self.0.get(&at.0).copied().unwrap_or(0)
-        }
-        fn write_entry(&mut self, at: GuestPhys, value: u32) {
-            self.0.insert(at.0, value);
-        }
-    }
 
     const POINTER: u64 = 0x1000 | 3 << 3 | 6;
     const READ: Access = Access { read: true, write: false, fetch: false };
@@ -257,11 +231,11 @@ mod tests {
     fn accessed_and_dirty_flags_are_set_where_the_pointer_says() {
         let mut mem = four_levels(0x5037);
         assert!(walk(&mut mem, POINTER, GuestPhys(0x4020_3000), WRITE).unwrap().dirty);
-        assert_eq!(mem.0[&0x4018], 0x5037);
+        assert_eq!(mem.get(0x4018), 0x5037);
         let pointer = POINTER | POINTER_USED;
         assert!(!walk(&mut mem, pointer, GuestPhys(0x4020_3000), READ).unwrap().dirty);
-        assert_eq!((mem.0[&0x4018], mem.0[&0x1000]), (0x5137, 0x2107));
+        assert_eq!((mem.get(0x4018), mem.get(0x1000)), (0x5137, 0x2107));
         assert!(walk(&mut mem, pointer, GuestPhys(0x4020_3000), WRITE).unwrap().dirty);
-        assert_eq!(mem.0[&0x4018], 0x5337);
+        assert_eq!(mem.get(0x4018), 0x5337);
     }
 }

@@ -32,6 +32,12 @@ pub trait TableMemory {
     fn write_entry(&mut self, at: GuestPhys, value: u32);
 }
 
+/// Reads a 64-bit entry, the lower half first.
+pub fn read_wide(mem: &impl TableMemory, at: GuestPhys) -> u64 {
+    let low = u64::from(mem.read_entry(at));
+    low | u64::from(mem.read_entry(at.offset(4))) << 32
+}
+
 /// What kind of access is translated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Access {

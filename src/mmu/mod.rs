@@ -5,6 +5,8 @@ mod large;
 mod mapping;
 pub mod pae;
 pub mod paging;
+#[cfg(test)]
+mod testing;
 pub mod tlb;
 #[cfg(test)]
 mod tlb_model;

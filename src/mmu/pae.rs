@@ -8,6 +8,7 @@
 //! its RAM ends below 4 GiB. So bits 32-62 of every entry are reserved. So is bit 63, execute-disable, while
 //! IA32_EFER.NXE is clear, as it is on a Pentium II, and always in the top level.
 
+pub use super::mapping::read_wide as read;
 use super::mapping::{Access, Mapping, TableMemory, entry, page_fault, permit, set_bits, used};
 use crate::addr::{GuestPhys, Linear};
 use crate::cpu::{Cpu, Cr4, Fault};
@@ -45,12 +46,6 @@ pub fn pde_address(pointer: u64, at: Linear) -> GuestPhys {
 /// Where the PTE for `at` stands in the table that `pde` names.
 pub fn pte_address(pde: u64, at: Linear) -> GuestPhys {
     GuestPhys((pde & FRAME) as u32 | (at.0 >> 12 & 0x1ff) << 3)
-}
-
-/// Reads a 64-bit entry, the lower half first.
-pub fn read(mem: &impl TableMemory, at: GuestPhys) -> u64 {
-    let low = u64::from(mem.read_entry(at));
-    low | u64::from(mem.read_entry(at.offset(4))) << 32
 }
 
 /// The four entries of the page-directory-pointer table at `cr3`; `None` if a present one has reserved bits
@@ -142,32 +137,9 @@ fn heed_reserved(cpu: &Cpu, e: u64, reserved: u64, at: Linear, access: Access) -
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::Tables;
     use super::*;
     use crate::cpu::Cr0;
-    use std::collections::BTreeMap;
-
-    /// Entries by address, as doublewords; zero where there is none.
-    #[derive(Default)]
-    struct Tables(BTreeMap<u32, u32>);
-
-    impl Tables {
-        fn put(&mut self, at: u32, e: u64) {
-            self.0.insert(at, e as u32);
-            self.0.insert(at + 4, (e >> 32) as u32);
-        }
-        fn get(&self, at: u32) -> u64 {
-            read(self, GuestPhys(at))
-        }
-    }
-
-    impl TableMemory for Tables {
-        fn read_entry(&self, at: GuestPhys) -> u32 {
-            self.0.get(&at.0).copied().unwrap_or(0)
-        }
-        fn write_entry(&mut self, at: GuestPhys, value: u32) {
-            self.0.insert(at.0, value);
-        }
-    }
 
     const READ: Access = Access::read(false);
     const WRITE: Access = Access::write(false);

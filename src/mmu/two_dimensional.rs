@@ -140,37 +140,25 @@ pub fn load_pointers<M: TableMemory>(
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::Tables;
     use super::*;
     use crate::cpu::Cr0;
-    use std::collections::BTreeMap;
 
-    /// Page tables of both dimensions, as doublewords; guest-physical memory is at 10_0000h.
-    #[derive(Default)]
-    struct Memory(BTreeMap<u32, u32>);
-
+    /// Where guest-physical memory is.
     const GUEST: u32 = 0x10_0000;
     const POINTER: u64 = 0x1000 | 3 << 3 | 6;
     const READ: Access = Access::read(false);
     const WRITE: Access = Access::write(false);
 
-    impl TableMemory for Memory {
-        fn read_entry(&self, at: GuestPhys) -> u32 {
-            self.0.get(&at.0).copied().unwrap_or(0)
-        }
-        fn write_entry(&mut self, at: GuestPhys, value: u32) {
-            self.0.insert(at.0, value);
-        }
-    }
-
     /// The first 2 MiB of guest-physical memory, in pages of 4 KiB or in one of 2 MiB (at 40_0000h then).
-    fn memory(large: bool) -> Memory {
-        let mut mem = Memory::default();
+    fn memory(large: bool) -> Tables {
+        let mut mem = Tables::default();
         for (at, entry) in [(0x1000, 0x2007), (0x2000, 0x3007)] {
-            mem.0.insert(at, entry);
+            mem.put32(at, entry);
         }
-        mem.0.insert(0x3000, if large { 0x40_00b7 } else { 0x4007 });
+        mem.put32(0x3000, if large { 0x40_00b7 } else { 0x4007 });
         for n in 0..512 {
-            mem.0.insert(0x4000 + 8 * n, (GUEST + 0x1000 * n) | 0x37);
+            mem.put32(0x4000 + 8 * n, (GUEST + 0x1000 * n) | 0x37);
         }
         mem
     }
@@ -185,51 +173,51 @@ mod tests {
     #[test]
     fn references_are_counted_by_both_dimensions() {
         let references =
-            |cpu: &Cpu, mem: &mut Memory| walk_nested(cpu, mem, POINTER, Linear(0x3000), READ).unwrap().1;
+            |cpu: &Cpu, mem: &mut Tables| walk_nested(cpu, mem, POINTER, Linear(0x3000), READ).unwrap().1;
         let mut unpaged = paged(Cr4::empty());
         unpaged.cr0 -= Cr0::PG;
         assert_eq!(references(&unpaged, &mut memory(false)), 4);
         assert_eq!(references(&unpaged, &mut memory(true)), 3);
         for (large, base, expected) in [(false, GUEST, 14), (true, 0x40_0000, 11)] {
             let mut mem = memory(large);
-            mem.0.insert(base + 0x5000, 0x6003);
-            mem.0.insert(base + 0x600c, 0x7003);
+            mem.put32(base + 0x5000, 0x6003);
+            mem.put32(base + 0x600c, 0x7003);
             assert_eq!(references(&paged(Cr4::empty()), &mut mem), expected);
         }
         let mut mem = memory(false);
-        mem.0.insert(GUEST + 0x5000, 0x83);
+        mem.put32(GUEST + 0x5000, 0x83);
         assert_eq!(references(&paged(Cr4::PSE), &mut mem), 9);
         let mut mem = memory(false);
         let mut cpu = paged(Cr4::PAE);
         cpu.pdptes[0] = 0x6001;
-        mem.0.insert(GUEST + 0x6000, 0x7003);
-        mem.0.insert(GUEST + 0x7018, 0x8003);
+        mem.put32(GUEST + 0x6000, 0x7003);
+        mem.put32(GUEST + 0x7018, 0x8003);
         assert_eq!(references(&cpu, &mut mem), 14);
     }
 
     #[test]
     fn what_the_extended_tables_refuse_is_told_with_its_dimension() {
         let cpu = paged(Cr4::empty());
-        let refused = |mem: &mut Memory, access| match walk_nested(&cpu, mem, POINTER, Linear(0x3456), access)
+        let refused = |mem: &mut Tables, access| match walk_nested(&cpu, mem, POINTER, Linear(0x3456), access)
         {
             Err(Stopped::Refused(refused)) => (refused.qualification, refused.at),
             other => panic!("{other:?}"),
         };
         // The page directory is not mapped.
         let mut mem = memory(false);
-        mem.0.insert(0x4028, 0);
+        mem.put32(0x4028, 0);
         assert_eq!(refused(&mut mem, WRITE), (Some(0x81), GuestPhys(0x5000)));
         // The page can be read only.
         let mut mem = memory(false);
-        mem.0.insert(GUEST + 0x5000, 0x6003);
-        mem.0.insert(GUEST + 0x600c, 0x7003);
-        mem.0.insert(0x4038, (GUEST + 0x7000) | 0x31);
+        mem.put32(GUEST + 0x5000, 0x6003);
+        mem.put32(GUEST + 0x600c, 0x7003);
+        mem.put32(0x4038, (GUEST + 0x7000) | 0x31);
         assert_eq!(refused(&mut mem, WRITE), (Some(0x18a), GuestPhys(0x7456)));
         let (mapping, _) = walk_nested(&cpu, &mut mem, POINTER, Linear(0x3456), READ).unwrap();
         assert_eq!((mapping.frame, mapping.dirty), (GuestPhys(GUEST + 0x7000), false));
         // The guest's own tables come first.
         let mut mem = memory(false);
-        mem.0.insert(GUEST + 0x5000, 0);
+        mem.put32(GUEST + 0x5000, 0);
         let stopped = walk_nested(&cpu, &mut mem, POINTER, Linear(0x3456), READ);
         assert_eq!(stopped, Err(Stopped::Fault(Fault::page(0x3456, 0))));
     }

@@ -23,6 +23,7 @@ pub fn read(cpu: &Cpu) -> State {
         Activity::Running => 0,
         Activity::Halted => 1,
         Activity::Shutdown => 2,
+        Activity::WaitForSipi => 3,
     };
     let plain = [
         ("eip", cpu.eip),

@@ -7,9 +7,9 @@ use crate::state;
 use crate::text::Case;
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use subring::cpu::vmx::caps::{Allowed, VmxCaps};
 use subring::cpu::vmx::exit::ENTRY_FAILURE;
 use subring::cpu::vmx::{Field, Operation, Reason, Vmx};
-use subring::cpu::vmx_caps::{Controls, VmxCaps};
 use subring::cpu::{Cpu, Cr0, Cr4, Features, gpr};
 use subring::decode::{Decoded, decode, disassemble};
 use subring::exec::vmx::entry::{Entered, enter};
@@ -20,18 +20,17 @@ use subring::machine::{Config, Limits, Machine};
 /// The processor of the cases: everything that the manual's chapters on a 32-bit guest describe.
 const CAPS: VmxCaps = VmxCaps {
     basic: 0x0059_1000_0000_002b,
-    pin: Controls { allowed0: 0x16, allowed1: 0x7f },
-    primary: Controls { allowed0: 0x0400_6172, allowed1: 0xf7e1_fffe },
-    secondary: Some(Controls { allowed0: 0, allowed1: 0xa2 }),
-    exit: Controls { allowed0: 0x3_6dfb, allowed1: 0x7f_edff },
-    entry: Controls { allowed0: 0x11fb, allowed1: 0xddff },
+    pin: Allowed { must: 0x16, may: 0x7f },
+    primary: Allowed { must: 0x0400_6172, may: 0xf7e1_fffe },
+    secondary: Some(Allowed { must: 0, may: 0xa2 }),
+    exit: Allowed { must: 0x3_6dfb, may: 0x7f_edff },
+    entry: Allowed { must: 0x11fb, may: 0xddff },
     misc: 0x1c0,
-    cr0_fixed0: 0x8000_0021,
-    cr0_fixed1: !0,
-    cr4_fixed0: 0x2000,
-    cr4_fixed1: 0x27ff,
+    cr0: Allowed { must: 0x8000_0021, may: !0 },
+    cr4: Allowed { must: 0x2000, may: 0x27ff },
     vmcs_enum: 0x2e,
     ept_vpid: 0x0f01_0631_4141,
+    debugctl: 3,
 };
 
 /// Where the host goes on, its stack, and the structures that cases may name.
@@ -370,10 +369,10 @@ fn fill(cpu: &mut Cpu) {
     let Some(vmx) = &mut cpu.vmx else { return };
     let vmcs = &mut vmx.vmcs;
     let values = [
-        (Field::PinControls, CAPS.pin.allowed0),
-        (Field::PrimaryControls, CAPS.primary.allowed0),
-        (Field::ExitControls, CAPS.exit.allowed0 | 4),
-        (Field::EntryControls, CAPS.entry.allowed0 | 4),
+        (Field::PinControls, CAPS.pin.must),
+        (Field::PrimaryControls, CAPS.primary.must),
+        (Field::ExitControls, CAPS.exit.must | 4),
+        (Field::EntryControls, CAPS.entry.must | 4),
         (Field::HostCr0, 0x8000_0031),
         (Field::HostCr3, crate::layout::PAGE_DIRECTORY),
         (Field::HostCr4, 0x2000),

@@ -20,4 +20,5 @@ mod looks;
 mod native;
 mod rewind;
 mod snapshot;
+mod vmx;
 mod x87;

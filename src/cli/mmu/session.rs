@@ -34,6 +34,7 @@ impl Ran {
             Self::Ended(outcome) => match outcome {
                 Outcome::Exit(status) => format!("the guest ended with status {status}"),
                 Outcome::TripleFault(_) => "the guest died of a triple fault".into(),
+                Outcome::VmxAbort(why) => format!("the guest's hypervisor died of a VMX abort: {why}"),
                 Outcome::HaltedForever | Outcome::Idle(_) => "the guest halted for ever".into(),
                 Outcome::PowerOff => "the guest turned the machine off".into(),
                 Outcome::Reset => "the guest asked for a reset".into(),

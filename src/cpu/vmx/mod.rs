@@ -2,17 +2,20 @@
 //! structure, and what a guest in non-root operation keeps the processor busy with. The semantics are in
 //! `exec::vmx`.
 
+pub mod caps;
 pub mod controls;
 pub mod exit;
 pub mod field;
+pub mod guest_state;
 mod vmcs;
 
+pub use caps::{Allowed, VmxCaps};
 pub use controls::{EntryControls, ExitControls, Pin, Primary, Secondary};
 pub use exit::{Abort, EventType, Exit, Interruption, Reason};
 pub use field::Field;
 pub use vmcs::{Vmcs, region};
 
-use super::vmx_caps::{self, VmxCaps};
+use super::Cr0;
 use crate::clock::Ticks;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +30,9 @@ pub enum Operation {
     /// VMX non-root operation: its guest runs.
     NonRoot,
 }
+
+/// What of CR0 an unrestricted guest may clear.
+pub const UNRESTRICTED_CR0: Cr0 = Cr0::PE.union(Cr0::PG);
 
 /// The controls that a VM entry loaded; they hold until the exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
@@ -129,6 +135,19 @@ impl Vmx {
         self.operation == Operation::NonRoot
     }
 
+    /// What CR0 may hold now (SDM vol. 3, 23.8): an unrestricted guest may leave paging and protected mode.
+    /// `None` outside VMX operation, which fixes nothing.
+    pub fn fixed_cr0(&self) -> Option<Allowed> {
+        let unrestricted = self.non_root() && self.controls.secondary.contains(Secondary::UNRESTRICTED);
+        let free = if unrestricted { UNRESTRICTED_CR0.bits() } else { 0 };
+        (self.operation != Operation::Off).then(|| self.caps.cr0.freeing(free))
+    }
+
+    /// What CR4 may hold now.
+    pub fn fixed_cr4(&self) -> Option<Allowed> {
+        (self.operation != Operation::Off).then_some(self.caps.cr4)
+    }
+
     /// What RDTSC and RDMSR add to the time-stamp counter.
     pub fn tsc_offset(&self) -> u64 {
         let offset = self.non_root() && self.controls.primary.contains(Primary::TSC_OFFSETTING);
@@ -138,18 +157,17 @@ impl Vmx {
     /// Whether the processor has `field`.
     pub fn has(&self, field: Field) -> bool {
         use field::Need;
-        let allows = |of: vmx_caps::Controls, bit: u32| of.allowed1 & bit != 0;
-        let secondary = |bit: Secondary| self.caps.secondary.is_some_and(|bits| allows(bits, bit.bits()));
+        let secondary = |bit: Secondary| self.caps.secondary.is_some_and(|of| of.offers(bit.bits()));
         match field.need() {
             Need::Vmx => true,
-            Need::TprShadow => allows(self.caps.primary, Primary::TPR_SHADOW.bits()),
-            Need::MsrBitmaps => allows(self.caps.primary, Primary::MSR_BITMAPS.bits()),
+            Need::TprShadow => self.caps.primary.offers(Primary::TPR_SHADOW.bits()),
+            Need::MsrBitmaps => self.caps.primary.offers(Primary::MSR_BITMAPS.bits()),
             Need::Secondary => self.caps.secondary.is_some(),
             Need::Ept => secondary(Secondary::EPT),
             Need::Vpid => secondary(Secondary::VPID),
-            Need::Pat => allows(self.caps.exit, ExitControls::LOAD_PAT.bits()),
-            Need::Efer => allows(self.caps.exit, ExitControls::LOAD_EFER.bits()),
-            Need::Timer => allows(self.caps.pin, Pin::TIMER.bits()),
+            Need::Pat => self.caps.exit.offers(ExitControls::LOAD_PAT.bits()),
+            Need::Efer => self.caps.exit.offers(ExitControls::LOAD_EFER.bits()),
+            Need::Timer => self.caps.pin.offers(Pin::TIMER.bits()),
         }
     }
 }

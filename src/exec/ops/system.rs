@@ -4,7 +4,7 @@
 use crate::addr::Linear;
 use crate::bus::Width;
 use crate::cpu::control::{DR6_BD, DR6_ONES, DR7_GD, DR7_ONES, DR7_ZEROS};
-use crate::cpu::vmx::{Primary, Reason, Secondary};
+use crate::cpu::vmx::{Allowed, Primary, Reason, Secondary, Vmx};
 use crate::cpu::{Activity, Cpu, Cr0, Cr4, Eflags, Fault, Segment, Selector, Shadow, TableReg, Word, gpr};
 use crate::decode::{Insn, Place};
 use crate::exec::bind::binders;
@@ -299,11 +299,16 @@ fn mov_to_cr<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> 
     }
 }
 
+/// Whether VMX operation fixes a bit of a control register at another value than `value` has.
+fn is_fixed(cpu: &Cpu, of: fn(&Vmx) -> Option<Allowed>, value: u32) -> bool {
+    cpu.vmx.as_deref().and_then(of).is_some_and(|fixed| !fixed.allow(value))
+}
+
 fn set_cr0<E: Env>(cpu: &mut Cpu, env: &mut E, value: u32) -> Result<(), Fault> {
     let new = Cr0::from_bits_truncate(value) | Cr0::ET;
     let paging_without_protection = new.contains(Cr0::PG) && !new.contains(Cr0::PE);
     let write_through_without_disable = new.contains(Cr0::NW) && !new.contains(Cr0::CD);
-    let fixed = !intercept::allows_cr0(cpu, new.bits());
+    let fixed = is_fixed(cpu, Vmx::fixed_cr0, new.bits());
     if paging_without_protection || write_through_without_disable || fixed {
         return Err(Fault::GP0);
     }
@@ -321,7 +326,7 @@ fn set_cr0<E: Env>(cpu: &mut Cpu, env: &mut E, value: u32) -> Result<(), Fault> 
 
 fn set_cr4<E: Env>(cpu: &mut Cpu, env: &mut E, value: u32) -> Result<(), Fault> {
     let new = Cr4::from_bits(value).filter(|&new| cpu.features.cr4().contains(new)).ok_or(Fault::GP0)?;
-    if !intercept::allows_cr4(cpu, value) {
+    if is_fixed(cpu, Vmx::fixed_cr4, value) {
         return Err(Fault::GP0);
     }
     let changed = cpu.cr4 ^ new;

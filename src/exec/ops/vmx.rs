@@ -4,7 +4,7 @@
 use crate::addr::Linear;
 use crate::cpu::vmx::field::Area;
 use crate::cpu::vmx::{Field, Operation, Reason, Vmcs, Vmx, region};
-use crate::cpu::{Cpu, Cr0, Cr4, Eflags, Fault, Special};
+use crate::cpu::{Cpu, Cr4, Eflags, Fault, Special};
 use crate::decode::{Insn, Place};
 use crate::exec::bind::binders;
 use crate::exec::operand::{DstReg, Mem, Source, SrcReg, Target, ea, load, store, writable};
@@ -125,8 +125,9 @@ fn vmxon<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
         }
         Operation::Off => {}
     }
+    let fixed = vmx.caps.cr0.allow(cpu.cr0.bits()) && vmx.caps.cr4.allow(cpu.cr4.bits());
     let enabled = cpu.msrs.feature_control & FEATURE_CONTROL == FEATURE_CONTROL;
-    if cpu.cpl != 0 || !enabled || !fixed_bits_hold(cpu, vmx) {
+    if cpu.cpl != 0 || !enabled || !fixed {
         return Err(Fault::GP0);
     }
     let revision = vmx.caps.revision();
@@ -141,13 +142,6 @@ fn vmxon<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     vmx.current = None;
     finish(cpu, Succeeds);
     Ok(())
-}
-
-/// Whether CR0 and CR4 are as VMX operation wants them (SDM vol. 3, 23.8).
-fn fixed_bits_hold(cpu: &Cpu, vmx: &Vmx) -> bool {
-    let holds = |value: u32, (must, may): (u32, u32)| !value & must == 0 && value & !may == 0;
-    holds((cpu.cr0 | Cr0::ET).bits(), (vmx.caps.cr0_fixed0, vmx.caps.cr0_fixed1))
-        && holds(cpu.cr4.bits(), (vmx.caps.cr4_fixed0, vmx.caps.cr4_fixed1))
 }
 
 // VMXOFF

@@ -101,7 +101,7 @@ pub fn block_nmi(cpu: &mut Cpu) {
 #[inline]
 pub fn end(cpu: &mut Cpu) {
     if let Some(vmx) = guest_mut(cpu) {
-        vmx.vectoring = None;
+        (vmx.vectoring, vmx.injected_from) = (None, None);
     }
 }
 
@@ -118,9 +118,11 @@ pub fn external_exits(cpu: &Cpu) -> bool {
     super::under_pin(cpu, Pin::EXTERNAL_INTERRUPT)
 }
 
-/// Whether maskable interrupts are taken: IF lets them through, or they cause exits whatever it is.
+/// Whether maskable interrupts are taken: IF lets them through, or they cause exits whatever IF is. Neither
+/// holds in shutdown or in the wait for a start-up interrupt.
 pub fn takes_interrupts(cpu: &Cpu) -> bool {
-    cpu.system_flags.contains(Eflags::IF) || external_exits(cpu)
+    let awake = matches!(cpu.activity, Activity::Running | Activity::Halted);
+    awake && (cpu.system_flags.contains(Eflags::IF) || external_exits(cpu))
 }
 
 /// Whether NMIs cause exits.
@@ -160,13 +162,6 @@ pub fn take_injected(cpu: &mut Cpu) -> Option<Event> {
         cpu.eip = eip.wrapping_add(u32::from(length));
     }
     Some(Event::Injected(event))
-}
-
-/// The injected event is delivered.
-pub fn forget_injected(cpu: &mut Cpu) {
-    if let Some(vmx) = &mut cpu.vmx {
-        vmx.injected_from = None;
-    }
 }
 
 /// Puts EIP back to where the injected event's instruction is, for an exit or another fault during its

@@ -5,10 +5,10 @@
 use super::{guest, guest_mut, request, under};
 use crate::bus::Width;
 use crate::cpu::vmx::field::CR3_TARGETS;
-use crate::cpu::vmx::{Exit, Field, Primary, Reason, Secondary};
+use crate::cpu::vmx::{Exit, Field, Pin, Primary, Reason, Secondary};
 use crate::cpu::{Cpu, Cr0, Eflags, Fault};
 use crate::decode::insn::NO_REG;
-use crate::decode::{Insn, Place, Rep, SegReg};
+use crate::decode::{Insn, Op, Place, Rep, SegReg};
 use crate::exec::Env;
 use crate::exec::operand::ea;
 
@@ -63,7 +63,7 @@ fn instruction_information(i: &Insn) -> u32 {
         (Place::Mem, _) => (true, 0, i.src_reg),
         (_, Place::Mem) => (true, 0, i.dst_reg),
         // VMREAD's destination and VMWRITE's source are in ModRM.rm, the field's encoding in ModRM.reg.
-        (Place::Reg, Place::Reg) if i.op == crate::decode::Op::Vmwrite => (false, i.src_reg, i.dst_reg),
+        (Place::Reg, Place::Reg) if i.op == Op::Vmwrite => (false, i.src_reg, i.dst_reg),
         _ => (false, i.dst_reg, i.src_reg),
     };
     let operands = if memory {
@@ -290,7 +290,6 @@ pub fn task_switch(cpu: &mut Cpu, selector: u16, source: u32, flags: Eflags) -> 
 
 /// IRET: which blocking of NMIs ends (SDM vol. 3, 25.3). Whether any did.
 pub fn unblock_nmi(cpu: &mut Cpu) -> bool {
-    use crate::cpu::vmx::Pin;
     if let Some(vmx) = guest_mut(cpu) {
         if vmx.controls.pin.contains(Pin::VIRTUAL_NMIS) {
             return std::mem::take(&mut vmx.virtual_nmi_blocked);
@@ -312,22 +311,4 @@ pub fn faulting_iret(cpu: &mut Cpu) {
     if let Some(vmx) = guest_mut(cpu) {
         vmx.unblocked_nmi = unblocked;
     }
-}
-
-/// Whether VMX operation allows CR0 to become `value`: its fixed bits (SDM vol. 3, 23.8).
-pub fn allows_cr0(cpu: &Cpu, value: u32) -> bool {
-    use crate::cpu::vmx::Operation;
-    let Some(vmx) = cpu.vmx.as_deref().filter(|vmx| vmx.operation != Operation::Off) else { return true };
-    let unrestricted = vmx.non_root() && vmx.controls.secondary.contains(Secondary::UNRESTRICTED);
-    let free = if unrestricted { (Cr0::PE | Cr0::PG).bits() } else { 0 };
-    let (must, may) = (vmx.caps.cr0_fixed0, vmx.caps.cr0_fixed1);
-    !value & must & !free == 0 && value & !(may | free) == 0
-}
-
-/// Whether VMX operation allows CR4 to become `value`.
-pub fn allows_cr4(cpu: &Cpu, value: u32) -> bool {
-    use crate::cpu::vmx::Operation;
-    let Some(vmx) = cpu.vmx.as_deref().filter(|vmx| vmx.operation != Operation::Off) else { return true };
-    let (must, may) = (vmx.caps.cr4_fixed0, vmx.caps.cr4_fixed1);
-    !value & must == 0 && value & !may == 0
 }

@@ -16,8 +16,9 @@ pub mod state;
 #[cfg(test)]
 mod tests;
 
+use crate::clock::Ticks;
 use crate::cpu::vmx::{Exit, Field, Pin, Primary, Reason, Secondary, Vmx};
-use crate::cpu::{Cpu, Fault};
+use crate::cpu::{Activity, Cpu, Eflags, Fault, Special};
 use crate::mmu::two_dimensional::Refused;
 
 /// The VMX state, if a guest runs in non-root operation.
@@ -73,10 +74,11 @@ pub fn request(cpu: &mut Cpu, exit: Exit) -> Fault {
     Fault::VM_EXIT
 }
 
-/// What is due in non-root operation before the next instruction, apart from interrupts.
+/// What is due in non-root operation before the next instruction, apart from interrupts. The timer and an open
+/// NMI window end shutdown, too; an interrupt window does not; nothing ends the wait for a start-up interrupt
+/// (SDM vol. 3, 26.7.2 to 26.7.6).
 pub fn due_before_instruction(cpu: &Cpu) -> Option<Exit> {
-    use crate::cpu::{Eflags, Special};
-    let vmx = guest(cpu)?;
+    let vmx = guest(cpu).filter(|_| cpu.activity != Activity::WaitForSipi)?;
     if vmx.timer.is_some_and(|at| cpu.now >= at) {
         return Some(Exit::new(Reason::Timer, 0));
     }
@@ -85,12 +87,18 @@ pub fn due_before_instruction(cpu: &Cpu) -> Option<Exit> {
     if primary.contains(Primary::NMI_WINDOW) && !vmx.virtual_nmi_blocked && !blocked {
         return Some(Exit::new(Reason::NmiWindow, 0));
     }
-    let open = cpu.system_flags.contains(Eflags::IF) && !blocked;
+    let awake = cpu.activity != Activity::Shutdown;
+    let open = cpu.system_flags.contains(Eflags::IF) && !blocked && awake;
     (primary.contains(Primary::INTERRUPT_WINDOW) && open).then_some(Exit::new(Reason::InterruptWindow, 0))
 }
 
+/// When the VMX-preemption timer ends the guest's rest, if ever.
+pub fn timer(cpu: &Cpu) -> Option<Ticks> {
+    guest(cpu).filter(|_| cpu.activity != Activity::WaitForSipi)?.timer
+}
+
 /// The tick at which something of non-root operation is next due, or has to be looked at.
-pub fn next_look(cpu: &Cpu) -> Option<crate::clock::Ticks> {
+pub fn next_look(cpu: &Cpu) -> Option<Ticks> {
     let vmx = guest(cpu)?;
     let windows = Primary::NMI_WINDOW | Primary::INTERRUPT_WINDOW;
     if vmx.controls.primary.intersects(windows) {

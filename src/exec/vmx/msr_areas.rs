@@ -11,6 +11,10 @@ fn refused(number: u32) -> bool {
     matches!(number, 0x9b | 0x9e | 0x800..=0x8ff)
 }
 
+/// The most entries of an area that IA32_VMX_MISC recommends (bits 27-25, which are 0). Beyond these the manual
+/// leaves open what happens; here the next entry fails.
+const MOST: u32 = 512;
+
 /// Calls `each` for the entries of an area, with their addresses, up to the first one that it refuses.
 fn for_each<E: Env>(
     cpu: &mut Cpu,
@@ -21,6 +25,9 @@ fn for_each<E: Env>(
     let Some(vmx) = &cpu.vmx else { return Ok(()) };
     let (count, address) = (vmx.vmcs.get32(count), vmx.vmcs.get32(address));
     for n in 0..count {
+        if n == MOST {
+            return Err(n + 1);
+        }
         let at = address.wrapping_add(16 * n);
         let number = env.read_physical(cpu, at);
         let reserved = env.read_physical(cpu, at.wrapping_add(4));

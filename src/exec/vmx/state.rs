@@ -3,6 +3,7 @@
 
 use crate::cpu::control::{DR7_ONES, DR7_ZEROS};
 use crate::cpu::vmx::field::{HOST_SELECTORS, PDPTES, SEGMENTS, SegmentFields};
+use crate::cpu::vmx::guest_state::{activity, blocking, pending, rights};
 use crate::cpu::vmx::{EntryControls, ExitControls, Field, Pin, Secondary, Vmcs};
 use crate::cpu::{Activity, Cpu, Cr0, Cr4, Eflags, Segment, Shadow, TableReg, gpr};
 use crate::decode::SegReg;
@@ -17,27 +18,19 @@ const CR0_KEPT: u32 = !(Cr0::PE.bits()
     | Cr0::AM.bits()
     | Cr0::PG.bits());
 
-/// The "unusable" bit of access rights.
-const UNUSABLE: u32 = 1 << 16;
-
-/// Interruptibility state.
-const BLOCKED_BY_STI: u32 = 1;
-const BLOCKED_BY_MOV_SS: u32 = 1 << 1;
-const BLOCKED_BY_NMI: u32 = 1 << 3;
-
 /// Access rights of a hidden segment part: its attribute bits, with AVL, D and G four bits higher.
-fn rights(s: &Segment) -> u32 {
+fn access_rights(s: &Segment) -> u32 {
     let attr = u32::from(s.attr);
-    attr & 0xff | (attr & 0xf00) << 4 | if s.usable() { 0 } else { UNUSABLE }
+    attr & 0xff | (attr & 0xf00) << 4 | if s.usable() { 0 } else { rights::UNUSABLE }
 }
 
 fn segment(vmcs: &Vmcs, fields: SegmentFields, system: bool) -> Segment {
-    let (selector, rights) = (vmcs.get(fields.selector) as u16, vmcs.get32(fields.rights));
-    if rights & UNUSABLE != 0 {
+    let (selector, bits) = (vmcs.get(fields.selector) as u16, vmcs.get32(fields.rights));
+    if bits & rights::UNUSABLE != 0 {
         return Segment::null(selector);
     }
     let (base, limit) = (vmcs.get32(fields.base), vmcs.get32(fields.limit));
-    let attr = (rights & 0xff | rights >> 4 & 0xf00) as u16;
+    let attr = (bits & 0xff | bits >> 4 & 0xf00) as u16;
     if system {
         Segment::system(selector, base, limit, attr)
     } else {
@@ -49,11 +42,37 @@ fn save_segment(vmcs: &mut Vmcs, fields: SegmentFields, s: &Segment) {
     vmcs.set(fields.selector, s.selector.0);
     vmcs.set(fields.base, s.base);
     vmcs.set(fields.limit, s.limit);
-    vmcs.set(fields.rights, rights(s));
+    vmcs.set(fields.rights, access_rights(s));
 }
 
 fn cr0(cpu: &Cpu, value: u32) -> Cr0 {
     Cr0::from_bits_truncate(cpu.cr0.bits() & CR0_KEPT | value & !CR0_KEPT)
+}
+
+/// The fields of the MSRs that entries and exits load: SYSENTER_CS, _ESP, _EIP, IA32_PAT, IA32_EFER.
+type MsrFields = [Field; 5];
+const GUEST_MSRS: MsrFields = [
+    Field::GuestSysenterCs,
+    Field::GuestSysenterEsp,
+    Field::GuestSysenterEip,
+    Field::GuestPat,
+    Field::GuestEfer,
+];
+const HOST_MSRS: MsrFields =
+    [Field::HostSysenterCs, Field::HostSysenterEsp, Field::HostSysenterEip, Field::HostPat, Field::HostEfer];
+
+/// Loads MSRs from their fields, IA32_PAT and IA32_EFER if the controls say so.
+fn load_msrs(cpu: &mut Cpu, vmcs: &Vmcs, [cs, esp, eip, pat, efer]: MsrFields, loads: [bool; 2]) {
+    let msrs = &mut cpu.msrs;
+    msrs.sysenter_cs = vmcs.get32(cs);
+    msrs.sysenter_esp = vmcs.get32(esp);
+    msrs.sysenter_eip = vmcs.get32(eip);
+    if loads[0] {
+        msrs.pat = vmcs.get(pat);
+    }
+    if loads[1] {
+        msrs.efer = vmcs.get32(efer);
+    }
 }
 
 /// Loads the guest's state, all of which the checks have passed.
@@ -65,15 +84,8 @@ pub fn load_guest(cpu: &mut Cpu, vmcs: &Vmcs, entry: EntryControls) {
         cpu.dr[7] = vmcs.get32(Field::GuestDr7) & !DR7_ZEROS | DR7_ONES;
         cpu.msrs.debugctl = vmcs.get32(Field::GuestDebugctl);
     }
-    cpu.msrs.sysenter_cs = vmcs.get32(Field::GuestSysenterCs);
-    cpu.msrs.sysenter_esp = vmcs.get32(Field::GuestSysenterEsp);
-    cpu.msrs.sysenter_eip = vmcs.get32(Field::GuestSysenterEip);
-    if entry.contains(EntryControls::LOAD_PAT) {
-        cpu.msrs.pat = vmcs.get(Field::GuestPat);
-    }
-    if entry.contains(EntryControls::LOAD_EFER) {
-        cpu.msrs.efer = vmcs.get32(Field::GuestEfer);
-    }
+    let loads = [EntryControls::LOAD_PAT, EntryControls::LOAD_EFER].map(|control| entry.contains(control));
+    load_msrs(cpu, vmcs, GUEST_MSRS, loads);
     for s in SegReg::ALL {
         cpu.set_seg(s, segment(vmcs, SEGMENTS[s as usize], false));
     }
@@ -97,7 +109,7 @@ fn table(vmcs: &Vmcs, base: Field, limit: Field) -> TableReg {
 pub fn load_non_register(cpu: &mut Cpu, injects: bool) {
     let Some(vmx) = &mut cpu.vmx else { return };
     let state = vmx.vmcs.get32(Field::Interruptibility);
-    let nmi = state & BLOCKED_BY_NMI != 0;
+    let nmi = state & blocking::NMI != 0;
     if vmx.controls.pin.contains(Pin::VIRTUAL_NMIS) {
         vmx.virtual_nmi_blocked = nmi;
         cpu.nmi_blocked = false;
@@ -105,17 +117,18 @@ pub fn load_non_register(cpu: &mut Cpu, injects: bool) {
         vmx.virtual_nmi_blocked = false;
         cpu.nmi_blocked = nmi;
     }
-    let (pending, activity) = (vmx.vmcs.get32(Field::PendingDebug), vmx.vmcs.get32(Field::Activity));
+    let (debug, state_of_activity) = (vmx.vmcs.get32(Field::PendingDebug), vmx.vmcs.get32(Field::Activity));
     cpu.shadow = Shadow::empty();
     cpu.debug_pending = 0;
     cpu.activity = Activity::Running;
     if !injects {
-        cpu.shadow.set(Shadow::STI, state & BLOCKED_BY_STI != 0);
-        cpu.shadow.set(Shadow::SS, state & BLOCKED_BY_MOV_SS != 0);
-        cpu.debug_pending = pending_debug(pending);
-        cpu.activity = match activity {
-            1 => Activity::Halted,
-            2 | 3 => Activity::Shutdown,
+        cpu.shadow.set(Shadow::STI, state & blocking::STI != 0);
+        cpu.shadow.set(Shadow::SS, state & blocking::MOV_SS != 0);
+        cpu.debug_pending = pending_debug(debug);
+        cpu.activity = match state_of_activity {
+            activity::HLT => Activity::Halted,
+            activity::SHUTDOWN => Activity::Shutdown,
+            activity::WAIT_FOR_SIPI => Activity::WaitForSipi,
             _ => Activity::Running,
         };
     }
@@ -124,8 +137,8 @@ pub fn load_non_register(cpu: &mut Cpu, injects: bool) {
 
 /// DR6 bits of the pending debug exceptions: breakpoints that bit 12 enables, and the single step.
 fn pending_debug(field: u32) -> u32 {
-    let breakpoints = if field & 1 << 12 != 0 { field & 15 } else { 0 };
-    breakpoints | field & 1 << 14
+    let enabled = field & pending::ENABLED_BREAKPOINT != 0;
+    field & pending::BS | if enabled { field & pending::BREAKPOINTS } else { 0 }
 }
 
 /// Saves the guest's state. `flags` is the EFLAGS image.
@@ -156,7 +169,7 @@ pub fn save_guest(cpu: &mut Cpu, flags: Eflags, keep_pending: bool) {
         save_segment(vmcs, SEGMENTS[s as usize], cpu.seg(s));
     }
     if !cpu.seg(SegReg::Ss).usable() {
-        vmcs.set(Field::GuestSsRights, UNUSABLE | u32::from(cpu.cpl) << 5);
+        vmcs.set(Field::GuestSsRights, rights::UNUSABLE | u32::from(cpu.cpl) << 5);
     }
     save_segment(vmcs, SEGMENTS[6], &cpu.ldtr);
     save_segment(vmcs, SEGMENTS[7], &cpu.tr);
@@ -178,25 +191,24 @@ pub fn save_guest(cpu: &mut Cpu, flags: Eflags, keep_pending: bool) {
 fn save_non_register(cpu: &Cpu, vmcs: &mut Vmcs, keep_pending: bool, virtual_nmi_blocked: bool) {
     let mut state = 0;
     if cpu.shadow.contains(Shadow::SS) {
-        state |= BLOCKED_BY_MOV_SS;
+        state |= blocking::MOV_SS;
     } else if cpu.shadow.contains(Shadow::STI) {
-        state |= BLOCKED_BY_STI;
+        state |= blocking::STI;
     }
     if virtual_nmi_blocked || cpu.nmi_blocked {
-        state |= BLOCKED_BY_NMI;
+        state |= blocking::NMI;
     }
     vmcs.set(Field::Interruptibility, state);
-    let mut pending = if keep_pending { cpu.debug_pending & 0x400f } else { 0 };
-    if pending & 15 != 0 {
-        pending |= 1 << 12;
-    }
-    vmcs.set(Field::PendingDebug, pending);
+    let kept = if keep_pending { cpu.debug_pending & (pending::BREAKPOINTS | pending::BS) } else { 0 };
+    let enabled = if kept & pending::BREAKPOINTS != 0 { pending::ENABLED_BREAKPOINT } else { 0 };
+    vmcs.set(Field::PendingDebug, kept | enabled);
     vmcs.set(
         Field::Activity,
         match cpu.activity {
-            Activity::Running => 0u32,
-            Activity::Halted => 1,
-            Activity::Shutdown => 2,
+            Activity::Running => activity::ACTIVE,
+            Activity::Halted => activity::HLT,
+            Activity::Shutdown => activity::SHUTDOWN,
+            Activity::WaitForSipi => activity::WAIT_FOR_SIPI,
         },
     );
 }
@@ -208,15 +220,8 @@ pub fn load_host(cpu: &mut Cpu, vmcs: &Vmcs, exit: ExitControls) {
     cpu.cr4 = Cr4::from_bits_truncate(vmcs.get32(Field::HostCr4));
     cpu.dr[7] = DR7_ONES;
     cpu.msrs.debugctl = 0;
-    cpu.msrs.sysenter_cs = vmcs.get32(Field::HostSysenterCs);
-    cpu.msrs.sysenter_esp = vmcs.get32(Field::HostSysenterEsp);
-    cpu.msrs.sysenter_eip = vmcs.get32(Field::HostSysenterEip);
-    if exit.contains(ExitControls::LOAD_PAT) {
-        cpu.msrs.pat = vmcs.get(Field::HostPat);
-    }
-    if exit.contains(ExitControls::LOAD_EFER) {
-        cpu.msrs.efer = vmcs.get32(Field::HostEfer);
-    }
+    let loads = [ExitControls::LOAD_PAT, ExitControls::LOAD_EFER].map(|control| exit.contains(control));
+    load_msrs(cpu, vmcs, HOST_MSRS, loads);
     for s in SegReg::ALL {
         cpu.set_seg(s, host_segment(vmcs, s));
     }

@@ -5,17 +5,18 @@ mod delivery;
 
 use super::event as vmx_event;
 use super::leave;
+use crate::cpu::vmx::caps::{Allowed, VmxCaps, YONAH_EPT};
 use crate::cpu::vmx::field::{HOST_SELECTORS, SEGMENTS};
 use crate::cpu::vmx::{Field, Operation, Reason, Vmx};
-use crate::cpu::vmx_caps::{Controls, VmxCaps, YONAH_EPT};
 use crate::cpu::{Cpu, Cr0, Cr4, Eflags, Fault, Features, gpr};
 use crate::exec::event::{Event, Raised, raise};
 use crate::exec::testing::{World, flat, step};
 
 /// A processor with everything that is built.
 const CAPS: VmxCaps = VmxCaps {
-    primary: Controls { allowed0: 0x0400_6172, allowed1: 0xf7e1_fffe },
-    secondary: Some(Controls { allowed0: 0, allowed1: 0xe6 }),
+    primary: Allowed { must: 0x0400_6172, may: 0xf7e1_fffe },
+    secondary: Some(Allowed { must: 0, may: 0xe6 }),
+    debugctl: 3,
     ..YONAH_EPT
 };
 
@@ -149,10 +150,10 @@ fn fill(vmx: &mut Vmx) {
     let caps = vmx.caps;
     let vmcs = &mut vmx.vmcs;
     for (field, value) in [
-        (Field::PinControls, caps.pin.allowed0),
-        (Field::PrimaryControls, caps.primary.allowed0),
-        (Field::ExitControls, caps.exit.allowed0),
-        (Field::EntryControls, caps.entry.allowed0),
+        (Field::PinControls, caps.pin.must),
+        (Field::PrimaryControls, caps.primary.must),
+        (Field::ExitControls, caps.exit.must),
+        (Field::EntryControls, caps.entry.must),
         (Field::HostCr0, 0x8000_0031),
         (Field::HostCr4, 0x2000),
         (Field::HostRip, HOST_ENTRY),

@@ -61,6 +61,7 @@ pub(super) fn ending(machine: &Machine, outcome: Option<Outcome>) -> String {
         None | Some(Outcome::Reached) => "the guest goes on".into(),
         Some(Outcome::Exit(status)) => format!("exit status {status}"),
         Some(Outcome::TripleFault(fault)) => format!("triple fault: {}", machine.explain(&fault)),
+        Some(Outcome::VmxAbort(why)) => format!("VMX abort: {why}"),
         Some(Outcome::HaltedForever | Outcome::Idle(_)) => "halted for ever".into(),
         Some(Outcome::PowerOff) => "power off".into(),
         Some(Outcome::Reset) => "reset".into(),

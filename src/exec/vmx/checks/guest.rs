@@ -1,8 +1,11 @@
 //! Checks of the guest-state area (SDM vol. 3, 26.3.1).
 
-use super::{Checked, EFER_NXE, Failure, Stage, allowed, physical, qualification, valid_pat};
+use super::{Checked, Failure, Stage, physical, qualification, valid_efer, valid_pat};
 use crate::cpu::vmx::field::{PDPTES, SEGMENTS, SegmentFields};
-use crate::cpu::vmx::{EntryControls, EventType, Field, Interruption, Pin, Secondary, region};
+use crate::cpu::vmx::guest_state::{activity, blocking, pending, rights};
+use crate::cpu::vmx::{
+    EntryControls, EventType, Field, Interruption, Pin, Secondary, UNRESTRICTED_CR0, region,
+};
 use crate::cpu::{Cr0, Cr4, Eflags};
 use crate::mmu::pae;
 
@@ -12,42 +15,8 @@ const SS: usize = 2;
 const LDTR: usize = 6;
 const TR: usize = 7;
 
-/// Guest access rights (SDM vol. 3, table 24-2).
-mod rights {
-    pub(super) const TYPE: u32 = 15;
-    pub(super) const CODE_OR_DATA: u32 = 1 << 4;
-    pub(super) const PRESENT: u32 = 1 << 7;
-    pub(super) const GRANULAR: u32 = 1 << 15;
-    pub(super) const UNUSABLE: u32 = 1 << 16;
-    pub(super) const RESERVED: u32 = 0xfffe_0f00;
-    /// What a segment has in virtual-8086 mode.
-    pub(super) const V86: u32 = 0xf3;
-}
-
-/// Interruptibility state (SDM vol. 3, table 24-3).
-mod blocking {
-    pub(super) const STI: u32 = 1;
-    pub(super) const MOV_SS: u32 = 1 << 1;
-    pub(super) const SMI: u32 = 1 << 2;
-    pub(super) const NMI: u32 = 1 << 3;
-    pub(super) const RESERVED: u32 = !15;
-}
-
-/// Activity states (SDM vol. 3, 24.4.2), and the bits of IA32_VMX_MISC that tell which exist.
-mod activity {
-    pub(super) const ACTIVE: u32 = 0;
-    pub(super) const HLT: u32 = 1;
-    pub(super) const SHUTDOWN: u32 = 2;
-    pub(super) const WAIT_FOR_SIPI: u32 = 3;
-    pub(super) const MISC_SHIFT: u32 = 5;
-}
-
-/// Pending debug exceptions (SDM vol. 3, table 24-4): BS, and the reserved bits.
-const PENDING_BS: u64 = 1 << 14;
-const PENDING_RESERVED: u64 = !0x500f;
-/// IA32_DEBUGCTL.BTF, and all bits that a Core Duo has: LBR and BTF. An entry takes both; they have no effect yet.
+/// IA32_DEBUGCTL.BTF.
 const DEBUGCTL_BTF: u64 = 2;
-const DEBUGCTL_BITS: u64 = 3;
 /// EFLAGS bits that must be zero, and the one that must be one.
 const RFLAGS_ZEROS: u32 = 0xffc0_8028;
 const RFLAGS_ONE: u32 = 2;
@@ -100,21 +69,20 @@ impl Guest {
 fn control_registers(on: &Checked, guest: &Guest) -> Result<(), Failure> {
     let (caps, entry) = (on.vmx.caps, on.controls.entry);
     let fixed = "has a bit that VMX operation fixes at the other value";
-    let free = if guest.unrestricted { (Cr0::PE | Cr0::PG).bits() } else { 0 };
-    let (must, may) = (caps.cr0_fixed0, caps.cr0_fixed1);
-    ensure(allowed(guest.cr0, (must & !free, may | free)), Field::GuestCr0, fixed)?;
+    let free = if guest.unrestricted { UNRESTRICTED_CR0.bits() } else { 0 };
+    ensure(caps.cr0.freeing(free).allow(guest.cr0), Field::GuestCr0, fixed)?;
     let paged = guest.cr0 & Cr0::PG.bits() == 0 || guest.cr0 & Cr0::PE.bits() != 0;
     ensure(paged, Field::GuestCr0, "has PG without PE")?;
-    ensure(allowed(on.get32(Field::GuestCr4), (caps.cr4_fixed0, caps.cr4_fixed1)), Field::GuestCr4, fixed)?;
+    ensure(caps.cr4.allow(on.get32(Field::GuestCr4)), Field::GuestCr4, fixed)?;
     if entry.contains(EntryControls::LOAD_DEBUG) {
-        let good = on.get(Field::GuestDebugctl) & !DEBUGCTL_BITS == 0;
+        let good = on.get(Field::GuestDebugctl) & !u64::from(caps.debugctl) == 0;
         ensure(good, Field::GuestDebugctl, "has reserved bits set")?;
     }
     if entry.contains(EntryControls::LOAD_PAT) {
         ensure(valid_pat(on.get(Field::GuestPat)), Field::GuestPat, "has a memory type that does not exist")?;
     }
     if entry.contains(EntryControls::LOAD_EFER) {
-        ensure(on.get(Field::GuestEfer) & !EFER_NXE == 0, Field::GuestEfer, "has reserved bits set")?;
+        ensure(valid_efer(on.get(Field::GuestEfer)), Field::GuestEfer, "has reserved bits set")?;
     }
     Ok(())
 }
@@ -270,12 +238,12 @@ fn flags(on: &Checked, guest: &Guest) -> Result<(), Failure> {
 
 // SDM vol. 3, 26.3.1.5
 fn non_register(on: &Checked, guest: &Guest) -> Result<(), Failure> {
-    activity(on, guest)?;
+    activity_state(on, guest)?;
     interruptibility(on, guest)?;
     pending_debug(on, guest)
 }
 
-fn activity(on: &Checked, guest: &Guest) -> Result<(), Failure> {
+fn activity_state(on: &Checked, guest: &Guest) -> Result<(), Failure> {
     let (field, state) = (Field::Activity, on.get32(Field::Activity));
     let known = state == activity::ACTIVE
         || state <= activity::WAIT_FOR_SIPI && on.vmx.caps.misc >> (activity::MISC_SHIFT + state) & 1 != 0;
@@ -315,15 +283,15 @@ fn interruptibility(on: &Checked, guest: &Guest) -> Result<(), Failure> {
 }
 
 fn pending_debug(on: &Checked, guest: &Guest) -> Result<(), Failure> {
-    let (field, pending) = (Field::PendingDebug, on.get(Field::PendingDebug));
-    ensure(pending & PENDING_RESERVED & 0xffff_ffff == 0, field, "has reserved bits set")?;
+    let (field, bits) = (Field::PendingDebug, on.get32(Field::PendingDebug));
+    ensure(bits & pending::RESERVED == 0, field, "has reserved bits set")?;
     let blocked = on.get32(Field::Interruptibility) & (blocking::STI | blocking::MOV_SS) != 0;
     if !blocked && on.get32(Field::Activity) != activity::HLT {
         return Ok(());
     }
     let branches = on.get(Field::GuestDebugctl) & DEBUGCTL_BTF != 0;
     let steps = guest.flags.contains(Eflags::TF) && !branches;
-    ensure((pending & PENDING_BS != 0) == steps, field, "has a BS that does not go with TF and BTF")
+    ensure((bits & pending::BS != 0) == steps, field, "has a BS that does not go with TF and BTF")
 }
 
 fn link_pointer(on: &mut Checked) -> Result<(), Failure> {

@@ -5,6 +5,7 @@ mod controls;
 mod guest;
 mod host;
 
+use crate::cpu::control::EFER_NXE;
 use crate::cpu::vmx::{Controls, Field, Vmx};
 
 /// A check that failed.
@@ -83,12 +84,6 @@ fn ensure(good: bool, stage: Stage, field: Field, why: &'static str) -> Result<(
     if good { Ok(()) } else { Err(Failure { stage, field, why, qualification: qualification::DEFAULT }) }
 }
 
-/// Whether bits of `value` are set that must be clear, or clear that must be set, by a pair of words: what
-/// must be one, and what may be one.
-fn allowed(value: u32, (must, may): (u32, u32)) -> bool {
-    !value & must == 0 && value & !may == 0
-}
-
 /// Whether `at` is a physical address, and a multiple of `alignment`, a power of two.
 fn physical(at: u64, alignment: u64) -> bool {
     at >> 32 == 0 && at & (alignment - 1) == 0
@@ -99,5 +94,7 @@ fn valid_pat(value: u64) -> bool {
     value.to_le_bytes().iter().all(|entry| matches!(entry, 0 | 1 | 4..=7))
 }
 
-/// IA32_EFER.NXE, the only bit that a 32-bit processor has.
-const EFER_NXE: u64 = 1 << 11;
+/// Whether `value` is one that IA32_EFER can hold: a 32-bit processor has no bit but NXE.
+fn valid_efer(value: u64) -> bool {
+    value & !u64::from(EFER_NXE) == 0
+}

@@ -1,35 +1,54 @@
 //! What a processor's VMX can do: the constants behind the IA32_VMX_* registers (SDM vol. 3, appendix A). The
-//! checks of VMXON and of VM entries read the same constants, so what is reported is what holds.
+//! checks of VMXON, of VM entries and of MOV to CR0 and CR4 read the same constants, so what is reported is
+//! what holds.
 //!
 //! | | `yonah` | `yonah-ept` |
 //! |---|---|---|
-//! | control registers that can be switched off one by one (`TRUE_*`) | no | yes |
+//! | controls that can be switched off one by one (`TRUE_*`) | no | yes |
 //! | virtual NMIs, NMI-window exiting | no | yes |
 //! | preemption timer | no | yes |
 //! | load and save of IA32_EFER | no | yes |
 //! | EPT, VPID, unrestricted guest | no | yes |
 
-use super::control::Cr4;
+use super::{EntryControls, ExitControls, Pin, Primary, Secondary};
+use crate::cpu::{Cr0, Cr4};
 use serde::{Deserialize, Serialize};
 
-/// Which settings of a control register's bits are allowed.
+/// Which settings of a register's or a control field's bits are allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Controls {
-    /// Bits that must be 1: "allowed 0-settings".
-    pub allowed0: u32,
+pub struct Allowed {
+    /// Bits that must be 1: "allowed 0-settings", or "fixed to 1".
+    pub must: u32,
     /// Bits that may be 1: "allowed 1-settings".
-    pub allowed1: u32,
+    pub may: u32,
 }
 
-impl Controls {
-    /// Whether a VM entry takes `value` for these controls.
-    pub const fn allow(self, value: u32) -> bool {
-        self.allowed0 & !value == 0 && value & !self.allowed1 == 0
+impl Allowed {
+    /// `must` and, beyond that, `free`.
+    const fn with(must: u32, free: u32) -> Self {
+        Self { must, may: must | free }
     }
 
-    /// The register's value, where the bits of `default1` are reported as if they had to be 1.
+    /// Whether `value` has no bit that it must not have, and every bit that it must.
+    pub const fn allow(self, value: u32) -> bool {
+        self.must & !value == 0 && value & !self.may == 0
+    }
+
+    /// Whether the bits of `control` may be set.
+    pub const fn offers(self, control: u32) -> bool {
+        self.may & control == control
+    }
+
+    /// The same settings, with `bits` free.
+    #[must_use]
+    pub const fn freeing(self, bits: u32) -> Self {
+        Self { must: self.must & !bits, may: self.may | bits }
+    }
+
+    /// The capability register of control fields, where the bits of `default1` are reported as if they had to be
+    /// 1.
     const fn msr(self, default1: u32) -> u64 {
-        (self.allowed1 as u64) << 32 | (self.allowed0 | default1) as u64
+        (self.may as u64) << 32 | (self.must | default1) as u64
     }
 }
 
@@ -40,29 +59,27 @@ pub struct VmxCaps {
     /// IA32_VMX_BASIC.
     pub basic: u64,
     /// Pin-based VM-execution controls.
-    pub pin: Controls,
+    pub pin: Allowed,
     /// Primary processor-based VM-execution controls.
-    pub primary: Controls,
+    pub primary: Allowed,
     /// Secondary processor-based VM-execution controls, if there are any.
-    pub secondary: Option<Controls>,
+    pub secondary: Option<Allowed>,
     /// VM-exit controls.
-    pub exit: Controls,
+    pub exit: Allowed,
     /// VM-entry controls.
-    pub entry: Controls,
+    pub entry: Allowed,
     /// IA32_VMX_MISC.
     pub misc: u64,
-    /// Bits of CR0 that must be 1 in VMX operation.
-    pub cr0_fixed0: u32,
-    /// Bits of CR0 that may be 1 in VMX operation.
-    pub cr0_fixed1: u32,
-    /// Bits of CR4 that must be 1 in VMX operation.
-    pub cr4_fixed0: u32,
-    /// Bits of CR4 that may be 1 in VMX operation.
-    pub cr4_fixed1: u32,
+    /// CR0 in VMX operation.
+    pub cr0: Allowed,
+    /// CR4 in VMX operation.
+    pub cr4: Allowed,
     /// IA32_VMX_VMCS_ENUM: the highest index of a field, in its place in an encoding.
     pub vmcs_enum: u64,
     /// IA32_VMX_EPT_VPID_CAP; 0 without EPT and VPID.
     pub ept_vpid: u64,
+    /// The bits of IA32_DEBUGCTL that WRMSR and VM entries may set.
+    pub debugctl: u32,
 }
 
 /// Numbers of the capability registers.
@@ -87,76 +104,18 @@ pub mod msr {
     pub const TRUE_ENTRY_CTLS: u32 = 0x490;
 }
 
-/// Pin-based VM-execution controls (SDM vol. 3, table 24-5).
-#[allow(missing_docs, reason = "the manual's names")]
-pub mod pin {
-    pub const EXTERNAL_INTERRUPT: u32 = 1 << 0;
-    pub const NMI: u32 = 1 << 3;
-    pub const VIRTUAL_NMIS: u32 = 1 << 5;
-    pub const PREEMPTION_TIMER: u32 = 1 << 6;
-    /// Reserved bits that are 1 by default.
-    pub const DEFAULT1: u32 = 0x16;
-}
+/// Reserved bits of the control fields that are 1 by default (SDM vol. 3, A.2 to A.5).
+mod default1 {
+    use super::{EntryControls, ExitControls, Primary};
 
-/// Primary processor-based VM-execution controls (SDM vol. 3, table 24-6).
-#[allow(missing_docs, reason = "the manual's names")]
-pub mod primary {
-    pub const INTERRUPT_WINDOW: u32 = 1 << 2;
-    pub const TSC_OFFSETTING: u32 = 1 << 3;
-    pub const HLT: u32 = 1 << 7;
-    pub const INVLPG: u32 = 1 << 9;
-    pub const MWAIT: u32 = 1 << 10;
-    pub const RDPMC: u32 = 1 << 11;
-    pub const RDTSC: u32 = 1 << 12;
-    pub const CR3_LOAD: u32 = 1 << 15;
-    pub const CR3_STORE: u32 = 1 << 16;
-    pub const TPR_SHADOW: u32 = 1 << 21;
-    pub const NMI_WINDOW: u32 = 1 << 22;
-    pub const MOV_DR: u32 = 1 << 23;
-    pub const UNCONDITIONAL_IO: u32 = 1 << 24;
-    pub const IO_BITMAPS: u32 = 1 << 25;
-    pub const MSR_BITMAPS: u32 = 1 << 28;
-    pub const MONITOR: u32 = 1 << 29;
-    pub const PAUSE: u32 = 1 << 30;
-    pub const SECONDARY: u32 = 1 << 31;
-    /// Reserved bits that are 1 by default.
-    pub const RESERVED1: u32 = 0x0400_6172;
-    /// All bits that are 1 by default: CR3-load and CR3-store exiting, too.
-    pub const DEFAULT1: u32 = RESERVED1 | CR3_LOAD | CR3_STORE;
-}
-
-/// Secondary processor-based VM-execution controls (SDM vol. 3, table 24-7).
-#[allow(missing_docs, reason = "the manual's names")]
-pub mod secondary {
-    pub const EPT: u32 = 1 << 1;
-    pub const VPID: u32 = 1 << 5;
-    pub const UNRESTRICTED_GUEST: u32 = 1 << 7;
-}
-
-/// VM-exit controls (SDM vol. 3, table 24-10).
-#[allow(missing_docs, reason = "the manual's names")]
-pub mod exit {
-    pub const SAVE_DEBUG: u32 = 1 << 2;
-    pub const ACKNOWLEDGE_INTERRUPT: u32 = 1 << 15;
-    pub const SAVE_PAT: u32 = 1 << 18;
-    pub const LOAD_PAT: u32 = 1 << 19;
-    pub const SAVE_EFER: u32 = 1 << 20;
-    pub const LOAD_EFER: u32 = 1 << 21;
-    pub const SAVE_PREEMPTION_TIMER: u32 = 1 << 22;
-    /// All bits that are 1 by default.
-    pub const DEFAULT1: u32 = 0x0003_6dff;
-}
-
-/// VM-entry controls (SDM vol. 3, table 24-12).
-#[allow(missing_docs, reason = "the manual's names")]
-pub mod entry {
-    pub const LOAD_DEBUG: u32 = 1 << 2;
-    pub const ENTRY_TO_SMM: u32 = 1 << 10;
-    pub const DEACTIVATE_DUAL_MONITOR: u32 = 1 << 11;
-    pub const LOAD_PAT: u32 = 1 << 14;
-    pub const LOAD_EFER: u32 = 1 << 15;
-    /// All bits that are 1 by default.
-    pub const DEFAULT1: u32 = 0x0000_11ff;
+    pub(super) const PIN: u32 = 0x16;
+    /// Bits that stay 1 with the `TRUE_*` registers, too.
+    pub(super) const PRIMARY_RESERVED: u32 = 0x0400_6172;
+    pub(super) const PRIMARY: u32 = PRIMARY_RESERVED | Primary::CR3_LOAD.bits() | Primary::CR3_STORE.bits();
+    pub(super) const EXIT_RESERVED: u32 = 0x0003_6dfb;
+    pub(super) const EXIT: u32 = EXIT_RESERVED | ExitControls::SAVE_DEBUG.bits();
+    pub(super) const ENTRY_RESERVED: u32 = 0x0000_11fb;
+    pub(super) const ENTRY: u32 = ENTRY_RESERVED | EntryControls::LOAD_DEBUG.bits();
 }
 
 /// IA32_VMX_BASIC: a revision of the VMCS's form, its 4096 bytes, write-back memory, physical addresses of 32
@@ -167,74 +126,76 @@ const BASIC_TRUE: u64 = 1 << 55;
 /// IA32_VMX_MISC: the preemption timer counts every tick of the time-stamp counter; activity states HLT,
 /// shutdown and wait-for-SIPI; four CR3-target values; 512 entries in MSR lists.
 const MISC: u64 = 0x0004_01c0;
-/// CR0.PE, NE and PG.
-const CR0_FIXED0: u32 = 0x8000_0021;
-
 /// The primary controls of both models, but for those that `yonah-ept` adds.
-const PRIMARY: u32 = primary::DEFAULT1
-    | primary::INTERRUPT_WINDOW
-    | primary::TSC_OFFSETTING
-    | primary::HLT
-    | primary::INVLPG
-    | primary::MWAIT
-    | primary::RDPMC
-    | primary::RDTSC
-    | primary::TPR_SHADOW
-    | primary::MOV_DR
-    | primary::UNCONDITIONAL_IO
-    | primary::IO_BITMAPS
-    | primary::MSR_BITMAPS
-    | primary::MONITOR
-    | primary::PAUSE;
+const PRIMARY: Primary = Primary::INTERRUPT_WINDOW
+    .union(Primary::TSC_OFFSETTING)
+    .union(Primary::HLT)
+    .union(Primary::INVLPG)
+    .union(Primary::MWAIT)
+    .union(Primary::RDPMC)
+    .union(Primary::RDTSC)
+    .union(Primary::CR3_LOAD)
+    .union(Primary::CR3_STORE)
+    .union(Primary::TPR_SHADOW)
+    .union(Primary::MOV_DR)
+    .union(Primary::UNCONDITIONAL_IO)
+    .union(Primary::IO_BITMAPS)
+    .union(Primary::MSR_BITMAPS)
+    .union(Primary::MONITOR)
+    .union(Primary::PAUSE);
+const PIN: Pin = Pin::EXTERNAL_INTERRUPT.union(Pin::NMI);
+const EXIT: ExitControls = ExitControls::ACKNOWLEDGE;
+/// Entries may set these in system-management mode only, which does not exist: the checks refuse them.
+const ENTRY: EntryControls = EntryControls::TO_SMM.union(EntryControls::NO_DUAL_MONITOR);
 
 /// The Core Duo's. As on processors before the `TRUE_*` registers (Bochs's data of the Core 2 T9600 are an
 /// example), loads and stores of CR3 always exit, and debug controls are always loaded and saved.
 pub const YONAH: VmxCaps = VmxCaps {
     basic: BASIC,
-    pin: Controls { allowed0: pin::DEFAULT1, allowed1: pin::DEFAULT1 | pin::EXTERNAL_INTERRUPT | pin::NMI },
-    primary: Controls { allowed0: primary::DEFAULT1, allowed1: PRIMARY },
+    pin: Allowed::with(default1::PIN, PIN.bits()),
+    primary: Allowed::with(default1::PRIMARY, PRIMARY.bits()),
     secondary: None,
-    exit: Controls { allowed0: exit::DEFAULT1, allowed1: exit::DEFAULT1 | exit::ACKNOWLEDGE_INTERRUPT },
-    entry: Controls {
-        allowed0: entry::DEFAULT1,
-        allowed1: entry::DEFAULT1 | entry::ENTRY_TO_SMM | entry::DEACTIVATE_DUAL_MONITOR,
-    },
+    exit: Allowed::with(default1::EXIT, EXIT.bits()),
+    entry: Allowed::with(default1::ENTRY, ENTRY.bits()),
     misc: MISC,
-    cr0_fixed0: CR0_FIXED0,
-    cr0_fixed1: !0,
-    cr4_fixed0: Cr4::VMXE.bits(),
-    cr4_fixed1: CR4_FIXED1,
+    cr0: Allowed::with(Cr0::PE.union(Cr0::NE).union(Cr0::PG).bits(), !0),
+    cr4: Allowed::with(Cr4::VMXE.bits(), CR4),
     vmcs_enum: 0x2a,
     ept_vpid: 0,
+    debugctl: 0,
 };
 
 /// The invented processor's: as [`YONAH`], with what a hypervisor needs for nested paging.
 pub const YONAH_EPT: VmxCaps = VmxCaps {
     basic: BASIC | BASIC_TRUE,
-    pin: Controls { allowed1: YONAH.pin.allowed1 | pin::VIRTUAL_NMIS | pin::PREEMPTION_TIMER, ..YONAH.pin },
-    primary: Controls {
-        allowed0: primary::RESERVED1,
-        allowed1: PRIMARY | primary::NMI_WINDOW | primary::SECONDARY,
-    },
-    secondary: Some(Controls {
-        allowed0: 0,
-        allowed1: secondary::EPT | secondary::VPID | secondary::UNRESTRICTED_GUEST,
-    }),
-    exit: Controls {
-        allowed0: exit::DEFAULT1 & !exit::SAVE_DEBUG,
-        allowed1: YONAH.exit.allowed1 | exit::SAVE_EFER | exit::LOAD_EFER | exit::SAVE_PREEMPTION_TIMER,
-    },
-    entry: Controls {
-        allowed0: entry::DEFAULT1 & !entry::LOAD_DEBUG,
-        allowed1: YONAH.entry.allowed1 | entry::LOAD_EFER,
-    },
+    pin: Allowed::with(default1::PIN, PIN.union(Pin::VIRTUAL_NMIS).union(Pin::TIMER).bits()),
+    primary: Allowed::with(
+        default1::PRIMARY_RESERVED,
+        PRIMARY.union(Primary::NMI_WINDOW).union(Primary::SECONDARY).bits(),
+    ),
+    secondary: Some(Allowed::with(
+        0,
+        Secondary::EPT.union(Secondary::VPID).union(Secondary::UNRESTRICTED).bits(),
+    )),
+    exit: Allowed::with(
+        default1::EXIT_RESERVED,
+        EXIT.union(ExitControls::SAVE_DEBUG)
+            .union(ExitControls::SAVE_EFER)
+            .union(ExitControls::LOAD_EFER)
+            .union(ExitControls::SAVE_TIMER)
+            .bits(),
+    ),
+    entry: Allowed::with(
+        default1::ENTRY_RESERVED,
+        ENTRY.union(EntryControls::LOAD_DEBUG).union(EntryControls::LOAD_EFER).bits(),
+    ),
     vmcs_enum: 0x2e,
     ept_vpid: EPT_VPID,
     ..YONAH
 };
 
 /// Every bit of CR4 that the two models have.
-const CR4_FIXED1: u32 = 0x23bc;
+const CR4: u32 = 0x23bc;
 
 /// IA32_VMX_EPT_VPID_CAP: walks of four levels, uncacheable and write-back tables,
 /// pages of 2 MiB, INVEPT and INVVPID of every type, accessed and dirty bits.
@@ -262,15 +223,15 @@ impl VmxCaps {
         let real = self.has_true_controls();
         Some(match n {
             msr::BASIC => self.basic,
-            msr::PINBASED_CTLS => self.pin.msr(pin::DEFAULT1),
-            msr::PROCBASED_CTLS => self.primary.msr(primary::DEFAULT1),
-            msr::EXIT_CTLS => self.exit.msr(exit::DEFAULT1),
-            msr::ENTRY_CTLS => self.entry.msr(entry::DEFAULT1),
+            msr::PINBASED_CTLS => self.pin.msr(default1::PIN),
+            msr::PROCBASED_CTLS => self.primary.msr(default1::PRIMARY),
+            msr::EXIT_CTLS => self.exit.msr(default1::EXIT),
+            msr::ENTRY_CTLS => self.entry.msr(default1::ENTRY),
             msr::MISC => self.misc,
-            msr::CR0_FIXED0 => self.cr0_fixed0.into(),
-            msr::CR0_FIXED1 => self.cr0_fixed1.into(),
-            msr::CR4_FIXED0 => self.cr4_fixed0.into(),
-            msr::CR4_FIXED1 => self.cr4_fixed1.into(),
+            msr::CR0_FIXED0 => self.cr0.must.into(),
+            msr::CR0_FIXED1 => self.cr0.may.into(),
+            msr::CR4_FIXED0 => self.cr4.must.into(),
+            msr::CR4_FIXED1 => self.cr4.may.into(),
             msr::VMCS_ENUM => self.vmcs_enum,
             msr::PROCBASED_CTLS2 => self.secondary?.msr(0),
             msr::EPT_VPID_CAP if self.ept_vpid != 0 => self.ept_vpid,
@@ -340,7 +301,7 @@ mod tests {
     fn cr4_in_vmx_operation_may_have_every_bit_of_the_model() {
         for &model in Model::ALL {
             if let Some(caps) = model.vmx() {
-                assert_eq!(caps.cr4_fixed1, model.features().cr4().bits(), "{model}");
+                assert_eq!(caps.cr4.may, model.features().cr4().bits(), "{model}");
             }
         }
     }
