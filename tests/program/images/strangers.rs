@@ -5,7 +5,7 @@ use super::options::{BOOT, DISGUISE};
 use super::qemu::{here, img, try_img};
 use crate::common::program::{ends, program, refused, text};
 use crate::common::scratch::Scratch;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use subring::media::overlay::Overlay;
@@ -328,28 +328,20 @@ fn qemu_and_a_run_keep_off_each_others_images() {
     let dir = Scratch::new("qemu-locks");
     let (raw, qcow2) = (dir.file("disk.img", &[0; 8192]), dir.path("disk.qcow2"));
     img(&["create", "-q", "-f", "qcow2", &qcow2, "1M"]);
-    let forever = dir.file("forever.bin", &[0xeb, 0xfe]);
+    // MOV DX, 3F8h; MOV AL, 'x'; OUT DX, AL; JMP to itself: a run that prints has its images open, and locked.
+    let forever = dir.file("forever.bin", &[0xba, 0xf8, 0x03, 0xb0, b'x', 0xee, 0xeb, 0xfe]);
     for (disk, format) in [(&raw, "raw"), (&qcow2, "qcow2")] {
         let run = ["run", &forever, "--mode", "real", "--disk", disk];
         for (options, reads) in [(&[][..], false), (&["--snapshot"], true)] {
             let mut child = program(&[&run[..], options].concat())
                 .stdin(Stdio::null())
-                .stdout(Stdio::null())
+                .stdout(Stdio::piped())
                 .stderr(Stdio::null())
                 .spawn()
                 .unwrap();
-            // The run takes its locks as it opens the image, however long a busy host lets it wait.
-            let locked = || try_img(&["resize", "-f", format, disk, "2M"]);
-            let (mut status, mut said) = locked();
-            for _ in 0..100 {
-                if status != 0 {
-                    break;
-                }
-                std::thread::sleep(Duration::from_millis(100));
-                (status, said) = locked();
-            }
-            // The locks are taken one after another.
-            std::thread::sleep(Duration::from_millis(500));
+            let mut first = [0];
+            child.stdout.as_mut().unwrap().read_exact(&mut first).expect("the guest prints");
+            let (status, said) = try_img(&["resize", "-f", format, disk, "2M"]);
             assert!(status != 0 && said.contains("lock"), "{options:?}: {status}: {said}");
             let copy = dir.path("copy");
             let (status, said) = try_img(&["convert", "-f", format, "-O", "raw", disk, &copy]);
