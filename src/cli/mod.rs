@@ -25,6 +25,7 @@ pub mod monitor;
 pub mod monitored;
 mod output;
 pub mod pc;
+mod place;
 mod progress;
 mod record_file;
 pub mod record_replay;

@@ -6,10 +6,10 @@ use super::emulator::Emulator;
 use super::ending::Ending;
 use super::guest_args::GuestArgs;
 use super::output::{out, tell_notes};
+use super::place;
 use super::session;
 use super::terminal::{Console, Setup};
 use super::translate_report::{self as report, Report, Unit};
-use crate::addr::PAGE_OFFSET;
 use crate::cell::{Cell, Choice, Strategy};
 use crate::error::{Error, Result};
 use crate::lab::digits::grouped;
@@ -72,12 +72,7 @@ impl Command {
         let spec = self.guest.spec_unseen(Some(self.guest.monitor.monitor(self.cell()?)))?;
         let symbols = spec.plan.symbols.clone();
         let rule = self.rule.as_deref().map(rule).transpose()?;
-        let place = match &self.symbol {
-            Some(name) => Some(code_of("--symbol", name, &symbols, &self.guest.name())?),
-            None => {
-                self.place.as_deref().map(|text| place(text, &symbols, &self.guest.name())).transpose()?
-            }
-        };
+        let place = self.code(&symbols)?;
         tell_notes(&spec.plan.notes);
         let mut pc = Emulator::new(spec, None, None)?;
         if let Some(translation) = pc.machine.monitor_mut().and_then(Monitor::translation_mut) {
@@ -143,6 +138,19 @@ impl Command {
         Choice { strategy: Some(Strategy::Bt), ..self.guest.monitor.choice() }.cell()
     }
 
+    /// The linear addresses that `--at` or `--symbol` names.
+    fn code(&self, symbols: &[Symbol]) -> Result<Option<Range<u64>>> {
+        let guest = self.guest.name();
+        let (option, name, place) = match (&self.symbol, &self.place) {
+            (Some(name), _) => ("--symbol", name, place::of_symbol(name, symbols, &guest)),
+            (None, Some(text)) => ("--at", text, place::parse(text, symbols, &guest)),
+            (None, None) => return Ok(None),
+        };
+        let place = place.map_err(|why| Error::Usage(format!("{option} {name}: {why}")))?;
+        let start = u64::from(place.at);
+        Ok(Some(start..start + u64::from(place.size.unwrap_or(1))))
+    }
+
     /// The units at `place` in the order of their addresses, or the hottest.
     fn chosen<'a>(
         &self,
@@ -199,36 +207,6 @@ impl Command {
         }
         text
     }
-}
-
-/// The linear addresses that `text` means: an address, or the code of a symbol, or an address in it.
-fn place(text: &str, symbols: &[Symbol], guest: &str) -> Result<Range<u64>> {
-    if text.starts_with(|c: char| c.is_ascii_digit()) {
-        let at = super::args::address(text).map_err(|why| Error::Usage(format!("--at {text}: {why}")))?;
-        return Ok(u64::from(at)..u64::from(at) + 1);
-    }
-    let Some((name, offset)) = text.split_once('+') else { return code_of("--at", text, symbols, guest) };
-    let offset = super::args::address(offset).map_err(|why| Error::Usage(format!("--at {text}: {why}")))?;
-    let start = code_of("--at", name, symbols, guest)?.start + u64::from(offset);
-    Ok(start..start + 1)
-}
-
-/// The code of the symbol called `name`. One without a size, as assemblers write them, goes on to the next
-/// symbol, or to the end of its page if there is none.
-fn code_of(option: &str, name: &str, symbols: &[Symbol], guest: &str) -> Result<Range<u64>> {
-    let Some(symbol) = symbols.iter().find(|symbol| symbol.name == name) else {
-        let has = if symbols.is_empty() { "has no symbols" } else { "has no symbol of this name" };
-        let to = if option == "--at" { "" } else { "--at " };
-        return Err(Error::Usage(format!(
-            "{option} {name}: {guest} {has}; give {to}an address like 0x100000"
-        )));
-    };
-    let start = u64::from(symbol.value);
-    if symbol.size > 0 {
-        return Ok(start..start + u64::from(symbol.size));
-    }
-    let next = symbols.iter().map(|other| u64::from(other.value)).filter(|at| *at > start).min();
-    Ok(start..next.unwrap_or((start | u64::from(PAGE_OFFSET)) + 1))
 }
 
 /// The rewriting rule called `name`.

@@ -410,7 +410,7 @@ fn what_cannot_be_shown_gets_a_sentence() {
         refused(&["translate", "hello", "--budget", "100K", "--at", place], status, words);
     };
     at("0x00000010", "the guest did not come there", 2);
-    at("no_such_function", "hello has no symbol of this name", 2);
+    at("no_such_function", "hello has no symbol `no_such_function`", 2);
     at("kernel_main+x", "give an address", 2);
     at("0x100000000", "below 4 GiB", 2);
     refused(&["translate", "hello", "--strategy", "trap"], 2, "give --strategy bt");
@@ -447,5 +447,5 @@ fn a_symbol_without_a_size_has_all_of_its_routine() {
     let all = shown(&["--symbol", "trap_return"]);
     let first = shown(&["--at", "trap_return+0"]);
     assert!(all.len() > first.len() && !first.is_empty(), "{} {}", all.len(), first.len());
-    refused(&["translate", "rings-clean", "--symbol", "nowhere"], 2, "no symbol of this name");
+    refused(&["translate", "rings-clean", "--symbol", "nowhere"], 2, "no symbol `nowhere`");
 }

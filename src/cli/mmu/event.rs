@@ -3,7 +3,7 @@
 use super::session::{Ran, Runner};
 use crate::addr::{Linear, PAGE_SHIFT};
 use crate::bus::Ticks;
-use crate::cli::args;
+use crate::cli::{args, place};
 use crate::error::{Error, Result};
 use crate::lab::digits::grouped;
 use crate::load::Symbol;
@@ -74,12 +74,12 @@ impl Event {
                 Err(e) => usage(format!("--at {text}: {e}")),
             };
         }
-        let at = Linear(address(name, symbols).or_else(|e| {
+        let place = place::parse(name, symbols, "the guest").or_else(|e| {
             usage(format!(
-                "--at {text}: {e} It may also be an instruction count (10M), exit:CAUSE#N or entry:CHANGE#N"
+                "--at {text}: {e} (or an instruction count like 10M, exit:CAUSE#N, entry:CHANGE#N)"
             ))
-        })?);
-        Ok(Self::Address { at, nth })
+        })?;
+        Ok(Self::Address { at: Linear(place.at), nth })
     }
 
     /// Whether only a monitor has such events.
@@ -196,28 +196,12 @@ fn causes(name: &str) -> Result<Vec<Cause>> {
     Ok(causes)
 }
 
-/// A number, or a symbol of the guest's, perhaps with an offset: `kernel_main+0x10`. The error is a
-/// sentence's beginning.
-fn address(text: &str, symbols: &[Symbol]) -> std::result::Result<u32, String> {
-    if text.starts_with(|c: char| c.is_ascii_digit()) {
-        return args::address(text).map_err(|e| format!("{e}."));
-    }
-    let (name, offset) = match text.rsplit_once('+') {
-        Some((name, offset)) => (name, args::address(offset).map_err(|e| format!("{e}."))?),
-        None => (text, 0),
-    };
-    match symbols.iter().find(|s| s.name == name) {
-        Some(symbol) => Ok(symbol.value.wrapping_add(offset)),
-        None if symbols.is_empty() => Err(format!(
-            "the guest's image has no symbols, so `{name}` means nothing: give an address like 0x100000."
-        )),
-        None => Err(format!("the guest has no symbol `{name}`.")),
-    }
-}
-
 /// The pages of `A` or `A..B`, where B is the first address beyond.
 pub(super) fn pages(text: &str, symbols: &[Symbol]) -> Result<RangeInclusive<u32>> {
-    let one = |part: &str| address(part.trim(), symbols).or_else(|e| usage(format!("--address {text}: {e}")));
+    let one = |part: &str| match place::parse(part.trim(), symbols, "the guest") {
+        Ok(place) => Ok(place.at),
+        Err(e) => usage(format!("--address {text}: {e}")),
+    };
     let Some((from, to)) = text.split_once("..") else {
         let page = one(text)? >> PAGE_SHIFT;
         return Ok(page..=page);
