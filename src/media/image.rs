@@ -141,7 +141,6 @@ impl Chain {
             })?;
             image.set_backing(disk);
         }
-        image.begin()?;
         Ok(image)
     }
 }

@@ -87,19 +87,13 @@ impl Qcow2 {
         self.backing = Some(disk);
     }
 
-    /// Begins the use of the image, once all of it is open.
-    pub(super) fn begin(&mut self) -> Result<()> {
-        if self.counts.is_none() {
-            return Ok(());
-        }
-        self.clear_unknown().map_err(|e| Error::file("write", self.file.path(), e))
-    }
-
-    /// Switches off what a writer that does not keep it up to date must switch off: the bitmaps of changed
-    /// clusters.
+    /// Clears the header's autoclear bits before the first write: they stand for structures (bitmaps of dirty
+    /// clusters) that are not kept up to date here. An image that is not written to stays as it is, so that the
+    /// hash in a snapshot still names it.
     fn clear_unknown(&mut self) -> io::Result<()> {
-        if self.header.autoclear {
+        if self.header.autoclear && self.counts.is_some() {
             self.file.write(88, &[0; 8])?;
+            self.header.autoclear = false;
         }
         Ok(())
     }
@@ -358,6 +352,7 @@ impl Disk for Qcow2 {
     }
     fn write(&mut self, lba: u64, data: &[u8]) -> io::Result<()> {
         check_range(self, lba, data.len())?;
+        self.clear_unknown()?;
         let mut done = 0;
         for (n, within, len) in self.pieces(lba, data.len()) {
             self.write_cluster(n, within, &data[done..done + len])?;

@@ -207,3 +207,27 @@ fn internal_snapshots_stay_as_they_are() {
         }
     }
 }
+
+/// Bit 0 of the header's autoclear features says that dirty bitmaps are up to date, which a writer that does not keep
+/// them must take back; who only reads must not touch the file.
+#[test]
+fn autoclear_features_go_with_the_first_write() {
+    if !here("autoclear_features_go_with_the_first_write") {
+        return;
+    }
+    let dir = Scratch::new("autoclear");
+    let path = dir.path("a.qcow2");
+    img(&["create", "-f", "qcow2", &path, "1M"]);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[95] |= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    let mut image = image::open(path.as_ref(), None, true).unwrap();
+    assert_eq!(read_all(&mut *image.disk), vec![0; 1 << 20]);
+    image.disk.flush().unwrap();
+    assert!(std::fs::read(&path).unwrap() == bytes, "a read changed the file");
+    image.disk.write(3, &[7; SECTOR]).unwrap();
+    image.disk.flush().unwrap();
+    drop(image);
+    assert_eq!(std::fs::read(&path).unwrap()[88..96], [0; 8]);
+    check(&path, false);
+}
