@@ -1224,7 +1224,7 @@ fn strategies_that_mean_nothing_get_a_sentence() {
         (&["compare", "hello", "--strategy", "bare"], "compares with the bare machine"),
         (&["run", "hello", "--trace", "exit"], "bare machine has none"),
         (&["run", "hello", "--strategy", "trap", "--mem", "3G", "--machine-mem", "1G"], "KiB of memory"),
-        (&["compare", "hello", "--costs", "/nonexistent"], "cannot read"),
+        (&["compare", "hello", "--costs", "/nonexistent"], "cannot open"),
         (&["run", "hello", "--strategy", "bt", "--mmu", "direct"], "guest-physical frames"),
         (&["run", "hello", "--fragment-memory", "1M"], "bare machine has none"),
         (&["run", "hello", "--strategy", "trap", "--fragment-memory", "1M"], "translates none"),

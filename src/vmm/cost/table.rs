@@ -4,6 +4,7 @@
 
 use super::{Cause, Costs, DEAREST, DEFAULT, Translation};
 use crate::error::{Error, Result};
+use crate::host::open_regular;
 use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
@@ -19,12 +20,11 @@ impl Costs {
     /// The table in the file at `path`.
     ///
     /// # Errors
-    /// [`Error::File`] when it cannot be read, [`Error::Image`] when it is not such a table.
+    /// [`Error::File`] when it cannot be read, [`Error::Image`] when it is no regular file or no such table.
     pub fn read(path: &Path) -> Result<Self> {
         let mut bytes = Vec::new();
-        std::fs::File::open(path)
-            .and_then(|file| file.take(LONGEST + 1).read_to_end(&mut bytes))
-            .map_err(|e| Error::file("read", path, e))?;
+        let (file, _) = open_regular(path)?;
+        file.take(LONGEST + 1).read_to_end(&mut bytes).map_err(|e| Error::file("read", path, e))?;
         let costs = if bytes.len() as u64 > LONGEST {
             Err(no_table(&format!("it is longer than {LONGEST} bytes")))
         } else {

@@ -256,6 +256,7 @@ fn a_fifo_makes_nothing_wait() {
         &["run", "--bios", &fifo],
         &["run", "--restore", &fifo],
         &["run", "hello", "--replay", &fifo],
+        &["compare", "hello", "--costs", &fifo],
     ] {
         refused(args, 1, "this is a FIFO and no regular file");
     }
