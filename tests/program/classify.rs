@@ -1,16 +1,26 @@
 //! `subring classify` and what it derives: the set of sensitive unprivileged instructions in each setting, by name; that
 //! every witness, run anew, shows what it is there for; that other seeds give the same set.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex, OnceLock};
 use subring::classify::judge::{holds, judge};
 use subring::classify::{Class, Form, Judgement, Mode, Setting, forms, literature, verdict};
 
 const STATES: u32 = 128;
 
-fn results(setting: Setting, seed: u64) -> Vec<(Form, Judgement)> {
-    let forms = forms::all(setting.mode.code32()).built;
-    forms.into_iter().map(|f| (f.clone(), judge(&f, setting, seed, STATES))).collect()
+type Results = Vec<(Form, Judgement)>;
+
+/// What running every form in `setting` gives. Several tests look at one setting: the first judges, the others have its results.
+fn results(setting: Setting, seed: u64) -> &'static Results {
+    static KNOWN: Mutex<BTreeMap<(Setting, u64), Arc<OnceLock<&Results>>>> = Mutex::new(BTreeMap::new());
+    let slot = Arc::clone(KNOWN.lock().expect("no test panics here").entry((setting, seed)).or_default());
+    slot.get_or_init(|| {
+        let forms = forms::all(setting.mode.code32()).built;
+        Box::leak(Box::new(
+            forms.into_iter().map(|f| (f.clone(), judge(&f, setting, seed, STATES))).collect(),
+        ))
+    })
 }
 
 fn setting(mode: Mode, iopl: u8) -> Setting {
@@ -39,11 +49,11 @@ const V86_OPEN: &str = "CLI STI PUSHF PUSHFD POPF POPFD IRET IRETD";
 #[test]
 fn the_sensitive_unprivileged_instructions_are_these() {
     for mode in [Mode::Cpl1, Mode::Cpl3] {
-        assert_eq!(escaping(&results(setting(mode, 0), 1)), set(&[PROTECTED]), "{mode:?}, IOPL 0");
-        assert_eq!(escaping(&results(setting(mode, 3), 1)), set(&[PROTECTED, OPEN]), "{mode:?}, IOPL 3");
+        assert_eq!(escaping(results(setting(mode, 0), 1)), set(&[PROTECTED]), "{mode:?}, IOPL 0");
+        assert_eq!(escaping(results(setting(mode, 3), 1)), set(&[PROTECTED, OPEN]), "{mode:?}, IOPL 3");
     }
-    assert_eq!(escaping(&results(setting(Mode::V86, 0), 1)), set(&[V86]));
-    assert_eq!(escaping(&results(setting(Mode::V86, 3), 1)), set(&[V86, V86_OPEN]));
+    assert_eq!(escaping(results(setting(Mode::V86, 0), 1)), set(&[V86]));
+    assert_eq!(escaping(results(setting(Mode::V86, 3), 1)), set(&[V86, V86_OPEN]));
 }
 
 #[test]
@@ -71,7 +81,7 @@ fn robin_and_irvine_are_contained_in_protected_mode_and_each_difference_is_expla
     for mode in Mode::ALL {
         for (iopl, umip) in [(0, false), (3, false), (0, true)] {
             let v86 = mode == Mode::V86;
-            let comparison = literature::compare(&results(Setting { mode, iopl, umip }, 1), v86, umip);
+            let comparison = literature::compare(results(Setting { mode, iopl, umip }, 1), v86, umip);
             for (_, name, forms, why) in &comparison.listed {
                 assert!(v86 || umip || !forms.is_empty(), "{name} escapes with {mode:?}, IOPL {iopl}");
                 assert!(
@@ -89,8 +99,8 @@ fn robin_and_irvine_are_contained_in_protected_mode_and_each_difference_is_expla
 #[test]
 fn umip_takes_five_away() {
     for mode in [Mode::Cpl1, Mode::Cpl3] {
-        let without = escaping(&results(setting(mode, 0), 1));
-        let with = escaping(&results(Setting { mode, iopl: 0, umip: true }, 1));
+        let without = escaping(results(setting(mode, 0), 1));
+        let with = escaping(results(Setting { mode, iopl: 0, umip: true }, 1));
         let gone: BTreeSet<String> = without.difference(&with).cloned().collect();
         assert_eq!(gone, set(&["SGDT SIDT SLDT STR SMSW"]));
         assert!(with.is_subset(&without));
@@ -119,13 +129,13 @@ fn other_seeds_give_the_same_classes() {
 fn every_witness_shows_what_it_is_there_for() {
     for mode in Mode::ALL {
         for (f, j) in results(setting(mode, 0), 1) {
-            assert!(holds(&f, setting(mode, 0), 1, &j), "{} [{}] {mode:?}: {j:?}", f.name, f.opcode);
+            assert!(holds(f, setting(mode, 0), 1, j), "{} [{}] {mode:?}: {j:?}", f.name, f.opcode);
             // And does not show something else.
             let other = match j.class {
                 Class::Innocuous => Class::ControlSensitive,
                 _ => Class::Innocuous,
             };
-            assert!(!holds(&f, setting(mode, 0), 1, &Judgement { class: other, ..j }), "{}", f.name);
+            assert!(!holds(f, setting(mode, 0), 1, &Judgement { class: other, ..j.clone() }), "{}", f.name);
         }
     }
 }
