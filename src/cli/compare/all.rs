@@ -57,9 +57,17 @@ pub(in crate::cli) fn text(found: &Found) -> String {
 fn answer(census: &Census) -> String {
     let how = census.ended.as_deref().unwrap_or("the guest could go on");
     let state = if census.others.is_empty() {
-        format!("healed after each, the state was the bare machine's in {} whole comparisons", census.whole)
+        let times = match census.whole {
+            1 => "in one comparison".to_owned(),
+            n => format!("in {n} comparisons"),
+        };
+        format!("healed after each, the whole state was the bare machine's {times}")
     } else {
-        format!("{} whole comparisons of {} found other differences", census.others.len(), census.whole)
+        format!(
+            "{} of {} comparisons of the whole state found other differences",
+            census.others.len(),
+            census.whole
+        )
     };
     format!(
         "of {} instructions {} were sensitive and unprivileged, and {} of these went wrong, at {} places; {state} \
