@@ -256,13 +256,16 @@ fn the_audit_finds_what_the_guest_gets_at() {
     let audited = |bug: Option<Bug>, cell: Cell| {
         let found = Counter::new(None);
         _ = runner(60).run(&kernel::kernels(), |ops| {
+            if found.get().is_some() {
+                return Ok(());
+            }
             let first = bug::with(bug, || {
                 let mut m = kernel::machine(&ops);
                 cell.put_with(&mut m, &vmm::Config { audit: true, ..cell.config(SEED) });
                 run_to(&mut m, 20_000);
                 monitor(&m).report().audit.and_then(|audit| audit.first)
             });
-            found.set(found.get().or(first.map(|(breach, _)| breach)));
+            found.set(first.map(|(breach, _)| breach));
             Ok(())
         });
         found.get()
@@ -357,6 +360,10 @@ fn noticed_by(error: &str) -> &str {
     error.split(':').next().unwrap_or_default()
 }
 
+/// Seeds the kernels in which bugs are looked for. Only speed hangs on it: `KeepGlobals` shows in one kernel of some hundreds, and in
+/// the 34th of these.
+const FIRST_KERNELS: [u8; 32] = [3; 32];
+
 /// Runs `check` on kernels with `bug` switched on, until an error `counts`; how many operations the kernel has that shows it.
 fn notices(
     (bug, cell): (Bug, Cell),
@@ -365,7 +372,8 @@ fn notices(
     counts: impl Fn(&str) -> bool,
 ) -> Option<(usize, String)> {
     let config = Config { cases, failure_persistence: None, max_shrink_iters: shrink, ..Config::default() };
-    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &[9; 32]));
+    let mut runner =
+        TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &FIRST_KERNELS));
     let result = runner.run(&kernel::kernels(), |ops| {
         let result = bug::with(Some(bug), || check(&ops, cell));
         result.or_else(|e| if counts(noticed_by(&e)) { Err(TestCaseError::fail(e)) } else { Ok(()) })
@@ -384,10 +392,10 @@ fn every_seeded_bug_is_noticed() {
         let mut by = Vec::new();
         for (n, (name, check)) in CHECKS.iter().enumerate() {
             // The check that is there for it looks long enough, and is to notice by itself, not because the two went another way;
-            // the others only a little.
+            // the others one kernel only: what they notice is printed, and not asserted.
             let noticed = match n == own {
                 true => notices((bug, cell), *check, (1600, 8), |what| name.contains(what)),
-                false => notices((bug, cell), *check, (2, 0), |_| true),
+                false => notices((bug, cell), *check, (1, 0), |_| true),
             };
             match noticed {
                 Some((ops, what)) => by.push(format!("{what} ({ops})")),

@@ -14,9 +14,11 @@ const LEN: usize = 16_000;
 /// Ticks that a case runs.
 const TICKS: u64 = 400;
 
-/// Cases by default, or as many as `PROPTEST_CASES` says.
+/// Cases by default, ten times as many with `SUBRING_FULL=1`, or as many as `PROPTEST_CASES` says.
 pub(super) fn cases(default: u32) -> u32 {
-    std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(default)
+    let full = std::env::var_os("SUBRING_FULL").is_some_and(|v| v == "1");
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok());
+    cases.unwrap_or(if full { 10 * default } else { default })
 }
 
 /// A runner whose cases are the same in every run. `SUBRING_SHARD` gives others, so that many cases can be split over runs.

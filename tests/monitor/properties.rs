@@ -69,7 +69,7 @@ fn print(what: &str, cell: Cell, tally: &Tally) {
 fn hold_kernels(looks: Looks, enough: impl Fn(Cell, &Tally) -> bool) {
     for cell in CELLS {
         let sum = RefCell::new(Tally::default());
-        let result = runner(24).run(&kernel::kernels_for(cell.parts_at_sensitive()), |ops| {
+        let result = runner(12).run(&kernel::kernels_for(cell.parts_at_sensitive()), |ops| {
             let tally = walk(&ops, cell, looks).map_err(proptest::test_runner::TestCaseError::fail)?;
             sum.borrow_mut().add(&tally);
             Ok(())
@@ -88,7 +88,7 @@ fn hold_kernels(looks: Looks, enough: impl Fn(Cell, &Tally) -> bool) {
 /// The same for random machines. With a virtual TLB one that does not flush as it must may see other things: it wrote to page
 /// tables in use, as the traces show (SDM vol. 3, 4.10.4). Control is kept of such a one, too.
 fn hold_machines(looks: Looks, enough: impl Fn(Cell, &Tally) -> bool) {
-    let cases = u64::from(cases(60));
+    let cases = u64::from(cases(40));
     for cell in CELLS {
         let (mut sum, mut excused) = (Tally::default(), 0);
         for n in 0..cases {
@@ -162,7 +162,7 @@ fn noise(n: u64) -> Machine {
 #[test]
 fn random_bytes_as_a_kernel_get_nowhere() {
     let mut sum = Tally::default();
-    for n in 0..u64::from(cases(200)) {
+    for n in 0..u64::from(cases(100)) {
         for cell in CELLS {
             let grain = Grain::nth(cell, n);
             let walk = Walk::new(|| noise(n), cell, grain, 0, CONTROL);
@@ -238,7 +238,7 @@ fn observers_change_nothing_under_a_monitor() {
                 .map_err(proptest::test_runner::TestCaseError::fail)
         });
         printed::judge(result, "observers", &cell, (12_000, cell.config(5).shadow_frames, 5));
-        for n in 0..u64::from(cases(60)) {
+        for n in 0..u64::from(cases(40)) {
             let data = seed::bytes(n ^ 0x0b5e, LEN);
             observed(|| machine::machine(&mut Bytes::new(&data)), cell, RANDOM_TICKS)
                 .unwrap_or_else(|e| panic!("machine {n} ({cell}): {e}"));
