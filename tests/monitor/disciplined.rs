@@ -360,8 +360,8 @@ fn noticed_by(error: &str) -> &str {
     error.split(':').next().unwrap_or_default()
 }
 
-/// Seeds the kernels in which bugs are looked for. Only speed hangs on it: `KeepGlobals` shows in one kernel of some hundreds, and in
-/// the 34th of these.
+/// Seeds the kernels in which bugs are looked for. The choice matters for speed only: `KeepGlobals` shows in one
+/// kernel of some hundreds, and in the 34th of this sequence.
 const FIRST_KERNELS: [u8; 32] = [3; 32];
 
 /// Runs `check` on kernels with `bug` switched on, until an error `counts`; how many operations the kernel has that shows it.

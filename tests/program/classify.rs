@@ -10,10 +10,13 @@ use subring::classify::{Class, Form, Judgement, Mode, Setting, forms, literature
 const STATES: u32 = 128;
 
 type Results = Vec<(Form, Judgement)>;
+/// Results that one test derives while the others wait for them.
+type Slot = Arc<OnceLock<&'static Results>>;
 
-/// What running every form in `setting` gives. Several tests look at one setting: the first judges, the others have its results.
+/// The judgement of every form in `setting`. Several tests look at one setting: the first of them derives its
+/// results, and the others share them.
 fn results(setting: Setting, seed: u64) -> &'static Results {
-    static KNOWN: Mutex<BTreeMap<(Setting, u64), Arc<OnceLock<&Results>>>> = Mutex::new(BTreeMap::new());
+    static KNOWN: Mutex<BTreeMap<(Setting, u64), Slot>> = Mutex::new(BTreeMap::new());
     let slot = Arc::clone(KNOWN.lock().expect("no test panics here").entry((setting, seed)).or_default());
     slot.get_or_init(|| {
         let forms = forms::all(setting.mode.code32()).built;
@@ -135,7 +138,7 @@ fn every_witness_shows_what_it_is_there_for() {
                 Class::Innocuous => Class::ControlSensitive,
                 _ => Class::Innocuous,
             };
-            assert!(!holds(f, setting(mode, 0), 1, &Judgement { class: other, ..j.clone() }), "{}", f.name);
+            assert!(!holds(f, setting(mode, 0), 1, &Judgement { class: other, ..*j }), "{}", f.name);
         }
     }
 }

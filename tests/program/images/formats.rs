@@ -208,8 +208,8 @@ fn internal_snapshots_stay_as_they_are() {
     }
 }
 
-/// Bit 0 of the header's autoclear features says that dirty bitmaps are up to date, which a writer that does not keep
-/// them must take back; who only reads must not touch the file.
+/// Bit 0 of the header's autoclear features says that dirty bitmaps are up to date. A writer that does not keep
+/// bitmaps must clear the bit; a reader must not touch the file.
 #[test]
 fn autoclear_features_go_with_the_first_write() {
     if !here("autoclear_features_go_with_the_first_write") {
