@@ -81,6 +81,7 @@ axis! {
     Bare = "bare", "No monitor";
     Trap = "trap", "Trap and emulate, by ring compression";
     Bt = "bt", "Binary translation of the guest's kernel, direct execution of its user code";
+    Hvm = "hvm", "Hardware assist: the guest in VMX non-root operation, its kernel in ring 0";
 }
 
 axis! {
@@ -88,6 +89,7 @@ axis! {
     Mmu, "mmu":
     Direct = "direct", "The guest's own page tables";
     Shadow = "shadow", "Shadow page tables";
+    Nested = "nested", "The guest's own page tables, and extended page tables behind them, in hardware";
 }
 
 axis! {
@@ -128,14 +130,39 @@ impl Cell {
     /// Binary translation, with a virtual TLB.
     pub const BT_VTLB: Self = Self::bt(Coherence::Vtlb);
 
+    /// Hardware assist, with traced page tables.
+    pub const HVM_TRACE: Self = Self::hvm(Coherence::Trace);
+    /// Hardware assist, with a virtual TLB.
+    pub const HVM_VTLB: Self = Self::hvm(Coherence::Vtlb);
+    /// Hardware assist, with nested paging.
+    pub const HVM_NESTED: Self =
+        Self { strategy: Strategy::Hvm, mmu: Mmu::Nested, coherence: None, engine: Engine::Interp };
+
     /// Every cell that means something. Of those that fit a [`Choice`] the first is meant.
-    pub const ALL: &[Self] =
-        &[Self::BARE, Self::BARE_PORTABLE, Self::TRAP_TRACE, Self::TRAP_VTLB, Self::BT_TRACE, Self::BT_VTLB];
+    pub const ALL: &[Self] = &[
+        Self::BARE,
+        Self::BARE_PORTABLE,
+        Self::TRAP_TRACE,
+        Self::TRAP_VTLB,
+        Self::BT_TRACE,
+        Self::BT_VTLB,
+        Self::HVM_TRACE,
+        Self::HVM_VTLB,
+        Self::HVM_NESTED,
+    ];
 
     /// The cells that `compare` runs, the reference first. The bare machine's other engine is not among them:
     /// an engine that can be told from the reference is a fault of ours and no finding about a monitor.
-    pub const COMPARED: &[Self] =
-        &[Self::BARE, Self::TRAP_TRACE, Self::TRAP_VTLB, Self::BT_TRACE, Self::BT_VTLB];
+    pub const COMPARED: &[Self] = &[
+        Self::BARE,
+        Self::TRAP_TRACE,
+        Self::TRAP_VTLB,
+        Self::BT_TRACE,
+        Self::BT_VTLB,
+        Self::HVM_TRACE,
+        Self::HVM_VTLB,
+        Self::HVM_NESTED,
+    ];
 
     const fn direct(engine: Engine) -> Self {
         Self { strategy: Strategy::Bare, mmu: Mmu::Direct, coherence: None, engine }
@@ -149,6 +176,11 @@ impl Cell {
     /// Binary translation on shadow page tables that are kept coherent so.
     pub const fn bt(coherence: Coherence) -> Self {
         Self::shadow(Strategy::Bt, coherence, Engine::Portable)
+    }
+
+    /// Hardware assist on shadow page tables that are kept coherent so.
+    pub const fn hvm(coherence: Coherence) -> Self {
+        Self::shadow(Strategy::Hvm, coherence, Engine::Interp)
     }
 
     const fn shadow(strategy: Strategy, coherence: Coherence, engine: Engine) -> Self {
@@ -279,7 +311,7 @@ impl Choice {
     fn why_not(self, strategy: Strategy) -> String {
         let reasons = [
             self.mmu.and_then(|mmu| mmu_refused(strategy, mmu)),
-            self.coherence.and_then(|_| coherence_refused(strategy)),
+            self.coherence.and_then(|_| coherence_refused(strategy, self.mmu)),
             self.engine.and_then(|engine| engine_refused(strategy, engine)),
         ];
         reasons.into_iter().flatten().next().unwrap_or_else(|| {
@@ -292,27 +324,40 @@ impl Choice {
 /// Why `strategy` cannot run with `mmu`.
 fn mmu_refused(strategy: Strategy, mmu: Mmu) -> Option<String> {
     match (strategy, mmu) {
-        (Strategy::Bare, Mmu::Direct) | (Strategy::Trap | Strategy::Bt, Mmu::Shadow) => None,
+        (Strategy::Bare, Mmu::Direct)
+        | (Strategy::Trap | Strategy::Bt | Strategy::Hvm, Mmu::Shadow)
+        | (Strategy::Hvm, Mmu::Nested) => None,
         (Strategy::Bare, Mmu::Shadow) => Some(format!(
             "--mmu shadow needs a monitor to keep the shadow: give --strategy {}, or leave --mmu out",
             strategies(|cell| cell.mmu == Mmu::Shadow)
         )),
-        (Strategy::Trap | Strategy::Bt, Mmu::Direct) => Some(format!(
+        (Strategy::Trap | Strategy::Bt | Strategy::Hvm, Mmu::Direct) => Some(format!(
             "--strategy {strategy} cannot run with --mmu direct: the guest's page tables name guest-physical \
-             frames, and the processor would use them as machine frames; give --mmu shadow"
+             frames, and the processor would use them as machine frames; give --mmu shadow{}",
+            if strategy == Strategy::Hvm { " or --mmu nested" } else { "" }
+        )),
+        (Strategy::Bare | Strategy::Trap | Strategy::Bt, Mmu::Nested) => Some(format!(
+            "--mmu nested needs the processor's extended page tables, which translate for a guest in VMX \
+             non-root operation alone: give --strategy {}",
+            strategies(|cell| cell.mmu == Mmu::Nested)
         )),
     }
 }
 
-/// Why `--coherence` says nothing about `strategy`.
-fn coherence_refused(strategy: Strategy) -> Option<String> {
-    match strategy {
-        Strategy::Bare => Some(format!(
+/// Why `--coherence` says nothing about `strategy` with `mmu`.
+fn coherence_refused(strategy: Strategy, mmu: Option<Mmu>) -> Option<String> {
+    match (strategy, mmu) {
+        (Strategy::Bare, _) => Some(format!(
             "--coherence requires a monitor with shadow page tables, and the bare machine has none: give \
              --strategy {}",
             strategies(|cell| cell.coherence.is_some())
         )),
-        Strategy::Trap | Strategy::Bt => None,
+        (_, Some(Mmu::Nested)) => Some(
+            "--coherence is about shadow page tables, and --mmu nested has none to keep coherent: leave \
+             --coherence out, or give --mmu shadow"
+                .into(),
+        ),
+        (Strategy::Trap | Strategy::Bt | Strategy::Hvm, _) => None,
     }
 }
 
@@ -320,10 +365,11 @@ fn coherence_refused(strategy: Strategy) -> Option<String> {
 fn engine_refused(strategy: Strategy, engine: Engine) -> Option<String> {
     match (strategy, engine) {
         (Strategy::Bare, Engine::Interp | Engine::Portable)
-        | (Strategy::Trap, Engine::Interp)
+        | (Strategy::Trap | Strategy::Hvm, Engine::Interp)
         | (Strategy::Bt, Engine::Portable) => None,
-        (Strategy::Trap, Engine::Portable) => Some(format!(
-            "--engine portable runs translated code, and --strategy trap runs the guest's own: give --strategy {}",
+        (Strategy::Trap | Strategy::Hvm, Engine::Portable) => Some(format!(
+            "--engine portable runs translated code, and --strategy {strategy} runs the guest's own: give \
+             --strategy {}",
             strategies(|cell| cell.engine == Engine::Portable)
         )),
         (Strategy::Bt, Engine::Interp) => Some(

@@ -24,7 +24,7 @@
 //! | [`classify`] | Popek and Goldberg's classification of the instruction set, derived by running it |
 //! | [`report`] | what a monitor reports: exits, who ran the instructions, the terms of modelled cycles |
 //! | [`machine`] | the board, reset, and running it |
-//! | [`vmm`] | the monitor: trap and emulate, shadow page tables |
+//! | [`vmm`] | the monitors: trap and emulate, binary translation, hardware assist; shadow and nested page tables |
 //! | [`snapshot`] | files of saved machines and of recorded input |
 //! | [`load`] | guest images (flat, ELF, Multiboot, Linux, disks), and the machine that is built for one |
 //! | [`debug`] | why a guest died, in plain English; the stub for gdb, which also goes back in time |

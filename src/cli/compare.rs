@@ -18,7 +18,6 @@ use super::session;
 use super::signals::watch_signals;
 use super::terminal::{Console, Setup};
 use crate::cell::{Cell, Choice, Engine, Strategy};
-use crate::cpu::Model;
 use crate::error::{Error, Result};
 use crate::lab::compare::census;
 use crate::lab::compare::{Comparison, Phase, Reference, Row, Variant, adaptation, findings, variants};
@@ -26,7 +25,7 @@ use crate::lab::guest::Guest;
 use crate::load::{Spec, Symbol};
 use crate::machine::Machine;
 use crate::vmm;
-use crate::vmm::cost::Costs;
+use crate::vmm::cost::{Costs, Generation};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -55,6 +54,9 @@ pub struct Command {
     /// src/vmm/costs.toml, with the costs that differ from it
     #[arg(long, value_name = "FILE")]
     costs: Option<PathBuf>,
+    /// Price VM exits under hvm as this generation of processors takes them
+    #[arg(long, value_enum, default_value_t)]
+    generation: Generation,
     /// Print all columns of the table, and what became of translated code
     #[arg(long, conflicts_with_all = ["csv", "json"])]
     wide: bool,
@@ -72,7 +74,7 @@ pub struct Command {
     lockstep: bool,
     /// Under trap, go on after each divergence with the bare machine's state, and print every sensitive
     /// unprivileged instruction that ran: where, how often, how often it went wrong, and what differed
-    #[arg(long, conflicts_with_all = ["lockstep", "exits", "wide", "legend", "costs", "expect"])]
+    #[arg(long, conflicts_with_all = ["lockstep", "exits", "wide", "legend", "costs", "generation", "expect"])]
     all: bool,
     /// End with status 3 unless each row but the bare machine's is so
     #[arg(long, value_enum)]
@@ -113,6 +115,7 @@ impl Command {
     /// The command. Gives the program's exit status.
     pub(super) fn run(&self) -> Result<u8> {
         let costs = self.costs.as_deref().map_or_else(|| Ok(Costs::default()), Costs::read)?;
+        let costs = costs.of_generation(self.generation);
         self.check()?;
         let signal = watch_signals()?;
         let mut progress = Progress::new();
@@ -152,7 +155,7 @@ impl Command {
     /// `--all`. Gives the program's exit status.
     fn every_divergence(&self, base: &Base, signal: &AtomicBool, mut progress: Progress) -> Result<u8> {
         let cell = self.choice().cell()?;
-        let config = self.guest.monitor.monitor(cell);
+        let config = self.guest.monitor_for(cell);
         let guest =
             |monitor| Ok::<_, Error>(Guest::new(self.machine(monitor)?, base.reference.inputs.clone()));
         let (bare, trapped) = (guest(None)?, guest(Some(config))?);
@@ -217,10 +220,13 @@ impl Command {
     }
 
     fn variants(&self) -> Vec<vmm::Config> {
-        let monitor = &self.guest.monitor;
-        let wanted = |cell: &Cell| cell.has_monitor() && monitor.choice().admits(*cell);
+        let choice = self.guest.monitor.choice();
+        let runs = |cell: &Cell| vmm::can_run(&self.guest.monitor_for(*cell)).is_ok();
+        // What the machine's processor cannot run is left out, unless just that is asked for.
+        let asked = choice.strategy.is_some();
+        let wanted = |cell: &Cell| cell.has_monitor() && choice.admits(*cell) && (asked || runs(cell));
         let cells = Cell::COMPARED.iter().copied().filter(wanted);
-        variants(cells, |cell| monitor.monitor(cell))
+        variants(cells, |cell| self.guest.monitor_for(cell))
     }
 
     /// Whether the rules are to be listed, and nothing else.
@@ -239,16 +245,9 @@ impl Command {
         }
         if monitor.strategy.is_some() && monitor.strategy() == Strategy::Bare {
             return Err(Error::Usage(
-                "`compare` always compares with the bare machine: give --strategy trap or bt, or leave it out".into(),
+                "`compare` always compares with the bare machine: give --strategy trap, bt or hvm, or leave it out"
+                    .into(),
             ));
-        }
-        let cpu = self.guest.cpu;
-        if cpu.vmx().is_some() {
-            return Err(Error::Usage(format!(
-                "--cpu {cpu} has VMX and execute-disable, which trap and bt hide from their guest, so that each \
-                 row would differ by what CPUID says: leave --cpu out, or give --cpu {}",
-                Model::default()
-            )));
         }
         let cell = self.choice().cell()?;
         if self.all && cell.strategy() != Strategy::Trap {
@@ -267,10 +266,10 @@ impl Command {
         self.spec(monitor)?.build()
     }
 
-    /// What a machine is built from. The bare machine is the reference, and interpreted whichever engine the
-    /// monitors are to have.
+    /// What a machine is built from. The bare machine is the reference, interpreted whichever engine the monitors
+    /// are to have, and its processor is without what monitors hide.
     fn spec(&self, monitor: Option<vmm::Config>) -> Result<Spec> {
-        Ok(Spec { engine: Engine::Interp, ..self.guest.spec_unseen(monitor)? })
+        Ok(Spec { engine: Engine::Interp, plain: true, ..self.guest.spec_unseen(monitor)? })
     }
 
     fn reference(&self, progress: &mut Progress) -> Result<Base> {

@@ -295,8 +295,8 @@ impl Pc for Emulator {
             [
                 ("VM entries", vmx.entries),
                 ("VM exits", vmx.exits),
-                ("nested walks", m.world.nested_walks),
-                ("references", m.world.nested_references),
+                ("nested walks", m.world.nested.walks),
+                ("references", m.world.nested.references),
             ]
         });
         Stats {

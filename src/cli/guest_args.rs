@@ -5,8 +5,11 @@ use super::args::{self, ImageArg};
 use super::keys::{self, KeyStep};
 use super::monitor::MonitorArgs;
 use super::symbol_file::{self, SymbolFile};
+use crate::cell::Cell;
 use crate::cpu::Model;
+use crate::error::Error;
 use crate::load::{Format, Mode};
+use crate::vmm;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser};
 use std::path::{Path, PathBuf};
@@ -40,9 +43,10 @@ pub struct GuestArgs {
     #[arg(long, value_enum, help_heading = "Guest")]
     pub mode: Option<Mode>,
 
-    /// Processor model
-    #[arg(long, value_enum, default_value_t, help_heading = "Machine")]
-    pub cpu: Model,
+    /// Processor model; under hvm also that of the machine below, which needs VMX [default: pentium-ii, and
+    /// below hvm yonah or for nested paging yonah-ept]
+    #[arg(long, value_enum, help_heading = "Machine")]
+    pub cpu: Option<Model>,
     /// Size of memory: 64K to 3G
     #[arg(long, value_name = "SIZE", value_parser = args::memory, default_value = "32M", help_heading = "Machine")]
     pub mem: u32,
@@ -137,6 +141,26 @@ impl GuestArgs {
     pub fn parse_from<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Self, clap::Error> {
         let words = std::iter::once("subring").chain(words);
         Ok(Alone::try_parse_from(words)?.guest)
+    }
+
+    /// The processor model that the guest sees.
+    pub fn model(&self) -> Model {
+        self.cpu.unwrap_or_default()
+    }
+
+    /// The monitor to be put under the guest; none on the bare machine.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a combination that means nothing.
+    pub fn monitor_config(&self) -> Result<Option<vmm::Config>, Error> {
+        let config = self.monitor.config()?.map(|config| vmm::Config { processor: self.cpu, ..config });
+        config.iter().try_for_each(vmm::can_run)?;
+        Ok(config)
+    }
+
+    /// How a monitor for `cell` is to be set up.
+    pub fn monitor_for(&self, cell: Cell) -> vmm::Config {
+        vmm::Config { processor: self.cpu, ..self.monitor.monitor(cell) }
     }
 
     /// What the guest is called in a report.

@@ -141,7 +141,7 @@ impl GuestArgs {
             );
         }
         Ok(Spec {
-            cpu: self.cpu,
+            cpu: self.model(),
             mem: self.mem,
             hz: self.hz,
             epoch: self.epoch,

@@ -29,7 +29,7 @@ pub struct MonitorArgs {
     /// Memory of the real machine below the monitor [default: what guest and monitor need]
     #[arg(long, value_name = "SIZE", value_parser = args::machine_memory)]
     pub machine_mem: Option<u64>,
-    /// Frames for shadow page tables, at most [default: 4096]
+    /// Frames for shadow page tables, or for extended ones, at most [default: 4096]
     #[arg(long, value_name = "N")]
     pub shadow_frames: Option<u32>,
     /// Memory for translated code under bt; when it is used up, all translations are thrown away. Any size
@@ -63,7 +63,7 @@ impl MonitorArgs {
     pub(super) fn bare_engine(&self) -> Engine {
         match self.strategy() {
             Strategy::Bare => self.engine.unwrap_or(Engine::Interp),
-            Strategy::Trap | Strategy::Bt => Engine::Interp,
+            Strategy::Trap | Strategy::Bt | Strategy::Hvm => Engine::Interp,
         }
     }
 
@@ -109,7 +109,7 @@ impl MonitorArgs {
             return match monitors.iter().find(|(_, given)| *given) {
                 Some((name, _)) => Err(Error::Usage(format!(
                     "{name} requires a monitor, and the bare machine has none: give --strategy {}",
-                    if TRANSLATORS.contains(name) { "bt" } else { "trap or bt" }
+                    if TRANSLATORS.contains(name) { "bt" } else { "trap, bt or hvm" }
                 ))),
                 None => Ok(None),
             };
@@ -126,9 +126,12 @@ impl MonitorArgs {
     pub(super) fn check_translated(&self) -> Result<()> {
         let given = [("--no-adapt", self.no_adapt), ("--fragment-memory", self.fragment_memory.is_some())];
         match given.iter().find(|(_, given)| *given) {
-            Some((name, _)) if self.strategy() == Strategy::Trap => Err(Error::Usage(format!(
-                "{name} is about translated code, and trap-and-emulate translates none: give --strategy bt"
-            ))),
+            Some((name, _)) if !matches!(self.strategy(), Strategy::Bare | Strategy::Bt) => {
+                Err(Error::Usage(format!(
+                    "{name} is about translated code, and {} translates none: give --strategy bt",
+                    if self.strategy() == Strategy::Trap { "trap-and-emulate" } else { "hardware assist" }
+                )))
+            }
             _ => Ok(()),
         }
     }
@@ -145,11 +148,11 @@ impl MonitorArgs {
                 self.without_rule.len()
             )));
         }
-        if !self.without_rule.is_empty() && self.strategy() == Strategy::Trap {
-            return Err(Error::Usage(
-                "--without-rule takes a rewriting rule away, and trap rewrites nothing: give --strategy bt"
-                    .into(),
-            ));
+        if !self.without_rule.is_empty() && matches!(self.strategy(), Strategy::Trap | Strategy::Hvm) {
+            return Err(Error::Usage(format!(
+                "--without-rule takes a rewriting rule away, and {} rewrites nothing: give --strategy bt",
+                self.strategy()
+            )));
         }
         Ok(())
     }
@@ -160,6 +163,7 @@ impl MonitorArgs {
         vmm::Config {
             cell,
             adaptive: !self.no_adapt,
+            processor: None,
             machine_memory: self.machine_mem,
             shadow_frames: self.shadow_frames.unwrap_or(default.shadow_frames),
             fragment_memory: self

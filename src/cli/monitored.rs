@@ -2,7 +2,7 @@
 
 use crate::cell::Cell;
 use crate::lab::digits::grouped;
-use crate::report::Report;
+use crate::report::{Report, Walks};
 use crate::vmm::cost::Costs;
 use serde::Serialize;
 use std::cmp::Reverse;
@@ -31,6 +31,9 @@ pub struct Monitored {
     /// Callouts by rule.
     #[serde(skip_serializing_if = "Option::is_none")]
     callouts: Option<BTreeMap<&'static str, u64>>,
+    /// Two-dimensional walks of page tables.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    walks: Option<Walks>,
     /// At the prices of the built-in table.
     modelled_cycles: u64,
 }
@@ -50,6 +53,7 @@ impl Monitored {
             by_cause: report.exits.by_cause.iter().map(|(cause, n)| (cause.name(), *n)).collect(),
             units: translation.map(|t| t.units),
             callouts: translation.map(|t| t.callouts.clone()),
+            walks: report.nested.as_ref().map(|nested| nested.walks),
             modelled_cycles: Costs::default().total(report),
         }
     }
@@ -71,6 +75,15 @@ impl Monitored {
         if let (Some(units), Some(callouts)) = (self.units, &self.callouts) {
             rows.push(("callouts", counted(callouts.values().sum(), callouts)));
             rows.push(("units", format!("{} translated", grouped(units))));
+        }
+        if let Some(walks) = &self.walks {
+            let all = format!(
+                "{} in two dimensions, {} references, {} of them of the guest's tables",
+                grouped(walks.walks),
+                grouped(walks.references),
+                grouped(walks.native)
+            );
+            rows.push(("page walks", all));
         }
         rows.push(("modelled", format!("{} cycles", grouped(self.modelled_cycles))));
         rows

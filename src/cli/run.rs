@@ -190,7 +190,7 @@ impl Run {
 
     /// What the machine is built from.
     fn spec(&self) -> Result<Spec> {
-        Ok(Spec { monitor: self.guest.monitor.config()?, ..self.start.spec(&self.guest)? })
+        Ok(Spec { monitor: self.guest.monitor_config()?, ..self.start.spec(&self.guest)? })
     }
 
     /// What gdb is offered, for a machine with so much memory.
@@ -224,11 +224,11 @@ impl Run {
     fn check(&self) -> Result<()> {
         let usage = |text: &str| Err(Error::Usage(text.into()));
         let exits = self.trace.is_some_and(|what| what.contains(TraceFilter::EXIT));
-        let hypervisors = self.guest.cpu.vmx().is_some();
+        let hypervisors = self.guest.model().vmx().is_some();
         if exits && self.guest.monitor.strategy() == Strategy::Bare && !hypervisors {
             return usage(
-                "--trace exit shows exits to a monitor, and the bare machine has none: give --strategy trap or bt, or \
-                 for a guest with a hypervisor of its own --cpu yonah",
+                "--trace exit shows exits to a monitor, and the bare machine has none: give --strategy trap, bt or \
+                 hvm, or for a guest with a hypervisor of its own --cpu yonah",
             );
         }
         if self.gdb.is_some() && (self.record.is_some() || self.replay.is_some()) {

@@ -49,7 +49,7 @@ impl Command {
     pub(super) fn run(&self) -> Result<u8> {
         // Clap has seen to it that there is one.
         let to = self.out.as_deref().unwrap_or(Path::new(""));
-        let spec = Spec { monitor: self.guest.monitor.config()?, ..self.start.spec(&self.guest)? };
+        let spec = Spec { monitor: self.guest.monitor_config()?, ..self.start.spec(&self.guest)? };
         tell_notes(&spec.plan.notes);
         let media = Media::of(&spec)?;
         let mut pc = Emulator::new(spec, None, None)?;

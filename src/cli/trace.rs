@@ -144,8 +144,8 @@ impl TraceWriter {
     fn name_exit(&mut self, event: &Event<'_>) {
         let Event::Exit { cause, eip, .. } = event else { return };
         // The exits of a guest's own hypervisor have the manual's reasons, and no modelled cost.
-        let known = Cause::ALL.iter().find(|c| c.name() == *cause);
-        let cost = known.map_or_else(String::new, |c| format!("{:>5} cycles  ", self.costs.of(*c)));
+        let known = Cause::all().find(|c| c.name() == *cause);
+        let cost = known.map_or_else(String::new, |c| format!("{:>5} cycles  ", self.costs.of(c)));
         self.line.truncate(self.line.trim_end().len());
         let symbol = self.symbols.name(*eip).unwrap_or_default();
         let named = format!("{:<46} {cost}{symbol}", self.line);

@@ -69,7 +69,7 @@ impl Command {
     /// The command. Gives the program's exit status.
     pub(super) fn run(&self) -> Result<u8> {
         self.check()?;
-        let spec = self.guest.spec_unseen(Some(self.guest.monitor.monitor(self.cell()?)))?;
+        let spec = self.guest.spec_unseen(Some(self.guest.monitor_for(self.cell()?)))?;
         let symbols = spec.plan.symbols.clone();
         let rule = self.rule.as_deref().map(rule).transpose()?;
         let place = self.code(&symbols)?;

@@ -123,6 +123,13 @@ pub trait Env {
         let _ = (cpu, at, value);
     }
 
+    /// A VM entry or a VM exit takes place: cached translations of the other side are dropped (SDM vol. 3,
+    /// 28.3.3.1). `cpu` has the controls of the guest that is entered or left.
+    fn vmx_transition(&mut self, cpu: &Cpu) {
+        let _ = cpu;
+        self.flush_tlb(true);
+    }
+
     /// IA32_APIC_BASE was written: the local APIC is elsewhere, or no longer there.
     fn moved_apic(&mut self, cpu: &Cpu) {
         let _ = cpu;

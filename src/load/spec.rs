@@ -64,6 +64,8 @@ pub struct Spec {
     pub cdrom: Option<Drive>,
     /// Whether firmware tries the CD-ROM before disks and floppies.
     pub cdrom_first: bool,
+    /// Whether the processor is without what monitors hide also on the bare machine.
+    pub plain: bool,
     /// The monitor between the guest and the processor; none on the bare machine.
     pub monitor: Option<vmm::Config>,
     /// What realises the instructions of the bare machine; a monitor's cell names its own engine.
@@ -114,6 +116,7 @@ impl Default for Spec {
             floppies: Vec::new(),
             cdrom: None,
             cdrom_first: false,
+            plain: false,
             monitor: None,
             engine: Engine::Interp,
             plan: Plan::firmware(),
@@ -168,7 +171,7 @@ impl Spec {
     }
 
     fn build_with(mut self, overlays: &mut Option<Vec<Overlay>>) -> Result<Machine> {
-        let (monitor, engine) = (self.monitor.take(), self.engine);
+        let (monitor, engine, plain) = (self.monitor.take(), self.engine, self.plain);
         let mut machine = match self.restore.take() {
             Some(saved) => {
                 let (disks, floppies, cdrom) = self.fit_media(overlays);
@@ -176,6 +179,9 @@ impl Spec {
             }
             None => self.power_on(overlays)?,
         };
+        if plain {
+            machine.hide_as_monitors_do();
+        }
         match monitor {
             Some(config) => vmm::install(&mut machine, &config)?,
             None if engine == Engine::Portable && machine.cpu.vmx.is_some() => {

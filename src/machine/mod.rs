@@ -38,7 +38,7 @@ use board::{Board, BoardConfig};
 pub use breakpoints::{CodeStop, DataStop, EventStop, Hit, Stops};
 use history::History;
 pub use moment::Moment;
-pub use monitor::{Image, Monitor, ProcessorView, ShadowView, TranslationView};
+pub use monitor::{Image, Monitor, NestedView, ProcessorView, ShadowView, TranslationView};
 use rewind::Rewind;
 pub use rewind::{HistoryConfig, HistoryInfo, Input, LastWrite, Sought, Wish};
 pub use save::State;
@@ -146,6 +146,8 @@ pub struct Machine {
     before_sensitive: bool,
     /// Who runs the guest's instructions in the place of the bare processor.
     monitor: Option<Box<dyn Monitor>>,
+    /// The processor is without what monitors hide, though there may be none.
+    plain: bool,
     /// The way back, for a debugger.
     rewind: Option<Box<Rewind>>,
 }
@@ -186,6 +188,7 @@ impl Machine {
             by_boundary: false,
             before_sensitive: false,
             monitor: None,
+            plain: false,
             rewind: None,
         })
     }

@@ -11,7 +11,8 @@ use crate::cpu::{Cpu, Features};
 use crate::interp::Stop;
 use crate::mem::{P2m, Ram};
 use crate::report::{
-    Counts, Exit, Exits, Journal, Key, Leaf, MmuCounts, Noted, Obstacle, Reason, Report, Role, Root,
+    Counts, Exit, Exits, Journal, Key, Leaf, MmuCounts, NestedCounts, NestedLeaf, Noted, Obstacle, Reason,
+    Report, Role, Root,
 };
 use crate::translate::{RuleId, TranslatedCode};
 use std::collections::BTreeMap;
@@ -60,6 +61,10 @@ pub trait Monitor {
     }
     /// The shadow page tables, to keep a journal of.
     fn shadow_mut(&mut self) -> Option<&mut dyn ShadowView> {
+        None
+    }
+    /// The extended page tables, if there are any.
+    fn nested(&self) -> Option<&dyn NestedView> {
         None
     }
     /// The binary translation, if guest code is translated.
@@ -126,6 +131,20 @@ pub trait ShadowView {
     fn take_changes(&mut self) -> Vec<Noted>;
 }
 
+/// Extended page tables, as an observer sees them.
+pub trait NestedView {
+    /// The EPT pointer.
+    fn pointer(&self) -> u64;
+    /// Every entry that maps a frame, upwards.
+    fn leaves(&self, ram: &Ram) -> Vec<(GuestPhys, NestedLeaf)>;
+    /// The entry that maps the frame of `at`.
+    fn entry(&self, ram: &Ram, at: GuestPhys) -> Option<NestedLeaf>;
+    /// Frames that hold tables now.
+    fn tables(&self) -> usize;
+    /// What was counted.
+    fn counts(&self) -> &NestedCounts;
+}
+
 /// Binary translation, as an observer sees it.
 pub trait TranslationView {
     /// Translated code.
@@ -149,10 +168,17 @@ impl Machine {
         self.hide_extensions();
     }
 
+    /// From now on the guest's processor is without what monitors hide, as if there were one: the bare machine
+    /// that others are held against.
+    pub fn hide_as_monitors_do(&mut self) {
+        self.plain = true;
+        self.hide_extensions();
+    }
+
     /// Takes from the guest's processor what a monitor cannot give to a guest: VMX, and execute-disable, for
     /// which its page tables have no bit. CPUID reports neither, and the instructions of VMX are undefined.
     pub(super) fn hide_extensions(&mut self) {
-        if self.monitor.is_some() {
+        if self.monitor.is_some() || self.plain {
             self.cpu.features -= Features::VMX | Features::NX;
             self.cpu.vmx = None;
         }
@@ -245,6 +271,11 @@ impl Machine {
     /// The shadow page tables of the monitor, if there are any.
     pub fn shadow(&self) -> Option<&dyn ShadowView> {
         self.monitor()?.shadow()
+    }
+
+    /// The extended page tables of the monitor, if there are any.
+    pub fn nested(&self) -> Option<&dyn NestedView> {
+        self.monitor()?.nested()
     }
 
     /// The binary translation of the monitor, if there is any.

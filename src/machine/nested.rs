@@ -34,8 +34,9 @@ impl World {
         }
         match walked {
             Ok((mapping, references)) => {
-                self.nested_walks += 1;
-                self.nested_references += u64::from(references);
+                self.nested.walks += 1;
+                self.nested.references += u64::from(references.all);
+                self.nested.native += u64::from(references.native);
                 let gated = self.space == Space::Guest;
                 let frame = if gated { self.map.gated(mapping.frame) } else { mapping.frame };
                 Ok(Mapping { frame, ..mapping })

@@ -29,6 +29,13 @@ impl World {
         self.scattered = self.map.p2m().is_scattered();
     }
 
+    /// The real processor, which is about to run, stops when the guest lets interrupts through ("interrupt-window
+    /// exiting"), or no longer.
+    pub fn watch_interrupt_window(&mut self, on: bool) {
+        debug_assert!(self.space == Space::Machine, "the window is the real processor's");
+        self.intr = on;
+    }
+
     fn change(&mut self, to: Space) {
         debug_assert!(self.space != to, "the world is in this space already");
         self.space = to;

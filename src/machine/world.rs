@@ -18,6 +18,7 @@ use crate::mmu::pae;
 use crate::mmu::paging::{Access, Mapping, walk};
 use crate::mmu::tlb::{Class, Direct, Tlb};
 use crate::mmu::two_dimensional::Refused;
+use crate::report::Walks;
 
 /// Which events a sink is told of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,10 +81,8 @@ pub struct World {
     pub(super) flushes: Option<Flushes>,
     /// What extended page tables have refused, until the VM exit is completed.
     pub(super) refused: Option<Refused>,
-    /// Two-dimensional walks.
-    pub nested_walks: u64,
-    /// References of two-dimensional walks.
-    pub nested_references: u64,
+    /// Two-dimensional walks so far.
+    pub nested: Walks,
 }
 
 impl World {
@@ -109,8 +108,7 @@ impl World {
             scattered: false,
             flushes: None,
             refused: None,
-            nested_walks: 0,
-            nested_references: 0,
+            nested: Walks::default(),
         }
     }
 
@@ -223,6 +221,14 @@ impl World {
         match self.space {
             Space::Guest => self.map.backing(at),
             Space::Machine => Backing { read: Target::Ram, write: Target::Ram },
+        }
+    }
+
+    /// The physical address `at` behind the A20 gate, which is the guest's.
+    fn on_the_bus(&self, at: u32) -> GuestPhys {
+        match self.space {
+            Space::Guest => self.map.gated(GuestPhys(at)),
+            Space::Machine => GuestPhys(at),
         }
     }
 
@@ -488,14 +494,15 @@ impl Env for World {
 
     fn flush_tlb(&mut self, globals: bool) {
         self.tlb.flush(globals);
-        if let Some(flushes) = &mut self.flushes {
+        // What the real processor drops by itself under a monitor is no affair of the guest's tables.
+        if let (Space::Guest, Some(flushes)) = (self.space, &mut self.flushes) {
             flushes.note_all(globals);
         }
     }
 
     fn invalidate_page(&mut self, at: Linear) {
         self.tlb.invalidate(at);
-        if let Some(flushes) = &mut self.flushes {
+        if let (Space::Guest, Some(flushes)) = (self.space, &mut self.flushes) {
             flushes.note_page(at);
         }
     }
@@ -544,11 +551,11 @@ impl Env for World {
     }
 
     fn read_physical(&mut self, cpu: &Cpu, at: u32) -> u32 {
-        self.read_phys(cpu, self.map.gated(GuestPhys(at)), Width::Dword)
+        self.read_phys(cpu, self.on_the_bus(at), Width::Dword)
     }
 
     fn write_physical(&mut self, cpu: &Cpu, at: u32, value: u32) {
-        self.write_phys(cpu, self.map.gated(GuestPhys(at)), Width::Dword, value);
+        self.write_phys(cpu, self.on_the_bus(at), Width::Dword, value);
     }
 
     fn moved_apic(&mut self, cpu: &Cpu) {
@@ -566,6 +573,14 @@ impl Env for World {
         self.settle();
         self.chips_touched = true;
         ignored
+    }
+
+    fn vmx_transition(&mut self, cpu: &Cpu) {
+        // Translations carry no tags here. The guest's processor has one TLB for a hypervisor and its guests; the
+        // real machine's holds those of one guest alone, which a VPID lets outlast entries and exits.
+        if self.space == Space::Guest || !vmx::has_vpid(cpu) {
+            self.flush_tlb(true);
+        }
     }
 
     fn took_software_interrupt(&mut self, vector: u8) {

@@ -56,6 +56,9 @@ pub struct Access {
 }
 
 impl Access {
+    /// The setting of an accessed or dirty bit in the guest's page tables.
+    pub const MARK: Self = Self { read: false, write: true, fetch: false };
+
     /// A read of an entry of the guest's page tables: a write as well where accessed and dirty flags are in
     /// use (SDM vol. 3, 28.2.3.2).
     pub fn of_entry(pointer: u64) -> Self {

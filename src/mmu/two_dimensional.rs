@@ -2,6 +2,10 @@
 //! guest-physical address that extended page tables translate, and then the page itself.
 //!
 //! With g levels of the guest's and h of the extended tables a walk makes (g + 1)(h + 1) - 1 references.
+//!
+//! A walk that the extended tables refuse sets no accessed or dirty bit of the guest's: the bits wait until the
+//! page itself was found. The manual leaves that open; so the instruction, when it is run again, meets the
+//! guest's tables as it met them before.
 
 use super::ept::{self, Failure, qualification};
 use super::mapping::{Access, Mapping, TableMemory};
@@ -29,27 +33,49 @@ struct Through<'a, M> {
     wide: bool,
     refused: Cell<Option<(GuestPhys, Failure)>>,
     references: Cell<u32>,
+    /// References that the guest's tables alone would take.
+    native: Cell<u32>,
+    marks: Marks,
+}
+
+/// Entries that a walk marks, where they are in memory, and what they become: at most one of each level of the
+/// guest's.
+#[derive(Default)]
+struct Marks([Option<(GuestPhys, u32)>; 3]);
+
+impl Marks {
+    fn add(&mut self, at: GuestPhys, value: u32) {
+        if let Some(free) = self.0.iter_mut().find(|mark| mark.is_none()) {
+            *free = Some((at, value));
+        }
+    }
+
+    fn set(&self, mem: &mut impl TableMemory) {
+        self.0.iter().flatten().for_each(|&(at, value)| mem.write_entry(at, value));
+    }
 }
 
 impl<'a, M: TableMemory> Through<'a, M> {
     fn new(mem: &'a mut M, pointer: u64, wide: bool) -> Self {
-        let (refused, references) = (Cell::new(None), Cell::new(0));
-        Self { inner: RefCell::new(mem), pointer, wide, refused, references }
+        let (refused, references, native) = (Cell::new(None), Cell::new(0), Cell::new(0));
+        let inner = RefCell::new(mem);
+        Self { inner, pointer, wide, refused, references, native, marks: Marks::default() }
     }
 
     /// Counts a reference to the guest's entry at `at`, and those that translating its address took.
     fn count(&self, at: GuestPhys, nested: u32) {
         if !self.wide || at.0 & 4 == 0 {
             self.references.set(self.references.get() + nested + 1);
+            self.native.set(self.native.get() + 1);
         }
     }
 
-    /// Where the entry at `at` is; `None`, with the failure noted, if the extended tables refuse it.
-    fn find(&self, at: GuestPhys) -> Option<(GuestPhys, u32)> {
+    /// Where the entry at `at` is, to be accessed so; `None`, with the failure noted, if the extended tables
+    /// refuse that.
+    fn find(&self, at: GuestPhys, access: ept::Access) -> Option<(GuestPhys, u32)> {
         if self.refused.get().is_some() {
             return None;
         }
-        let access = ept::Access::of_entry(self.pointer);
         match ept::walk(*self.inner.borrow_mut(), self.pointer, at, access) {
             Ok(found) => Some((found.frame.offset(at.page_offset()), found.references)),
             Err(failure) => {
@@ -62,13 +88,14 @@ impl<'a, M: TableMemory> Through<'a, M> {
 
 impl<M: TableMemory> TableMemory for Through<'_, M> {
     fn read_entry(&self, at: GuestPhys) -> u32 {
-        let Some((found, nested)) = self.find(at) else { return 0 };
+        let access = ept::Access::of_entry(self.pointer);
+        let Some((found, nested)) = self.find(at, access) else { return 0 };
         self.count(at, nested);
         self.inner.borrow().read_entry(found)
     }
     fn write_entry(&mut self, at: GuestPhys, value: u32) {
-        if let Some((found, _)) = self.find(at) {
-            self.inner.borrow_mut().write_entry(found, value);
+        if let Some((found, _)) = self.find(at, ept::Access::MARK) {
+            self.marks.add(found, value);
         }
     }
 }
@@ -82,6 +109,15 @@ pub enum Stopped {
     Refused(Refused),
 }
 
+/// What a walk took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct References {
+    /// Entries that were read, of both kinds of tables.
+    pub all: u32,
+    /// Entries of the guest's tables among them: what a walk without the second dimension takes.
+    pub native: u32,
+}
+
 /// Translates the page of `at` for `access`, as [`walk`] does, through the extended page tables of `pointer`.
 /// Returns the references made, too.
 ///
@@ -93,7 +129,7 @@ pub fn walk_nested<M: TableMemory>(
     pointer: u64,
     at: Linear,
     access: Access,
-) -> Result<(Mapping, u32), Stopped> {
+) -> Result<(Mapping, References), Stopped> {
     let refused = |(physical, failure), bits| {
         let qualification = match failure {
             Failure::Violation(of_entries) => Some(of_entries | bits),
@@ -103,7 +139,7 @@ pub fn walk_nested<M: TableMemory>(
     };
     let mut tables = Through::new(mem, pointer, cpu.cr4.contains(Cr4::PAE));
     let walked = walk(cpu, &mut tables, at, access);
-    let Through { inner, refused: failed, references, .. } = tables;
+    let Through { inner, refused: failed, references, native, marks, .. } = tables;
     if let Some(failed) = failed.get() {
         return Err(refused(failed, qualification::LINEAR));
     }
@@ -111,12 +147,15 @@ pub fn walk_nested<M: TableMemory>(
     let physical = mapping.frame.offset(at.page_offset());
     let Access { write, fetch, .. } = access;
     let wanted = ept::Access { read: !write && !fetch, write, fetch };
-    let found = ept::walk(inner.into_inner(), pointer, physical, wanted)
+    let mem = inner.into_inner();
+    let found = ept::walk(mem, pointer, physical, wanted)
         .map_err(|failure| refused((physical, failure), qualification::LINEAR | qualification::FINAL))?;
+    marks.set(mem);
     let writable = found.rights & ept::entry::WRITE != 0 && found.dirty;
     let dirty = mapping.dirty && writable;
     let execute = mapping.execute && found.rights & ept::entry::EXECUTE != 0;
-    Ok((Mapping { frame: found.frame, dirty, execute, ..mapping }, references.get() + found.references))
+    let references = References { all: references.get() + found.references, native: native.get() };
+    Ok((Mapping { frame: found.frame, dirty, execute, ..mapping }, references))
 }
 
 /// The guest's page-directory-pointer table at `cr3`, through the extended page tables of `pointer`: there is
@@ -173,7 +212,7 @@ mod tests {
     #[test]
     fn references_are_counted_by_both_dimensions() {
         let references =
-            |cpu: &Cpu, mem: &mut Tables| walk_nested(cpu, mem, POINTER, Linear(0x3000), READ).unwrap().1;
+            |cpu: &Cpu, mem: &mut Tables| walk_nested(cpu, mem, POINTER, Linear(0x3000), READ).unwrap().1.all;
         let mut unpaged = paged(Cr4::empty());
         unpaged.cr0 -= Cr0::PG;
         assert_eq!(references(&unpaged, &mut memory(false)), 4);

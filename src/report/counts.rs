@@ -36,6 +36,10 @@ pub enum Obstacle {
     X87Error,
     /// There is no shadow page table to run on.
     NoShadow,
+    /// A VM entry's checks refuse the state.
+    EntryCheck,
+    /// CR4.UMIP is set, and the processor below has no such bit.
+    Umip,
 }
 
 impl Obstacle {
@@ -48,6 +52,8 @@ impl Obstacle {
             Self::MiddleRing => "guest ring 1 or 2",
             Self::X87Error => "an x87 error on its way to the interrupt controller",
             Self::NoShadow => "no shadow page table",
+            Self::EntryCheck => "a state that the checks of VM entry refuse",
+            Self::Umip => "CR4.UMIP, which the processor below has not",
         }
     }
 }

@@ -1,13 +1,13 @@
 //! Exits: why the monitor was entered, how often, and where from.
 
 use crate::bus::Ticks;
+use crate::cpu::vmx;
 use crate::decode::{Insn, Op};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 
 /// Why the monitor was entered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Cause {
     /// A privileged instruction.
     Privileged,
@@ -37,11 +37,20 @@ pub enum Cause {
     InterruptWindow,
     /// An interrupt of the guest's came.
     ExternalInterrupt,
+    /// A VM exit with this basic reason. Page faults of a guest on shadow page tables, which exit with the
+    /// reason "Exception or NMI", count as what the monitor finds them to be.
+    Vmx(vmx::Reason),
+}
+
+impl Serialize for Cause {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.name())
+    }
 }
 
 impl Cause {
-    /// Every cause, in the order of tables.
-    pub const ALL: [Self; 14] = [
+    /// Every cause under ring compression, in the order of tables.
+    pub const RING: [Self; 14] = [
         Self::Privileged,
         Self::PortIo,
         Self::Halt,
@@ -75,7 +84,63 @@ impl Cause {
             Self::Reflected => "reflected",
             Self::InterruptWindow => "interrupt-window",
             Self::ExternalInterrupt => "external-interrupt",
+            Self::Vmx(reason) => reason.name(),
         }
+    }
+
+    /// The name in words of one piece: `hidden-page-fault`, `vmx-ept-violation`.
+    pub fn key(self) -> String {
+        match self {
+            Self::Vmx(reason) => {
+                format!("vmx-{}", reason.name().to_lowercase().replace('/', "").replace(' ', "-"))
+            }
+            _ => self.name().to_owned(),
+        }
+    }
+
+    /// The reasons that guests of a hypervisor of ours exit for, by number.
+    const VMX: [vmx::Reason; 26] = {
+        use vmx::Reason::*;
+        [
+            Exception,
+            ExternalInterrupt,
+            InterruptWindow,
+            TaskSwitch,
+            Cpuid,
+            Hlt,
+            Invd,
+            Invlpg,
+            Rdpmc,
+            Vmcall,
+            Vmclear,
+            Vmlaunch,
+            Vmptrld,
+            Vmptrst,
+            Vmread,
+            Vmresume,
+            Vmwrite,
+            Vmxoff,
+            Vmxon,
+            ControlRegister,
+            Io,
+            Rdmsr,
+            Wrmsr,
+            Mwait,
+            Monitor,
+            EptViolation,
+        ]
+    };
+
+    /// The causes of VM exits, in the order of tables: page faults of guests on shadow page tables, then all else
+    /// by its reason.
+    pub fn under_vmx() -> impl Iterator<Item = Self> {
+        let faults = [Self::TruePageFault, Self::HiddenPageFault, Self::TracePageTable, Self::Mmio];
+        faults.into_iter().chain(Self::VMX.into_iter().map(Self::Vmx))
+    }
+
+    /// The causes in the order of tables: those of ring compression, then VM exits by their reasons.
+    pub fn all() -> impl Iterator<Item = Self> + Clone {
+        Self::RING.into_iter().chain(Self::VMX.into_iter().map(Self::Vmx))
     }
 
     /// What a general-protection fault of `insn` is about, if the emulation of it succeeds.

@@ -23,11 +23,14 @@ pub use audit::{Audit, Breach};
 pub use counts::{Counts, Obstacle};
 pub use exit::{Cause, Exit, Exits};
 pub use journal::{About, Journal, Noted, Origin};
-pub use shadow::{Change, Key, Leaf, MmuCounts, Reason, Role, Root, ShadowFigures, Top};
+pub use shadow::{
+    Change, Key, Leaf, MmuCounts, NestedCounts, NestedFigures, NestedLeaf, Reason, Role, Root, ShadowFigures,
+    Top, Walks,
+};
 pub use terms::Term;
 pub use translation::TranslationFigures;
 
-use crate::cell::Cell;
+use crate::cell::{Cell, Strategy};
 
 /// What was counted of a run under a monitor so far.
 #[derive(Clone, Debug)]
@@ -40,6 +43,8 @@ pub struct Report {
     pub exits: Exits,
     /// Figures of the shadow page tables, if there are any.
     pub shadow: Option<ShadowFigures>,
+    /// Figures of the extended page tables, if there are any.
+    pub nested: Option<NestedFigures>,
     /// Figures of binary translation, callouts by rule among them, if guest code is translated.
     pub translation: Option<TranslationFigures>,
     /// The audit's result, if one was asked for.
@@ -53,7 +58,11 @@ impl Report {
         let counts = &self.counts;
         let mut terms =
             vec![(Term::Direct, counts.direct), (Term::Interpreted, counts.interpreted.values().sum())];
-        terms.extend(self.exits.by_cause.iter().map(|(&cause, &n)| (Term::Exit(cause), n)));
+        let exit = if self.cell.strategy() == Strategy::Hvm { Term::VmExit } else { Term::Exit };
+        terms.extend(self.exits.by_cause.iter().map(|(&cause, &n)| (exit(cause), n)));
+        if let Some(NestedFigures { walks, .. }) = &self.nested {
+            terms.push((Term::Reference, walks.references - walks.native));
+        }
         if let Some(translation) = &self.translation {
             terms.extend([
                 (Term::Translated, counts.translated),

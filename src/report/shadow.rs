@@ -125,3 +125,45 @@ pub struct ShadowFigures {
     /// Frames that held tables, the most at a time.
     pub most_tables: usize,
 }
+
+/// The translation of one frame of the guest's by extended page tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NestedLeaf {
+    /// The machine frame.
+    pub frame: MachineAddr,
+    /// Writes are allowed, too; reads and fetches always are.
+    pub write: bool,
+}
+
+/// What a nested MMU counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct NestedCounts {
+    /// Frames mapped, on EPT violations.
+    pub fills: u64,
+    /// How often all tables were dropped, because frames for them were used up.
+    pub evictions: u64,
+    /// How often the processor was told to drop its translations (INVEPT).
+    pub invalidations: u64,
+}
+
+/// Two-dimensional walks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Walks {
+    /// Walks.
+    pub walks: u64,
+    /// Entries that they read, of both kinds of tables.
+    pub references: u64,
+    /// Entries of the guest's tables among them.
+    pub native: u64,
+}
+
+/// The figures of a nested MMU.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct NestedFigures {
+    /// What was counted.
+    pub counts: NestedCounts,
+    /// Walks of the real processor.
+    pub walks: Walks,
+    /// Frames that held tables, the most at a time.
+    pub most_tables: usize,
+}

@@ -72,7 +72,9 @@ pub(super) enum Bug {
     OverBudget,
     /// Keeping a log of exits takes guest time.
     CostlyLog,
-    /// STI and POPF in translated code do not look whether an interrupt waits.
+    /// The guest reads the real CR0 and CR4.
+    ShowReal,
+    /// STI and POPF do not look whether an interrupt waits.
     MissWindow,
     /// POPF in translated code leaves the virtual IF as it was.
     KeepIf,

@@ -61,9 +61,11 @@ rules! {
     x87_selectors_are_kept, unless LateSelector;
     /// A segment register that an inline sequence loaded is truncated in the real processor.
     loads_are_truncated, unless UncutSegment;
+    /// Under VMX the guest reads its own CR0 and CR4.
+    control_registers_are_shadowed, unless ShowReal;
     /// IRET in translated code lets NMIs through again.
     iret_unblocks_nmis, unless BlockNmis;
-    /// STI and POPF in translated code look whether an interrupt waits.
+    /// STI and POPF look whether an interrupt waits: in translated code, and by interrupt-window exiting.
     windows_are_seen, unless MissWindow;
 }
 

@@ -1,9 +1,9 @@
 //! The monitor owns a real machine, whose memory is not the guest's and whose processor runs the guest
 //! de-privileged; what the guest must not do itself arrives here as a fault, an *exit*.
 //!
-//! The monitor is honest: it uses page tables, descriptor tables and faults, and nothing else. The one
-//! licence is that a fault taken while the guest runs arrives as a Rust value, and not at a stub behind an
-//! IDT gate.
+//! The monitor is honest: it uses page tables, descriptor tables, faults and VM exits, and nothing else. The one
+//! licence is that a fault or a VM exit taken while the guest runs arrives as a Rust value, and not at a stub
+//! behind an IDT gate or at the host's RIP.
 //!
 //! | file | what it is |
 //! |---|---|
@@ -18,18 +18,25 @@
 //! | `ring` | ring compression: the guest on the real processor, exits, emulation |
 //! | `trap` | trap and emulate, over `ring` |
 //! | `bt` | binary translation of what must not run directly, over `ring` |
+//! | `hvm` | the guest in VMX non-root operation |
+//! | `insn`, `place`, `step`, `ledger` | what all of them need: the instruction at hand, where it is, running it on the virtual processor, counts |
 
 mod audit;
 pub mod bt;
 mod bug;
 pub mod cost;
 pub mod descriptors;
+mod hvm;
+mod insn;
 mod integrity;
 mod invariants;
 pub mod layout;
+mod ledger;
 pub mod memory;
+mod place;
 mod ring;
 mod shadow_descriptor;
+mod step;
 mod trap;
 pub mod vcpu;
 mod views;
@@ -39,14 +46,16 @@ mod views;
 mod tests;
 
 use crate::addr::{MachineAddr, PAGE_SHIFT};
-use crate::cell::{Cell, Strategy};
+use crate::cell::{Cell, Coherence, Mmu, Strategy, listed};
+use crate::cpu::Model;
 use crate::error::{Error, Result};
 use crate::machine::{Machine, Monitor};
 use crate::mem::{P2m, Ram};
 use crate::translate::{self, Limits, RuleId};
 use descriptors::Descriptors;
+use hvm::{Hvm, HvmMonitor, Paging};
 use layout::Frames;
-use memory::{FEWEST_FRAMES, FramePool, PageTables, ShadowMmu};
+use memory::{ExtendedTables, FEWEST_FRAMES, FramePool, NestedMmu, PageTables, ShadowMmu};
 use ring::{RingCompression, RingMonitor};
 
 /// The most frames for copies of the guest's ROM: all that there can be below 1 MiB.
@@ -59,9 +68,11 @@ pub struct Config {
     pub cell: Cell,
     /// Under binary translation: accesses that keep meeting traces and chips become callouts.
     pub adaptive: bool,
+    /// The real machine's processor under hardware assist; by default the least that the cell needs.
+    pub processor: Option<Model>,
     /// Bytes of the real machine's memory; by default what guest and monitor need.
     pub machine_memory: Option<u64>,
-    /// The most frames for shadow page tables.
+    /// The most frames for shadow page tables, or for extended ones.
     pub shadow_frames: u32,
     /// Where frames are: another seed scatters them otherwise.
     pub seed: u64,
@@ -79,6 +90,7 @@ impl Default for Config {
         Self {
             cell: Cell::TRAP_TRACE,
             adaptive: true,
+            processor: None,
             machine_memory: None,
             shadow_frames: 4096,
             seed: 1,
@@ -95,25 +107,90 @@ impl Default for Config {
 /// [`Error::Usage`] when the cell has no monitor, when the guest does not fit the machine's memory, or when
 /// the shadow's share of it is too small; [`Error::Host`] when the memory cannot be had.
 pub fn install(machine: &mut Machine, config: &Config) -> Result<()> {
-    let Some(coherence) = config.cell.coherence() else {
+    if !config.cell.has_monitor() {
         return Err(Error::Usage(format!("{} runs without a monitor: install none", config.cell)));
-    };
+    }
     let (mut ram, p2m, own) = memory_for(machine, config)?;
-    let (region, own) = own.split_at(layout::PAGES);
-    let (pool, for_rom) = own.split_at(config.shadow_frames as usize);
-    let descriptors = Descriptors::new(&mut ram, Frames(region.to_vec()));
-    let pool = FramePool::new(pool.to_vec());
-    let tables = PageTables::new(&mut ram, pool, region)
-        .map_err(|_| Error::Usage("the monitor has no frame for its own page table".into()))?;
-    let mmu = ShadowMmu::new(tables, coherence, for_rom.to_vec());
-    let audit = config.audit || config.without.is_some();
-    let ring = RingCompression::new(config.cell, mmu, descriptors, audit);
     let monitor: Box<dyn Monitor> = match config.cell.strategy() {
-        Strategy::Bt => Box::new(RingMonitor::new(ring, translation(config))),
-        Strategy::Bare | Strategy::Trap => Box::new(RingMonitor::new(ring, trap::TrapAndEmulate)),
+        Strategy::Hvm => Box::new(HvmMonitor::new(hypervisor(config, &mut ram, &own)?)),
+        Strategy::Bt => Box::new(RingMonitor::new(compression(config, &mut ram, &own)?, translation(config))),
+        Strategy::Bare | Strategy::Trap => {
+            Box::new(RingMonitor::new(compression(config, &mut ram, &own)?, trap::TrapAndEmulate))
+        }
     };
     machine.virtualize(monitor, ram, p2m);
     Ok(())
+}
+
+/// Ring compression in the frames `own`.
+fn compression(config: &Config, ram: &mut Ram, own: &[MachineAddr]) -> Result<RingCompression> {
+    let (region, own) = own.split_at(layout::PAGES);
+    let mmu = shadow_mmu(config, ram, own, region)?;
+    let descriptors = Descriptors::new(ram, Frames(region.to_vec()));
+    let audit = config.audit || config.without.is_some();
+    Ok(RingCompression::new(config.cell, mmu, descriptors, audit))
+}
+
+/// A hypervisor in the frames `own`.
+fn hypervisor(config: &Config, ram: &mut Ram, own: &[MachineAddr]) -> Result<Hvm> {
+    let model = processor(config)?;
+    let (pages, own) = own.split_at(hvm::PAGES);
+    let paging = match config.cell.mmu() {
+        Mmu::Nested => {
+            let (pool, for_rom) = own.split_at(config.shadow_frames as usize);
+            let tables = ExtendedTables::new(ram, FramePool::new(pool.to_vec())).map_err(|_| no_frame())?;
+            Paging::Nested(NestedMmu::new(tables, for_rom.to_vec()))
+        }
+        Mmu::Direct | Mmu::Shadow => Paging::Shadow(Box::new(shadow_mmu(config, ram, own, &[])?)),
+    };
+    let pages = std::array::from_fn(|n| pages[n]);
+    Ok(Hvm::new(config.cell, model, ram, pages, paging))
+}
+
+/// Whether there is a machine for the cell of `config`.
+///
+/// # Errors
+/// [`Error::Usage`], when the processor lacks what the cell needs.
+pub fn can_run(config: &Config) -> Result<()> {
+    if config.cell.strategy() == Strategy::Hvm { processor(config).map(|_| ()) } else { Ok(()) }
+}
+
+/// The real machine's processor under hardware assist.
+///
+/// # Errors
+/// [`Error::Usage`] for one that cannot run the cell.
+fn processor(config: &Config) -> Result<Model> {
+    let nested = config.cell.mmu() == Mmu::Nested;
+    let model = config.processor.unwrap_or(if nested { Model::YonahEpt } else { Model::Yonah });
+    match model.vmx() {
+        None => Err(Error::Usage(format!(
+            "--strategy hvm needs a processor with VMX, and --cpu {model} has none: give --cpu {}",
+            listed(Model::ALL.iter().filter(|model| model.vmx().is_some()))
+        ))),
+        Some(caps) if nested && caps.ept_vpid == 0 => Err(Error::Usage(format!(
+            "--mmu nested needs a processor with extended page tables, and --cpu {model} has none: give --cpu \
+             {}, or --mmu shadow",
+            Model::YonahEpt
+        ))),
+        Some(_) => Ok(model),
+    }
+}
+
+/// The shadow MMU in the frames `own`; each address space maps the pages of `region`.
+fn shadow_mmu(
+    config: &Config,
+    ram: &mut Ram,
+    own: &[MachineAddr],
+    region: &[MachineAddr],
+) -> Result<ShadowMmu> {
+    let (pool, for_rom) = own.split_at(config.shadow_frames as usize);
+    let tables = PageTables::new(ram, FramePool::new(pool.to_vec()), region).map_err(|_| no_frame())?;
+    let coherence = config.cell.coherence().unwrap_or(Coherence::Trace);
+    Ok(ShadowMmu::new(tables, coherence, for_rom.to_vec()))
+}
+
+fn no_frame() -> Error {
+    Error::Usage("the monitor has no frame for its own page table".into())
 }
 
 /// Binary translation as `config` says.
@@ -132,7 +209,8 @@ fn memory_for(machine: &Machine, config: &Config) -> Result<(Ram, P2m, Vec<Machi
         )));
     }
     let guest = u64::from(machine.world.map.p2m().size() >> PAGE_SHIFT);
-    let needed = guest + layout::PAGES as u64 + u64::from(config.shadow_frames);
+    let pages = if config.cell.strategy() == Strategy::Hvm { hvm::PAGES } else { layout::PAGES };
+    let needed = guest + pages as u64 + u64::from(config.shadow_frames);
     // Without frames for copies of its ROM a guest runs, too: what it does there is emulated.
     let rom = machine.world.map.rom_pages().min(ROM_FRAMES);
     let frames = config.machine_memory.map_or(needed + rom as u64, |bytes| bytes >> PAGE_SHIFT);
@@ -153,7 +231,7 @@ fn memory_for(machine: &Machine, config: &Config) -> Result<(Ram, P2m, Vec<Machi
     }
     let order = shuffled(frames as u32, config.seed);
     let (for_guest, own) = order.split_at(guest as usize);
-    let own = own.iter().take(layout::PAGES + config.shadow_frames as usize + rom);
+    let own = own.iter().take(pages + config.shadow_frames as usize + rom);
     let own = own.map(|n| MachineAddr(n << PAGE_SHIFT)).collect();
     let p2m = P2m::scattered(for_guest.to_vec(), frames as u32);
     Ok((Ram::of_pages(frames as u32)?, p2m, own))

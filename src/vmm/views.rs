@@ -2,12 +2,12 @@
 //! declares.
 
 use super::bt::Translation;
-use super::memory::{ShadowMmu, key_of};
+use super::memory::{NestedMmu, ShadowMmu, key_of};
 use crate::addr::{GuestPhys, Linear};
 use crate::cpu::Cpu;
-use crate::machine::{ShadowView, TranslationView, World};
+use crate::machine::{NestedView, ShadowView, TranslationView, World};
 use crate::mem::Ram;
-use crate::report::{Journal, Key, Leaf, MmuCounts, Noted, Reason, Role, Root};
+use crate::report::{Journal, Key, Leaf, MmuCounts, NestedCounts, NestedLeaf, Noted, Reason, Role, Root};
 use crate::translate::{RuleId, TranslatedCode};
 use std::collections::BTreeMap;
 
@@ -71,6 +71,28 @@ impl ShadowView for ShadowMmu {
 
     fn take_changes(&mut self) -> Vec<Noted> {
         self.shadow.journal.as_mut().map(Journal::take_log).unwrap_or_default()
+    }
+}
+
+impl NestedView for NestedMmu {
+    fn pointer(&self) -> u64 {
+        self.extended().pointer()
+    }
+
+    fn leaves(&self, ram: &Ram) -> Vec<(GuestPhys, NestedLeaf)> {
+        self.extended().leaves(ram)
+    }
+
+    fn entry(&self, ram: &Ram, at: GuestPhys) -> Option<NestedLeaf> {
+        self.extended().entry(ram, at)
+    }
+
+    fn tables(&self) -> usize {
+        self.extended().frames().0
+    }
+
+    fn counts(&self) -> &NestedCounts {
+        self.counted()
     }
 }
 

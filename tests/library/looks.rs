@@ -142,6 +142,7 @@ fn report(m: &Machine) -> Vec<String> {
         format!("{} modelled cycles", Costs::default().total(&report)),
     ];
     let parts = format!("{:#?} {:#?} {:#?}", report.counts, report.exits, report.translation);
+    lines.push(format!("{:?}", m.world.nested));
     lines.extend(parts.lines().map(String::from));
     if let Some(translation) = m.translation() {
         let unit = |u: subring::translate::UnitInfo<'_>| {
@@ -198,4 +199,11 @@ fn translation_counts_the_same_however_it_is_looked_at_with_traces() {
 #[test]
 fn translation_counts_the_same_however_it_is_looked_at_with_a_virtual_tlb() {
     hold_all(Cell::BT_VTLB);
+}
+
+#[test]
+fn hardware_assist_counts_the_same_however_it_is_looked_at() {
+    hold_all(Cell::HVM_TRACE);
+    hold_all(Cell::HVM_VTLB);
+    hold_all(Cell::HVM_NESTED);
 }

@@ -124,7 +124,7 @@ fn a_guest_reaches_the_frames_that_its_extended_page_tables_name() {
     machine.world.map.read(GuestPhys(0x2_2000), &mut byte);
     assert_eq!(byte, [0x5b]);
     assert_eq!(
-        (machine.world.nested_walks, machine.world.nested_references),
+        (machine.world.nested.walks, machine.world.nested.references),
         (2, 8),
         "code, and data: the write finds what the read left in the TLB"
     );

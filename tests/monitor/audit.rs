@@ -4,12 +4,11 @@
 //! allow, or allowed when the guest last flushed), and maps the frame that they name. **Resource control**: no entry
 //! maps a frame that is neither the guest's nor a true copy of its ROM that it cannot write to, none lets a traced frame be written, and the monitor's pages are its own.
 
-use super::pair::shadow;
-use subring::addr::{GuestPhys, Linear};
+use subring::addr::{GuestPhys, Linear, MachineAddr};
 use subring::cpu::{Cpu, Cr0, Cr4};
-use subring::machine::Machine;
 use subring::machine::tables::Tables;
 use subring::machine::world::World;
+use subring::machine::{Machine, NestedView, ShadowView};
 use subring::mmu::paging::{Access, Mapping, TableMemory, walk};
 use subring::report::{Key, Leaf, Reason, Top};
 
@@ -51,9 +50,35 @@ fn in_space(m: &Machine, key: &Key) -> Cpu {
     cpu
 }
 
-/// Holds the address spaces that the monitor under `m` keeps against the guest's tables. `fresh`: no entry may be stale.
-pub(super) fn audit(m: &Machine, fresh: bool) -> Result<(), String> {
-    let mmu = shadow(m);
+/// Holds what the monitor under `m` maps against what is the guest's; how many entries of extended page tables
+/// there were. `fresh`: no entry of a shadow may be stale.
+pub(super) fn audit(m: &Machine, fresh: bool) -> Result<u64, String> {
+    match (m.shadow(), m.nested()) {
+        (Some(mmu), _) => audit_shadow(m, mmu, fresh).map(|()| 0),
+        (_, Some(nested)) => audit_nested(m, nested),
+        (None, None) => Err("no tables".into()),
+    }
+}
+
+/// Holds extended page tables against the memory map: each entry maps the frame that answers there, and lets a
+/// frame be written only if it is RAM.
+fn audit_nested(m: &Machine, nested: &dyn NestedView) -> Result<u64, String> {
+    let map = &m.world.map;
+    let leaves = nested.leaves(&map.ram);
+    for (at, leaf) in &leaves {
+        // What answers at an address, and the A20 gate, may have changed since the guest last ran.
+        let own =
+            map.p2m().guest(leaf.frame).is_some_and(|frame| frame == *at || frame.0 == at.0 & !(1 << 20));
+        let copied = || map.guest_address(leaf.frame).is_some_and(|rom| is_copied(m, leaf.frame, rom));
+        if !own && (leaf.write || !copied()) {
+            return Err(format!("{at}: {leaf:?} is neither the guest's frame nor a true copy of its ROM"));
+        }
+    }
+    Ok(leaves.len() as u64)
+}
+
+/// Holds the address spaces that the monitor under `m` keeps against the guest's tables.
+fn audit_shadow(m: &Machine, mmu: &dyn ShadowView, fresh: bool) -> Result<(), String> {
     // What the guest did last reaches the shadow before the guest runs on.
     let synced = mmu.is_entered(&m.cpu) && !m.world.map.traces.is_hit();
     let spaces = mmu.spaces();
@@ -73,7 +98,9 @@ pub(super) fn audit(m: &Machine, fresh: bool) -> Result<(), String> {
             let Some(frame) = m.world.map.guest_address(leaf.frame) else {
                 return Err(format!("{at}: a frame of the monitor's is mapped"));
             };
-            if m.world.map.p2m().guest(leaf.frame).is_none() && (leaf.write || !is_copied(m, leaf, frame)) {
+            if m.world.map.p2m().guest(leaf.frame).is_none()
+                && (leaf.write || !is_copied(m, leaf.frame, frame))
+            {
                 return Err(format!("{at}: {leaf:?} is no copy of the ROM page {frame}, or can be written"));
             }
             if leaf.write && synced && !mmu.traced(frame).is_empty() {
@@ -88,9 +115,9 @@ pub(super) fn audit(m: &Machine, fresh: bool) -> Result<(), String> {
 }
 
 /// Whether the frame holds what the guest's ROM has at `page`.
-fn is_copied(m: &Machine, leaf: Leaf, page: GuestPhys) -> bool {
+fn is_copied(m: &Machine, frame: MachineAddr, page: GuestPhys) -> bool {
     let map = &m.world.map;
-    let copy = map.ram.page(leaf.frame);
+    let copy = map.ram.page(frame);
     copy.iter().zip(0..).all(|(byte, n)| *byte == map.rom_byte(page.offset(n)))
 }
 

@@ -4,10 +4,11 @@
 
 use super::equivalence::{cases, runner};
 use super::kernel;
-use super::pair::{CELLS, Cell, Strides, TRAPS, Tested, shadow};
+use super::pair::{CELLS, Cell, Strides, Tested};
 use super::printed;
 use proptest::test_runner::TestCaseError;
 use std::cell::Cell as Counter;
+use subring::cell::{Mmu, Strategy};
 use subring::machine::Machine;
 use subring::report::Change;
 use subring::translate::Why;
@@ -43,8 +44,9 @@ struct Gone {
 impl Gone {
     /// Counts that of `machine`, and holds its memory to the caps.
     fn add(&self, machine: &Machine, config: &Config) -> Result<(), TestCaseError> {
-        let evicted = shadow(machine).counts().changes.get(&Change::Evicted).copied();
-        self.shadow.set(self.shadow.get() + evicted.unwrap_or(0));
+        let shadow = machine.shadow().and_then(|mmu| mmu.counts().changes.get(&Change::Evicted).copied());
+        let nested = machine.nested().map(|mmu| mmu.counts().evictions);
+        self.shadow.set(self.shadow.get() + shadow.or(nested).unwrap_or(0));
         let Some(translation) = machine.translation() else { return Ok(()) };
         let full = translation.translator().counts().dropped[Why::Full as usize];
         self.units.set(self.units.get() + full);
@@ -65,7 +67,7 @@ fn caps(cell: Cell) -> Vec<Config> {
 
 #[test]
 fn translated_code_is_thrown_away_all_the_time_and_nothing_changes() {
-    for cell in CELLS.into_iter().filter(|cell| !TRAPS.contains(cell)) {
+    for cell in CELLS.into_iter().filter(|cell| cell.strategy() == Strategy::Bt) {
         for config in caps(cell) {
             let gone = Gone::default();
             let check = |ops: Vec<kernel::Op>| {
@@ -95,7 +97,9 @@ fn shadow_page_tables_are_taken_from_each_other_all_the_time_and_nothing_changes
         printed::judge(runner(30).run(&kernel::page_tables(), check), "smallest", &cell, how);
         let (shadow, units) = (gone.shadow.get(), gone.units.get());
         println!("{cell}: {shadow} entries of shadow page tables evicted, {units} units thrown away");
-        assert!(shadow > 10 * u64::from(cases(30)), "{cell}: {shadow} entries were evicted");
-        assert!(units > 0 || TRAPS.contains(&cell), "{cell}: both caps are at work");
+        // Extended page tables for all that these kernels touch find room in the fewest frames.
+        let few = cell.mmu() == Mmu::Nested;
+        assert!(few || shadow > 10 * u64::from(cases(30)), "{cell}: {shadow} entries were evicted");
+        assert!(units > 0 || cell.strategy() != Strategy::Bt, "{cell}: both caps are at work");
     }
 }

@@ -4,7 +4,10 @@
 
 use super::equivalence::runner;
 use super::kernel::{self, Op};
-use super::pair::{BT_TRACE, BT_VTLB, CELLS, Cell, Noticed, Strides, TRACE, Tested, VTLB, monitor, run_to};
+use super::pair::{
+    BT_TRACE, BT_VTLB, CELLS, Cell, HVM_TRACE, HVM_VTLB, NESTED, Noticed, Strides, TRACE, Tested, VTLB,
+    monitor, run_to,
+};
 use super::printed;
 use super::properties::{COHERENCE, CONTROL, EFFICIENCY, HOMOMORPHISM, observed, walk};
 use crate::vmm::bug::{self, Bug};
@@ -298,7 +301,7 @@ const COHERENT: usize = 5;
 
 /// The bugs, the strategy and policy that each concerns, and the check that is there for it.
 #[rustfmt::skip]
-const BUGS: [(Bug, Cell, usize); 54] = [
+const BUGS: [(Bug, Cell, usize); 64] = [
     (Bug::SkipTrace,        TRACE,    EQUIVALENT),
     (Bug::ForgetDirty,      TRACE,    EQUIVALENT),
     (Bug::WrongUser,        TRACE,    EQUIVALENT),
@@ -353,6 +356,16 @@ const BUGS: [(Bug, Cell, usize); 54] = [
     (Bug::ForgetInvlpg,     BT_VTLB,  COHERENT),
     (Bug::ForgetCr3,        BT_VTLB,  COHERENT),
     (Bug::WrongFrame,       BT_VTLB,  COHERENT),
+    (Bug::SkipTrace,        HVM_TRACE, EQUIVALENT),
+    (Bug::WrongUser,        HVM_VTLB, EQUIVALENT),
+    (Bug::IgnoreWp,         HVM_TRACE, EQUIVALENT),
+    (Bug::ForgetCr3,        HVM_VTLB, EQUIVALENT),
+    (Bug::LoseShadow,       HVM_VTLB, HOMOMORPHIC),
+    (Bug::EmulateFilled,    HVM_TRACE, EFFICIENT),
+    (Bug::WrongFrame,       NESTED,   EQUIVALENT),
+    (Bug::ShowReal,         NESTED,   EQUIVALENT),
+    (Bug::MissWindow,       NESTED,   EQUIVALENT),
+    (Bug::LoseShadow,       NESTED,   HOMOMORPHIC),
 ];
 
 /// What noticed, by an error's first words.

@@ -7,6 +7,7 @@ use super::pair::{CELLS, Cell, Tested};
 use super::unflushed::{entry, guest};
 use crate::vmm::bug::{self, Bug};
 use subring::addr::GuestPhys;
+use subring::cell::Mmu;
 use subring::lab::compare::{Divergence, strides};
 
 /// A page that nothing has touched: the low word of its entry is a selector of the GDT.
@@ -87,7 +88,9 @@ fn marks_that_come_early_show() {
             let late = name == "CMPSD of the destination's entry";
             // Under trap-and-emulate the load faults in the monitor's GDT, and is emulated.
             let emulated = name == "MOV FS" && cell.parts_at_sensitive();
-            assert_eq!(found.is_some(), !late && !emulated, "{name}, {cell}");
+            // The processor's own walk waits for the page, and has no such bug.
+            let never = cell.mmu() == Mmu::Nested;
+            assert_eq!(found.is_some(), !late && !emulated && !never, "{name}, {cell}");
         }
     }
 }

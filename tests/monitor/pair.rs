@@ -26,8 +26,13 @@ pub(super) const VTLB: Cell = Cell::TRAP_VTLB;
 pub(super) const BT_TRACE: Cell = Cell::BT_TRACE;
 pub(super) const BT_VTLB: Cell = Cell::BT_VTLB;
 
+/// Hardware assist, with either policy and with nested paging.
+pub(super) const HVM_TRACE: Cell = Cell::HVM_TRACE;
+pub(super) const HVM_VTLB: Cell = Cell::HVM_VTLB;
+pub(super) const NESTED: Cell = Cell::HVM_NESTED;
+
 /// The cells with a monitor, and those of trap and emulate alone.
-pub(super) const CELLS: [Cell; 4] = [TRACE, VTLB, BT_TRACE, BT_VTLB];
+pub(super) const CELLS: [Cell; 7] = [TRACE, VTLB, BT_TRACE, BT_VTLB, HVM_TRACE, HVM_VTLB, NESTED];
 pub(super) const TRAPS: [Cell; 2] = [TRACE, VTLB];
 
 /// What these tests do with a cell.
@@ -48,8 +53,8 @@ pub(super) trait Tested: Copy {
         (Guest::new(make(), Vec::new()), Guest::new(other, Vec::new()))
     }
 
-    /// How the monitor's shadow is kept coherent.
-    fn policy(self) -> Coherence;
+    /// Whether translations are as stale as a TLB may be, and for how long.
+    fn staleness(self) -> Staleness;
 
     /// Whether sensitive instructions that do not trap go wrong.
     fn parts_at_sensitive(self) -> bool;
@@ -71,13 +76,28 @@ impl Tested for Cell {
         }
     }
 
-    fn policy(self) -> Coherence {
-        self.coherence().expect("a cell with a shadow")
+    fn staleness(self) -> Staleness {
+        match self.coherence() {
+            Some(Coherence::Trace) => Staleness::Never,
+            Some(Coherence::Vtlb) => Staleness::UntilFlushed,
+            None => Staleness::AsTlb,
+        }
     }
 
     fn parts_at_sensitive(self) -> bool {
         self.strategy() == Strategy::Trap
     }
+}
+
+/// How long a translation that the guest changed and did not flush is still used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Staleness {
+    /// No longer: changes are traced.
+    Never,
+    /// Until the guest flushes: a virtual TLB has room for all.
+    UntilFlushed,
+    /// As long as the bare machine's TLB keeps it, which is as large as the real one's.
+    AsTlb,
 }
 
 /// The monitor under `m`.

@@ -3,9 +3,8 @@
 
 use super::flat::{self, CODE};
 use super::kernel::code::Code;
-use super::pair::{BT_VTLB, CELLS, Cell, TRACE, TRAPS, Tested, VTLB};
+use super::pair::{BT_VTLB, CELLS, Cell, Staleness, TRACE, TRAPS, Tested, VTLB};
 use crate::vmm::bug::{self, Bug};
-use subring::cell::Coherence;
 use subring::lab::compare::boundaries::{self, Compared};
 use subring::lab::compare::diagnosis::{HELD, LEFT_OPEN};
 use subring::lab::compare::{Divergence, strides};
@@ -134,9 +133,11 @@ fn left_open(d: &Divergence, piece: &str, values: [&str; 2]) {
 fn a_trace_sees_what_a_tlb_does_not() {
     for cell in CELLS {
         let Compared { divergence, same, .. } = compare(&ages(), cell);
-        match cell.policy() {
-            Coherence::Vtlb => assert!(same && divergence.is_none(), "{cell}: {divergence:?}"),
-            Coherence::Trace => {
+        match cell.staleness() {
+            Staleness::UntilFlushed | Staleness::AsTlb => {
+                assert!(same && divergence.is_none(), "{cell}: {divergence:?}")
+            }
+            Staleness::Never => {
                 let at = format!("memory at {:#010x}", entry(CODE));
                 for d in [divergence, stride(&ages(), cell)] {
                     let d = d.expect("the page is walked again");
@@ -158,9 +159,11 @@ fn a_trace_sees_what_a_tlb_does_not() {
 fn a_guest_that_takes_its_own_page_is_told_of_it() {
     for cell in CELLS {
         let Compared { divergence, same, .. } = compare(&leaves(), cell);
-        match cell.policy() {
-            Coherence::Vtlb => assert!(same && divergence.is_none(), "{cell}: {divergence:?}"),
-            Coherence::Trace => {
+        match cell.staleness() {
+            Staleness::UntilFlushed | Staleness::AsTlb => {
+                assert!(same && divergence.is_none(), "{cell}: {divergence:?}")
+            }
+            Staleness::Never => {
                 for d in [divergence, stride(&leaves(), cell)] {
                     let d = d.expect("the page is walked again");
                     assert!(d.why.starts_with(LEFT_OPEN) && d.disassembly == "inc ebx", "{cell}: {d:?}");
@@ -183,9 +186,11 @@ fn falls() -> Vec<u8> {
 fn a_triple_fault_after_an_unflushed_change_is_left_open() {
     for cell in CELLS {
         let Compared { divergence, same, .. } = compare(&falls(), cell);
-        match cell.policy() {
-            Coherence::Vtlb => assert!(same && divergence.is_none(), "{cell}: {divergence:?}"),
-            Coherence::Trace => {
+        match cell.staleness() {
+            Staleness::UntilFlushed | Staleness::AsTlb => {
+                assert!(same && divergence.is_none(), "{cell}: {divergence:?}")
+            }
+            Staleness::Never => {
                 for d in [divergence, stride(&falls(), cell)] {
                     let d = d.expect("they end by other faults");
                     let named = format!(
@@ -205,9 +210,11 @@ fn a_triple_fault_after_an_unflushed_change_is_left_open() {
 fn a_virtual_tlb_may_hold_longer_than_the_bare_machines() {
     for cell in CELLS {
         let Compared { divergence, same, .. } = compare(&displaces(), cell);
-        match cell.policy() {
-            Coherence::Trace => assert!(same && divergence.is_none(), "{cell}: {divergence:?}"),
-            Coherence::Vtlb => {
+        match cell.staleness() {
+            Staleness::Never | Staleness::AsTlb => {
+                assert!(same && divergence.is_none(), "{cell}: {divergence:?}")
+            }
+            Staleness::UntilFlushed => {
                 let d = divergence.expect("it holds");
                 assert!(d.why.starts_with(HELD) && d.differences[0].piece == "eax", "{cell}: {d:?}");
                 assert!(d.why.contains(&format!("entry at {:#010x}", entry(PAGE))), "{cell}: {d:?}");

@@ -18,7 +18,7 @@
 //! **Coherence**: what the shadow allows, the guest's tables allow; see [`super::stale`].
 
 use super::audit::audit;
-use super::pair::{Cell, Tested, monitor, run_to, shadow};
+use super::pair::{Cell, Tested, monitor, run_to};
 use super::stale::Coherent;
 use crate::vmm::bt::rules;
 use crate::vmm::integrity;
@@ -31,7 +31,8 @@ use subring::cell::{Coherence, Strategy};
 use subring::classify::Class;
 use subring::classify::verdict::verdict;
 use subring::clock::When;
-use subring::cpu::{Cpu, Eflags};
+use subring::cpu::vmx::{self, Field, Pin, Primary, Vmx};
+use subring::cpu::{Cpu, Cr4, Eflags};
 use subring::decode::{Decoded, Insn, MAX_INSN_LEN, Op, SegReg, decode, disassemble};
 use subring::event::{Event, Sink};
 use subring::lab::state;
@@ -78,7 +79,7 @@ impl Grain {
     pub(super) fn of(cell: Cell) -> &'static [Self] {
         match cell.strategy() {
             Strategy::Bt => &[Self::Tick, Self::Unit(1), Self::Unit(64)],
-            Strategy::Bare | Strategy::Trap => &[Self::Tick, Self::Unit(64)],
+            Strategy::Bare | Strategy::Trap | Strategy::Hvm => &[Self::Tick, Self::Unit(64)],
         }
     }
 }
@@ -250,8 +251,8 @@ impl Walk {
         }
         let Counted { direct, emulated, interpreted, .. } = Counted::of(&self.other);
         self.tally.translated = monitor(&self.other).counts().translated;
-        let counts = shadow(&self.other).counts();
-        self.tally.live_writes = counts.changes.get(&Change::Synced).copied().unwrap_or(0);
+        let synced = self.other.shadow().and_then(|mmu| mmu.counts().changes.get(&Change::Synced).copied());
+        self.tally.live_writes = synced.unwrap_or(0);
         (self.tally.direct, self.tally.emulated, self.tally.interpreted) = (direct, emulated, interpreted);
         Ok(std::mem::take(&mut self.tally))
     }
@@ -356,7 +357,7 @@ impl Walk {
     }
 
     fn homomorphism(&mut self, log: &[Exit], did: &Counted) -> Result<(), String> {
-        let quiet = log.iter().all(|e| e.cause == Cause::HiddenPageFault);
+        let quiet = log.iter().all(|e| is_fill(e.cause));
         let alone = did.direct > 0 && did.emulated + did.interpreted == 0;
         if !alone || !quiet || !self.seen.borrow().faults.is_empty() {
             return Ok(());
@@ -402,7 +403,7 @@ impl Walk {
                 return Err(format!("{text} is innocuous, and exited by {}", exit.cause.name()));
             }
         }
-        let hidden = log.iter().filter(|e| e.cause == Cause::HiddenPageFault).count();
+        let hidden = log.iter().filter(|e| is_fill(e.cause)).count();
         if hidden > MOST_HIDDEN * seen.insns.len().max(1) {
             return Err(format!("{hidden} hidden page faults in one tick"));
         }
@@ -433,6 +434,7 @@ impl Walk {
             e.eip == *eip
                 && match e.cause {
                     Cause::HiddenPageFault => orders,
+                    Cause::Vmx(vmx::Reason::EptViolation) => reached_chip(&seen, &self.other),
                     cause => cause != Cause::ExternalInterrupt,
                 }
         };
@@ -464,8 +466,10 @@ impl Walk {
     fn control(&self, to: u64, steps: u64) -> Result<(), String> {
         let monitor = monitor(&self.other);
         let real = monitor.processor().expect("a real processor").real();
-        // Until it first ran the guest, the real processor is as after its reset.
-        if monitor.counts().entries != 0 {
+        if let Some(vmx) = &real.vmx {
+            controlled(vmx, real, &self.other)?;
+        } else if monitor.counts().entries != 0 {
+            // Until it first ran the guest, the real processor is as after its reset.
             if !real.system_flags.contains(Eflags::IF) {
                 return Err("the real IF is off".into());
             }
@@ -495,6 +499,29 @@ impl Drop for Walk {
     fn drop(&mut self) {
         integrity::watch(false);
     }
+}
+
+/// Under VMX the guest has its own privilege and flags, and control is the control structure's: interrupts, HLT
+/// and ports leave the guest, and what translates is the monitor's.
+fn controlled(vmx: &Vmx, real: &Cpu, other: &Machine) -> Result<(), String> {
+    if vmx.entries == 0 {
+        // Nothing is in force until the guest first runs.
+        return Ok(());
+    }
+    let of = |field: Field| vmx.vmcs.get32(field);
+    let primary = Primary::from_bits_retain(of(Field::PrimaryControls));
+    if of(Field::PinControls) & Pin::EXTERNAL_INTERRUPT.bits() == 0 {
+        return Err("external interrupts do not leave the guest".into());
+    }
+    if !primary.contains(Primary::HLT | Primary::UNCONDITIONAL_IO) {
+        return Err("HLT or ports do not leave the guest".into());
+    }
+    let translates = match other.nested() {
+        Some(nested) => vmx.vmcs.get(Field::EptPointer) == nested.pointer(),
+        None => primary.contains(Primary::CR3_LOAD) && of(Field::ExceptionBitmap) & 1 << 14 != 0,
+    };
+    let kept = translates && real.cr4.contains(Cr4::VMXE);
+    if kept { Ok(()) } else { Err("the guest translates by itself".into()) }
 }
 
 /// Runs to the monitor's next boundary at which time has moved on, or to `end`. `None` when it got there.
@@ -545,12 +572,29 @@ fn innocuous(bytes: &[u8], code32: bool) -> bool {
     matches!(decode(bytes, code32), Decoded::Insn(insn) if verdict(&insn).class == Class::Innocuous)
 }
 
-/// Whether there is a reason for this exit of an innocuous instruction: the guest's bare machine shows it.
-fn reason(exit: &Exit, insn: &Insn, seen: &Seen, m: &Machine) -> bool {
+/// Whether an exit of this cause may have made a translation, after which the instruction runs by itself.
+fn is_fill(cause: Cause) -> bool {
+    matches!(cause, Cause::HiddenPageFault | Cause::Vmx(vmx::Reason::EptViolation))
+}
+
+/// Whether an access of the instructions that were seen, or a fetch, met something else than RAM.
+fn reached_chip(seen: &Seen, m: &Machine) -> bool {
     let ram = |at: GuestPhys, write: bool| {
         let backing = m.world.map.backing(at);
         if write { backing.write == Target::Ram } else { backing.read == Target::Ram }
     };
+    let look_up = |at: u32| m.world.peek_address(&m.cpu, subring::addr::Linear(at));
+    let fetched = look_up(m.cpu.linear_eip()).is_none_or(|at| !ram(at, false));
+    // The last byte of an access may lie elsewhere.
+    let last = |at: u32, width: u32| look_up(at.wrapping_add(width - 1));
+    fetched
+        || seen.accesses.iter().any(|&(at, phys, width, write)| {
+            !ram(phys, write) || last(at, width).is_some_and(|at| !ram(at, write))
+        })
+}
+
+/// Whether there is a reason for this exit of an innocuous instruction: the guest's bare machine shows it.
+fn reason(exit: &Exit, insn: &Insn, seen: &Seen, m: &Machine) -> bool {
     let faulted = |page: bool| seen.faults.iter().any(|f| f.0 == exit.eip && (!page || f.1 == 14));
     match exit.cause {
         // How often is looked at elsewhere.
@@ -562,16 +606,7 @@ fn reason(exit: &Exit, insn: &Insn, seen: &Seen, m: &Machine) -> bool {
             faulted(false) || (reports && m.world.board.numeric_error_waits())
         }
         Cause::TracePageTable | Cause::TraceDescriptors => seen.accesses.iter().any(|a| a.3),
-        Cause::Mmio => {
-            let look_up = |at: u32| m.world.peek_address(&m.cpu, subring::addr::Linear(at));
-            let fetched = look_up(m.cpu.linear_eip()).is_none_or(|at| !ram(at, false));
-            // The last byte of an access may lie elsewhere.
-            let last = |at: u32, width: u32| look_up(at.wrapping_add(width - 1));
-            fetched
-                || seen.accesses.iter().any(|&(at, phys, width, write)| {
-                    !ram(phys, write) || last(at, width).is_some_and(|at| !ram(at, write))
-                })
-        }
+        Cause::Mmio => reached_chip(seen, m),
         Cause::Truncated => {
             // An access, or code: where its segment is truncated.
             let end = layout::BASE.saturating_sub(m.cpu.seg(SegReg::Cs).base);
@@ -581,8 +616,17 @@ fn reason(exit: &Exit, insn: &Insn, seen: &Seen, m: &Machine) -> bool {
                 || (insn.op == Op::Enter && stack.saturating_add(3) >= layout::BASE)
                 || seen.accesses.iter().any(|a| a.0.saturating_add(a.2 - 1) >= layout::BASE)
         }
-        Cause::Privileged | Cause::PortIo | Cause::Halt | Cause::SoftwareInterrupt | Cause::SegmentReload => {
-            false
-        }
+        // How often frames are mapped is looked at elsewhere.
+        Cause::Vmx(vmx::Reason::EptViolation | vmx::Reason::ExternalInterrupt) => true,
+        Cause::Vmx(vmx::Reason::InterruptWindow | vmx::Reason::TaskSwitch) => true,
+        // CPUID leaves the guest whatever the controls are.
+        Cause::Vmx(vmx::Reason::Cpuid) => insn.op == Op::Cpuid,
+        Cause::Vmx(vmx::Reason::Exception) => faulted(false) || m.world.board.numeric_error_waits(),
+        Cause::Privileged
+        | Cause::PortIo
+        | Cause::Halt
+        | Cause::SoftwareInterrupt
+        | Cause::SegmentReload
+        | Cause::Vmx(_) => false,
     }
 }

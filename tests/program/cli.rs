@@ -807,9 +807,13 @@ fn compare_names_the_first_instruction_that_goes_wrong() {
     let out = subring(&["compare", "rings", "--json", "--budget", "1M"]);
     let table: serde_json::Value = serde_json::from_slice(&out.stdout).expect("one JSON object");
     let rows = table["rows"].as_array().expect("rows");
-    assert_eq!(rows.len(), 5);
+    assert_eq!(rows.len(), 8);
     assert_eq!(rows[0]["outcome"], "reference");
-    for row in &rows[3..] {
+    for row in &rows[5..] {
+        assert_eq!((&row["strategy"], &row["outcome"]), (&"hvm".into(), &"same".into()));
+        assert!(row["exits"]["I/O instruction"].as_u64().is_some_and(|n| n > 0), "{row}");
+    }
+    for row in &rows[3..5] {
         assert_eq!((&row["strategy"], &row["outcome"]), (&"bt".into(), &"same".into()));
         assert_eq!(row["instructions"], rows[0]["instructions"]);
         assert!(row["translation"]["callouts"]["PORT-IO"].as_u64().is_some_and(|n| n > 0));
@@ -822,7 +826,7 @@ fn compare_names_the_first_instruction_that_goes_wrong() {
     }
     let clean = subring(&["compare", "rings-clean", "--budget", "1M", "--csv"]);
     let text = String::from_utf8(clean.stdout).expect("text");
-    assert_eq!(text.lines().skip(2).filter(|l| l.contains(",same,")).count(), 4, "{text}");
+    assert_eq!(text.lines().skip(2).filter(|l| l.contains(",same,")).count(), 7, "{text}");
     let one = subring(&["compare", "sensitive", "--strategy", "bt", "--coherence", "vtlb", "--csv"]);
     let text = String::from_utf8(one.stdout).expect("text");
     assert!(text.lines().count() == 3 && text.contains(",bt,shadow,vtlb,portable,,true,same,"), "{text}");
@@ -835,7 +839,7 @@ fn nano_goes_wrong_at_a_pushf_and_its_clean_build_nowhere() {
         let out = subring(&["compare", guest, "--json"]);
         let table: serde_json::Value = serde_json::from_slice(&out.stdout).expect("one JSON object");
         let rows = table["rows"].as_array().expect("rows");
-        assert_eq!(rows.len(), 5);
+        assert_eq!(rows.len(), 8);
         rows.clone()
     };
     let nano = rows("nano");
@@ -938,7 +942,8 @@ fn the_table_fits_80_columns_and_the_answer_comes_first() {
         assert!(printed.lines().all(|line| line.chars().count() <= 80), "{printed}");
         let lines: Vec<_> = printed.lines().collect();
         assert!(lines[1].starts_with("the same as bare: bt shadow/trace, bt shadow/vtlb"), "{printed}");
-        assert!(lines[2].starts_with("diverged: trap shadow/trace"), "{printed}");
+        assert_eq!(lines[2], "  shadow/vtlb, hvm nested", "{printed}");
+        assert!(lines[3].starts_with("diverged: trap shadow/trace"), "{printed}");
     }
     let wide = text(&subring(&["compare", "hello", "--budget", "100K", "--wide", "--legend"]).stdout);
     let heads: Vec<_> = wide
@@ -1002,7 +1007,7 @@ fn shares_of_nothing_are_not_printed() {
     // Without host seconds.
     let rows = printed.lines().filter(|line| line.contains("  reference") || line.contains("  same"));
     let rows: Vec<_> = rows.map(|row| row.rsplit_once(' ').expect("columns").0).collect();
-    assert_eq!(rows.len(), 5, "{printed}");
+    assert_eq!(rows.len(), 8, "{printed}");
     assert!(rows.iter().all(|row| !row.contains('.') && row.matches(" -").count() == 4), "{printed}");
     let translation: Vec<_> = printed.lines().skip_while(|line| !line.starts_with("translation ")).collect();
     for row in &translation[1..3] {

@@ -1,5 +1,5 @@
-//! All of it under binary translation: what ring compression alone cannot run runs, and is the same to the bit. Each piece goes
-//! through the script of its own test, on the bare machine and under the translating monitor with each policy of coherence;
+//! All of it under binary translation and under hardware assist: what ring compression alone cannot run runs, and is
+//! the same to the bit. Each piece goes through the script of its own test, on the bare machine and under each monitor;
 //! transcript, screen, registers, memory and instruction counts at every point that the script waits for must agree.
 //!
 //! Pieces that take long run in full (`SUBRING_FULL=1`), and to an early point by default.
@@ -7,28 +7,30 @@
 use super::fetch::{have, skipped};
 use super::pc::{Lab, Monitor};
 use super::{gnumach, grub, grub_boots, hard_disk, invaders, linux, memtest, seabios, syslinux};
-use subring::cell::{Cell, Coherence};
+use subring::cell::Cell;
 use subring::vmm::Config;
 
-/// A translating monitor.
-fn bt(coherence: Coherence) -> Monitor {
-    Some(Config { cell: Cell::bt(coherence), ..Config::default() })
+/// The cells under which nothing goes wrong; the first ones by default.
+const CELLS: [Cell; 5] = [Cell::BT_TRACE, Cell::HVM_NESTED, Cell::BT_VTLB, Cell::HVM_TRACE, Cell::HVM_VTLB];
+const USUAL: usize = 2;
+
+fn under(cell: Cell) -> Monitor {
+    Some(Config { cell, ..Config::default() })
 }
 
-/// Holds that `run` ends as on the bare machine under bt, with each of `policies`.
+/// Holds that `run` ends as on the bare machine in each of `cells`.
 #[track_caller]
-fn same_with(policies: &[Coherence], run: impl Fn(Monitor) -> Lab) {
+fn same_in(cells: &[Cell], run: impl Fn(Monitor) -> Lab) {
     let bare = run(None).end_state();
-    for coherence in policies {
-        assert_eq!(run(bt(*coherence)).end_state(), bare, "bare is the second one; here {coherence:?}");
+    for cell in cells {
+        assert_eq!(run(under(*cell)).end_state(), bare, "bare is the second one; here {cell}");
     }
 }
 
-/// The same with both; by default only that with traces.
+/// The same in all cells, by default in one of either strategy.
 #[track_caller]
 fn same(run: impl Fn(Monitor) -> Lab) {
-    let both = [Coherence::Trace, Coherence::Vtlb];
-    same_with(if super::full() { &both } else { &both[..1] }, run);
+    same_in(if super::full() { &CELLS } else { &CELLS[..USUAL] }, run);
 }
 
 /// Whether the long form is wanted, and the packages are there.
@@ -44,9 +46,7 @@ fn wanted(packages: &[&str], instructions: &str) -> bool {
 #[ignore = "needs packages from Debian"]
 fn seabios_128k() {
     if have(&["seabios"]) {
-        same_with(&[Coherence::Trace, Coherence::Vtlb], |monitor| {
-            seabios::boots_the_disk("bios.bin", monitor)
-        });
+        same_in(&CELLS, |monitor| seabios::boots_the_disk("bios.bin", monitor));
     }
 }
 
@@ -54,9 +54,7 @@ fn seabios_128k() {
 #[ignore = "needs packages from Debian"]
 fn seabios_256k() {
     if have(&["seabios"]) {
-        same_with(&[Coherence::Trace, Coherence::Vtlb], |monitor| {
-            seabios::boots_the_disk("bios-256k.bin", monitor)
-        });
+        same_in(&CELLS, |monitor| seabios::boots_the_disk("bios-256k.bin", monitor));
     }
 }
 
@@ -107,7 +105,7 @@ fn memtest() {
     if super::full() {
         same(memtest::first_tests);
         // 6 G instructions: once is enough.
-        same_with(&[Coherence::Trace], memtest::first_pass);
+        same_in(&CELLS[..1], memtest::first_pass);
     } else {
         same(memtest::start);
     }
@@ -141,7 +139,7 @@ fn linux_begins() {
 #[ignore = "needs packages from Debian"]
 fn linux_to_its_shell_with_traces() {
     if wanted(&linux::PACKAGES, "10 G") {
-        linux::session_is_the_same(bt(Coherence::Trace));
+        linux::session_is_the_same(under(Cell::BT_TRACE));
     }
 }
 
@@ -149,15 +147,24 @@ fn linux_to_its_shell_with_traces() {
 #[ignore = "needs packages from Debian"]
 fn linux_to_its_shell_with_a_virtual_tlb() {
     if wanted(&linux::PACKAGES, "10 G") {
-        linux::session_is_the_same(bt(Coherence::Vtlb));
+        linux::session_is_the_same(under(Cell::BT_VTLB));
+    }
+}
+
+#[test]
+#[ignore = "needs packages from Debian"]
+fn linux_to_its_shell_with_hardware_assist() {
+    if wanted(&linux::PACKAGES, "30 G") {
+        for cell in [Cell::HVM_TRACE, Cell::HVM_VTLB, Cell::HVM_NESTED] {
+            linux::session_is_the_same(under(cell));
+        }
     }
 }
 
 #[test]
 #[ignore = "needs packages from Debian"]
 fn linux_with_pae_to_its_shell() {
-    if wanted(&[linux::KERNEL_PAE, linux::BUSYBOX], "8.5 G") {
-        linux::pae(bt(Coherence::Trace));
-        linux::pae(bt(Coherence::Vtlb));
+    if wanted(&[linux::KERNEL_PAE, linux::BUSYBOX], "42 G") {
+        CELLS.into_iter().for_each(|cell| drop(linux::pae(under(cell))));
     }
 }

@@ -3,7 +3,7 @@
 
 use super::table::{SCHEMA, Shares, Table, quotient};
 use crate::lab::compare::{Outcome, Row};
-use crate::report::{Cause, Term, TranslationFigures};
+use crate::report::{Cause, Term, TranslationFigures, Walks};
 use crate::vmm::bt::rules::RULES;
 
 /// A column: its name, and its field of a row.
@@ -45,6 +45,8 @@ const COLUMNS: &[Column] = &[
     ("units_dropped", |_, r| translation(r, |t| t.dropped.values().sum::<u64>().to_string())),
     ("retranslated", |_, r| translation(r, |t| t.adapted.to_string())),
     ("taken_back", |_, r| translation(r, |t| t.reverted.to_string())),
+    ("nested_walks", |_, r| walks(r, |walks| walks.walks)),
+    ("nested_references", |_, r| walks(r, |walks| walks.references)),
     ("modelled_cycles", |_, r| r.cycles.to_string()),
     ("slowdown", |_, r| figure(r.slowdown)),
     ("host_seconds", |_, r| format!("{:.6}", r.host.as_secs_f64())),
@@ -53,7 +55,7 @@ const COLUMNS: &[Column] = &[
 /// The table as CSV (RFC 4180), with a line of names.
 pub(in crate::cli) fn csv(table: &Table) -> String {
     let names = COLUMNS.iter().map(|(name, _)| (*name).to_owned());
-    let exits = Cause::ALL.map(|cause| format!("exits_{}", cause.name()));
+    let exits = Cause::all().map(|cause| format!("exits_{}", cause.key()));
     let cycles = Term::all().map(|term| format!("cycles_{}", term.name()));
     let callouts = RULES.iter().map(|rule| format!("callouts_{}", rule.name));
     let heads: Vec<_> = names.chain(exits).chain(cycles).chain(callouts).collect();
@@ -67,7 +69,7 @@ pub(in crate::cli) fn csv(table: &Table) -> String {
 
 fn fields(table: &Table, row: &Row) -> Vec<String> {
     let mut fields: Vec<_> = COLUMNS.iter().map(|(_, field)| field(table, row)).collect();
-    fields.extend(Cause::ALL.map(|cause| row.of(cause).to_string()));
+    fields.extend(Cause::all().map(|cause| row.of(cause).to_string()));
     fields.extend(Term::all().map(|term| cycles_of(row, term).to_string()));
     let callouts = row.translation().map(|t| &t.callouts);
     fields.extend(RULES.iter().map(|rule| {
@@ -90,6 +92,11 @@ fn diverged(row: &Row) -> Option<&crate::lab::compare::Divergence> {
 
 fn figure(of: Option<f64>) -> String {
     quotient(of, 4, "")
+}
+
+fn walks(row: &Row, of: impl Fn(&Walks) -> u64) -> String {
+    let nested = row.report.as_ref().and_then(|report| report.nested.as_ref());
+    nested.map_or(String::new(), |nested| of(&nested.walks).to_string())
 }
 
 fn translation(row: &Row, of: impl Fn(&TranslationFigures) -> String) -> String {

@@ -44,7 +44,7 @@ fn places_json(row: &Row) -> Value {
 
 fn row_json(row: &Row) -> Value {
     let report = row.report.as_ref();
-    let exits: BTreeMap<_, _> = Cause::ALL.iter().map(|c| (c.name(), row.of(*c))).collect();
+    let exits: BTreeMap<_, _> = Cause::all().map(|c| (c.name(), row.of(c))).collect();
     let interpreted: BTreeMap<Obstacle, u64> =
         report.map(|m| m.counts.interpreted.clone()).unwrap_or_default();
     let divergence = match &row.outcome {
@@ -76,6 +76,7 @@ fn row_json(row: &Row) -> Value {
         "trace_hits": row.traces(),
         "boundaries": row.boundaries,
         "shadow": report.and_then(|m| m.shadow.as_ref()),
+        "nested": report.and_then(|m| m.nested.as_ref()),
         "modelled_cycles": row.cycles,
         "cycles_by_term": terms,
         "slowdown": row.slowdown,

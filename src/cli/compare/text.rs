@@ -6,7 +6,7 @@ use crate::cli::columns::{in_columns, wrapped};
 use crate::lab::compare::figures::{by_frequency, listed, sites_by_frequency};
 use crate::lab::compare::{Divergence, Outcome, Row};
 use crate::lab::digits::grouped;
-use crate::report::{Audit, Cause, Report, ShadowFigures, TranslationFigures};
+use crate::report::{Audit, Cause, NestedFigures, Report, ShadowFigures, TranslationFigures};
 use std::fmt::Write;
 
 /// Causes shown of a row.
@@ -287,6 +287,9 @@ fn about(out: &mut String, row: &Row, detail: Detail) {
             *out += &wrapped(&format!("  shadow: {}", shadow(figures)), 4);
         }
     }
+    if let Some(figures) = &report.nested {
+        *out += &wrapped(&format!("  nested: {}", nested(figures)), 4);
+    }
     if let Some(n) = row.boundaries {
         let _ = writeln!(out, "  compared at {} boundaries", grouped(n));
     }
@@ -314,6 +317,21 @@ fn audited(audit: &Audit) -> String {
         Some((breach, at)) => format!("  audited: the guest got at {}, near {at}", breach.name()),
         None => format!("  audited: no monitor state changed in {} entries", grouped(audit.entries)),
     }
+}
+
+/// Walks in two dimensions, and what the second one adds.
+fn nested(figures: &NestedFigures) -> String {
+    let NestedFigures { counts, walks, most_tables } = figures;
+    let each = (walks.walks > 0).then(|| walks.references as f64 / walks.walks as f64);
+    format!(
+        "{} walks, {} references each ({} in all, {} of them of the guest's tables); {} frames mapped, tables at \
+         most {most_tables}",
+        grouped(walks.walks),
+        quotient(each, 1, "-"),
+        grouped(walks.references),
+        grouped(walks.native),
+        grouped(counts.fills),
+    )
 }
 
 fn shadow(figures: &ShadowFigures) -> String {

@@ -187,10 +187,15 @@ impl Event {
 
 /// The causes whose names begin with `name`; `any` is all.
 fn causes(name: &str) -> Result<Vec<Cause>> {
-    let named = |c: &Cause| name == "any" || (!name.is_empty() && c.name().starts_with(name));
-    let causes: Vec<Cause> = Cause::ALL.into_iter().filter(named).collect();
+    let named = |c: &Cause| {
+        let key = c.key();
+        let begins =
+            key.starts_with(name) || key.strip_prefix("vmx-").is_some_and(|key| key.starts_with(name));
+        name == "any" || (!name.is_empty() && begins)
+    };
+    let causes: Vec<Cause> = Cause::all().filter(named).collect();
     if causes.is_empty() {
-        let all = Cause::ALL.map(Cause::name).join(", ");
+        let all = Cause::all().map(Cause::key).collect::<Vec<_>>().join(", ");
         return usage(format!("`{name}` is no cause of exits; they are {all}, or any"));
     }
     Ok(causes)

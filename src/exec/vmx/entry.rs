@@ -59,10 +59,10 @@ fn load<E: Env>(cpu: &mut Cpu, env: &mut E) {
     let Some(mut vmx) = cpu.vmx.take() else { return };
     vmx.controls = Controls::of(&vmx.vmcs);
     state::load_guest(cpu, &vmx.vmcs, vmx.controls.entry);
-    env.flush_tlb(true);
     let extended = vmx.controls.secondary.contains(Secondary::EPT);
     let fields = PDPTES.map(|field| vmx.vmcs.get(field));
     cpu.vmx = Some(vmx);
+    env.vmx_transition(cpu);
     if extended && cpu.cr0.contains(Cr0::PG) && cpu.cr4.contains(Cr4::PAE) {
         cpu.pdptes = fields;
     } else {

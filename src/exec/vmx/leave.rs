@@ -112,7 +112,7 @@ pub fn load_host<E: Env>(cpu: &mut Cpu, env: &mut E) -> Result<(), Aborted> {
     vmx.virtual_nmi_blocked = false;
     state::load_host(cpu, &vmx.vmcs, vmx.controls.exit);
     cpu.vmx = Some(vmx);
-    env.flush_tlb(true);
+    env.vmx_transition(cpu);
     if cpu.cr0.contains(Cr0::PG) && cpu.cr4.contains(Cr4::PAE) {
         let loaded = pointers::load(cpu, env, cpu.cr0, cpu.cr3, cpu.cr4);
         loaded.map_err(|_| abort(cpu, env, Abort::HostPdptes))?;

@@ -52,6 +52,11 @@ pub fn ept_pointer(cpu: &Cpu) -> Option<u64> {
     vmx.controls.secondary.contains(Secondary::EPT).then(|| vmx.vmcs.get(Field::EptPointer))
 }
 
+/// Whether the guest that was entered last has a virtual-processor identifier of its own.
+pub fn has_vpid(cpu: &Cpu) -> bool {
+    cpu.vmx.as_ref().is_some_and(|vmx| vmx.controls.secondary.contains(Secondary::VPID))
+}
+
 /// The exit that an access causes which extended page tables refuse.
 pub fn ept_exit(refused: &Refused) -> Exit {
     let reason = match refused.qualification {

@@ -139,9 +139,8 @@ fn parted(outcome: &Outcome) -> String {
 
 /// The exits that grew, and where most of the new ones are.
 fn efficiency(with: &Row, without: &Row, symbols: &[Symbol]) -> String {
-    let mut grown: Vec<_> = Cause::ALL
-        .iter()
-        .map(|cause| (*cause, with.of(*cause), without.of(*cause)))
+    let mut grown: Vec<_> = Cause::all()
+        .map(|cause| (cause, with.of(cause), without.of(cause)))
         .filter(|(_, before, after)| after > before)
         .collect();
     grown.sort_by_key(|(cause, before, after)| (Reverse(after - before), *cause));
@@ -181,9 +180,8 @@ fn adapted(with: &Row, without: &Row) -> String {
     if adapted == 0 {
         return format!("{name}: no access keeps leaving translated code, and adaptation changes nothing");
     }
-    let causes: Vec<_> = Cause::ALL
-        .iter()
-        .map(|cause| (cause.name(), with.of(*cause), without.of(*cause)))
+    let causes: Vec<_> = Cause::all()
+        .map(|cause| (cause.name(), with.of(cause), without.of(cause)))
         .filter(|(_, with, without)| with != without)
         .map(|(name, with, without)| format!("{name} {} and not {}", grouped(with), grouped(without)))
         .collect();

@@ -21,7 +21,7 @@ impl Translation {
         world: &mut World,
         until: Ticks,
     ) -> Option<Stop> {
-        ring.drop_stale(world);
+        ring.mmu.drop_stale(world);
         let before = ring.audit_before(world);
         let start = guest.now;
         widen(guest, ring.v.mode(), &mut ring.real);
@@ -45,8 +45,8 @@ impl Translation {
         ring.audit_after(world, before.as_ref());
         narrow(ring.v.image(SegReg::Cs), &mut ring.real);
         ring.v.decompose(&ring.real, &ring.descriptors, guest);
-        ring.counts.entries += entries;
-        ring.counts.translated += guest.now - start;
+        ring.ledger.counts.entries += entries;
+        ring.ledger.counts.translated += guest.now - start;
         match left {
             Left::Stop(stop) => ring.stopped(guest, world, stop, resumed),
             Left::Look => None,

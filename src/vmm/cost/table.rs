@@ -2,7 +2,7 @@
 //! file leaves out is the built-in table's. An error is told as `this is no cost table: line 3: …`, and
 //! without a line only where it is the whole file's.
 
-use super::{Cause, Costs, DEAREST, DEFAULT, Translation};
+use super::{Cause, Costs, DEAREST, DEFAULT, Generation, Translation};
 use crate::error::{Error, Result};
 use crate::host::open_regular;
 use std::io::Read;
@@ -63,15 +63,20 @@ fn costs(text: &str, base: Option<&Costs>) -> Found<Costs> {
     let mut file = Table { text, name: "", entries: file.into_inner() };
     let mut exits = file.table("exits")?;
     let mut translation = file.table("translation")?;
+    let mut generations = file.table("generations")?;
+    let mut nested = file.table("nested")?;
     // What is misspelt first: what it should have been is missing then.
-    file.has_only(&["instruction", "interpreted"])?;
-    exits.has_only(&Cause::ALL.map(Cause::name))?;
+    file.has_only(&["instruction", "interpreted", "fault"])?;
+    exits.has_only(&Cause::RING.map(Cause::name))?;
     translation.has_only(&["instruction", "inline", "callout", "miss", "translated"])?;
+    generations.has_only(&Generation::ALL.iter().map(|generation| generation.name()).collect::<Vec<_>>())?;
+    nested.has_only(&["reference"])?;
     let usual = base.map(|base| &base.translation);
     Ok(Costs {
         instruction: file.divisor("instruction", base.map(|base| base.instruction))?,
         interpreted: file.cost("interpreted", base.map(|base| base.interpreted))?,
-        exits: Cause::ALL
+        fault: file.cost("fault", base.map(|base| base.fault))?,
+        exits: Cause::RING
             .iter()
             .map(|cause| Ok((*cause, exits.cost(cause.name(), base.map(|base| base.of(*cause)))?)))
             .collect::<Found<_>>()?,
@@ -82,6 +87,15 @@ fn costs(text: &str, base: Option<&Costs>) -> Found<Costs> {
             miss: translation.cost("miss", usual.map(|usual| usual.miss))?,
             translated: translation.cost("translated", usual.map(|usual| usual.translated))?,
         },
+        generation: Generation::default(),
+        round_trips: Generation::ALL
+            .iter()
+            .map(|generation| {
+                let usual = base.and_then(|base| base.round_trips.get(generation).copied());
+                Ok((*generation, generations.cost(generation.name(), usual)?))
+            })
+            .collect::<Found<_>>()?,
+        reference: nested.cost("reference", base.map(|base| base.reference))?,
     })
 }
 
@@ -123,7 +137,10 @@ impl<'a> Table<'a> {
     /// The cost that is called `key`, if it is a number that `fits`, which else says what it is.
     fn cost_of(&mut self, key: &str, usual: Option<u64>, fits: impl Fn(u64) -> Found<u64>) -> Found<u64> {
         // No exit is called as another cost is.
-        let name = if self.name == "translation" { format!("translation.{key}") } else { key.to_owned() };
+        let name = match self.name {
+            "" | "exits" => key.to_owned(),
+            table => format!("{table}.{key}"),
+        };
         let Some(value) = self.entries.remove(key) else {
             return usual.ok_or_else(|| format!("the cost of `{name}` is missing"));
         };

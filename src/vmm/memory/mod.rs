@@ -6,6 +6,8 @@
 //! accesses to chips. What it allows less than the guest shows as a hidden page fault, which the guest never
 //! learns of.
 
+mod extended;
+mod nested;
 mod pool;
 mod rom;
 mod shadow;
@@ -19,15 +21,18 @@ use crate::addr::{GuestPhys, Linear, MachineAddr};
 use crate::bus::phys::{PhysMap, Target};
 use crate::cell::Coherence;
 use crate::cpu::{Cpu, Cr0, Fault};
+use crate::decode::MAX_INSN_LEN;
 use crate::machine::{Flushes, Walked, World};
 use crate::mmu::paging::{Access, Mapping};
-use crate::report::{About, Journal, Key, Reason, Role, Root};
+use crate::report::{About, Journal, Key, Origin, Reason, Role, Root};
+pub use extended::ExtendedTables;
+pub use nested::{NestedMmu, Violated};
 pub use pool::FramePool;
 use rom::Roms;
 pub use shadow::Shadow;
 use space::Layout;
 pub use space::key_of;
-pub use tables::{Exhausted, PageTables, Stale};
+pub use tables::{Exhausted, PageTables};
 
 /// Fewest frames for tables: one instruction must find all the pages that it touches mapped at once, and each
 /// may lie in another 4 MiB.
@@ -147,9 +152,26 @@ impl ShadowMmu {
         self.shadow.journal.as_mut()
     }
 
-    /// What the real TLB must drop before the guest runs again.
-    pub fn take_stale(&mut self) -> Stale {
-        self.shadow.target.take_stale()
+    /// The real TLB forgets what the shadow no longer says.
+    pub fn drop_stale(&mut self, world: &mut World) {
+        let stale = self.shadow.target.take_stale();
+        let tlb = world.machine_tlb();
+        if !invariants::tlb_follows_shadow() {
+            return;
+        }
+        if stale.all {
+            tlb.flush(true);
+        } else {
+            stale.pages.into_iter().for_each(|at| tlb.invalidate(at));
+        }
+    }
+
+    /// Tells the journal, if there is one, whose changes come next.
+    pub fn note_origin(&mut self, guest: &Cpu, world: &World, outside: bool) {
+        if let Some(journal) = self.journal_mut() {
+            let bytes = world.peek(guest, Linear(guest.linear_eip()), MAX_INSN_LEN);
+            journal.set_origin(Origin::of(guest, bytes, outside));
+        }
     }
 
     /// The address space that the real processor uses.

@@ -1,7 +1,8 @@
 //! The shadow page tables themselves: two levels of IA-32 tables in the monitor's machine frames, walked by
-//! the real processor. Each address space has the monitor's own region mapped, at the top, for supervisors;
-//! user code does not reach it for want of the U bit, the guest's kernel in ring 1 for want of segments that
-//! long.
+//! the real processor. Under ring compression each address space has the monitor's own region mapped, at the
+//! top, for supervisors; user code does not reach the region for want of the U bit, the guest's kernel in ring 1
+//! for want of segments that long. Under VMX the monitor has an address space of its own, and the guest all of
+//! this one.
 
 use super::pool::FramePool;
 use crate::addr::{Linear, MachineAddr, PAGE_SHIFT, PAGE_SIZE};
@@ -44,8 +45,9 @@ pub struct PageTables {
     /// Numbers below `spaces.len()` that no space has.
     free: BTreeSet<u32>,
     current: Option<Root>,
-    /// The table that maps the monitor's region, in the last directory entry of each space.
-    monitor: MachineAddr,
+    /// The table that maps the monitor's region, in the last directory entry of each space; `None` where the
+    /// monitor has no such region.
+    monitor: Option<MachineAddr>,
     stale: Stale,
 }
 
@@ -80,14 +82,19 @@ fn decode(pte: u32) -> Option<Leaf> {
 }
 
 impl PageTables {
-    /// No address space yet; frames come from `pool`, and each space will map `monitor`'s pages from the
-    /// start of its last 4 MiB on.
+    /// No address space yet; frames come from `pool`, and each space will map `monitor`'s pages, if there are
+    /// any, from the start of its last 4 MiB on.
     ///
     /// # Errors
     /// [`Exhausted`] when the pool has no frame for the monitor's own table.
     pub fn new(ram: &mut Ram, mut pool: FramePool, monitor: &[MachineAddr]) -> Result<Self, Exhausted> {
-        let table = pool.take(ram).ok_or(Exhausted)?;
-        for (n, &frame) in monitor.iter().enumerate() {
+        let table = match monitor {
+            [] => None,
+            _ => Some(pool.take(ram).ok_or(Exhausted)?),
+        };
+        for (table, (n, &frame)) in
+            table.iter().flat_map(|table| monitor.iter().enumerate().map(|m| (*table, m)))
+        {
             put(ram, table, n, encode(Leaf { frame, user: false, write: true }));
         }
         Ok(Self {
@@ -115,7 +122,7 @@ impl PageTables {
         let of = |space: &Space| -> Vec<MachineAddr> {
             std::iter::once(space.directory).chain(space.tables.iter().copied().flatten()).collect()
         };
-        std::iter::once(self.monitor).chain(self.spaces.iter().flatten().flat_map(of))
+        self.monitor.into_iter().chain(self.spaces.iter().flatten().flat_map(of))
     }
 
     /// The address spaces that there are.
@@ -163,7 +170,9 @@ impl PageTables {
     /// [`Exhausted`].
     pub fn add_root(&mut self, ram: &mut Ram) -> Result<Root, Exhausted> {
         let directory = self.pool.take(ram).ok_or(Exhausted)?;
-        put(ram, directory, ENTRIES - 1, self.monitor.0 | USED | entry::WRITE);
+        if let Some(table) = self.monitor {
+            put(ram, directory, ENTRIES - 1, table.0 | USED | entry::WRITE);
+        }
         let space = Space { directory, tables: Box::new([None; ENTRIES]) };
         let n = self.free.pop_first().unwrap_or(self.spaces.len() as u32);
         if n as usize == self.spaces.len() {

@@ -1,6 +1,5 @@
 //! Running instructions on the virtual processor: by the semantics of the bare machine, on the guest's state.
 
-use super::place::place;
 use super::state::{CutShort, Emulated, RingCompression};
 use crate::addr::Linear;
 use crate::bus::Ticks;
@@ -9,6 +8,8 @@ use crate::interp::Stop;
 use crate::machine::World;
 use crate::report::{Cause, Obstacle};
 use crate::vmm::invariants;
+use crate::vmm::place::place;
+use crate::vmm::step::step;
 use crate::vmm::vcpu::Mode;
 
 impl RingCompression {
@@ -49,25 +50,19 @@ impl RingCompression {
         };
         self.emulated = Some(Emulated { at: Linear(at.linear), cause, safe });
         self.count(world, cause, at);
-        self.counts.emulated += retired;
-        guest.now += invariants::extra_ticks(self.log.is_some());
+        self.ledger.counts.emulated += retired;
+        guest.now += invariants::extra_ticks(self.ledger.is_logging());
         stop
     }
 
     /// One instruction on the virtual processor: how many ticks it took, and its fault if it raised one.
     pub(in crate::vmm) fn step(&mut self, guest: &mut Cpu, world: &mut World) -> (Ticks, Option<Stop>) {
-        let (start, eip) = (guest.now, guest.eip);
-        // Anything else ends it after each iteration by itself.
-        let free = !guest.steps_iterations();
-        // The emulated instruction sees the guest's tables as they are: no staler than the shadow.
-        world.tlb.flush(true);
+        let eip = guest.eip;
         self.note_origin(guest, world, false);
-        let result = self.emulator.step(guest, world);
+        let stepped = step(&mut self.emulator, guest, world);
         self.wrote = world.map.traces.is_hit();
-        let stands = guest.mid_string && guest.eip == eip;
-        let cut = free && stands && !guest.leave.get() && guest.now >= guest.deadline;
-        self.cut_short = cut.then_some(CutShort { eip, adapted: None });
-        (guest.now - start, result.err().map(Stop::Fault))
+        self.cut_short = stepped.cut.then_some(CutShort { eip, adapted: None });
+        (stepped.ticks, stepped.fault.map(Stop::Fault))
     }
 
     /// Goes on with what was cut short.
@@ -98,7 +93,7 @@ impl RingCompression {
     /// that began already.
     pub(in crate::vmm) fn call_out(&mut self, guest: &mut Cpu, world: &mut World) -> Option<Stop> {
         let (retired, stop) = self.step(guest, world);
-        self.counts.emulated += retired;
+        self.ledger.counts.emulated += retired;
         stop
     }
 
@@ -110,7 +105,7 @@ impl RingCompression {
         why: Obstacle,
     ) -> Option<Stop> {
         let (retired, stop) = self.step(guest, world);
-        *self.counts.interpreted.entry(why).or_default() += retired;
+        *self.ledger.counts.interpreted.entry(why).or_default() += retired;
         // The reason to interpret holds for the rest, too.
         self.cut_short = None;
         stop

@@ -1,7 +1,6 @@
 //! What a stop of the real processor means: a reason to end the run, an exit to be emulated, or a fault of
 //! the guest's own.
 
-use super::place::place;
 use super::state::{Reaction, RingCompression};
 use crate::addr::Linear;
 use crate::cpu::control::{DR6_BS, DR6_BT, Dr7, Watch};
@@ -14,6 +13,7 @@ use crate::report::{Cause, Reason};
 use crate::vmm::invariants;
 use crate::vmm::layout;
 use crate::vmm::memory::Resolution;
+use crate::vmm::place::place;
 
 impl RingCompression {
     /// The real processor stopped, and its state is the guest's again; an instruction that faulted had begun

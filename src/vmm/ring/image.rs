@@ -25,7 +25,7 @@ impl RingCompression {
         world: &mut World,
         until: Ticks,
     ) -> Option<Stop> {
-        self.drop_stale(world);
+        self.mmu.drop_stale(world);
         let entry = (guest.now, guest.linear_eip());
         let start = guest.now;
         let sealed = integrity::take(&world.map.ram, || self.own_frames());
@@ -36,8 +36,8 @@ impl RingCompression {
         integrity::check(sealed, &world.map.ram, || self.own_frames());
         self.audit_after(world, before.as_ref());
         self.v.decompose(&self.real, &self.descriptors, guest);
-        self.counts.entries += u64::from(self.paused.take() != Some(entry));
-        self.counts.direct += guest.now - start;
+        self.ledger.counts.entries += u64::from(self.paused.take() != Some(entry));
+        self.ledger.counts.direct += guest.now - start;
         if stop == Stop::Budget {
             self.paused = Some((guest.now, guest.linear_eip()));
         }

@@ -11,15 +11,12 @@
 //! | `image` | composing the real processor's state, and direct execution |
 //! | `fault` | what a stop of the real processor means |
 //! | `emulate` | running instructions on the virtual processor |
-//! | `insn`, `place` | the instruction that faulted, and where it is |
 
 mod emulate;
 mod execution;
 mod fault;
 mod image;
-mod insn;
 mod monitor;
-mod place;
 mod state;
 mod sync;
 

@@ -1,7 +1,6 @@
 //! A monitor by ring compression: the loop that enters the guest and handles why it stopped.
 
 use super::execution::Execution;
-use super::place::place;
 use super::state::{Reaction, RingCompression};
 use crate::bus::Ticks;
 use crate::cell::Cell;
@@ -10,6 +9,7 @@ use crate::cpu::{Cpu, Eflags};
 use crate::interp::{CodeEnv, Stop};
 use crate::machine::{Image, Monitor, ProcessorView, ShadowView, TranslationView, World};
 use crate::report::{Cause, Counts, Exit, Exits, Obstacle, Report, ShadowFigures};
+use crate::vmm::place::place;
 use crate::vmm::vcpu::V;
 
 /// Ring compression, and who runs the guest's code on it.
@@ -101,31 +101,32 @@ impl<E: Execution> Monitor for RingMonitor<E> {
     fn report(&self) -> Report {
         Report {
             cell: self.ring.cell,
-            counts: self.ring.counts.clone(),
-            exits: self.ring.exits.clone(),
+            counts: self.ring.ledger.counts.clone(),
+            exits: self.ring.ledger.exits.clone(),
             shadow: Some(ShadowFigures {
                 counts: self.ring.mmu.counts().clone(),
                 most_tables: self.ring.mmu.most_tables(),
             }),
+            nested: None,
             translation: self.execution.figures(),
             audit: self.ring.audit.clone(),
         }
     }
 
     fn counts(&self) -> &Counts {
-        &self.ring.counts
+        &self.ring.ledger.counts
     }
 
     fn exits(&self) -> &Exits {
-        &self.ring.exits
+        &self.ring.ledger.exits
     }
 
     fn log_exits(&mut self, on: bool) {
-        self.ring.log = on.then(Vec::new);
+        self.ring.ledger.keep_log(on);
     }
 
     fn take_log(&mut self) -> Vec<Exit> {
-        self.ring.log.as_mut().map(std::mem::take).unwrap_or_default()
+        self.ring.ledger.take_log()
     }
 
     fn run(&mut self, guest: &mut Cpu, world: &mut World, until: Ticks) -> Stop {
@@ -170,7 +171,7 @@ impl<E: Execution> Monitor for RingMonitor<E> {
 
     fn follow(&mut self, guest: &Cpu, world: &mut World) {
         self.ring.sync(guest, world);
-        self.ring.drop_stale(world);
+        self.ring.mmu.drop_stale(world);
     }
 
     fn forget(&mut self, _: &mut World) {

@@ -1,19 +1,20 @@
 //! What ring compression keeps: the virtual and the real processor, the shadow page tables and descriptors,
 //! and what was counted.
 
-use super::insn::FaultingInsns;
-use super::place::Place;
 use crate::addr::{Linear, MachineAddr};
 use crate::bus::Ticks;
 use crate::cell::Cell;
 use crate::cpu::{Cpu, Fault};
 use crate::interp::{self, Interp, Stop};
 use crate::machine::World;
-use crate::report::{Audit, Cause, Counts, Exit, Exits};
+use crate::report::{Audit, Cause};
 use crate::translate::RuleId;
 use crate::vmm::audit::{self, Before};
 use crate::vmm::descriptors::Descriptors;
+use crate::vmm::insn::FaultingInsns;
+use crate::vmm::ledger::Ledger;
 use crate::vmm::memory::ShadowMmu;
+use crate::vmm::place::Place;
 use crate::vmm::vcpu::V;
 
 /// How a run ends at a boundary that an observer asked for.
@@ -26,12 +27,8 @@ pub(in crate::vmm) struct RingCompression {
     pub(in crate::vmm) mmu: ShadowMmu,
     /// The real descriptor tables.
     pub(in crate::vmm) descriptors: Descriptors,
-    /// Exits so far.
-    pub(in crate::vmm) exits: Exits,
-    /// Who ran the instructions so far.
-    pub(in crate::vmm) counts: Counts,
-    /// The exits as they come, if an observer wants them.
-    pub(in crate::vmm) log: Option<Vec<Exit>>,
+    /// What was counted.
+    pub(in crate::vmm) ledger: Ledger,
     /// Looks whether the guest reaches state of the monitor's, if that was asked for.
     pub(in crate::vmm) audit: Option<Audit>,
     pub(in crate::vmm) v: V,
@@ -104,9 +101,7 @@ impl RingCompression {
             cell,
             mmu,
             descriptors,
-            exits: Exits::default(),
-            counts: Counts::default(),
-            log: None,
+            ledger: Ledger::default(),
             audit: audit.then(Audit::default),
             v: V::default(),
             real: Cpu::new(),
@@ -127,11 +122,7 @@ impl RingCompression {
     }
 
     pub(in crate::vmm) fn count(&mut self, world: &mut World, cause: Cause, at: Place) {
-        self.exits.count(cause, at.linear);
-        world.tell_exit(at.when, cause.name(), at.cs, at.eip);
-        if let Some(log) = &mut self.log {
-            log.push(Exit { now: at.when.ticks, cause, cs: at.cs, eip: at.eip });
-        }
+        self.ledger.count(world, cause, at);
     }
 
     /// Whether an instruction ran, or an event was delivered, since the last boundary, and an observer is to

@@ -1,13 +1,9 @@
-//! Bringing shadows up to what the guest and its chips did since the guest last ran, and the real TLB up to
-//! the shadows.
+//! Bringing shadows up to what the guest and its chips did since the guest last ran.
 
 use super::state::RingCompression;
-use crate::addr::Linear;
 use crate::cpu::Cpu;
-use crate::decode::MAX_INSN_LEN;
 use crate::machine::World;
-use crate::report::{Origin, Reason};
-use crate::vmm::invariants;
+use crate::report::Reason;
 use crate::vmm::vcpu::Mode;
 
 impl RingCompression {
@@ -57,23 +53,6 @@ impl RingCompression {
 
     /// Tells the journal, if there is one, whose changes come next.
     pub(in crate::vmm) fn note_origin(&mut self, guest: &Cpu, world: &World, outside: bool) {
-        if let Some(journal) = self.mmu.journal_mut() {
-            let bytes = world.peek(guest, Linear(guest.linear_eip()), MAX_INSN_LEN);
-            journal.set_origin(Origin::of(guest, bytes, outside));
-        }
-    }
-
-    /// The real TLB forgets what the shadow no longer says.
-    pub(in crate::vmm) fn drop_stale(&mut self, world: &mut World) {
-        let stale = self.mmu.take_stale();
-        let tlb = world.machine_tlb();
-        if !invariants::tlb_follows_shadow() {
-            return;
-        }
-        if stale.all {
-            tlb.flush(true);
-        } else {
-            stale.pages.into_iter().for_each(|at| tlb.invalidate(at));
-        }
+        self.mmu.note_origin(guest, world, outside);
     }
 }

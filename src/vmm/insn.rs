@@ -53,7 +53,7 @@ struct Known {
 }
 
 /// The instructions that faulted last, by EIP. The bytes decide, so that nothing has to be invalidated.
-pub(super) struct FaultingInsns {
+pub(in crate::vmm) struct FaultingInsns {
     slots: Vec<Option<Known>>,
 }
 
@@ -85,7 +85,7 @@ impl FaultingInsns {
 
     /// Whether the instruction at CS:EIP, for whose access at `at` a walk would mark entries, may have read
     /// them before: as its own code, or as data.
-    pub(super) fn rereads(
+    pub(in crate::vmm) fn rereads(
         &mut self,
         guest: &Cpu,
         world: &World,
@@ -111,7 +111,7 @@ impl FaultingInsns {
     /// leaves.
     ///
     /// [`Env::restarts`]: crate::exec::Env::restarts
-    pub(super) fn writes_before_faults(&mut self, guest: &Cpu, world: &World) -> bool {
+    pub(in crate::vmm) fn writes_before_faults(&mut self, guest: &Cpu, world: &World) -> bool {
         let code = Code::at(guest, world, Linear(guest.linear_eip()));
         self.insn(guest, &code).is_some_and(|insn| matches!(insn.op, Op::Enter | Op::Pusha))
     }
