@@ -17,7 +17,7 @@ use super::session::{Options, drive};
 use super::signals::watch_signals;
 use super::terminal::{Console, Setup};
 use crate::bus::Ticks;
-use crate::cell::Strategy;
+use crate::cell::{Mmu, Strategy};
 use crate::error::{Error, Result};
 use crate::lab::digits::grouped;
 use crate::lab::guest::Guest;
@@ -121,6 +121,14 @@ impl Command {
         let all = 0..=u32::MAX >> crate::addr::PAGE_SHIFT;
         let pages = self.address.as_deref().map_or(Ok(all), |text| event::pages(text, &names.0))?;
         let event = self.event.as_deref().map(|text| Event::parse(text, &names.0)).transpose()?;
+        let nested = config.is_some_and(|config| config.cell.mmu() == Mmu::Nested);
+        if nested && (self.watch || matches!(event, Some(Event::Entry { .. }))) {
+            return Err(Error::Usage(
+                "--watch and entry:CHANGE follow the entries of a shadow, and nested paging has none: give --mmu \
+                 shadow, or --at exit:ept-violation"
+                    .into(),
+            ));
+        }
         if config.is_none() && (self.watch || event.as_ref().is_some_and(Event::needs_monitor)) {
             return Err(Error::Usage(
                 "the bare machine has no monitor, so there are no exits and no shadow to follow: leave --strategy out"
@@ -181,10 +189,13 @@ impl Command {
         Ok(())
     }
 
-    /// The monitor: unless another strategy is named, trap and emulate.
+    /// The monitor: unless another strategy is named, trap and emulate, and for nested paging hardware assist.
     fn config(&self) -> Result<Option<Config>> {
-        let strategy = self.guest.monitor.strategy.or(Some(Strategy::Trap));
-        MonitorArgs { strategy, ..self.guest.monitor.clone() }.config()
+        let nested = self.guest.monitor.mmu == Some(Mmu::Nested);
+        let usual = if nested { Strategy::Hvm } else { Strategy::Trap };
+        let strategy = self.guest.monitor.strategy.or(Some(usual));
+        let monitor = MonitorArgs { strategy, ..self.guest.monitor.clone() };
+        GuestArgs { monitor, ..self.guest.clone() }.monitor_config()
     }
 
     /// What a machine is built from.

@@ -1,5 +1,5 @@
-//! One address space as three see it: the guest's page tables, the monitor's shadow of them, and the TLB of
-//! the processor that uses one or the other. For an observer: no bit is set, no entry is made. `subring mmu`
+//! One address space as three see it: the guest's page tables, the monitor's shadow of them or the extended page
+//! tables behind them, and the TLB of the processor that uses these. For an observer: no bit is set, no entry is made. `subring mmu`
 //! shows it.
 
 use crate::addr::{GuestPhys, Linear, PAGE_SHIFT, PAGE_SIZE};
@@ -7,11 +7,11 @@ use crate::bus::phys::{Backing, PhysMap, Target};
 use crate::cpu::{Cpu, Cr0, Cr4};
 use crate::machine::tables::Tables;
 use crate::machine::world::World;
-use crate::machine::{Machine, ShadowView};
+use crate::machine::{Machine, NestedView, ShadowView};
 use crate::mmu::pae;
 use crate::mmu::paging::{TableMemory, entry};
 use crate::mmu::tlb::Cached;
-use crate::report::{Leaf, Noted, Reason, Root};
+use crate::report::{Leaf, NestedLeaf, Noted, Reason, Root};
 use serde::Serialize;
 use std::ops::RangeInclusive;
 
@@ -58,6 +58,9 @@ pub struct GuestEntry {
 pub enum Mark {
     /// The guest maps the page, and the shadow does not: the next access is a hidden page fault.
     Missing,
+    /// The guest maps the page, and the extended page tables do not map its frame: the next access is an EPT
+    /// violation.
+    Unmapped,
     /// The shadow says otherwise, or allows more, than the guest's tables do now.
     Stale,
     /// The TLB says otherwise, or allows more, than the tables that it is filled from.
@@ -90,6 +93,8 @@ pub struct Page {
     pub guest: Option<GuestEntry>,
     /// What the shadow says, if anything, and the guest frame that it means.
     pub shadow: Option<(Leaf, Option<GuestPhys>)>,
+    /// What extended page tables say of the guest's frame, if anything.
+    pub nested: Option<NestedLeaf>,
     /// What the TLB holds.
     pub tlb: Option<Cached>,
     /// Why the guest's frame is traced.
@@ -105,6 +110,8 @@ pub struct View<'a> {
     pub shadow: Option<&'a dyn ShadowView>,
     /// The shadow of the address space that the guest is in, if it has been made.
     pub root: Option<Root>,
+    /// The monitor's extended page tables, if there are any.
+    pub nested: Option<&'a dyn NestedView>,
 }
 
 impl<'a> View<'a> {
@@ -112,7 +119,7 @@ impl<'a> View<'a> {
     pub fn of(machine: &'a Machine) -> Self {
         let shadow = machine.shadow();
         let root = shadow.and_then(|shadow| shadow.space_of(&machine.cpu));
-        Self { machine, shadow, root }
+        Self { machine, shadow, root, nested: machine.nested() }
     }
 
     /// The pages among `pages` (page numbers) that somebody maps, or of which the journal tells, upwards. In
@@ -145,8 +152,12 @@ impl<'a> View<'a> {
         self.machine.cpu.cr0.contains(Cr0::PG)
     }
 
-    /// The page numbers that the shadow maps, upwards.
+    /// The page numbers that the shadow maps, upwards; without paging, of a guest on extended page tables, the
+    /// frames that these map.
     pub fn shadowed(&self) -> Vec<u32> {
+        if let Some(nested) = self.nested.filter(|_| !self.paging()) {
+            return nested.leaves(&self.map().ram).into_iter().map(|(at, _)| at.page_number()).collect();
+        }
         let Some((shadow, root)) = self.shadow.zip(self.root) else { return Vec::new() };
         let leaves = shadow.leaves(&self.map().ram, root);
         leaves.into_iter().map(|(at, _)| at.page_number()).collect()
@@ -158,14 +169,16 @@ impl<'a> View<'a> {
         let guest = guest_entry(cpu, &self.machine.world, at);
         let leaf = self.shadow.zip(self.root).and_then(|(shadow, root)| shadow.entry(&map.ram, root, at));
         let shadow = leaf.map(|leaf| (leaf, map.guest_address(leaf.frame)));
+        let nested = self.nested.zip(guest).and_then(|(nested, g)| nested.entry(&map.ram, g.frame));
         let tlb = self.machine.world.running_tlb().cached(at);
         // With paging off the guest has a mapping for everything, which says nothing.
-        let anything = shadow.is_some() || tlb.is_some() || guest.is_some_and(|g| g.size != Size::Unpaged);
+        let unpaged = guest.is_none_or(|g| g.size == Size::Unpaged);
+        let anything = shadow.is_some() || tlb.is_some() || nested.is_some() || !unpaged;
         if !anything && self.history(at).is_empty() {
             return None;
         }
         let traced = self.shadow.zip(guest).map_or(Reason::empty(), |(shadow, g)| shadow.traced(g.frame));
-        let mut page = Page { at, guest, shadow, tlb, traced, marks: Vec::new() };
+        let mut page = Page { at, guest, shadow, nested, tlb, traced, marks: Vec::new() };
         page.marks = self.marks(&page);
         Some(page)
     }
@@ -178,10 +191,26 @@ impl<'a> View<'a> {
         if self.shadow.is_some() {
             self.shadow_marks(page, &mut marks);
         }
+        if self.nested.is_some() {
+            marks.extend(self.nested_mark(page));
+        }
         if self.tlb_is_stale(page) {
             marks.push(Mark::StaleTlb);
         }
         marks
+    }
+
+    /// What extended page tables make of the guest's frame.
+    fn nested_mark(&self, page: &Page) -> Option<Mark> {
+        let g = page.guest.filter(|g| !g.reserved)?;
+        let backing = self.map().backing(g.frame);
+        match (page.nested, backing.read) {
+            (None, Target::Ram | Target::Rom) => Some(Mark::Unmapped),
+            (None, Target::Chip | Target::Open) => Some(Mark::Mmio),
+            (Some(leaf), Target::Rom) if !leaf.write => Some(Mark::Rom),
+            (Some(leaf), _) if !leaf.write => Some(Mark::Mmio),
+            (Some(_), _) => None,
+        }
     }
 
     fn shadow_marks(&self, page: &Page, marks: &mut Vec<Mark>) {
@@ -236,6 +265,11 @@ impl<'a> View<'a> {
         let Some(t) = page.tlb else { return false };
         let (frame, user, write) = match (self.shadow, page.shadow, page.guest) {
             (Some(_), Some((leaf, _)), _) => (leaf.frame.0, leaf.user, leaf.write),
+            (None, _, Some(g)) if self.nested.is_some() && !g.reserved => {
+                let Some(leaf) = page.nested else { return true };
+                let wp = self.machine.cpu.cr0.contains(Cr0::WP);
+                (leaf.frame.0, g.user, (g.write || !(t.user || wp)) && g.dirty && leaf.write)
+            }
             (None, _, Some(g)) if !g.reserved => {
                 let wp = self.machine.cpu.cr0.contains(Cr0::WP);
                 (g.frame.0, g.user, (g.write || !(t.user || wp)) && g.dirty)

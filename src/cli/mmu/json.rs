@@ -52,10 +52,11 @@ fn page(m: &Moment<'_>, p: &Page) -> Value {
             "guest_frame": frame.map(|at| at.0),
         })
     });
+    let nested = p.nested.map(|leaf| json!({ "machine_frame": leaf.frame.0, "write": leaf.write }));
     let tlb =
         p.tlb.map(|t| json!({ "frame": t.frame.0, "user": t.user, "write": t.write, "global": t.global }));
     let history: Vec<Value> = m.view.history(p.at).into_iter().map(|n| change(m.names, n)).collect();
-    json!({ "linear": p.at.0, "guest": guest, "shadow": shadow, "tlb": tlb, "marks": p.marks, "history": history })
+    json!({ "linear": p.at.0, "guest": guest, "shadow": shadow, "nested": nested, "tlb": tlb, "marks": p.marks, "history": history })
 }
 
 fn change(names: &Names, n: &Noted) -> Value {

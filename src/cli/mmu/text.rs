@@ -8,8 +8,10 @@ use crate::cpu::{Cr0, Cr4};
 use crate::decode::disassemble;
 use crate::lab::digits::grouped;
 use crate::lab::mappings::{GuestEntry, Mark, Page, Size, View};
+use crate::lab::nested_walk::{End, Table, walk};
+use crate::machine::NestedView;
 use crate::mmu::tlb::Cached;
-use crate::report::{About, Change, Key, Leaf, Noted, Origin, Reason, Role, Top};
+use crate::report::{About, Change, Key, Leaf, NestedLeaf, Noted, Origin, Reason, Role, Top};
 use std::fmt::Write;
 
 /// The most pages that are shown one by one.
@@ -61,6 +63,10 @@ fn head(out: &mut String, m: &Moment<'_>) {
             "guest   paging is off: linear addresses are guest-physical ones, and there are no guest page tables"
         );
     }
+    if let Some(nested) = m.view.nested {
+        nested_head(out, m, nested);
+        return;
+    }
     let Some(shadow) = m.view.shadow else {
         _ = writeln!(
             out,
@@ -79,6 +85,24 @@ fn head(out: &mut String, m: &Moment<'_>) {
         let here = if Some(*root) == m.view.root { ", the current one" } else { "" };
         _ = writeln!(out, "        {}: {}{here}", root.0, space(key));
     }
+}
+
+fn nested_head(out: &mut String, m: &Moment<'_>, nested: &dyn NestedView) {
+    let mapped = nested.leaves(&m.machine.world.map.ram).len();
+    _ = writeln!(
+        out,
+        "nested  EPT pointer {:08x}, {} frames of tables, {} frames of the guest mapped",
+        nested.pointer(),
+        grouped(nested.tables() as u64),
+        grouped(mapped as u64)
+    );
+    let walks = m.machine.world.nested;
+    _ = writeln!(
+        out,
+        "        {} walks in two dimensions so far, {} references",
+        grouped(walks.walks),
+        grouped(walks.references)
+    );
 }
 
 fn space(key: &Key) -> String {
@@ -121,6 +145,15 @@ fn guest_text(g: Option<&GuestEntry>) -> String {
     format!("{:08x} {} {flags}{size}", g.frame.0, rights(g.user, g.write))
 }
 
+fn nested_text(page: &Page, exact: bool) -> String {
+    let rights = |leaf: &NestedLeaf| if leaf.write { "rwx" } else { "r-x" };
+    match &page.nested {
+        None => "-".into(),
+        Some(leaf) if exact => format!("{:08x} {}", leaf.frame.0, rights(leaf)),
+        Some(leaf) => format!("scattered {}", rights(leaf)),
+    }
+}
+
 fn shadow_text(page: &Page, exact: bool) -> String {
     match &page.shadow {
         None => "-".into(),
@@ -138,6 +171,9 @@ fn mark_text(mark: Mark) -> (&'static str, &'static str) {
     match mark {
         Mark::Missing => {
             ("missing", "MISSING in the shadow: it is filled on the next access, a hidden page fault")
+        }
+        Mark::Unmapped => {
+            ("unmapped", "UNMAPPED in the extended page tables: mapped on the next access, an EPT violation")
         }
         Mark::Stale => {
             ("STALE", "STALE: the shadow says otherwise, or allows more, than the guest's tables do now")
@@ -179,7 +215,9 @@ fn goes_on(page: &Page, next: &Page, last: (Option<Change>, Option<Change>)) -> 
         (None, None) => true,
         _ => false,
     };
-    let shadow = |page: &Page| page.shadow.map(|(leaf, _)| (leaf.user, leaf.write));
+    let shadow = |page: &Page| {
+        (page.shadow.map(|(leaf, _)| (leaf.user, leaf.write)), page.nested.map(|leaf| leaf.write))
+    };
     let tlb = |page: &Page| page.tlb.map(|t| (t.user, t.write));
     follows
         && guest
@@ -197,7 +235,11 @@ fn table(out: &mut String, m: &Moment<'_>, pages: &[Page]) {
     _ = writeln!(
         out,
         "\n{:<17}  {:>7}  {:<20}  {:<13}  {:<4} what it is, and what happened to it last",
-        "linear", "pages", "guest", "shadow", "TLB"
+        "linear",
+        "pages",
+        "guest",
+        if m.view.nested.is_some() { "nested" } else { "shadow" },
+        "TLB"
     );
     let last: Vec<Option<&Noted>> = pages.iter().map(|page| last_change(m, page)).collect();
     let mut start = 0;
@@ -231,7 +273,11 @@ fn run(out: &mut String, m: &Moment<'_>, pages: &[Page], last: &[Option<&Noted>]
         page.at.0,
         grouped(pages.len() as u64),
         guest_text(page.guest.as_ref()),
-        shadow_text(page, pages.len() == 1),
+        if m.view.nested.is_some() {
+            nested_text(page, pages.len() == 1)
+        } else {
+            shadow_text(page, pages.len() == 1)
+        },
         tlb_rights(page.tlb.as_ref()),
         notes.join("; ")
     );
@@ -250,6 +296,9 @@ fn one(out: &mut String, m: &Moment<'_>, page: &Page) {
         let frame = frame.map_or(String::new(), |at| format!("   which is guest frame {:08x}", at.0));
         _ = writeln!(out, "  shadow  {}{frame}", shadow_text(page, true));
     }
+    if m.view.nested.is_some() {
+        _ = writeln!(out, "  nested  {}", nested_text(page, true));
+    }
     let tlb = page.tlb.map_or("-".into(), |t| format!("{:08x} {}", t.frame.0, rights(t.user, t.write)));
     _ = writeln!(out, "  TLB     {tlb}");
     for mark in &page.marks {
@@ -258,6 +307,32 @@ fn one(out: &mut String, m: &Moment<'_>, page: &Page) {
     for noted in m.view.history(page.at) {
         _ = writeln!(out, "  {}", change_line(m.names, noted, 1));
     }
+    if let Some(nested) = m.view.nested {
+        walk_text(out, m, nested, page.at);
+    }
+}
+
+/// The walk that the processor makes for the page of `at`, each reference numbered.
+fn walk_text(out: &mut String, m: &Moment<'_>, nested: &dyn NestedView, at: Linear) {
+    let walk = walk(&m.machine.cpu, &m.machine.world.map.ram, nested.pointer(), at);
+    let count = walk.references.len();
+    _ = writeln!(out, "  a walk takes {count} reference{}:", if count == 1 { "" } else { "s" });
+    for (n, reference) in (1..).zip(&walk.references) {
+        let (what, width) = match reference.table {
+            Table::Extended(level) => (format!("EPT level {level}, for {:08x}", reference.guest.0), 16),
+            Table::Directory => (format!("guest directory, at {:08x}", reference.guest.0), 8),
+            Table::PageTable => (format!("guest table, at {:08x}", reference.guest.0), 8),
+        };
+        let value = format!("{:0width$x}", reference.value);
+        _ = writeln!(out, "  {n:>4}  {what:<28}  machine {:08x}: {value}", reference.at.0);
+    }
+    _ = match walk.end {
+        End::Page(frame, machine) => {
+            writeln!(out, "        the page: guest frame {:08x}, machine frame {:08x}", frame.0, machine.0)
+        }
+        End::NotPresent => writeln!(out, "        not present: the guest's own page fault, and no exit"),
+        End::Violation(at) => writeln!(out, "        an EPT violation at {:08x}", at.0),
+    };
 }
 
 /// Who did it: the instruction and its place.
@@ -315,6 +390,22 @@ fn traced_text(why: Reason) -> &'static str {
 }
 
 fn sums(out: &mut String, m: &Moment<'_>, pages: &[Page]) {
+    if m.view.nested.is_some() {
+        let (count, has) = (
+            |f: &dyn Fn(&Page) -> bool| grouped(pages.iter().filter(|p| f(p)).count() as u64),
+            |mark: Mark| move |p: &Page| p.marks.contains(&mark),
+        );
+        _ = writeln!(
+            out,
+            "\npages: the guest maps {}, {} of them to frames that are mapped ({} unmapped), the TLB {} ({} stale)",
+            count(&|p| p.guest.is_some()),
+            count(&|p| p.nested.is_some()),
+            count(&has(Mark::Unmapped)),
+            count(&|p| p.tlb.is_some()),
+            count(&has(Mark::StaleTlb)),
+        );
+        return;
+    }
     // Under a monitor the TLB is filled from the shadow.
     let unlike = if m.view.shadow.is_some() { "unlike the shadow" } else { "stale" };
     let count = |f: &dyn Fn(&Page) -> bool| grouped(pages.iter().filter(|p| f(p)).count() as u64);
