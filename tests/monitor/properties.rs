@@ -134,8 +134,12 @@ fn v_of_a_step_is_the_step_of_v() {
 
 #[test]
 fn innocuous_instructions_run_by_themselves() {
-    hold_kernels(EFFICIENCY, |_, t| t.direct > t.emulated && t.innocuous.len() > 2);
-    hold_machines(EFFICIENCY, |_, t| t.direct > t.emulated && t.innocuous.len() > 2);
+    // With nested paging innocuous instructions exit for interrupts and for frames that are not mapped yet, and
+    // for little else.
+    let causes = |cell: Cell| if cell.mmu() == Mmu::Nested { 2 } else { 3 };
+    let enough = |cell: Cell, t: &Tally| t.direct > t.emulated && t.innocuous.len() >= causes(cell);
+    hold_kernels(EFFICIENCY, enough);
+    hold_machines(EFFICIENCY, enough);
 }
 
 #[test]
