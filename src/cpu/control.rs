@@ -36,6 +36,10 @@ bitflags! {
     /// Control register 4: what some model has. [`super::Features::cr4`] has the bits that exist.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
     pub struct Cr4: u32 {
+        /// Virtual-8086 mode extensions. Only with [`super::Features::VME`], as PVI.
+        const VME = 1 << 0;
+        /// Virtual interrupts of protected mode.
+        const PVI = 1 << 1;
         /// RDTSC is privileged.
         const TSD = 1 << 2;
         /// Debugging extensions: DR4 and DR5 are undefined, I/O breakpoints.
@@ -151,7 +155,24 @@ pub struct Msrs {
     pub efer: u32,
     /// IA32_FEATURE_CONTROL.
     pub feature_control: u32,
+    /// What software has set in IA32_MISC_ENABLE.
+    pub misc_enable: u64,
 }
+
+impl Msrs {
+    /// The registers after a reset.
+    pub fn reset() -> Self {
+        Self { pat: PAT_RESET, ..Self::default() }
+    }
+}
+
+/// IA32_PAT after a reset: write-back, write-through, UC- and uncacheable, twice (SDM vol. 3, table 11-12).
+pub const PAT_RESET: u64 = 0x0007_0406_0007_0406;
+
+/// IA32_MISC_ENABLE: CPUID's highest basic leaf is 3 at most.
+pub const MISC_LIMIT_CPUID: u64 = 1 << 22;
+/// IA32_MISC_ENABLE: there are no execute-disable pages.
+pub const MISC_XD_DISABLE: u64 = 1 << 34;
 
 /// IA32_EFER.NXE: execute-disable pages (SDM vol. 3, 2.2.1).
 pub const EFER_NXE: u32 = 1 << 11;

@@ -44,6 +44,15 @@ impl Event {
         }
     }
 
+    /// Whether this is INT n, and not one of the instructions with a vector of their own.
+    pub fn int_n(self) -> bool {
+        match self {
+            Self::SoftwareVector(_) => true,
+            Self::Injected(event) => event.kind == EventType::SoftwareInterrupt,
+            _ => false,
+        }
+    }
+
     /// Whether this is the non-maskable interrupt.
     pub fn nmi(self) -> bool {
         match self {

@@ -42,13 +42,17 @@ bitflags! {
         const VM = 1 << 17;
         /// Alignment check.
         const AC = 1 << 18;
+        /// Virtual interrupt enable: what programs see as IF, with CR4.VME or CR4.PVI.
+        const VIF = 1 << 19;
+        /// Virtual interrupt pending.
+        const VIP = 1 << 20;
         /// CPUID is there (the bit can be changed).
         const ID = 1 << 21;
 
         /// The flags that arithmetic sets.
         const ARITHMETIC = Self::CF.bits() | Self::PF.bits() | Self::AF.bits() | Self::ZF.bits()
             | Self::SF.bits() | Self::OF.bits();
-        /// Every flag that this processor has (no VIF and VIP: CPUID does not report VME).
+        /// Every flag but VIF and VIP, which only [`super::Features::VME`] has.
         const ALL = 0x0027_7fd7;
     }
 }

@@ -213,7 +213,7 @@ impl Cpu {
             idtr: TableReg { base: 0, limit: 0xffff },
             ldtr: Segment::system(0, 0, 0xffff, 0x82),
             tr: Segment::system(0, 0, 0xffff, 0x8b),
-            msrs: Msrs::default(),
+            msrs: Msrs::reset(),
             fpu: Fpu::new(),
             vmx: model.vmx().map(|caps| Box::new(vmx::Vmx::new(*caps))),
             now: 0,
@@ -269,7 +269,9 @@ impl Cpu {
 
     /// Sets EFLAGS, whole; bits that do not exist are dropped.
     pub fn set_eflags(&mut self, flags: Eflags) {
-        let flags = flags & Eflags::ALL;
+        let virtual_interrupts = Eflags::VIF | Eflags::VIP;
+        let exist = if self.features.contains(Features::VME) { virtual_interrupts } else { Eflags::empty() };
+        let flags = flags & (Eflags::ALL | exist);
         self.lazy = LazyFlags::from_flags(flags);
         self.system_flags = flags - Eflags::ARITHMETIC;
         self.refresh();
@@ -371,6 +373,11 @@ impl Cpu {
     #[inline(always)]
     pub fn steps_iterations(&self) -> bool {
         !(self.special - Special::RESUME).is_empty()
+    }
+
+    /// Whether there are execute-disable pages: the processor has them, and IA32_MISC_ENABLE leaves them on.
+    pub fn has_nx(&self) -> bool {
+        self.features.contains(Features::NX) && self.msrs.misc_enable & control::MISC_XD_DISABLE == 0
     }
 
     /// Whether page-table entries have an execute-disable bit: IA32_EFER.NXE, with the entries of PAE.

@@ -3,11 +3,11 @@
 //! | model | what it is |
 //! |---|---|
 //! | `pentium-ii` | a Pentium II with FXSAVE, and 32 bits of physical address |
-//! | `yonah` | Intel's Core Duo as far as it is built: NX and VMX |
+//! | `yonah` | Intel's Core Duo as far as it is built: NX, VMX, VME and PAT |
 //! | `yonah-ept` | invented: a Core Duo with nested paging |
 //!
-//! The `yonah` models announce nothing that is not built: CPUID has no SSE, no CLFLUSH, no machine checks, no PAT, no
-//! MTRRs, no VME, no MONITOR and no performance monitoring, and one logical processor.
+//! The `yonah` models announce nothing that is not built: CPUID has no SSE, no CLFLUSH, no machine checks, no
+//! MTRRs, no MONITOR and no performance monitoring, and one logical processor.
 
 use super::control::Cr4;
 use super::vmx::{VmxCaps, caps};
@@ -22,7 +22,7 @@ axis! {
     Model, "cpu":
     #[default]
     PentiumII = "pentium-ii", "Pentium II, with FXSAVE";
-    Yonah = "yonah", "Core Duo, without SSE: NX and VMX";
+    Yonah = "yonah", "Core Duo, without SSE: NX, VMX, VME and PAT";
     YonahEpt = "yonah-ept", "Invented: a Core Duo with EPT, VPID and unrestricted guest";
 }
 
@@ -45,13 +45,21 @@ bitflags! {
         const NX = 1 << 1;
         /// VMX (SDM vol. 3, chapter 23).
         const VMX = 1 << 2;
+        /// IA32_MISC_ENABLE, the register that switches features of the processor off (SDM vol. 4).
+        const MISC_ENABLE = 1 << 3;
+        /// The page attribute table (SDM vol. 3, 11.12): IA32_PAT, and a bit of page-table entries. There are no
+        /// caches, so that memory of every type is the same.
+        const PAT = 1 << 4;
+        /// Virtual interrupts: CR4.VME and PVI, EFLAGS.VIF and VIP (SDM vol. 3, 20.3 and 20.4).
+        const VME = 1 << 5;
     }
 }
 
 impl Features {
     /// The bits that CR4 has with these.
     pub fn cr4(self) -> Cr4 {
-        let mut bits = Cr4::all() - (Cr4::UMIP | Cr4::VMXE);
+        let mut bits = Cr4::all() - (Cr4::UMIP | Cr4::VMXE | Cr4::VME | Cr4::PVI);
+        bits.set(Cr4::VME | Cr4::PVI, self.contains(Self::VME));
         bits.set(Cr4::UMIP, self.contains(Self::UMIP));
         bits.set(Cr4::VMXE, self.contains(Self::VMX));
         bits
@@ -80,7 +88,11 @@ const PENTIUM_II: Traits =
 const YONAH: Traits = Traits {
     signature: 0x0000_06ec,
     brand: "Core Duo (Yonah), without SSE",
-    features: Features::NX.union(Features::VMX),
+    features: Features::NX
+        .union(Features::VMX)
+        .union(Features::MISC_ENABLE)
+        .union(Features::PAT)
+        .union(Features::VME),
     vmx: Some(&caps::YONAH),
 };
 

@@ -8,6 +8,7 @@ use crate::cpu::segment::Descriptor;
 use crate::cpu::{Cr0, Cr4, Selector};
 use crate::mmu::pae;
 use crate::mmu::paging::entry;
+use crate::mmu::reserved::Reserved;
 
 /// What is wrong with a descriptor as the target of a gate, or that nothing is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -221,24 +222,15 @@ struct Layout {
     pae: bool,
     /// Whether a PDE may map a large page.
     large: bool,
-    /// Reserved bits of a PDE that names a table, of one that maps a page, of a PTE.
-    table_reserved: u64,
-    large_reserved: u64,
-    small_reserved: u64,
+    /// Reserved bits.
+    reserved: Reserved,
 }
 
 impl Layout {
     fn of(f: &Facts<'_>) -> Self {
         let pae = f.cpu.cr4.contains(Cr4::PAE);
         let pse = f.cpu.cr4.contains(Cr4::PSE);
-        if pae {
-            let (table_reserved, large_reserved, small_reserved) =
-                (pae::RESERVED, pae::LARGE_RESERVED, pae::SMALL_RESERVED);
-            return Self { pae, large: true, table_reserved, large_reserved, small_reserved };
-        }
-        let small_reserved = if pse { u64::from(entry::SMALL_RESERVED) } else { 0 };
-        let large_reserved = u64::from(entry::LARGE_RESERVED);
-        Self { pae, large: pse, table_reserved: 0, large_reserved, small_reserved }
+        Self { pae, large: pae || pse, reserved: Reserved::of(f.cpu) }
     }
     fn read(&self, f: &Facts<'_>, at: u32) -> u64 {
         let low = u64::from(f.physical(at));
@@ -270,7 +262,7 @@ pub(super) fn pages(f: &Facts<'_>, at: u32, code: u16) -> PageWalk {
     if !pae::present(pde) {
         return done(None, Stopped::PdeNotPresent);
     }
-    if pde & if large { layout.large_reserved } else { layout.table_reserved } != 0 {
+    if pde & layout.reserved.of_pde(large) != 0 {
         return done(None, Stopped::PdeReserved);
     }
     let refused =
@@ -282,7 +274,7 @@ pub(super) fn pages(f: &Facts<'_>, at: u32, code: u16) -> PageWalk {
     let pte = layout.read(f, pte_at);
     let stopped = if !pae::present(pte) {
         Stopped::PteNotPresent
-    } else if pte & layout.small_reserved != 0 {
+    } else if pte & layout.reserved.small != 0 {
         Stopped::PteReserved
     } else if let Some(refused) = refused {
         refused

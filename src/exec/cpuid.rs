@@ -1,9 +1,9 @@
 //! What CPUID says: exactly what is built (SDM vol. 2, CPUID).
 //!
-//! Every model has the feature bits of a Pentium II of this board, without machine checks, MTRRs and PAT; and
-//! FXSAVE, which came with the next signature, because kernels save by it.
+//! Every model has the feature bits of a Pentium II of this board, without machine checks and MTRRs, and only the
+//! later models VME and PAT; and FXSAVE, which came with the next signature, because kernels save by it.
 
-use crate::cpu::control::APIC_ENABLE;
+use crate::cpu::control::{APIC_ENABLE, MISC_LIMIT_CPUID};
 use crate::cpu::{Cpu, Features};
 
 /// Feature bits in EDX of leaf 1.
@@ -39,6 +39,10 @@ const FEATURES: u32 = feature::FPU
     | feature::MMX
     | feature::FXSR;
 
+/// VME in EDX of leaf 1.
+const VME: u32 = 1 << 1;
+/// PAT in EDX of leaf 1.
+const PAT: u32 = 1 << 16;
 /// VMX in ECX of leaf 1.
 const VMX: u32 = 1 << 5;
 /// UMIP in ECX of leaf 7.
@@ -47,8 +51,9 @@ const UMIP: u32 = 1 << 2;
 const NX: u32 = 1 << 20;
 
 /// The highest basic leaf: the last with something in it. Leaf 7 is there for what only it reports.
-fn highest(features: Features) -> u32 {
-    if features.contains(Features::UMIP) { 7 } else { 1 }
+fn highest(cpu: &Cpu) -> u32 {
+    let highest = if cpu.features.contains(Features::UMIP) { 7 } else { 1 };
+    if cpu.msrs.misc_enable & MISC_LIMIT_CPUID != 0 { highest.min(3) } else { highest }
 }
 
 /// EAX, EBX, ECX, EDX of `cpu` for leaf `eax`. Leaves beyond the highest give the highest one's data, as Intel's
@@ -58,7 +63,7 @@ pub fn leaf(cpu: &Cpu, eax: u32) -> [u32; 4] {
         return extended(cpu, eax);
     }
     let features = cpu.features;
-    let highest = highest(features);
+    let highest = highest(cpu);
     match if eax == 0 { 0 } else { eax.min(highest) } {
         0 => [highest, word(b"Genu"), word(b"ntel"), word(b"ineI")],
         1 => [cpu.model.signature(), 0, features_ecx(features), features_edx(cpu)],
@@ -79,7 +84,7 @@ fn features_ecx(features: Features) -> u32 {
 /// The APIC's bit follows its enable bit (SDM vol. 3, 10.4.3).
 fn features_edx(cpu: &Cpu) -> u32 {
     let apic = if cpu.msrs.apic_base & APIC_ENABLE != 0 { feature::APIC } else { 0 };
-    FEATURES | apic
+    FEATURES | apic | bit(cpu.features, Features::VME, VME) | bit(cpu.features, Features::PAT, PAT)
 }
 
 /// The first extended leaf, the one of the feature bits, and the last one.
@@ -96,7 +101,7 @@ const BRAND_LAST: u32 = 0x8000_0004;
 fn extended(cpu: &Cpu, eax: u32) -> [u32; 4] {
     match eax {
         EXTENDED => [ADDRESS_SIZES, 0, 0, 0],
-        EXTENDED_FEATURES => [0, 0, 0, bit(cpu.features, Features::NX, NX)],
+        EXTENDED_FEATURES => [0, 0, 0, if cpu.has_nx() { NX } else { 0 }],
         BRAND_FIRST..=BRAND_LAST => {
             let brand = cpu.model.traits().brand.as_bytes();
             let at = (eax - BRAND_FIRST) as usize * 16;

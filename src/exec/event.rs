@@ -5,7 +5,7 @@ use super::Env;
 use super::frame::Frame;
 use super::segload::{StackFaults, find, mark_accessed, stack_segment_for};
 use super::task::{self, Switch};
-use super::vmx;
+use super::{vme, vmx};
 use crate::addr::Linear;
 use crate::bus::Width;
 use crate::cpu::control::{DR6_BD, DR6_BS};
@@ -212,6 +212,9 @@ const INTERRUPT_GATE_32: u8 = 14;
 const TRAP_GATE_32: u8 = 15;
 
 fn protected<E: Env>(cpu: &mut Cpu, env: &mut E, event: Event) -> Result<(), Fault> {
+    if event.int_n() && vme::redirects(cpu, env, event.vector())? {
+        return vme::redirect(cpu, env, event.vector());
+    }
     let offset = u32::from(event.vector()) * 8;
     let code = event.idt_code();
     if offset + 7 > u32::from(cpu.idtr.limit) {

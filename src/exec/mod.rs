@@ -14,6 +14,7 @@ pub mod pointers;
 pub mod segload;
 pub mod stack;
 pub mod task;
+pub mod vme;
 pub mod vmx;
 
 pub use bind::{Binder, ConditionBinder, Semantics};

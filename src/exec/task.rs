@@ -89,6 +89,22 @@ pub fn find_previous<E: Env>(cpu: &Cpu, env: &mut E) -> Result<Tss, Fault> {
     Ok(Tss { selector, found })
 }
 
+/// Where in a 32-bit TSS the I/O map base is (SDM vol. 3, figure 7-2).
+const IO_MAP_BASE: u32 = 0x66;
+
+/// The I/O map base of the current task: an offset into its TSS.
+///
+/// # Errors
+/// #GP(0) if the TSS has none, #PF.
+pub fn io_map<E: Env>(cpu: &Cpu, env: &mut E) -> Result<u32, Fault> {
+    let is_tss32 = cpu.tr.usable() && matches!(cpu.tr.attr & 0x1f, 0x9 | 0xb);
+    if !is_tss32 || cpu.tr.limit < IO_MAP_BASE + 1 {
+        return Err(Fault::GP0);
+    }
+    let base: u16 = env.load(cpu, Linear(cpu.tr.base.wrapping_add(IO_MAP_BASE)), false)?;
+    Ok(u32::from(base))
+}
+
 fn tr_is_32bit(cpu: &Cpu) -> bool {
     cpu.tr.attr & 8 != 0
 }

@@ -10,6 +10,7 @@ use crate::machine::world::World;
 use crate::machine::{Machine, NestedView, ShadowView};
 use crate::mmu::pae;
 use crate::mmu::paging::{TableMemory, entry};
+use crate::mmu::reserved::Reserved;
 use crate::mmu::tlb::Cached;
 use crate::report::{Leaf, NestedLeaf, Noted, Reason, Root};
 use serde::Serialize;
@@ -379,12 +380,12 @@ fn two_levels(cpu: &Cpu, tables: &Tables<'_>, at: Linear) -> Option<GuestEntry> 
     }
     if pde & entry::LARGE != 0 && pse {
         let frame = pde & entry::LARGE_FRAME | at.0 & !entry::LARGE_FRAME & entry::FRAME;
-        let reserved = pde & entry::LARGE_RESERVED != 0;
+        let reserved = u64::from(pde) & Reserved::of(cpu).large != 0;
         return Some(GuestEntry { reserved, ..of_leaf(pde, pde, frame, Size::Large4M, pde_at) });
     }
     let pte_at = GuestPhys(pde & entry::FRAME).offset((at.0 >> PAGE_SHIFT & 0x3ff) << 2);
     let pte = tables.read_entry(pte_at);
-    let reserved = pse && pte & entry::SMALL_RESERVED != 0;
+    let reserved = u64::from(pte) & Reserved::of(cpu).small != 0;
     let found = GuestEntry { reserved, ..of_leaf(pte, pde & pte, pte & entry::FRAME, Size::Small, pte_at) };
     (pte & entry::PRESENT != 0).then_some(found)
 }
@@ -401,7 +402,7 @@ fn three_levels(cpu: &Cpu, tables: &Tables<'_>, at: Linear) -> Option<GuestEntry
     }
     if pae::large(pde) {
         let frame = (pde & pae::LARGE_FRAME) as u32 | at.0 & 0x001f_ffff & !(PAGE_SIZE - 1);
-        let reserved = pde & pae::LARGE_RESERVED != 0;
+        let reserved = pde & Reserved::of(cpu).large != 0;
         return Some(GuestEntry {
             reserved,
             ..of_leaf(pde as u32, pde as u32, frame, Size::Large2M, pde_at)
@@ -409,7 +410,8 @@ fn three_levels(cpu: &Cpu, tables: &Tables<'_>, at: Linear) -> Option<GuestEntry
     }
     let pte_at = pae::pte_address(pde, at);
     let pte = pae::read(tables, pte_at);
-    let reserved = pde & pae::RESERVED != 0 || pte & pae::SMALL_RESERVED != 0;
+    let bits = Reserved::of(cpu);
+    let reserved = pde & bits.table != 0 || pte & bits.small != 0;
     let rights = (pde & pte) as u32;
     let found = GuestEntry {
         reserved,

@@ -88,7 +88,8 @@ fn hash_cpu(cpu: &Cpu, h: &mut DefaultHasher) {
     )
         .hash(h);
     if let Some(vmx) = &cpu.vmx {
-        (cpu.msrs.efer, cpu.msrs.feature_control, cpu.msrs.debugctl).hash(h);
+        (cpu.msrs.efer, cpu.msrs.feature_control, cpu.msrs.debugctl, cpu.msrs.pat, cpu.msrs.misc_enable)
+            .hash(h);
         vmx.hash(h);
     }
     cpu.fpu.hash(h);

@@ -179,7 +179,7 @@ impl Machine {
     /// which its page tables have no bit. CPUID reports neither, and the instructions of VMX are undefined.
     pub(super) fn hide_extensions(&mut self) {
         if self.monitor.is_some() || self.plain {
-            self.cpu.features -= Features::VMX | Features::NX;
+            self.cpu.features &= Features::UMIP;
             self.cpu.vmx = None;
         }
     }

@@ -17,11 +17,6 @@ pub mod entry {
     pub const GLOBAL: u32 = 1 << 8;
     pub const FRAME: u32 = 0xffff_f000;
     pub const LARGE_FRAME: u32 = 0xffc0_0000;
-    /// Bits 12-21 of a 4 MiB PDE: neither PSE-36 nor PAT is reported.
-    pub const LARGE_RESERVED: u32 = 0x003f_f000;
-    /// Bit 7 of a PTE: PAT is not reported. Like the other, it is reserved only with CR4.PSE set (SDM vol. 3,
-    /// 4.3).
-    pub const SMALL_RESERVED: u32 = 1 << 7;
 }
 
 /// Where page tables live.

@@ -5,6 +5,7 @@ mod large;
 mod mapping;
 pub mod pae;
 pub mod paging;
+pub mod reserved;
 #[cfg(test)]
 mod testing;
 pub mod tlb;

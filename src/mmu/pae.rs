@@ -4,12 +4,11 @@
 //! The top level is not walked: its four entries are registers, [`Cpu::pdptes`], loaded with CR3 and with
 //! changes of CR0 and CR4 by [`load_pointers`].
 //!
-//! Physical addresses have 32 bits, and CPUID says so (leaf 80000008H): this machine's buses have no more,
-//! its RAM ends below 4 GiB. So bits 32-62 of every entry are reserved. So is bit 63, execute-disable, while
-//! IA32_EFER.NXE is clear, as it is on a Pentium II, and always in the top level.
+//! Reserved bits of the lower levels are in [`super::reserved`]. Bit 63 is reserved in the top level, always.
 
 pub use super::mapping::read_wide as read;
 use super::mapping::{Access, Mapping, TableMemory, entry, page_fault, permit, set_bits, used};
+use super::reserved::{EXECUTE_DISABLE, Reserved};
 use crate::addr::{GuestPhys, Linear};
 use crate::cpu::{Cpu, Cr4, Fault};
 
@@ -17,16 +16,8 @@ use crate::cpu::{Cpu, Cr4, Fault};
 pub const FRAME: u64 = 0xffff_f000;
 /// The frame of a 2 MiB page.
 pub const LARGE_FRAME: u64 = 0xffe0_0000;
-/// What is reserved in every entry: beyond the physical address.
-pub const RESERVED: u64 = 0xffff_ffff_0000_0000;
-/// Execute-disable, with IA32_EFER.NXE.
-pub const EXECUTE_DISABLE: u64 = 1 << 63;
-/// What is reserved in a page-directory-pointer-table entry: bits 1, 2 and 5-8, too.
-pub const POINTER_RESERVED: u64 = RESERVED | 0x1e6;
-/// What is reserved in the PDE of a 2 MiB page: bits 12-20, too (bit 12 because there is no PAT).
-pub const LARGE_RESERVED: u64 = RESERVED | 0x001f_f000;
-/// What is reserved in a PTE: bit 7, too, because there is no PAT.
-pub const SMALL_RESERVED: u64 = RESERVED | entry::SMALL_RESERVED as u64;
+/// What is reserved in a page-directory-pointer-table entry: bits 1, 2 and 5-8, and beyond the physical address.
+pub const POINTER_RESERVED: u64 = 0xffff_ffff_0000_01e6;
 
 /// Whether `e` is present.
 pub fn present(e: u64) -> bool {
@@ -72,10 +63,11 @@ pub(super) fn walk(
     if large(pde) {
         return walk_large(cpu, mem, at, access, (pde_at, pde));
     }
-    heed_reserved(cpu, pde, RESERVED, at, access)?;
+    let reserved = Reserved::of(cpu);
+    heed_reserved(cpu, pde, reserved.table, at, access)?;
     let pte_at = pte_address(pde, at);
     let pte = read_present(cpu, mem, pte_at, at, access)?;
-    heed_reserved(cpu, pte, SMALL_RESERVED, at, access)?;
+    heed_reserved(cpu, pte, reserved.small, at, access)?;
     let execute = (pde | pte) & EXECUTE_DISABLE == 0;
     let mapping = Mapping { execute, ..mapping(cpu, access, pte, pde & pte, pte & FRAME) };
     permit(cpu, at, access, &mapping)?;
@@ -91,7 +83,7 @@ fn walk_large(
     access: Access,
     (pde_at, pde): (GuestPhys, u64),
 ) -> Result<Mapping, Fault> {
-    heed_reserved(cpu, pde, LARGE_RESERVED, at, access)?;
+    heed_reserved(cpu, pde, Reserved::of(cpu).large, at, access)?;
     let frame = pde & LARGE_FRAME | u64::from(at.0) & !LARGE_FRAME & FRAME;
     let execute = pde & EXECUTE_DISABLE == 0;
     let mapping = Mapping { large: true, execute, ..mapping(cpu, access, pde, pde, frame) };
@@ -127,12 +119,7 @@ fn read_present(
 
 fn heed_reserved(cpu: &Cpu, e: u64, reserved: u64, at: Linear, access: Access) -> Result<(), Fault> {
     use crate::cpu::fault::pf;
-    let used = if cpu.execute_disable() { EXECUTE_DISABLE } else { 0 };
-    if e & reserved & !used == 0 {
-        Ok(())
-    } else {
-        Err(page_fault(cpu, at, access, pf::PRESENT | pf::RESERVED))
-    }
+    if e & reserved == 0 { Ok(()) } else { Err(page_fault(cpu, at, access, pf::PRESENT | pf::RESERVED)) }
 }
 
 #[cfg(test)]

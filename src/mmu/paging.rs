@@ -4,6 +4,7 @@
 
 pub use super::mapping::{Access, Mapping, TableMemory, entry};
 use super::mapping::{page_fault, permit, set_bits, used};
+use super::reserved::Reserved;
 use crate::addr::{GuestPhys, Linear};
 use crate::cpu::fault::pf;
 use crate::cpu::{Cpu, Cr0, Cr4, Fault};
@@ -41,7 +42,7 @@ pub fn walk(cpu: &Cpu, mem: &mut impl TableMemory, at: Linear, access: Access) -
     if pte & entry::PRESENT == 0 {
         return Err(page_fault(cpu, at, access, 0));
     }
-    if pte & entry::SMALL_RESERVED != 0 && cpu.cr4.contains(Cr4::PSE) {
+    if u64::from(pte) & Reserved::of(cpu).small != 0 {
         return Err(page_fault(cpu, at, access, pf::PRESENT | pf::RESERVED));
     }
     let both = pde & pte;
@@ -67,7 +68,7 @@ fn walk_large(
     access: Access,
     (pde_at, pde): (GuestPhys, u32),
 ) -> Result<Mapping, Fault> {
-    if pde & entry::LARGE_RESERVED != 0 {
+    if u64::from(pde) & Reserved::of(cpu).large != 0 {
         return Err(page_fault(cpu, at, access, pf::PRESENT | pf::RESERVED));
     }
     let mapping = Mapping {

@@ -91,6 +91,9 @@ pub fn check(case: &Case) -> Result<Translation, String> {
     agree(&fast, ("observed", &observed), &mut wrong);
     let portable = run(&prepared, Way::Portable)?;
     agree(&fast, ("portable", &portable), &mut wrong);
+    if hides_features(&prepared.state) {
+        return if wrong.is_empty() { Ok(Translation::default()) } else { Err(wrong) };
+    }
     let translated = run(&prepared, Way::Translated)?;
     let mut parted = String::new();
     agree(&fast, ("translated", &translated), &mut parted);
@@ -100,6 +103,11 @@ pub fn check(case: &Case) -> Result<Translation, String> {
         wrong += &parted;
     }
     if wrong.is_empty() { Ok(translation) } else { Err(wrong) }
+}
+
+/// Whether the case's processor has a feature that a monitor takes from its guest.
+fn hides_features(s: &state::State) -> bool {
+    ["vme", "pat"].iter().any(|name| s[*name] != 0)
 }
 
 /// Whether a case may end otherwise under a monitor: it changes a page-table entry whose translation is

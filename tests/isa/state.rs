@@ -42,6 +42,8 @@ pub fn read(cpu: &Cpu) -> State {
         ("sysenter_esp", cpu.msrs.sysenter_esp),
         ("sysenter_eip", cpu.msrs.sysenter_eip),
         ("umip", u32::from(cpu.features.contains(Features::UMIP))),
+        ("vme", u32::from(cpu.features.contains(Features::VME))),
+        ("pat", u32::from(cpu.features.contains(Features::PAT))),
         ("fcw", u32::from(cpu.fpu.control())),
         ("fsw", u32::from(cpu.fpu.status())),
         ("ftw", u32::from(cpu.fpu.tags())),
@@ -99,6 +101,8 @@ pub fn write(s: &State, cpu: &mut Cpu) {
     cpu.msrs.sysenter_esp = s["sysenter_esp"];
     cpu.msrs.sysenter_eip = s["sysenter_eip"];
     cpu.features.set(Features::UMIP, s["umip"] != 0);
+    cpu.features.set(Features::VME, s["vme"] != 0);
+    cpu.features.set(Features::PAT, s["pat"] != 0);
     cpu.fpu.set_control(s["fcw"] as u16);
     cpu.fpu.set_status(s["fsw"] as u16);
     cpu.fpu.set_tags(s["ftw"] as u16);
@@ -135,7 +139,7 @@ pub const RF: u32 = 1 << 16;
 pub const VM: u32 = 1 << 17;
 
 /// Flag names: lowest bit, mask of the unshifted value.
-const FLAGS: [(&str, u32, u32); 15] = [
+const FLAGS: [(&str, u32, u32); 17] = [
     ("cf", 0, 1),
     ("pf", 2, 1),
     ("af", 4, 1),
@@ -150,6 +154,8 @@ const FLAGS: [(&str, u32, u32); 15] = [
     ("rf", 16, 1),
     ("vm", 17, 1),
     ("ac", 18, 1),
+    ("vif", 19, 1),
+    ("vip", 20, 1),
     ("id", 21, 1),
 ];
 

@@ -7,7 +7,7 @@
 //! | controls that can be switched off one by one (`TRUE_*`) | no | yes |
 //! | virtual NMIs, NMI-window exiting | no | yes |
 //! | preemption timer | no | yes |
-//! | load and save of IA32_EFER | no | yes |
+//! | load and save of IA32_EFER and IA32_PAT | no | yes |
 //! | EPT, VPID, unrestricted guest | no | yes |
 
 use super::{EntryControls, ExitControls, Pin, Primary, Secondary};
@@ -180,6 +180,8 @@ pub const YONAH_EPT: VmxCaps = VmxCaps {
     exit: Allowed::with(
         default1::EXIT_RESERVED,
         EXIT.union(ExitControls::SAVE_DEBUG)
+            .union(ExitControls::SAVE_PAT)
+            .union(ExitControls::LOAD_PAT)
             .union(ExitControls::SAVE_EFER)
             .union(ExitControls::LOAD_EFER)
             .union(ExitControls::SAVE_TIMER)
@@ -187,7 +189,11 @@ pub const YONAH_EPT: VmxCaps = VmxCaps {
     ),
     entry: Allowed::with(
         default1::ENTRY_RESERVED,
-        ENTRY.union(EntryControls::LOAD_DEBUG).union(EntryControls::LOAD_EFER).bits(),
+        ENTRY
+            .union(EntryControls::LOAD_DEBUG)
+            .union(EntryControls::LOAD_PAT)
+            .union(EntryControls::LOAD_EFER)
+            .bits(),
     ),
     vmcs_enum: 0x2e,
     ept_vpid: EPT_VPID,
@@ -195,7 +201,7 @@ pub const YONAH_EPT: VmxCaps = VmxCaps {
 };
 
 /// Every bit of CR4 that the two models have.
-const CR4: u32 = 0x23bc;
+const CR4: u32 = 0x23bf;
 
 /// IA32_VMX_EPT_VPID_CAP: walks of four levels, uncacheable and write-back tables,
 /// pages of 2 MiB, INVEPT and INVVPID of every type, accessed and dirty bits.
@@ -267,7 +273,7 @@ mod tests {
             (0x486, 0x8000_0021),
             (0x487, 0xffff_ffff),
             (0x488, 0x2000),
-            (0x489, 0x23bc),
+            (0x489, 0x23bf),
             (0x48a, 0x2a),
         ];
         assert_eq!(values(&YONAH), wanted);
@@ -279,20 +285,20 @@ mod tests {
             (0x480, 0x00d9_1000_0000_002b),
             (0x481, 0x0000_007f_0000_0016),
             (0x482, 0xf7e1_fffe_0401_e172),
-            (0x483, 0x0073_edff_0003_6dff),
-            (0x484, 0x0000_9dff_0000_11ff),
+            (0x483, 0x007f_edff_0003_6dff),
+            (0x484, 0x0000_ddff_0000_11ff),
             (0x485, 0x0004_01c0),
             (0x486, 0x8000_0021),
             (0x487, 0xffff_ffff),
             (0x488, 0x2000),
-            (0x489, 0x23bc),
+            (0x489, 0x23bf),
             (0x48a, 0x2e),
             (0x48b, 0x0000_00a2_0000_0000),
             (0x48c, 0x0000_0f01_0631_4140),
             (0x48d, 0x0000_007f_0000_0016),
             (0x48e, 0xf7e1_fffe_0400_6172),
-            (0x48f, 0x0073_edff_0003_6dfb),
-            (0x490, 0x0000_9dff_0000_11fb),
+            (0x48f, 0x007f_edff_0003_6dfb),
+            (0x490, 0x0000_ddff_0000_11fb),
         ];
         assert_eq!(values(&YONAH_EPT), wanted);
     }

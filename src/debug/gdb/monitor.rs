@@ -9,6 +9,7 @@ use crate::decode::disassemble;
 use crate::machine::{Input, LastWrite, Machine};
 use crate::mmu::pae;
 use crate::mmu::paging::{TableMemory, entry};
+use crate::mmu::reserved::Reserved;
 use std::fmt::Write;
 
 const HELP: &str = "\
@@ -92,12 +93,12 @@ fn mapped(m: &Machine) -> Vec<Range> {
 
 fn mapped_pae(m: &Machine) -> Vec<Range> {
     let mut ranges: Vec<Range> = Vec::new();
+    let reserved = Reserved::of(&m.cpu);
     let read = |at: GuestPhys| pae::read(&m.world.tables(m.cpu.now), at);
     for region in (0..1 << 11).map(|n| Linear(n << 21)) {
         let pointer = m.cpu.pdptes[(region.0 >> 30) as usize];
         let pde = if pae::present(pointer) { read(pae::pde_address(pointer, region)) } else { 0 };
-        let reserved = if pae::large(pde) { pae::LARGE_RESERVED } else { pae::RESERVED };
-        if !pae::present(pde) || pde & reserved != 0 {
+        if !pae::present(pde) || pde & reserved.of_pde(pae::large(pde)) != 0 {
             continue;
         }
         if pae::large(pde) {
@@ -106,7 +107,7 @@ fn mapped_pae(m: &Machine) -> Vec<Range> {
         }
         for page in (0..512).map(|n| region.offset(n << 12)) {
             let pte = read(pae::pte_address(pde, page));
-            if pae::present(pte) && pte & pae::SMALL_RESERVED == 0 {
+            if pae::present(pte) && pte & reserved.small == 0 {
                 add(&mut ranges, page.0.into(), 1 << 12, (pte & pae::FRAME) as u32, (pde & pte) as u32);
             }
         }

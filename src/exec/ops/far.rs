@@ -11,7 +11,7 @@ use crate::exec::frame::{Frame, peek};
 use crate::exec::operand::{ea, load};
 use crate::exec::segload::{Found, find, mark_accessed};
 use crate::exec::task::{self, Switch};
-use crate::exec::{Env, Handler, vmx};
+use crate::exec::{Env, Handler, vme, vmx};
 
 binders! { i, E;
     JmpFar     => jmp_pointer,
@@ -401,13 +401,16 @@ fn iret_mask(cpu: &Cpu, width: Width) -> Eflags {
     }
     if cpu.cpl == 0 {
         mask |= Eflags::IOPL;
+        if width == Width::Dword {
+            mask |= Eflags::VIF | Eflags::VIP;
+        }
     }
     mask
 }
 
-fn merge(cpu: &mut Cpu, image: u32, mask: Eflags) {
-    let image = Eflags::from_bits_truncate(image);
-    cpu.set_eflags((cpu.eflags() - mask) | (image & mask));
+/// EFLAGS with the bits of `mask` from `image`.
+fn merged(cpu: &Cpu, image: u32, mask: Eflags) -> Eflags {
+    (cpu.eflags() - mask) | (Eflags::from_bits_truncate(image) & mask)
 }
 
 // IRET, IRETD
@@ -432,28 +435,35 @@ fn iret<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
 
 fn iret_real<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     let mask = iret_mask(cpu, i.width);
-    iret_flat(cpu, env, i, mask)
+    iret_flat(cpu, env, i, |cpu, image| Ok(merged(cpu, image, mask)))
 }
 
 fn iret_v86<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
-    if cpu.iopl() < 3 {
-        return Err(Fault::GP0);
-    }
     let mask = iret_mask(cpu, i.width) - Eflags::IOPL;
-    iret_flat(cpu, env, i, mask)
+    if cpu.iopl() == 3 {
+        return iret_flat(cpu, env, i, |cpu, image| Ok(merged(cpu, image, mask)));
+    }
+    vme::may_pop_flags(cpu, i.width)?;
+    iret_flat(cpu, env, i, vme::popped_flags)
 }
 
-/// Real and virtual-8086 mode: EIP, CS, FLAGS.
-fn iret_flat<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn, mask: Eflags) -> Result<(), Fault> {
+/// Real and virtual-8086 mode: EIP, CS, FLAGS, of which `popped` makes the new ones.
+fn iret_flat<E: Env>(
+    cpu: &mut Cpu,
+    env: &mut E,
+    i: &Insn,
+    popped: impl FnOnce(&Cpu, u32) -> Result<Eflags, Fault>,
+) -> Result<(), Fault> {
     let eip = peek(cpu, env, 0, i.width, 0)?;
     let sel = Selector(peek(cpu, env, 1, i.width, 0)? as u16);
     let image = peek(cpu, env, 2, i.width, 0)?;
     let code = real_code(cpu, sel);
     check_offset(code.limit, eip)?;
+    let flags = popped(cpu, image)?;
     cpu.set_seg(SegReg::Cs, code);
     cpu.eip = eip;
     cpu.set_sp(cpu.sp().wrapping_add(3 * i.width.bytes()));
-    merge(cpu, image, mask);
+    cpu.set_eflags(flags);
     Ok(())
 }
 
@@ -472,7 +482,7 @@ fn iret_protected<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fa
     let mask = iret_mask(cpu, i.width);
     let to = check_return(cpu, env, sel, eip)?;
     return_to(cpu, env, &to, 3, i.width, 0)?;
-    merge(cpu, image, mask);
+    cpu.set_eflags(merged(cpu, image, mask));
     Ok(())
 }
 
@@ -503,9 +513,9 @@ fn software<E: Env>(cpu: &mut Cpu, env: &mut E, event: Event) -> Result<(), Faul
     Ok(())
 }
 
-// INT n: in virtual-8086 mode only with IOPL 3 (SDM vol. 3, 20.2.7)
+// INT n: in virtual-8086 mode with IOPL 3 (SDM vol. 3, 20.2.7), or to the program itself with VME (20.3)
 fn int<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
-    if cpu.v86() && cpu.iopl() < 3 {
+    if cpu.v86() && cpu.iopl() < 3 && !vme::redirects(cpu, env, i.imm as u8)? {
         return Err(Fault::GP0);
     }
     vmx::event::note_length(cpu, i.len);

@@ -7,11 +7,9 @@ use crate::cpu::{Cpu, Fault, Word};
 use crate::decode::{Insn, Place};
 use crate::exec::bind::binders;
 use crate::exec::operand::by_width;
+use crate::exec::task;
 use crate::exec::vmx::intercept::{PortAccess, io};
 use crate::exec::{Env, Handler};
-
-/// Where in a 32-bit TSS the I/O map base is (SDM vol. 3, figure 7-2).
-const IO_MAP_BASE: u32 = 0x66;
 
 binders! { i, E;
     In => by_width!(i, input, E),
@@ -32,13 +30,8 @@ pub fn check_port<E: Env>(cpu: &Cpu, env: &mut E, port: u16, width: Width) -> Re
 
 #[cold]
 fn check_bit_map<E: Env>(cpu: &Cpu, env: &mut E, port: u16, width: Width) -> Result<(), Fault> {
-    let is_tss32 = cpu.tr.usable() && matches!(cpu.tr.attr & 0x1f, 0x9 | 0xb);
-    if !is_tss32 || cpu.tr.limit < IO_MAP_BASE + 1 {
-        return Err(Fault::GP0);
-    }
-    let base: u16 = env.load(cpu, Linear(cpu.tr.base.wrapping_add(IO_MAP_BASE)), false)?;
     // The processor reads two bytes, so that an access that spans bytes of the map sees all its bits.
-    let offset = u32::from(base) + u32::from(port >> 3);
+    let offset = task::io_map(cpu, env)? + u32::from(port >> 3);
     if offset + 1 > cpu.tr.limit {
         return Err(Fault::GP0);
     }

@@ -7,7 +7,7 @@ use crate::decode::{Insn, Op, Place, SegReg};
 use crate::exec::bind::{binders, semantics};
 use crate::exec::operand::{DstReg, Imm, Mem, Source, Target, by_wide, load, readable, writable};
 use crate::exec::stack::{self, pop_above, push_below};
-use crate::exec::{Binder, Env, Handler};
+use crate::exec::{Binder, Env, Handler, vme};
 
 binders! { i, E;
     Push  => match i.dst {
@@ -99,25 +99,37 @@ fn popa<E: Env, W: Word>(cpu: &mut Cpu, env: &mut E, _: &Insn) -> Result<(), Fau
     Ok(())
 }
 
-/// In virtual-8086 mode PUSHF and POPF are privileged unless IOPL is 3.
-fn check_v86(cpu: &Cpu) -> Result<(), Fault> {
-    if cpu.v86() && cpu.iopl() < 3 { Err(Fault::GP0) } else { Ok(()) }
+/// In virtual-8086 mode PUSHF and POPF are privileged unless IOPL is 3, or VME is on.
+fn is_virtual(cpu: &Cpu) -> bool {
+    cpu.v86() && cpu.iopl() < 3
 }
 
 // PUSHF: VM and RF are clear in the image
 fn pushf<E: Env, W: Word>(cpu: &mut Cpu, env: &mut E, _: &Insn) -> Result<(), Fault> {
-    check_v86(cpu)?;
-    let image = cpu.eflags() - (Eflags::VM | Eflags::RF);
+    let flags = if is_virtual(cpu) { vme::pushed_flags(cpu, W::WIDTH)? } else { cpu.eflags() };
+    let image = flags - (Eflags::VM | Eflags::RF);
     stack::push(cpu, env, W::from_u32(image.bits()))
 }
 
 // POPF
 fn popf<E: Env, W: Word>(cpu: &mut Cpu, env: &mut E, _: &Insn) -> Result<(), Fault> {
-    check_v86(cpu)?;
+    if is_virtual(cpu) {
+        return popf_virtual::<E, W>(cpu, env);
+    }
     let image: W = stack::pop(cpu, env)?;
     let changed = Eflags::from_bits_truncate(W::MASK) & popf_may_change(cpu);
     let kept = cpu.eflags() - changed - Eflags::RF;
     cpu.set_eflags(kept | (Eflags::from_bits_truncate(image.u()) & changed));
+    Ok(())
+}
+
+fn popf_virtual<E: Env, W: Word>(cpu: &mut Cpu, env: &mut E) -> Result<(), Fault> {
+    vme::may_pop_flags(cpu, W::WIDTH)?;
+    let mut sp = cpu.sp();
+    let image: W = pop_above(cpu, env, &mut sp)?;
+    let flags = vme::popped_flags(cpu, image.u())?;
+    cpu.set_sp(sp);
+    cpu.set_eflags(flags - Eflags::RF);
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use crate::exec::operand::{DstReg, Mem, Source, Target, by_rm, by_width, ea, loa
 use crate::exec::segload::find;
 use crate::exec::task::{self, is_available_tss};
 use crate::exec::vmx::intercept;
-use crate::exec::{Env, Handler, cpuid, msr, pointers};
+use crate::exec::{Env, Handler, cpuid, msr, pointers, vme};
 
 binders! { i, E;
     Cli       => cli,
@@ -48,10 +48,10 @@ fn privileged(cpu: &Cpu) -> Result<(), Fault> {
     if cpu.cpl == 0 { Ok(()) } else { Err(Fault::GP0) }
 }
 
-/// CLI and STI: in protected mode CPL may not exceed IOPL, in virtual-8086 mode IOPL must be 3, which is the
-/// same.
-fn may_change_if(cpu: &Cpu) -> Result<(), Fault> {
-    if cpu.protected() && cpu.cpl > cpu.iopl() { Err(Fault::GP0) } else { Ok(()) }
+/// Whether CLI and STI change IF: in protected mode CPL may not exceed IOPL, in virtual-8086 mode IOPL must be
+/// 3, which is the same.
+fn may_change_if(cpu: &Cpu) -> bool {
+    !cpu.protected() || cpu.cpl <= cpu.iopl()
 }
 
 /// What UMIP makes privileged: SGDT, SIDT, SLDT, STR and SMSW.
@@ -61,14 +61,21 @@ fn prevented(cpu: &Cpu) -> Result<(), Fault> {
 
 // CLI
 fn cli<E: Env>(cpu: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), Fault> {
-    may_change_if(cpu)?;
-    cpu.system_flags -= Eflags::IF;
+    if may_change_if(cpu) {
+        cpu.system_flags -= Eflags::IF;
+    } else if vme::virtualizes_if(cpu) {
+        cpu.system_flags -= Eflags::VIF;
+    } else {
+        return Err(Fault::GP0);
+    }
     Ok(())
 }
 
 // STI: interrupts are held off for one more instruction if they were off
 fn sti<E: Env>(cpu: &mut Cpu, _: &mut E, _: &Insn) -> Result<(), Fault> {
-    may_change_if(cpu)?;
+    if !may_change_if(cpu) {
+        return if vme::virtualizes_if(cpu) { vme::set_virtual_if(cpu) } else { Err(Fault::GP0) };
+    }
     if !cpu.system_flags.contains(Eflags::IF) {
         cpu.system_flags |= Eflags::IF;
         cpu.cast_shadow(Shadow::STI);

@@ -24,6 +24,11 @@ const SHADOW_CR0: Cr0 =
 /// CR4 bits of paging.
 const PAGING_CR4: Cr4 = Cr4::PSE.union(Cr4::PAE).union(Cr4::PGE);
 
+/// What the machine's processor may have beyond the guest's: controls keep it from the guest. The page attribute
+/// table and virtual interrupts are not of this kind. They make bits of page-table entries and of EFLAGS exist, and
+/// nothing exits where a guest uses one; so the machine under `hvm` has neither.
+const CONTROLLED: Features = Features::NX.union(Features::VMX);
+
 /// How the guest's addresses are translated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Translation {
@@ -49,7 +54,8 @@ impl V {
     pub(super) fn new(model: Model) -> Self {
         let composed = [Segment::null(0); 6];
         let translation = Translation::Nested;
-        Self { model, features: model.features(), translation, stands_in: false, composed }
+        let features = model.features() & CONTROLLED;
+        Self { model, features, translation, stands_in: false, composed }
     }
 
     /// Whether virtual-8086 mode stands in for the guest's real mode.

@@ -1,12 +1,13 @@
 //! Checks of the guest-state area (SDM vol. 3, 26.3.1).
 
-use super::{Checked, Failure, Stage, physical, qualification, valid_efer, valid_pat};
+use super::{Checked, Failure, Stage, physical, qualification, valid_efer};
 use crate::cpu::vmx::field::{PDPTES, SEGMENTS, SegmentFields};
 use crate::cpu::vmx::guest_state::{activity, blocking, pending, rights};
 use crate::cpu::vmx::{
     EntryControls, EventType, Field, Interruption, Pin, Secondary, UNRESTRICTED_CR0, region,
 };
 use crate::cpu::{Cr0, Cr4, Eflags};
+use crate::exec::msr::valid_pat;
 use crate::mmu::pae;
 
 /// Indices into [`SEGMENTS`].

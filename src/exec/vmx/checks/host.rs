@@ -1,8 +1,9 @@
 //! Checks of the host-state area (SDM vol. 3, 26.2.2 to 26.2.4).
 
-use super::{Checked, Failure, Stage, valid_efer, valid_pat};
+use super::{Checked, Failure, Stage, valid_efer};
 use crate::cpu::vmx::field::HOST_SELECTORS;
 use crate::cpu::vmx::{ExitControls, Field};
+use crate::exec::msr::valid_pat;
 
 fn ensure(good: bool, field: Field, why: &'static str) -> Result<(), Failure> {
     super::ensure(good, Stage::Host, field, why)

@@ -89,11 +89,6 @@ fn physical(at: u64, alignment: u64) -> bool {
     at >> 32 == 0 && at & (alignment - 1) == 0
 }
 
-/// Whether `value` is one that IA32_PAT can hold: memory types 0, 1 and 4 to 7 (SDM vol. 3, 11.12.2).
-fn valid_pat(value: u64) -> bool {
-    value.to_le_bytes().iter().all(|entry| matches!(entry, 0 | 1 | 4..=7))
-}
-
 /// Whether `value` is one that IA32_EFER can hold: a 32-bit processor has no bit but NXE.
 fn valid_efer(value: u64) -> bool {
     value & !u64::from(EFER_NXE) == 0
