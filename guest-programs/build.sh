@@ -14,6 +14,7 @@ CFLAGS="-m32 -std=gnu11 -Wall -Wextra -Werror -O2 -march=i686 -mtune=generic -ma
   -fno-ident -fno-common -fno-strict-aliasing -fno-tree-loop-distribute-patterns -fno-optimize-sibling-calls
   -mno-sse -mno-mmx -mno-80387 -mpreferred-stack-boundary=2 -g0"
 LDFLAGS="-m elf_i386 -n -static --build-id=none --no-warn-rwx-segments -z noexecstack"
+PROGRAM_LDFLAGS="-m elf_i386 -static --build-id=none -z noexecstack"
 DEBUG="-g -gdwarf-5 -O1 -fno-ipa-sra -fno-omit-frame-pointer -mno-omit-leaf-frame-pointer -fno-shrink-wrap
   -ffile-prefix-map=$PWD=guest-programs"
 BASE="lib/boot.S lib/console.c lib/memory.c"
@@ -21,10 +22,11 @@ TRAPS="lib/segments.c lib/traps.c lib/traps.S"
 RINGS="rings/kernel.c rings/memory.c rings/task.c rings/syscall.c rings/entry.S rings/user.c"
 VMX_HOST="lib/options.c vmx-test/main.c vmx-test/machine.c vmx-test/guest.c vmx-test/enter.S vmx-test/state.c vmx-test/errors.c vmx-test/entries.c"
 VMX_GUESTS="vmx-test/instructions.c vmx-test/control_registers.c vmx-test/io.c vmx-test/exceptions.c vmx-test/events.c"
+KVM_CLIENT="kvm-client/client.c kvm-client/guests.S"
 BENCH="bench/bench.c bench/compute.c bench/memory.c bench/branches.c bench/system.c bench/user.S"
 
-# One line per image: image, extra flags (or -), linker script, sources. `debug` is with source lines, which name no
-# folder of the machine that builds; `packed` the same with compressed sections.
+# One line per image: image, extra flags (or -), linker script (or - for a program of Linux), sources. `debug` is with
+# source lines, which name no folder of the machine that builds; `packed` the same with compressed sections.
 images() {
   cat <<LIST
 hello/hello.elf               -        lib/link.ld     $BASE hello/hello.c
@@ -36,6 +38,7 @@ nano/nano-clean.elf           -DCLEAN  lib/link.ld     $BASE $TRAPS lib/options.
 smc/smc.elf                   -        lib/link.ld     $BASE smc/smc.c smc/code.S
 bench/bench.elf               -        lib/link.ld     $BASE $TRAPS lib/options.c $BENCH
 vmx-test/vmx-test.elf         -        lib/link.ld     $BASE $TRAPS $VMX_HOST $VMX_GUESTS
+kvm-client/kvm-client.elf     -        -               $KVM_CLIENT
 nested/nested.elf             debug    lib/link.ld     $BASE nested/nested.c
 nested/nested-packed.elf      packed   lib/link.ld     $BASE nested/nested.c
 LIST
@@ -60,7 +63,10 @@ build_image() {
     objects="$objects $object"
   done
   # shellcheck disable=SC2086
-  ld $LDFLAGS $pack -T "$script" -o "$out" $objects
+  case $script in
+    -) ld $PROGRAM_LDFLAGS -o "$out" $objects ;;
+    *) ld $LDFLAGS $pack -T "$script" -o "$out" $objects ;;
+  esac
   chmod 644 "$out"
 }
 

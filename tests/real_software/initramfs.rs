@@ -53,9 +53,13 @@ impl Archive {
     }
 }
 
-/// busybox, a first process that mounts what a shell needs and starts one, and in /lib the `modules`: `sh
-/// /lib/load` inserts them in their order.
-pub(crate) fn busybox(busybox: &[u8], modules: &[(String, Vec<u8>)]) -> Vec<u8> {
+/// busybox, a first process that mounts what a shell needs and starts one, `programs` in /bin, and in /lib the
+/// `modules`: `sh /lib/load` inserts them in their order.
+pub(crate) fn busybox(
+    busybox: &[u8],
+    modules: &[(String, Vec<u8>)],
+    programs: &[(&str, Vec<u8>)],
+) -> Vec<u8> {
     const INIT: &str = "#!/bin/busybox sh\n\
         /bin/busybox mkdir -p /usr/bin /usr/sbin /sbin\n\
         /bin/busybox --install -s\n\
@@ -70,6 +74,9 @@ pub(crate) fn busybox(busybox: &[u8], modules: &[(String, Vec<u8>)]) -> Vec<u8> 
     }
     archive.program("bin/busybox", busybox);
     archive.program("init", INIT.as_bytes());
+    for (name, content) in programs {
+        archive.program(&format!("bin/{name}"), content);
+    }
     for (name, content) in modules {
         archive.file(&format!("lib/{name}.ko"), content);
     }

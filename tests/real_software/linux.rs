@@ -23,7 +23,7 @@ const MEM: u32 = 128 << 20;
 const MODULES: [&str; 5] = ["sd_mod", "crc32c_generic", "ext4", "psmouse", "ata_piix"];
 
 /// The kernel image: its name has the version in it.
-fn kernel_of(package: &str) -> PathBuf {
+pub(crate) fn kernel_of(package: &str) -> PathBuf {
     let boot = cache().join(package).join("boot");
     let mut files = std::fs::read_dir(boot).expect("the package has a kernel").map(|e| e.unwrap().path());
     files.find(|p| p.to_string_lossy().contains("vmlinuz")).expect("the package has a kernel")
@@ -41,7 +41,7 @@ pub(crate) fn initrd() -> Vec<u8> {
 
 fn initrd_of(package: &str) -> Vec<u8> {
     let modules = initramfs::modules(&cache().join(package).join("lib/modules"), &MODULES);
-    initramfs::busybox(&std::fs::read(file(BUSYBOX, "bin/busybox")).unwrap(), &modules)
+    initramfs::busybox(&std::fs::read(file(BUSYBOX, "bin/busybox")).unwrap(), &modules, &[])
 }
 
 /// An empty disk of 16 MiB. Tests that run beside each other share it, and none may see half a file.

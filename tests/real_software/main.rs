@@ -14,6 +14,7 @@ mod grub_boots;
 mod hard_disk;
 mod initramfs;
 mod invaders;
+mod kvm;
 mod linux;
 mod linux_session;
 mod memtest;

@@ -5,6 +5,7 @@ use subring::cli::emulator::Emulator;
 use subring::cli::keys::{self, Typist};
 use subring::cli::pc::{Limits, Outcome, Pc};
 use subring::console::keymap::KeyEvent;
+use subring::cpu::Model;
 use subring::device::mouse::MouseEvent;
 use subring::load::{self, Around, Drive, Medium, Plan, Spec};
 use subring::media::image;
@@ -19,6 +20,8 @@ pub(crate) struct Parts {
     pub(crate) mem: u32,
     /// Instructions per guest second. A small number makes waiting cheap.
     pub(crate) hz: u64,
+    /// The processor.
+    pub(crate) cpu: Model,
     /// SeaBIOS and its VGA BIOS, instead of the built-in BIOS.
     pub(crate) bios: Option<(PathBuf, PathBuf)>,
     /// Hard disk images; what is written to them is thrown away.
@@ -45,6 +48,7 @@ impl Default for Parts {
         Self {
             mem: 32 << 20,
             hz: 2_000_000,
+            cpu: Model::default(),
             bios: None,
             disks: vec![],
             floppies: vec![],
@@ -95,6 +99,7 @@ impl Lab {
         let spec = Spec {
             mem: parts.mem,
             hz: parts.hz,
+            cpu: parts.cpu,
             bios: parts.bios.as_ref().map(|(bios, _)| std::fs::read(bios).unwrap()),
             vga_bios: parts.bios.as_ref().map(|(_, vga)| std::fs::read(vga).unwrap()),
             disks: drives(parts.disks),
@@ -236,6 +241,11 @@ impl Lab {
         for line in lines {
             assert!(rows.any(|row| row == line), "no row `{line}`, or not in order:\n{}", self.text());
         }
+    }
+
+    /// VM entries so far.
+    pub(crate) fn vm_entries(&self) -> u64 {
+        self.pc.stats().other.get("VM entries").copied().unwrap_or(0)
     }
 
     /// What two runs must have in common.
