@@ -1,5 +1,5 @@
-//! Running a case on the real machine, three times: on the fast path, observed one instruction at a time, and
-//! under a monitor that translates.
+//! Running a case on the real machine: on the fast path, observed one instruction at a time, on the portable engine,
+//! under a monitor that translates, and in VMX non-root operation with shadow and with nested paging.
 
 use crate::base;
 use crate::expect::{Expected, exception_name, work_out};
@@ -12,7 +12,7 @@ use std::fmt::Write;
 use std::rc::Rc;
 use subring::addr::GuestPhys;
 use subring::bus::Width;
-use subring::cell::{Cell, Engine};
+use subring::cell::{Cell, Engine, Strategy};
 use subring::clock::When;
 use subring::decode::{Decoded, decode, disassemble};
 use subring::event::{Event, Sink};
@@ -55,7 +55,7 @@ struct Ran {
     machine: Machine,
     events: Vec<String>,
     outcome: Outcome,
-    translation: Translation,
+    supervised: Supervised,
 }
 
 /// How a case is run.
@@ -65,24 +65,38 @@ enum Way {
     Observed,
     /// On the bare machine, by its portable engine.
     Portable,
-    /// Under the translating monitor.
-    Translated,
+    /// Under this cell's monitor.
+    Under(Cell),
 }
 
-/// How a case ran under the translating monitor.
+/// The monitors under which a case runs.
+const MONITORS: [Cell; 3] = [Cell::BT_TRACE, Cell::HVM_TRACE, Cell::HVM_NESTED];
+
+/// How a case ran under a monitor.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Translation {
-    /// Instructions in translated code, and units that ran.
-    pub instructions: u64,
-    pub units: u64,
+struct Supervised {
+    /// Instructions that ran with no intervention, in translated code, and units that ran.
+    direct: u64,
+    translated: u64,
+    units: u64,
     /// A page-table entry in use was changed.
-    pub changed_live_tables: bool,
-    /// The case ended otherwise than on the bare machine, and may.
+    changed_live_tables: bool,
+}
+
+/// How a case ran under all monitors.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ways {
+    /// Something ran in translated code, and whole units did.
+    pub translated: bool,
+    pub units: bool,
+    /// Something ran in non-root operation with no exit.
+    pub non_root: bool,
+    /// The case ended otherwise than on the bare machine under some monitor, and may.
     pub fresher: bool,
 }
 
 /// Runs `case`; the failure is a text of several lines.
-pub fn check(case: &Case) -> Result<Translation, String> {
+pub fn check(case: &Case) -> Result<Ways, String> {
     let prepared = prepare(case)?;
     let expected = work_out(&prepared.state, &prepared.memory, prepared.next, &case.output)?;
     let fast = run(&prepared, Way::Fast)?;
@@ -91,18 +105,29 @@ pub fn check(case: &Case) -> Result<Translation, String> {
     agree(&fast, ("observed", &observed), &mut wrong);
     let portable = run(&prepared, Way::Portable)?;
     agree(&fast, ("portable", &portable), &mut wrong);
-    if hides_features(&prepared.state) {
-        return if wrong.is_empty() { Ok(Translation::default()) } else { Err(wrong) };
+    let mut ways = Ways::default();
+    if !hides_features(&prepared.state) {
+        for cell in MONITORS {
+            wrong += &check_under(cell, &prepared, &fast, &mut ways)?;
+        }
     }
-    let translated = run(&prepared, Way::Translated)?;
+    if wrong.is_empty() { Ok(ways) } else { Err(wrong) }
+}
+
+/// What differs under the monitor of `cell` from the `fast` run, and may not.
+fn check_under(cell: Cell, p: &Prepared, fast: &Ran, ways: &mut Ways) -> Result<String, String> {
+    let ran = run(p, Way::Under(cell))?;
+    let how = ran.supervised;
+    ways.translated |= how.translated > 0;
+    ways.units |= how.units > 0;
+    ways.non_root |= cell.strategy() == Strategy::Hvm && how.direct > 0;
     let mut parted = String::new();
-    agree(&fast, ("translated", &translated), &mut parted);
-    let mut translation = translated.translation;
-    translation.fresher = !parted.is_empty() && may_part(&translation);
-    if !translation.fresher {
-        wrong += &parted;
+    agree(fast, (&cell.to_string(), &ran), &mut parted);
+    if parted.is_empty() || !may_part(&how) {
+        return Ok(parted);
     }
-    if wrong.is_empty() { Ok(translation) } else { Err(wrong) }
+    ways.fresher = true;
+    Ok(String::new())
 }
 
 /// Whether the case's processor has a feature that a monitor takes from its guest.
@@ -113,8 +138,8 @@ fn hides_features(s: &state::State) -> bool {
 /// Whether a case may end otherwise under a monitor: it changes a page-table entry whose translation is
 /// cached, and the manual leaves open which of the two counts until the guest flushes (SDM vol. 3, 4.10.2.3).
 /// The bare machine keeps the old one; the monitor, which traces page tables, has the new one at once.
-fn may_part(translation: &Translation) -> bool {
-    translation.changed_live_tables
+fn may_part(how: &Supervised) -> bool {
+    how.changed_live_tables
 }
 
 fn prepare(case: &Case) -> Result<Prepared, String> {
@@ -189,7 +214,7 @@ fn run(p: &Prepared, way: Way) -> Result<Ran, String> {
     match way {
         Way::Fast | Way::Observed => {}
         Way::Portable => machine.set_engine(Engine::Portable),
-        Way::Translated => translate(&mut machine, p.steps)?,
+        Way::Under(cell) => supervise(&mut machine, cell, p.steps)?,
     }
     let seen = Seen::default();
     let all = Wants { insn: true, fault: true, interrupt: true, port: true, memory: true, exit: true };
@@ -207,25 +232,27 @@ fn run(p: &Prepared, way: Way) -> Result<Ran, String> {
     // The run loop's own note, no part of the processor's state.
     machine.cpu.leave.set(false);
     let events = seen.0.take();
-    let translation = machine.monitor().map_or_else(Translation::default, translation);
-    Ok(Ran { machine, events, outcome, translation })
+    let supervised = machine.monitor().map_or_else(Supervised::default, supervised);
+    Ok(Ran { machine, events, outcome, supervised })
 }
 
-/// Puts the machine, as it stands, under a monitor that translates. A unit is no longer than the case, or it
+/// Puts the machine, as it stands, under the monitor of `cell`. A translated unit is no longer than the case, or it
 /// would be run an instruction at a time: it is not begun where the clock ends within it.
-fn translate(machine: &mut Machine, steps: u64) -> Result<(), String> {
-    let config = vmm::Config { cell: Cell::BT_TRACE, shadow_frames: 64, ..vmm::Config::default() };
+fn supervise(machine: &mut Machine, cell: Cell, steps: u64) -> Result<(), String> {
+    let config = vmm::Config { cell, shadow_frames: 64, ..vmm::Config::default() };
     vmm::install(machine, &config).map_err(|e| e.to_string())?;
-    let translation = machine.monitor_mut().and_then(Monitor::translation_mut);
-    translation.ok_or("the monitor does not translate")?.translator_mut().limits_mut().unit = steps as usize;
+    if let Some(translation) = machine.monitor_mut().and_then(Monitor::translation_mut) {
+        translation.translator_mut().limits_mut().unit = steps as usize;
+    }
     Ok(())
 }
 
-fn translation(monitor: &dyn Monitor) -> Translation {
+fn supervised(monitor: &dyn Monitor) -> Supervised {
+    let counts = monitor.counts();
     let units = monitor.translation().map_or(0, |t| t.translator().runs().units);
     let changed_live_tables =
         monitor.shadow().is_some_and(|s| s.counts().changes.contains_key(&Change::Synced));
-    Translation { instructions: monitor.counts().translated, units, changed_live_tables, fresher: false }
+    Supervised { direct: counts.direct, translated: counts.translated, units, changed_live_tables }
 }
 
 /// Programs the interrupt controller so that its line 0 gives `vector` (a multiple of 8), and the timer so

@@ -4,7 +4,8 @@
 use super::v::Translation;
 use crate::addr::MachineAddr;
 use crate::cpu::Cpu;
-use crate::machine::{ShadowView, World};
+use crate::machine::{Flushes, ShadowView, World};
+use crate::mmu::tlb::Tlb;
 use crate::report::{NestedFigures, Obstacle, Reason, ShadowFigures, Walks};
 use crate::vmm::invariants;
 use crate::vmm::memory::{NestedMmu, ShadowMmu};
@@ -105,10 +106,8 @@ impl Paging {
         match self {
             Self::Shadow(mmu) => sync_shadow(mmu, guest, world, wrote),
             Self::Nested(_) => {
-                // An emulated instruction flushed the virtual TLB: what it stands for has to go, too.
                 if world.has_flushes() {
-                    _ = world.take_flushes();
-                    world.machine_tlb().flush(true);
+                    follow(&world.take_flushes(), world.machine_tlb());
                 }
             }
         }
@@ -125,6 +124,15 @@ impl Paging {
             }
         }
     }
+}
+
+/// An emulated instruction flushed the virtual TLB. What it stands for goes as INVVPID drops it: single pages, all, or
+/// all but global pages.
+fn follow(flushes: &Flushes, tlb: &mut Tlb) {
+    if flushes.all {
+        tlb.flush(flushes.globals);
+    }
+    flushes.pages.iter().for_each(|&at| tlb.invalidate(at));
 }
 
 fn sync_shadow(mmu: &mut ShadowMmu, guest: &Cpu, world: &mut World, wrote: bool) {
