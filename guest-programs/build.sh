@@ -22,7 +22,8 @@ TRAPS="lib/segments.c lib/traps.c lib/traps.S"
 RINGS="rings/kernel.c rings/memory.c rings/task.c rings/syscall.c rings/entry.S rings/user.c"
 VMX_HOST="lib/options.c vmx-test/main.c vmx-test/machine.c vmx-test/guest.c vmx-test/enter.S vmx-test/state.c vmx-test/errors.c vmx-test/entries.c"
 VMX_GUESTS="vmx-test/instructions.c vmx-test/control_registers.c vmx-test/io.c vmx-test/exceptions.c vmx-test/events.c"
-KVM_CLIENT="kvm-client/client.c kvm-client/guests.S"
+KVM_CLIENT="kvm/client.c kvm/system.c kvm/guests.S"
+KVM_BOOT="kvm/boot.c kvm/system.c kvm/uart.c"
 BENCH="bench/bench.c bench/compute.c bench/memory.c bench/branches.c bench/system.c bench/user.S"
 
 # One line per image: image, extra flags (or -), linker script (or - for a program of Linux), sources. `debug` is with
@@ -38,7 +39,8 @@ nano/nano-clean.elf           -DCLEAN  lib/link.ld     $BASE $TRAPS lib/options.
 smc/smc.elf                   -        lib/link.ld     $BASE smc/smc.c smc/code.S
 bench/bench.elf               -        lib/link.ld     $BASE $TRAPS lib/options.c $BENCH
 vmx-test/vmx-test.elf         -        lib/link.ld     $BASE $TRAPS $VMX_HOST $VMX_GUESTS
-kvm-client/kvm-client.elf     -        -               $KVM_CLIENT
+kvm/client.elf                -        -               $KVM_CLIENT
+kvm/boot.elf                  -        -               $KVM_BOOT
 nested/nested.elf             debug    lib/link.ld     $BASE nested/nested.c
 nested/nested-packed.elf      packed   lib/link.ld     $BASE nested/nested.c
 LIST

@@ -53,8 +53,8 @@ impl Archive {
     }
 }
 
-/// busybox, a first process that mounts what a shell needs and starts one, `programs` in /bin, and in /lib the
-/// `modules`: `sh /lib/load` inserts them in their order.
+/// busybox, a first process that mounts what a shell needs and starts one, `programs` by their paths, and in /lib
+/// the `modules`: `sh /lib/load` inserts them in their order.
 pub(crate) fn busybox(
     busybox: &[u8],
     modules: &[(String, Vec<u8>)],
@@ -75,7 +75,7 @@ pub(crate) fn busybox(
     archive.program("bin/busybox", busybox);
     archive.program("init", INIT.as_bytes());
     for (name, content) in programs {
-        archive.program(&format!("bin/{name}"), content);
+        archive.program(name, content);
     }
     for (name, content) in modules {
         archive.file(&format!("lib/{name}.ko"), content);

@@ -1,5 +1,5 @@
 /* A small user of /dev/kvm: it runs three guests and prints each exit of theirs to user space. No C library. */
-#include "kvm.h"
+#include "system.h"
 
 #define MEMORY 0x10000
 #define CODE 0x1000
@@ -12,41 +12,6 @@ extern const u8 real[], real_end[], protected[], protected_end[], paging[], pagi
 extern const u8 on_int30[], on_irq20[], on_gp[], on_pf[];
 
 static u8 memory[MEMORY] __attribute__((aligned(4096)));
-
-/* Linux's system calls: their number in EAX. */
-enum { SYS_EXIT = 1, SYS_WRITE = 4, SYS_OPEN = 5, SYS_CLOSE = 6, SYS_IOCTL = 54, SYS_MMAP = 90, SYS_MUNMAP = 91 };
-
-static int call(int number, u32 a, u32 b, u32 c) {
-  int result;
-  asm volatile("int 0x80" : "=a"(result) : "a"(number), "b"(a), "c"(b), "d"(c) : "memory");
-  return result;
-}
-
-static void print(const char *text) {
-  u32 length = 0;
-  while (text[length]) length++;
-  call(SYS_WRITE, 1, (u32)text, length);
-}
-
-static void print_hex(const char *before, u32 value) {
-  char text[12], *at = text + sizeof text;
-  *--at = 0;
-  do *--at = "0123456789abcdef"[value & 15];
-  while (value >>= 4);
-  print(before);
-  print(at);
-}
-
-/* An ioctl that may not fail. */
-static int request(const char *what, int file, enum request request, const void *argument) {
-  int result = call(SYS_IOCTL, file, request, (u32)argument);
-  if (result >= 0) return result;
-  print(what);
-  print_hex(": error ", -result);
-  print("\n");
-  call(SYS_EXIT, 1, 0, 0);
-  __builtin_unreachable();
-}
 
 /* A descriptor with base 0. */
 static void put_descriptor(u32 at, u32 limit, u32 rights) {
@@ -117,9 +82,7 @@ static void run(int kvm, const char *name, const u8 *code, const u8 *end, void (
   request("KVM_SET_USER_MEMORY_REGION", machine, KVM_SET_USER_MEMORY_REGION, &all);
 
   int processor = request("KVM_CREATE_VCPU", machine, KVM_CREATE_VCPU, 0);
-  u32 size = request("KVM_GET_VCPU_MMAP_SIZE", kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
-  const u32 shared[] = {0, size, 3 /* read, write */, 1 /* shared */, processor, 0};
-  struct run *run = (struct run *)call(SYS_MMAP, (u32)shared, 0, 0);
+  struct run *run = shared_page(kvm, processor);
 
   struct system_registers system;
   request("KVM_GET_SREGS", processor, KVM_GET_SREGS, &system);
@@ -140,7 +103,7 @@ static void run(int kvm, const char *name, const u8 *code, const u8 *end, void (
   print_hex(" cr0 ", system.cr0);
   print_hex(" cr2 ", system.cr2);
   print("\n");
-  call(SYS_MUNMAP, (u32)run, size, 0);
+  call(SYS_MUNMAP, (u32)run, request("KVM_GET_VCPU_MMAP_SIZE", kvm, KVM_GET_VCPU_MMAP_SIZE, 0), 0);
   call(SYS_CLOSE, processor, 0, 0);
   call(SYS_CLOSE, machine, 0, 0);
 }
@@ -158,16 +121,11 @@ static void prepare_paging(struct system_registers *s) {
 }
 
 void _start(void) {
-  int kvm = call(SYS_OPEN, (u32)"/dev/kvm", 2 /* read, write */, 0);
-  if (kvm < 0) {
-    print_hex("/dev/kvm does not open: error ", -kvm);
-    print("\n");
-    call(SYS_EXIT, 1, 0, 0);
-  }
+  int kvm = open_kvm();
   print_hex("KVM interface ", request("KVM_GET_API_VERSION", kvm, KVM_GET_API_VERSION, 0));
   print("\n");
   run(kvm, "real", real, real_end, 0);
   run(kvm, "protected", protected, protected_end, prepare_protected);
   run(kvm, "paging", paging, paging_end, prepare_paging);
-  call(SYS_EXIT, 0, 0, 0);
+  quit(0);
 }

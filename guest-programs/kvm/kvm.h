@@ -1,4 +1,4 @@
-/* The part of Linux's KVM interface that client.c uses (Documentation/virt/kvm/api.rst), for a 32-bit program. */
+/* The part of Linux's KVM interface that these programs use (Documentation/virt/kvm/api.rst), for a 32-bit program. */
 #pragma once
 
 typedef unsigned char u8;
@@ -10,16 +10,21 @@ typedef unsigned long long u64;
 enum request {
   KVM_GET_API_VERSION = 0xae00,
   KVM_CREATE_VM = 0xae01,
+  KVM_GET_SUPPORTED_CPUID = 0xc008ae05,
   KVM_GET_VCPU_MMAP_SIZE = 0xae04,
   KVM_CREATE_VCPU = 0xae41,
   KVM_SET_USER_MEMORY_REGION = 0x4020ae46,
   KVM_SET_TSS_ADDR = 0xae47,
+  KVM_CREATE_IRQCHIP = 0xae60,
+  KVM_IRQ_LINE = 0x4008ae61,
+  KVM_CREATE_PIT2 = 0x4040ae77,
   KVM_RUN = 0xae80,
   KVM_GET_REGS = 0x8090ae81,
   KVM_SET_REGS = 0x4090ae82,
   KVM_GET_SREGS = 0x8138ae83,
   KVM_SET_SREGS = 0x4138ae84,
   KVM_INTERRUPT = 0x4004ae86,
+  KVM_SET_CPUID2 = 0x4008ae90,
 };
 
 /* Why KVM_RUN came back. */
@@ -30,6 +35,18 @@ enum reason {
   KVM_EXIT_SHUTDOWN = 8,
   KVM_EXIT_FAIL_ENTRY = 9,
   KVM_EXIT_INTERNAL_ERROR = 17,
+};
+
+/* Leaves of CPUID. */
+struct cpuid {
+  u32 entries, pad;
+  struct {
+    u32 leaf, subleaf, flags, eax, ebx, ecx, edx, pad[3];
+  } entry[64];
+};
+
+struct timer {
+  u32 flags, pad[15];
 };
 
 /* A piece of the guest's memory is a piece of ours. */
