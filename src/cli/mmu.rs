@@ -1,26 +1,21 @@
 //! `subring mmu`: guest page tables, shadow page tables and the TLB side by side, at a point of a guest's
 //! run; or every change of the shadow as the guest runs.
 
-mod event;
+pub(super) mod event;
 mod json;
-mod session;
+pub(super) mod session;
 mod text;
 mod watch;
 
-use super::emulator::Emulator;
 use super::guest_args::GuestArgs;
 use super::monitor::MonitorArgs;
 use super::output::{out, tell, tell_notes};
 use super::restore::RestoreArgs;
-use super::run_progress::RunProgress;
-use super::session::{Options, drive};
 use super::signals::watch_signals;
-use super::terminal::{Console, Setup};
 use crate::bus::Ticks;
 use crate::cell::{Mmu, Strategy};
 use crate::error::{Error, Result};
 use crate::lab::digits::grouped;
-use crate::lab::guest::Guest;
 use crate::lab::mappings::View;
 use crate::load::{Spec, Symbol, symbol_at};
 use crate::machine::{Machine, Monitor};
@@ -29,7 +24,7 @@ use crate::snapshot::recording::Input;
 use crate::vmm::Config;
 use clap::Args;
 use event::Event;
-use session::{Ran, Runner};
+use session::{Ran, Runner, inputs};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -81,11 +76,11 @@ pub(super) struct Command {
 const NEAR: u32 = 1 << 16;
 
 /// The guest's names for addresses.
-struct Names(Vec<Symbol>);
+pub(super) struct Names(pub(super) Vec<Symbol>);
 
 impl Names {
     /// The name for `at`. A symbol without a size counts for what is near.
-    fn of(&self, at: u32) -> Option<String> {
+    pub(super) fn of(&self, at: u32) -> Option<String> {
         let before = self.0[..self.0.partition_point(|s| s.value <= at)].last()?;
         if at - before.value < NEAR { symbol_at(&self.0, at) } else { None }
     }
@@ -137,7 +132,7 @@ impl Command {
         }
         tell_notes(&plan.notes);
         let signal = watch_signals()?;
-        let inputs = self.inputs()?;
+        let inputs = inputs(&self.guest, || self.spec(None))?;
         let log = self.watch || matches!(event, Some(Event::Entry { .. }));
         let start = || self.runner(config, inputs.clone(), Journal::new(pages.clone(), log), &signal);
         let mut runner = start()?;
@@ -204,17 +199,6 @@ impl Command {
         Ok(Spec { monitor, ..self.start.spec(&guest)? })
     }
 
-    /// What `--keys` type, and when: a run of the bare machine finds out.
-    fn inputs(&self) -> Result<Vec<Input>> {
-        if self.guest.keys.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut pc = Emulator::new(self.spec(None)?, None, None)?;
-        let mut console = Console::open_with(Setup::silent())?;
-        let options = Options { record: true, ..self.guest.session() };
-        Ok(drive(&mut pc, &mut console, &options)?.inputs)
-    }
-
     fn runner(
         &self,
         config: Option<Config>,
@@ -226,14 +210,6 @@ impl Command {
         if let Some(shadow) = machine.monitor_mut().and_then(Monitor::shadow_mut) {
             shadow.keep_journal(journal);
         }
-        let last = self.guest.time.map_or(Ticks::MAX, |us| machine.clock().micros(us));
-        let last = last.min(self.guest.limit.unwrap_or(Ticks::MAX));
-        let limits = (self.guest.budget.unwrap_or(u64::MAX), last);
-        Ok(Runner {
-            guest: Guest::new(machine, inputs),
-            limits,
-            signal: Arc::clone(signal),
-            progress: RunProgress::new(false),
-        })
+        Ok(Runner::new(machine, inputs, &self.guest, signal))
     }
 }

@@ -1,4 +1,4 @@
-//! The command line. One file per command: `run`, `compare`, `mmu`, `translate`, `snapshot`, `guests`, `cpus`,
+//! The command line. One file per command: `run`, `compare`, `mmu`, `vmcs`, `translate`, `snapshot`, `guests`, `cpus`,
 //! `theorem`, `classify`; `demo` is `subring` alone. What the commands share, from the options to the report:
 //!
 //! - `guest_args`, `monitor`: the options that every command with a guest takes; `restore` starts from a snapshot.
@@ -49,6 +49,7 @@ pub mod theorem;
 pub mod trace;
 pub mod translate;
 mod translate_report;
+mod vmcs;
 
 use crate::error::Error;
 use clap::{Parser, Subcommand};
@@ -70,6 +71,8 @@ enum Command {
     Compare(Box<compare::Command>),
     /// Show guest page tables, shadow page tables and the TLB side by side, and who changed what
     Mmu(Box<mmu::Command>),
+    /// Show the control structure of a guest's own hypervisor, its last VM exit, and why a VM entry failed
+    Vmcs(Box<vmcs::Command>),
     /// Run a guest under binary translation, and show what became of its code
     Translate(Box<translate::Command>),
     /// Run a guest to a point and save the machine, for `run --restore`
@@ -112,6 +115,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Run(args)) => args.run(),
         Some(Command::Compare(args)) => args.run(),
         Some(Command::Mmu(args)) => args.run(),
+        Some(Command::Vmcs(args)) => args.run(),
         Some(Command::Snapshot(args)) => args.run(),
         Some(Command::Translate(args)) => args.run(),
     };

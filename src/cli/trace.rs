@@ -142,9 +142,13 @@ impl TraceWriter {
 
     /// Adds what an exit costs, and the kernel's name for where it came from.
     fn name_exit(&mut self, event: &Event<'_>) {
-        let Event::Exit { cause, eip, .. } = event else { return };
-        // The exits of a guest's own hypervisor have the manual's reasons, and no modelled cost.
-        let known = Cause::all().find(|c| c.name() == *cause);
+        let (cause, eip) = match event {
+            Event::Exit { cause, detail: None, eip, .. } => (Some(cause), eip),
+            // The exits of a guest's own hypervisor have no modelled cost.
+            Event::Exit { eip, .. } | Event::EntryRefused { eip, .. } => (None, eip),
+            _ => return,
+        };
+        let known = cause.and_then(|cause| Cause::all().find(|c| c.name() == *cause));
         let cost = known.map_or_else(String::new, |c| format!("{:>5} cycles  ", self.costs.of(c)));
         self.line.truncate(self.line.trim_end().len());
         let symbol = self.symbols.name(*eip).unwrap_or_default();
@@ -240,7 +244,12 @@ fn describe(line: &mut String, when: When, event: &Event<'_>) -> std::fmt::Resul
             }
             writeln!(line)
         }
-        Event::Exit { cause, cs, eip } => writeln!(line, "exit  {cs:04x}:{eip:08x}  {cause}"),
+        Event::Exit { cause, detail, cs, eip } => {
+            let detail = detail.filter(|text| !text.is_empty());
+            let more = detail.map_or(String::new(), |text| format!(": {text}"));
+            writeln!(line, "exit  {cs:04x}:{eip:08x}  {cause}{more}")
+        }
+        Event::EntryRefused { why, cs, eip } => writeln!(line, "entry {cs:04x}:{eip:08x}  {why}"),
         Event::Port { port, width, value, write } => {
             let (arrow, digits) = (if write { "<-" } else { "->" }, 2 * width as usize);
             writeln!(line, "port  {port:04x} {arrow} {value:0digits$x}")

@@ -58,9 +58,20 @@ pub enum Event<'a> {
     Exit {
         /// Why, by the name that tables have.
         cause: &'static str,
+        /// Of a guest's own hypervisor, what else there is to say: the exit qualification and the events, in words.
+        detail: Option<&'a str>,
         /// CS of the guest.
         cs: u16,
         /// EIP of the guest.
+        eip: u32,
+    },
+    /// A VM entry of a guest's own hypervisor was refused.
+    EntryRefused {
+        /// How the hypervisor sees that, and what was wrong, in sentences.
+        why: &'a str,
+        /// CS of the instruction.
+        cs: u16,
+        /// EIP of the instruction.
         eip: u32,
     },
     /// Memory is read or written by an instruction.

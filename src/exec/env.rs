@@ -2,6 +2,7 @@
 
 use crate::addr::Linear;
 use crate::bus::Width;
+use crate::cpu::vmx::refusal::{EntrySite, Refusal};
 use crate::cpu::{Cpu, Fault, Word};
 use crate::decode::Insn;
 use crate::mmu::two_dimensional::Refused;
@@ -128,6 +129,11 @@ pub trait Env {
     fn vmx_transition(&mut self, cpu: &Cpu) {
         let _ = cpu;
         self.flush_tlb(true);
+    }
+
+    /// A VM entry at `from` was refused. Observing only.
+    fn refused_entry(&mut self, cpu: &Cpu, from: EntrySite, refusal: Refusal) {
+        let _ = (cpu, from, refusal);
     }
 
     /// IA32_APIC_BASE was written: the local APIC is elsewhere, or no longer there.

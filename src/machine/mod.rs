@@ -3,6 +3,7 @@
 pub mod board;
 mod breakpoints;
 mod describe;
+mod exits;
 pub mod history;
 mod moment;
 pub mod monitor;
@@ -526,8 +527,8 @@ impl Machine {
     /// shutdown.
     fn vm_exit(&mut self) {
         let (cs, eip) = (self.cpu.seg(SegReg::Cs).selector.0, self.cpu.eip);
-        if let Ok(exit) = vmx::leave::complete(&mut self.cpu, &mut self.world) {
-            self.world.tell_exit(self.cpu.when(), exit.reason.name(), cs, eip);
+        if vmx::leave::complete(&mut self.cpu, &mut self.world).is_ok() {
+            self.world.tell_vm_exit(&self.cpu, (cs, eip));
         }
         self.world.clear_break_hits();
     }

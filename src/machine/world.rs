@@ -8,8 +8,8 @@ use super::tables::LiveTables;
 use crate::addr::{GuestPhys, Linear, MachineAddr, PAGE_OFFSET, PAGE_SIZE};
 use crate::bus::Width;
 use crate::bus::phys::{Backing, PhysMap, Target};
-use crate::clock::When;
 use crate::cpu::control::{Dr7, Watch};
+use crate::cpu::vmx::refusal::{EntrySite, Refusal, RefusedEntry};
 use crate::cpu::{Cpu, Cr0, Cr4, Eflags, Fault, Packed, Word};
 use crate::event::{Event, Sink};
 use crate::exec::{Env, vmx};
@@ -58,6 +58,8 @@ pub struct World {
     /// Reads and writes by port.
     pub ports: Vec<[u64; 2]>,
     pub(super) watcher: Option<Watcher>,
+    /// The last VM entry that was refused; no part of the machine's state.
+    pub(super) refused_entry: Option<RefusedEntry>,
     /// Where a debugger stops data accesses.
     pub(super) data_stops: DataStops,
     map_epoch: u32,
@@ -96,6 +98,7 @@ impl World {
             software_interrupts: [0; 256],
             ports: vec![[0; 2]; 0x1_0000],
             watcher: None,
+            refused_entry: None,
             data_stops: DataStops::default(),
             careful: false,
             break_hits: 0,
@@ -371,13 +374,6 @@ impl World {
         }
     }
 
-    /// A monitor was entered, for this reason.
-    pub fn tell_exit(&mut self, when: When, cause: &'static str, cs: u16, eip: u32) {
-        if let Some(w) = self.watcher.as_mut().filter(|w| w.wants.exit) {
-            w.sink.record(when, &Event::Exit { cause, cs, eip });
-        }
-    }
-
     fn tell_port(&mut self, cpu: &Cpu, port: u16, width: Width, value: u32, write: bool) {
         self.ports[usize::from(port)][usize::from(write)] += 1;
         if self.careful && cpu.cr4.contains(Cr4::DE) {
@@ -581,6 +577,10 @@ impl Env for World {
         if self.space == Space::Guest || !vmx::has_vpid(cpu) {
             self.flush_tlb(true);
         }
+    }
+
+    fn refused_entry(&mut self, cpu: &Cpu, from: EntrySite, refusal: Refusal) {
+        self.note_refused_entry(cpu, from, refusal);
     }
 
     fn took_software_interrupt(&mut self, vector: u8) {

@@ -223,8 +223,9 @@ impl Lab {
         };
         let machine = &mut self.machine;
         match enter(&mut machine.cpu, &mut machine.world) {
-            Ok(Entered::Fails(number)) => return told([("vmfail", number)]),
-            Ok(Entered::Host) => return self.failed(),
+            Ok(Entered::Refused(refusal)) => {
+                return refusal.error().map_or_else(|| self.failed(), |number| told([("vmfail", number)]));
+            }
             Ok(Entered::Guest) => {}
             Err(aborted) => return told([("abort", aborted.0 as u32)]),
         }

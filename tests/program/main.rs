@@ -21,4 +21,5 @@ mod snapshot_files;
 mod source_lines;
 mod theorem;
 mod translate;
+mod vmcs;
 mod vmx;

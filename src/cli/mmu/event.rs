@@ -14,7 +14,7 @@ use std::ops::RangeInclusive;
 
 /// Where to look.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Event {
+pub(in crate::cli) enum Event {
     /// After so many instructions.
     Instruction(u64),
     /// When this instruction is next for the n-th time.
@@ -46,16 +46,44 @@ fn usage<T>(text: String) -> Result<T> {
     Err(Error::Usage(text))
 }
 
+/// What else there is to do than to name another event.
+fn otherwise(how: &Ran) -> &'static str {
+    match how {
+        Ran::Limit => "or a larger --budget or --time",
+        _ => "or leave --at out to see the end of the run",
+    }
+}
+
+/// Why a run that ended so, after so many instructions, has not come to the event `text`, which it `met` too few
+/// times; and what to do.
+pub(in crate::cli) fn missed(text: &str, how: &Ran, retired: u64, met: u64) -> String {
+    let (ended, retired, or) = (how.sentence(), grouped(retired), otherwise(how));
+    let smaller = "a smaller number behind #";
+    let (times, give) = match met {
+        0 => (String::new(), "another event"),
+        1 => (" (the event did, once)".to_owned(), smaller),
+        n => (format!(" (the event did, {n} times)"), smaller),
+    };
+    format!(
+        "--at {text}: this did not happen{times}, and {ended} after {retired} instructions: give {give}, {or}"
+    )
+}
+
+/// The event's name and which time is meant: `name`, or `name#N`.
+pub(in crate::cli) fn numbered(text: &str) -> Result<(&str, u64)> {
+    match text.rsplit_once('#') {
+        Some((name, n)) => match n.parse() {
+            Ok(n) if n > 0 => Ok((name, n)),
+            _ => usage(format!("--at {text}: behind # stands which time is meant, from 1 on")),
+        },
+        None => Ok((text, 1)),
+    }
+}
+
 impl Event {
     /// The event that `text` names.
     pub(super) fn parse(text: &str, symbols: &[Symbol]) -> Result<Self> {
-        let (name, nth) = match text.rsplit_once('#') {
-            Some((name, n)) => match n.parse() {
-                Ok(n) if n > 0 => (name, n),
-                _ => return usage(format!("--at {text}: behind # stands which time is meant, from 1 on")),
-            },
-            None => (text, 1),
-        };
+        let (name, nth) = numbered(text)?;
         if let Some(cause) = name.strip_prefix("exit:") {
             return Ok(Self::Exit { causes: causes(cause)?, nth });
         }
@@ -66,6 +94,16 @@ impl Event {
             };
             return Ok(Self::Entry { change: *change, nth });
         }
+        Self::point(text, (name, nth), symbols, "exit:CAUSE#N, entry:CHANGE#N")
+    }
+
+    /// The instruction count or the place that `name` is, in `text`; `others` are the other events that there are.
+    pub(in crate::cli) fn point(
+        text: &str,
+        (name, nth): (&str, u64),
+        symbols: &[Symbol],
+        others: &str,
+    ) -> Result<Self> {
         let is_count = name.starts_with(|c: char| c.is_ascii_digit()) && !name.starts_with("0x");
         if is_count {
             return match args::count(name) {
@@ -74,11 +112,8 @@ impl Event {
                 Err(e) => usage(format!("--at {text}: {e}")),
             };
         }
-        let place = place::parse(name, symbols, "the guest").or_else(|e| {
-            usage(format!(
-                "--at {text}: {e} (or an instruction count like 10M, exit:CAUSE#N, entry:CHANGE#N)"
-            ))
-        })?;
+        let place = place::parse(name, symbols, "the guest")
+            .or_else(|e| usage(format!("--at {text}: {e} (or an instruction count like 10M, {others})")))?;
         Ok(Self::Address { at: Linear(place.at), nth })
     }
 
@@ -88,7 +123,7 @@ impl Event {
     }
 
     /// Runs `runner` to the event; another one for a second run comes from `again`.
-    pub(super) fn reach(
+    pub(in crate::cli) fn reach(
         &self,
         text: &str,
         mut runner: Runner,
@@ -132,25 +167,13 @@ impl Event {
     /// Why a run that ended so, after so many instructions, has not come to the event, which it `met` too few
     /// times; and what to do.
     fn missed(&self, text: &str, how: &Ran, retired: u64, met: u64) -> String {
-        let (ended, retired) = (how.sentence(), grouped(retired));
-        let or = match how {
-            Ran::Limit => "or a larger --budget or --time",
-            _ => "or leave --at out to see the end of the run",
-        };
         if let Self::Instruction(_) = self {
+            let (ended, retired, or) = (how.sentence(), grouped(retired), otherwise(how));
             return format!(
                 "--at {text} counts retired instructions, and {ended} after {retired} of them: give a smaller count, {or}"
             );
         }
-        let smaller = "a smaller number behind #";
-        let (times, give) = match met {
-            0 => (String::new(), "another event"),
-            1 => (" (the event did, once)".to_owned(), smaller),
-            n => (format!(" (the event did, {n} times)"), smaller),
-        };
-        format!(
-            "--at {text}: this did not happen{times}, and {ended} after {retired} instructions: give {give}, {or}"
-        )
+        missed(text, how, retired, met)
     }
 
     /// When the event happens: in a run that goes a little beyond it. Else how the run ended, and how often

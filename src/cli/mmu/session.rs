@@ -1,10 +1,17 @@
-//! Running the guest of `subring mmu`: in strides, so that a signal ends it and logs stay small. What it
+//! Running the guest of `subring mmu` and `subring vmcs`: in strides, so that a signal ends it and logs stay small. What it
 //! prints is dropped.
 
 use crate::bus::Ticks;
+use crate::cli::emulator::Emulator;
+use crate::cli::guest_args::GuestArgs;
 use crate::cli::run_progress::RunProgress;
+use crate::cli::session::{Options, drive};
+use crate::cli::terminal::{Console, Setup};
+use crate::error::Result;
 use crate::lab::guest::Guest;
+use crate::load::Spec;
 use crate::machine::{Machine, Outcome};
+use crate::snapshot::recording::Input;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,7 +20,7 @@ const STRIDE: u64 = 1 << 18;
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Ran {
+pub(in crate::cli) enum Ran {
     /// The guest got to where the command stops.
     There,
     /// The guest ended before.
@@ -26,7 +33,7 @@ pub(super) enum Ran {
 
 impl Ran {
     /// For people.
-    pub(super) fn sentence(&self) -> String {
+    pub(in crate::cli) fn sentence(&self) -> String {
         match self {
             Self::There => "it is there".into(),
             Self::Limit => "the budget is spent".into(),
@@ -44,24 +51,52 @@ impl Ran {
     }
 }
 
+/// What `--keys` of `args` type, and when: a run of the bare machine `spec` finds out.
+pub(in crate::cli) fn inputs(args: &GuestArgs, spec: impl FnOnce() -> Result<Spec>) -> Result<Vec<Input>> {
+    if args.keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut pc = Emulator::new(spec()?, None, None)?;
+    let mut console = Console::open_with(Setup::silent())?;
+    let options = Options { record: true, ..args.session() };
+    Ok(drive(&mut pc, &mut console, &options)?.inputs)
+}
+
 /// A guest and how far it may run.
-pub(super) struct Runner {
-    pub(super) guest: Guest,
+pub(in crate::cli) struct Runner {
+    pub(in crate::cli) guest: Guest,
     /// Instructions, and guest time.
-    pub(super) limits: (u64, Ticks),
-    pub(super) signal: Arc<AtomicBool>,
+    pub(in crate::cli) limits: (u64, Ticks),
+    pub(in crate::cli) signal: Arc<AtomicBool>,
     /// Tells at a terminal how far the run is.
-    pub(super) progress: RunProgress,
+    pub(in crate::cli) progress: RunProgress,
 }
 
 impl Runner {
+    /// `machine`, which gets `inputs` and runs as far as `args` say.
+    pub(in crate::cli) fn new(
+        machine: Machine,
+        inputs: Vec<Input>,
+        args: &GuestArgs,
+        signal: &Arc<AtomicBool>,
+    ) -> Self {
+        let last = args.time.map_or(Ticks::MAX, |us| machine.clock().micros(us));
+        let last = last.min(args.limit.unwrap_or(Ticks::MAX));
+        Self {
+            guest: Guest::new(machine, inputs),
+            limits: (args.budget.unwrap_or(u64::MAX), last),
+            signal: Arc::clone(signal),
+            progress: RunProgress::new(false),
+        }
+    }
+
     /// Runs to a time or an instruction count, or a stop of the debugger's.
-    pub(super) fn run(&mut self, ticks: Ticks, retired: u64) -> Ran {
+    pub(in crate::cli) fn run(&mut self, ticks: Ticks, retired: u64) -> Ran {
         self.strides(ticks, retired, |_| false)
     }
 
     /// Runs until `look`, which is called now and then, says that it is enough.
-    pub(super) fn run_watched(&mut self, look: impl FnMut(&mut Machine) -> bool) -> Ran {
+    pub(in crate::cli) fn run_watched(&mut self, look: impl FnMut(&mut Machine) -> bool) -> Ran {
         self.strides(Ticks::MAX, u64::MAX, look)
     }
 

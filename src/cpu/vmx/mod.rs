@@ -7,7 +7,9 @@ pub mod controls;
 pub mod exit;
 pub mod field;
 pub mod guest_state;
+pub mod refusal;
 mod vmcs;
+pub mod words;
 
 pub use caps::{Allowed, VmxCaps};
 pub use controls::{EntryControls, ExitControls, Pin, Primary, Secondary};

@@ -3,9 +3,10 @@
 
 use crate::addr::Linear;
 use crate::cpu::vmx::field::Area;
+use crate::cpu::vmx::refusal::{EntrySite, Refusal};
 use crate::cpu::vmx::{Field, Operation, Reason, Vmcs, Vmx, region};
 use crate::cpu::{Cpu, Cr4, Eflags, Fault, Special};
-use crate::decode::{Insn, Place};
+use crate::decode::{Insn, Place, SegReg};
 use crate::exec::bind::binders;
 use crate::exec::operand::{DstReg, Mem, Source, SrcReg, Target, ea, load, store, writable};
 use crate::exec::vmx::entry::{Entered, enter};
@@ -290,27 +291,48 @@ fn vmwrite<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
 // VMLAUNCH
 fn vmlaunch<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     begin(cpu, i, Reason::Vmlaunch)?;
-    launch(cpu, env, false, error::VMLAUNCH_NOT_CLEAR)
+    launch(cpu, env, i, (false, error::VMLAUNCH_NOT_CLEAR))
 }
 
 // VMRESUME
 fn vmresume<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     begin(cpu, i, Reason::Vmresume)?;
-    launch(cpu, env, true, error::VMRESUME_NOT_LAUNCHED)
+    launch(cpu, env, i, (true, error::VMRESUME_NOT_LAUNCHED))
 }
 
-/// Enters the guest if its control structure was launched before, or not, as is wanted.
-fn launch<E: Env>(cpu: &mut Cpu, env: &mut E, launched: bool, otherwise: u32) -> Result<(), Fault> {
+/// Enters the guest if its control structure was `launched` before, or not, as is wanted.
+fn launch<E: Env>(
+    cpu: &mut Cpu,
+    env: &mut E,
+    i: &Insn,
+    (launched, otherwise): (bool, u32),
+) -> Result<(), Fault> {
+    let from = EntrySite {
+        when: cpu.when(),
+        cs: cpu.seg(SegReg::Cs).selector.0,
+        eip: cpu.eip.wrapping_sub(u32::from(i.len)),
+        resumes: launched,
+    };
     let blocked = cpu.special.contains(Special::SS_SHADOW);
     let vmx = state(cpu)?;
-    if vmx.current.is_none() {
-        finish(cpu, FailsInvalid);
+    let refused = if vmx.current.is_none() {
+        Some(Refusal::NoCurrent)
     } else if blocked {
-        finish(cpu, Fails(error::MOV_SS));
+        Some(Refusal::Error(error::MOV_SS))
     } else if vmx.vmcs.launched != launched {
-        finish(cpu, Fails(otherwise));
-    } else if let Ok(Entered::Fails(number)) = enter(cpu, env) {
-        finish(cpu, Fails(number));
+        Some(Refusal::Error(otherwise))
+    } else {
+        match enter(cpu, env) {
+            Ok(Entered::Refused(refusal)) => Some(refusal),
+            Ok(Entered::Guest) | Err(_) => None,
+        }
+    };
+    let Some(refusal) = refused else { return Ok(()) };
+    env.refused_entry(cpu, from, refusal);
+    match refusal.error() {
+        Some(number) => finish(cpu, Fails(number)),
+        None if refusal == Refusal::NoCurrent => finish(cpu, FailsInvalid),
+        None => {}
     }
     Ok(())
 }

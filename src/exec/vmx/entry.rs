@@ -3,6 +3,7 @@
 use super::checks::{self, Checked, Failure, Stage};
 use super::{leave, msr_areas, state};
 use crate::cpu::vmx::field::PDPTES;
+use crate::cpu::vmx::refusal::Refusal;
 use crate::cpu::vmx::{Controls, Exit, Field, Interruption, Operation, Pin, Reason, Secondary};
 use crate::cpu::{Cpu, Cr0, Cr4};
 use crate::exec::{Env, pointers};
@@ -12,15 +13,10 @@ use crate::exec::{Env, pointers};
 pub enum Entered {
     /// The guest runs.
     Guest,
-    /// The controls or the host's state are wrong: VMfail with the number of the error.
-    Fails(u32),
-    /// The guest's state is wrong: the host goes on at its RIP, as after an exit.
-    Host,
+    /// The controls or the host's state are wrong, and the entry is a VMfail; or the guest's state is wrong, and
+    /// the host goes on at its RIP, as after an exit.
+    Refused(Refusal),
 }
-
-/// VM-instruction errors of entries.
-const INVALID_CONTROLS: u32 = 7;
-const INVALID_HOST: u32 = 8;
 
 /// The first check that the current control structure fails, if any.
 pub fn first_failure<E: Env>(cpu: &Cpu, env: &mut E) -> Option<Failure> {
@@ -35,20 +31,18 @@ pub fn first_failure<E: Env>(cpu: &Cpu, env: &mut E) -> Option<Failure> {
 /// # Errors
 /// A VMX abort.
 pub fn enter<E: Env>(cpu: &mut Cpu, env: &mut E) -> Result<Entered, leave::Aborted> {
-    match first_failure(cpu, env).map(|failure| (failure.stage, failure.qualification)) {
-        Some((Stage::Controls, _)) => return Ok(Entered::Fails(INVALID_CONTROLS)),
-        Some((Stage::Host, _)) => return Ok(Entered::Fails(INVALID_HOST)),
-        Some((Stage::Guest, qualification)) => {
-            leave::fail(cpu, env, Exit::new(Reason::EntryGuestState, qualification))?;
-            return Ok(Entered::Host);
+    if let Some(failure) = first_failure(cpu, env) {
+        let value = cpu.vmx.as_ref().map_or(0, |vmx| vmx.vmcs.get(failure.field));
+        if failure.stage == Stage::Guest {
+            leave::fail(cpu, env, Exit::new(Reason::EntryGuestState, failure.qualification))?;
         }
-        None => {}
+        return Ok(Entered::Refused(Refusal::Check { failure, value }));
     }
     load(cpu, env);
     let area = (Field::EntryMsrLoadCount, Field::EntryMsrLoad);
     if let Err(number) = msr_areas::load(cpu, env, area) {
         leave::fail(cpu, env, Exit::new(Reason::EntryMsrLoading, number))?;
-        return Ok(Entered::Host);
+        return Ok(Entered::Refused(Refusal::Msr(number)));
     }
     begin(cpu);
     Ok(Entered::Guest)

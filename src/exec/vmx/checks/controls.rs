@@ -19,9 +19,9 @@ const CAP_USED: u64 = 1 << 21;
 const MISC_LENGTH_0: u64 = 1 << 30;
 
 pub(super) fn check(on: &mut Checked) -> Result<(), Failure> {
-    execution(on)?;
-    exit(on)?;
-    entry(on)
+    execution(on).map_err(|failure| failure.of("26.2.1.1"))?;
+    exit(on).map_err(|failure| failure.of("26.2.1.2"))?;
+    entry(on).map_err(|failure| failure.of("26.2.1.3"))
 }
 
 fn ensure(good: bool, field: Field, why: &'static str) -> Result<(), Failure> {
@@ -53,9 +53,13 @@ fn execution(on: &mut Checked) -> Result<(), Failure> {
         tpr_shadow(on)?;
     }
     let nmi = controls.pin.contains(Pin::NMI) || !controls.pin.contains(Pin::VIRTUAL_NMIS);
-    ensure(nmi, Field::PinControls, "has \"virtual NMIs\" without \"NMI exiting\"")?;
+    ensure(nmi, Field::PinControls, "has \"virtual NMIs\" without \"NMI exiting\", which it needs")?;
     let window = controls.pin.contains(Pin::VIRTUAL_NMIS) || !controls.primary.contains(Primary::NMI_WINDOW);
-    ensure(window, Field::PrimaryControls, "has \"NMI-window exiting\" without \"virtual NMIs\"")?;
+    ensure(
+        window,
+        Field::PrimaryControls,
+        "has \"NMI-window exiting\" without \"virtual NMIs\" in the pin-based controls, which it needs",
+    )?;
     secondary(on)
 }
 
@@ -66,7 +70,11 @@ fn tpr_shadow(on: &mut Checked) -> Result<(), Failure> {
     ensure(threshold & !15 == 0, Field::TprThreshold, "has bits set above bit 3")?;
     if !on.controls.secondary.contains(Secondary::APIC_ACCESSES) {
         let shadow = (on.read)(page as u32 + VIRTUAL_TPR) >> 4 & 15;
-        ensure(threshold <= shadow, Field::TprThreshold, "is above the TPR in the virtual-APIC page")?;
+        ensure(
+            threshold <= shadow,
+            Field::TprThreshold,
+            "is above bits 7-4 of the TPR in the virtual-APIC page",
+        )?;
     }
     Ok(())
 }
@@ -83,7 +91,11 @@ fn secondary(on: &mut Checked) -> Result<(), Failure> {
         return ept_pointer(on);
     }
     let restricted = !secondary.contains(Secondary::UNRESTRICTED);
-    ensure(restricted, Field::SecondaryControls, "has \"unrestricted guest\" without \"enable EPT\"")
+    ensure(
+        restricted,
+        Field::SecondaryControls,
+        "has \"unrestricted guest\" without \"enable EPT\", which it needs",
+    )
 }
 
 // SDM vol. 3, 24.6.11
@@ -95,11 +107,23 @@ fn ept_pointer(on: &Checked) -> Result<(), Failure> {
         _ => false,
     };
     let field = Field::EptPointer;
-    ensure(known, field, "has a memory type that EPT structures cannot have")?;
-    ensure(pointer & EPT_WALK == EPT_WALK_4, field, "asks for a walk of other than four levels")?;
+    ensure(
+        known,
+        field,
+        "has a memory type in bits 2-0 that EPT structures cannot have: 6 is write-back, 0 uncacheable",
+    )?;
+    ensure(
+        pointer & EPT_WALK == EPT_WALK_4,
+        field,
+        "asks for a walk of other than four levels: bits 5-3 must be 3",
+    )?;
     let used = pointer & EPT_USED == 0 || caps & CAP_USED != 0;
     ensure(used, field, "asks for accessed and dirty flags, which this processor has not")?;
-    ensure(pointer & EPT_RESERVED == 0 && pointer >> 32 == 0, field, "has reserved bits set")
+    ensure(
+        pointer & EPT_RESERVED == 0 && pointer >> 32 == 0,
+        field,
+        "has reserved bits set: 11-7, or an address beyond 4 GiB",
+    )
 }
 
 /// An MSR area: `count` entries of 16 bytes at an aligned address, within physical memory.
@@ -145,26 +169,39 @@ fn injection(on: &Checked) -> Result<(), Failure> {
     }
     let vector = information & 0xff;
     let kind = EventType::of(information >> 8 & 7);
-    ensure(kind.is_some(), field, "has a reserved interruption type")?;
+    ensure(
+        kind.is_some(),
+        field,
+        "has a reserved interruption type in bits 10-8: 1 and 7 are none of an event",
+    )?;
     let fits = match kind {
         Some(EventType::Nmi) => vector == 2,
         Some(EventType::HardwareException) => vector < 32,
         _ => true,
     };
-    ensure(fits, field, "has a vector that does not go with its interruption type")?;
+    ensure(
+        fits,
+        field,
+        "has a vector that does not go with its interruption type: an NMI's is 2, a hardware exception's below 32",
+    )?;
     let has_code = information & HAS_CODE != 0;
     ensure(
         has_code == wants_code(on, vector, kind),
         field,
-        "has the wrong setting of \"deliver error code\"",
+        "has the wrong setting of bit 11, \"deliver error code\": it must be 1 for #DF, #TS, #NP, #SS, #GP, #PF and #AC as \
+         hardware exceptions in protected mode, and 0 for all else",
     )?;
-    ensure(information & RESERVED == 0, field, "has reserved bits set")?;
+    ensure(information & RESERVED == 0, field, "has reserved bits set: 30-12 must be 0")?;
     let code = on.get32(Field::EntryErrorCode);
     ensure(!has_code || code >> 15 == 0, Field::EntryErrorCode, "has bits set above bit 14")?;
     if kind.is_some_and(EventType::has_length) {
         let length = on.get32(Field::EntryLength);
         let least = if on.vmx.caps.misc & MISC_LENGTH_0 != 0 { 0 } else { 1 };
-        ensure((least..=15).contains(&length), Field::EntryLength, "is not the length of an instruction")?;
+        ensure(
+            (least..=15).contains(&length),
+            Field::EntryLength,
+            "is not the length of an instruction, 1 to 15, which a software interrupt or exception needs",
+        )?;
     }
     Ok(())
 }

@@ -6,31 +6,8 @@ mod guest;
 mod host;
 
 use crate::cpu::control::EFER_NXE;
+pub use crate::cpu::vmx::refusal::{Failure, Stage};
 use crate::cpu::vmx::{Controls, Field, Vmx};
-
-/// A check that failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// What the check belongs to, which decides how the entry fails.
-    pub stage: Stage,
-    /// The field that is wrong.
-    pub field: Field,
-    /// What is wrong with it, as the end of a sentence that begins with the field's name.
-    pub why: &'static str,
-    /// The exit qualification of a failure in the guest's state (SDM vol. 3, 26.7).
-    pub qualification: u32,
-}
-
-/// A group of checks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// Controls: VMfail with error 7.
-    Controls,
-    /// The host-state area: VMfail with error 8.
-    Host,
-    /// The guest-state area: an exit with reason 33.
-    Guest,
-}
 
 /// What the checks look at.
 pub struct Checked<'a> {
@@ -81,7 +58,11 @@ pub fn guest_state(on: &mut Checked) -> Result<(), Failure> {
 }
 
 fn ensure(good: bool, stage: Stage, field: Field, why: &'static str) -> Result<(), Failure> {
-    if good { Ok(()) } else { Err(Failure { stage, field, why, qualification: qualification::DEFAULT }) }
+    if good {
+        Ok(())
+    } else {
+        Err(Failure { stage, field, why, qualification: qualification::DEFAULT, section: "" })
+    }
 }
 
 /// Whether `at` is a physical address, and a multiple of `alignment`, a power of two.
