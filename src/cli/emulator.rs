@@ -167,9 +167,8 @@ impl Pc for Emulator {
                 MachineOutcome::TripleFault(t) => debug::Ending::TripleFault(t),
                 MachineOutcome::HaltedForever | MachineOutcome::Idle(None) => debug::Ending::HaltedForever,
                 MachineOutcome::Exit(status) => debug::Ending::Exit(status),
-                MachineOutcome::PowerOff | MachineOutcome::Reset | MachineOutcome::VmxAbort(_) => {
-                    debug::Ending::Other
-                }
+                MachineOutcome::VmxAbort(why) => debug::Ending::VmxAbort(why),
+                MachineOutcome::PowerOff | MachineOutcome::Reset => debug::Ending::Other,
                 _ => debug::Ending::Limit,
             };
             if self.gdb.as_mut().is_some_and(|gdb| gdb.after(&mut self.machine)) {

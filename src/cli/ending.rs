@@ -68,7 +68,11 @@ impl Ending {
     /// Whether the guest may have died.
     pub(super) fn wants_post_mortem(&self) -> bool {
         match self {
-            Self::TripleFault(_) | Self::HaltedForever | Self::Stopped(_) | Self::Reset => true,
+            Self::TripleFault(_)
+            | Self::VmxAbort(_)
+            | Self::HaltedForever
+            | Self::Stopped(_)
+            | Self::Reset => true,
             Self::Exit(status) => *status != 0,
             cut => cut.is_cut(),
         }

@@ -5,14 +5,19 @@ use super::facts::{Facts, event_name};
 use super::walk::{Wrong, descriptor_line, gate, gate_lines, page_lines};
 use super::{Ending, Step};
 use crate::cpu::fault::{pf, vector_name};
+use crate::cpu::vmx::refusal::{Refusal, RefusedEntry};
+use crate::cpu::vmx::words;
 use crate::cpu::{Cr0, Eflags, Fault, Selector, Vector};
 use crate::exec::event::Event;
 use crate::machine::history::Record;
 
 /// The steps of a triple fault: the events tried, and the last fault, which nothing was left to deliver.
 pub(super) fn steps(f: &Facts<'_>) -> Vec<Step> {
-    let Ending::TripleFault(t) = f.ending else { return handled_steps(f) };
-    let mut steps: Vec<Step> = Vec::new();
+    let mut steps = refused_entry(f);
+    let Ending::TripleFault(t) = f.ending else {
+        steps.extend(handled_steps(f));
+        return steps;
+    };
     for (n, link) in f.chain.iter().enumerate() {
         let how = if n == 0 { "first" } else { "then" };
         let event = format!("{how} {}, EIP {}", event_name(link.record.event), f.place(link.record.eip));
@@ -33,6 +38,22 @@ pub(super) fn steps(f: &Facts<'_>) -> Vec<Step> {
         Some(t.third),
     ));
     steps
+}
+
+/// The last VM entry, if it was refused, and the field that was wrong.
+fn refused_entry(f: &Facts<'_>) -> Vec<Step> {
+    let Some(RefusedEntry { from, refusal, .. }) = f.refused_entry() else { return Vec::new() };
+    let walk = match refusal {
+        Refusal::Check { failure, value } => {
+            let (field, value) = (words::field(failure.field), words::value(failure.field, value));
+            vec![format!("{field}  {value}  <- {}", failure.why)]
+        }
+        _ => Vec::new(),
+    };
+    let (instruction, when) = (from.instruction(), from.when.instructions);
+    let event =
+        format!("{instruction} at {}, after {when} instructions: {}", f.place(from.eip), refusal.outcome());
+    vec![Step { event, code: Vec::new(), walk }]
 }
 
 /// The steps of a chain of events that ended in a handler which did not return.

@@ -6,6 +6,7 @@ use super::scene::Scene;
 use super::source::Source;
 use crate::addr::{GuestPhys, Linear};
 use crate::bus::phys::Target;
+use crate::cpu::vmx::refusal::RefusedEntry;
 use crate::cpu::{Cpu, Eflags, Fault, Vector, gpr};
 use crate::decode::{Decoded, Insn, MAX_INSN_LEN, SegReg, decode};
 use crate::exec::event::Event;
@@ -89,8 +90,14 @@ impl<'a> Facts<'a> {
                 let event = self.chain.first().map_or(String::new(), |l| event_name(l.record.event));
                 format!("stopped at {at}, where {event} is about to be delivered")
             }
+            Ending::VmxAbort(why) => format!("VMX abort, with EIP at {at}: {why}"),
             Ending::Other => format!("the run ended at {at}"),
         }
+    }
+
+    /// The last VM entry of the guest's own hypervisor, if it was refused.
+    pub(super) fn refused_entry(&self) -> Option<RefusedEntry> {
+        self.machine.world.last_refused_entry(self.now())
     }
 
     /// The processor at the end of the run.

@@ -16,6 +16,7 @@ mod scene;
 pub mod source;
 mod walk;
 
+use crate::cpu::vmx::Abort;
 use crate::exec::event::TripleFault;
 use crate::machine::Machine;
 use crate::symbols::Symbol;
@@ -31,6 +32,8 @@ use source::{Excerpt, Function, Place, Source};
 pub enum Ending {
     /// The processor shut down.
     TripleFault(TripleFault),
+    /// A VM exit of the guest's own hypervisor could not be completed.
+    VmxAbort(Abort),
     /// HLT that nothing will end.
     HaltedForever,
     /// A limit of instructions or of time was reached.
@@ -116,7 +119,8 @@ pub struct Report {
 }
 
 /// Why this guest died; `None` when it did not: a limit stopped a guest that was not stuck, or it ended the
-/// run with status 0, or with another one and not in the handler of an exception.
+/// run with status 0, or with another one and neither in the handler of an exception nor with the last VM entry of
+/// its own hypervisor refused.
 pub fn post_mortem(
     machine: &Machine,
     ending: &Ending,
@@ -124,10 +128,11 @@ pub fn post_mortem(
     source: Option<&Source>,
 ) -> Option<Report> {
     let scene = scene_of(machine, *ending);
+    let refused = machine.world.last_refused_entry(&machine.cpu).is_some();
     let wanted = match ending {
-        Ending::TripleFault(_) | Ending::HaltedForever | Ending::Event => true,
+        Ending::TripleFault(_) | Ending::VmxAbort(_) | Ending::HaltedForever | Ending::Event => true,
         Ending::Exit(0) => false,
-        Ending::Exit(_) | Ending::Other => scene.handled,
+        Ending::Exit(_) | Ending::Other => scene.handled || refused,
         Ending::Limit => true,
     };
     let report = wanted.then(|| report(machine, *ending, symbols, source, &scene))?;
@@ -144,7 +149,7 @@ pub fn any_report(machine: &Machine, ending: &Ending, symbols: &[Symbol], source
 fn scene_of(machine: &Machine, ending: Ending) -> Scene {
     let end = Scene::end(machine);
     let may_be_handled = match ending {
-        Ending::TripleFault(_) | Ending::Event => false,
+        Ending::TripleFault(_) | Ending::VmxAbort(_) | Ending::Event => false,
         Ending::Limit => rules::stuck(&Facts::new(machine, ending, &[], None, &end)),
         Ending::HaltedForever | Ending::Exit(_) | Ending::Other => true,
     };

@@ -4,5 +4,6 @@
 mod guest;
 mod handled;
 mod healthy;
+mod hypervisors;
 mod mistakes;
 mod report;

@@ -110,6 +110,39 @@ fn a_guest_without_vmx_operation_has_no_structure() {
     assert_eq!(answer(&shown), shown.lines().map(str::trim).collect::<Vec<_>>().join(" "), "and no fields");
 }
 
+/// `run --trace exit`: a line for each exit, in words, and for each refused entry.
+#[test]
+fn exits_and_refused_entries_are_traced_in_words() {
+    let trace = text(&ends(&["run", KERNEL, "--cpu", "yonah", "--trace", "exit"], 0).stderr);
+    let lines: Vec<&str> = trace.lines().filter_map(|line| line.get(13..)).collect();
+    for words in [
+        "exit  0008:00200000  CPUID",
+        "exit  0023:00200000  CPUID",
+        "exit  0008:00200000  INVLPG: linear address 0x00401234",
+        "exit  0023:00200000  Exception or NMI: #PF (hardware exception), error code 0x7; linear address 0x00402ffe",
+        "; linear address 0x004017fc; during delivery of #PF (hardware exception), error code 0x0",
+        "entry 0008:00103420  VMfailInvalid (CF=1): There is no current VMCS: VMPTRLD",
+        "entry 0008:00102406  VM-entry failure, exit reason 33 (invalid guest state): The field Guest CR0 (6800h), which",
+    ] {
+        assert!(lines.iter().any(|line| line.contains(words)), "no `{words}`");
+    }
+    assert!(!trace.contains("cycles"), "the exits of a guest's own hypervisor have no modelled cost");
+    let count = |kind| lines.iter().filter(|line| line.starts_with(kind)).count();
+    assert!(count("exit ") > 900 && count("entry ") > 900);
+}
+
+#[test]
+fn a_post_mortem_tells_of_the_last_refused_entry() {
+    let run =
+        |options: &[&str]| text(&ends(&[&["run", KERNEL, "--cpu", "yonah"], options].concat(), 0).stderr);
+    let asked = run(&["--post-mortem"]);
+    assert!(
+        asked.contains("likely: VMLAUNCH at 0x00102406 (enter+0x2e) did not begin the guest: VM-entry"),
+        "{asked}"
+    );
+    assert!(!run(&[]).contains("post-mortem"), "the kernel ended well");
+}
+
 #[test]
 fn json_has_the_same() {
     let run = |event| -> Value {

@@ -14,6 +14,7 @@ mod repeats;
 mod segments;
 mod stack;
 mod stuck;
+mod vmx;
 
 use super::Ending;
 use super::facts::Facts;
@@ -35,6 +36,11 @@ type Rule = (&'static str, fn(&Facts<'_>) -> Option<String>);
 /// All of them.
 #[rustfmt::skip]
 const RULES: &[Rule] = &[
+    // A hypervisor whose guest does not run.
+    ("vmx-abort",               vmx::aborted),
+    ("vm-entry-refused",        vmx::refused),
+    ("vmxon-not-ready",         vmx::not_ready),
+    ("vmx-not-on",              vmx::outside),
     // The mode itself is half set up.
     ("forgot-far-jump",         segments::forgot_far_jump),
     ("code-segment-16",         segments::code_16),

@@ -1,6 +1,7 @@
 //! A builder of tiny guests: tables laid out in memory, and code as bytes.
 
 use subring::addr::GuestPhys;
+use subring::cpu::Model;
 use subring::debug::{Ending, Report, post_mortem};
 use subring::load::{Entry, Plan, Spec, Symbol};
 use subring::machine::{Limits, Machine, Outcome};
@@ -29,6 +30,7 @@ pub(crate) struct Guest {
     image: Vec<(u32, Vec<u8>)>,
     code: Vec<u8>,
     real: bool,
+    cpu: Model,
     symbols: Vec<Symbol>,
 }
 
@@ -36,7 +38,13 @@ impl Guest {
     /// A guest that a boot loader starts in flat 32-bit protected mode, with the usual GDT in memory: 8 code, 10h
     /// data, 18h and 20h for ring 3, 28h a TSS; an IDT without gates, and a TSS with a stack.
     pub(crate) fn flat() -> Self {
-        let mut g = Self { image: Vec::new(), code: Vec::new(), real: false, symbols: Vec::new() };
+        let mut g = Self {
+            image: Vec::new(),
+            code: Vec::new(),
+            real: false,
+            cpu: Model::default(),
+            symbols: Vec::new(),
+        };
         let flat = |access: u64| 0x00cf_0000_0000_ffff | access << 40;
         let tss = 0x0000_8900_0000_0067 | u64::from(TSS) << 16;
         for (n, d) in [0, flat(0x9a), flat(0x92), flat(0xfa), flat(0xf2), tss].into_iter().enumerate() {
@@ -106,6 +114,11 @@ impl Guest {
     pub(crate) fn lidt(&mut self) -> &mut Self {
         self.run_at(&[0x0f, 0x01, 0x1d], IDTR)
     }
+    /// A processor of this model.
+    pub(crate) fn on(&mut self, cpu: Model) -> &mut Self {
+        self.cpu = cpu;
+        self
+    }
     /// Both.
     pub(crate) fn start(&mut self) -> &mut Self {
         self.segments().lidt()
@@ -159,7 +172,7 @@ impl Guest {
         };
         let parts = self.image.iter().cloned().chain([(at, self.code.clone())]);
         let plan = Plan::new(entry, parts.map(|(at, bytes)| (GuestPhys(at), bytes)).collect());
-        let spec = Spec { mem: RAM, apic: false, acpi: false, plan, ..Spec::default() };
+        let spec = Spec { mem: RAM, apic: false, acpi: false, cpu: self.cpu, plan, ..Spec::default() };
         spec.build().unwrap()
     }
 
@@ -168,6 +181,7 @@ impl Guest {
         let mut m = self.machine();
         let ending = match m.run(Limits { ticks: 2 * BUDGET, ..Limits::instructions(BUDGET) }) {
             Outcome::TripleFault(t) => Ending::TripleFault(t),
+            Outcome::VmxAbort(why) => Ending::VmxAbort(why),
             Outcome::HaltedForever | Outcome::Idle(None) => Ending::HaltedForever,
             Outcome::Exit(status) => Ending::Exit(status),
             _ => Ending::Limit,
