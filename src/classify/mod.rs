@@ -8,7 +8,7 @@
 //!
 //! In reading order: [`forms`] (what is run), `state` and `world` (from what), `run` (one run, and how two
 //! compare), [`judge`](mod@judge) (the classes), [`literature`] (Robin and Irvine's list),
-//! [`verdict`](mod@verdict), `host` (the host's own processor).
+//! [`verdict`](mod@verdict), [`vmx`] (non-root operation), `host` (the host's own processor).
 
 pub mod forms;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
@@ -21,6 +21,7 @@ mod rng;
 mod run;
 mod state;
 pub mod verdict;
+pub mod vmx;
 mod world;
 
 pub use forms::{Form, Forms};

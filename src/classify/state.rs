@@ -20,6 +20,8 @@ const ENTRY: u32 = MONITOR + 0x9000;
 // Selectors of the guest's GDT.
 const CODE: u16 = 0x08;
 const DATA: u16 = 0x10;
+const USER_CODE: u16 = 0x1b;
+const USER_DATA: u16 = 0x23;
 const LDT_SEL: u16 = 0x28;
 const TSS_SEL: u16 = 0x30;
 const TSS2_SEL: u16 = 0x38;
@@ -83,6 +85,39 @@ impl Guest {
             real_mode,
             salt,
         }
+    }
+
+    /// The same state in the user mode of the guest's own.
+    pub(super) fn in_user_mode(&mut self) {
+        let Some(tables) = &self.memory.guest else { return };
+        for s in SegReg::ALL {
+            let selector = match s {
+                SegReg::Cs => USER_CODE,
+                _ if !self.cpu.seg(s).usable() => continue,
+                _ => USER_DATA,
+            };
+            let descriptor = Descriptor(tables.gdt[usize::from(selector / 8)] | 1 << 40);
+            self.cpu.set_seg(s, descriptor.load(selector));
+        }
+        self.cpu.set_cpl(3);
+    }
+
+    /// The state in VMX non-root operation: registers that VM entries load are the guest's; CR0, CR3, CR4, the
+    /// debug registers and the time are the hypervisor's.
+    pub(super) fn non_root(&self) -> Cpu {
+        let mut rng = Rng::new(self.salt ^ 0x006d_6f6e_6974_6f72);
+        let mut cpu = self.cpu.clone();
+        cpu.features.insert(Features::VMX);
+        // VMX operation fixes NE.
+        cpu.cr0 = (cpu.cr0 ^ Cr0::WP) | Cr0::NE;
+        cpu.cr3 = MONITOR_PAGES;
+        cpu.cr4 = (cpu.cr4 ^ Cr4::PGE) | Cr4::VMXE;
+        for n in 0..4 {
+            cpu.dr[n] = rng.word();
+        }
+        cpu.dr[6] ^= 0xf;
+        cpu.msrs.tsc_offset = rng.next() >> 20;
+        cpu
     }
 
     /// The bare machine.

@@ -29,6 +29,8 @@ pub(super) const TSS_LIMIT: u32 = 0x68 + 0x2000;
 /// Physical addresses of the page directories.
 pub(super) const GUEST_PAGES: u32 = 0x0001_8000;
 pub(super) const MONITOR_PAGES: u32 = 0x0001_9000;
+/// The physical page in which VMX finds zeros; everywhere else there are ones.
+pub(super) const EMPTY_PAGE: u32 = 0x0010_0000;
 /// Exchanges 4 MiB frames under the monitor.
 const MOVED: u32 = 0x155 << 22;
 /// Bytes of operand and stack that a state gives.
@@ -215,6 +217,10 @@ impl Env for World<'_> {
 
     fn port_out(&mut self, _: &Cpu, port: u16, width: Width, value: u32) {
         self.ports.push((port, width.bytes(), Some(value)));
+    }
+
+    fn read_physical(&mut self, _: &Cpu, at: u32) -> u32 {
+        if at & !0xfff == EMPTY_PAGE { 0 } else { !0 }
     }
 
     fn flush_tlb(&mut self, _: bool) {

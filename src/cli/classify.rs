@@ -3,6 +3,7 @@
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod host;
+mod vmx;
 
 use super::output::out;
 use super::progress::Progress;
@@ -48,6 +49,9 @@ pub(super) struct Command {
     /// With CR4.UMIP set: what it repairs
     #[arg(long)]
     umip: bool,
+    /// In VMX non-root operation instead: which forms exit, by which control, and whether a sensitive one does not
+    #[arg(long, conflicts_with_all = ["mode", "iopl", "umip", "only", "witness", "host", "csv"])]
+    vmx: bool,
     /// Only the forms of one class
     #[arg(long, value_name = "CLASS")]
     only: Option<ClassArg>,
@@ -92,7 +96,9 @@ impl Command {
         self.check()?;
         let mut progress = Progress::new();
         progress.begin("classify");
-        let text = if self.host {
+        let text = if self.vmx {
+            self.vmx()?
+        } else if self.host {
             self.host()?
         } else if self.explain {
             DEFINITIONS.to_owned()
@@ -403,7 +409,7 @@ fn partial(report: &Report, mnemonic: &str, forms: &[&(Form, Judgement)]) -> Str
 }
 
 /// The operands of several forms of a mnemonic, sizes left out.
-fn operands(forms: &[&(Form, Judgement)]) -> String {
+fn operands<T>(forms: &[&(Form, T)]) -> String {
     let mut seen: Vec<String> = Vec::new();
     for (form, _) in forms {
         let prefix =
@@ -426,9 +432,13 @@ fn unsized_operand(operand: &str) -> &str {
 }
 
 fn wrap(text: &mut String, words: impl Iterator<Item = String>) {
+    wrap_to(text, words, 108);
+}
+
+fn wrap_to(text: &mut String, words: impl Iterator<Item = String>, width: usize) {
     let mut line = String::from(" ");
     for word in words {
-        if line.len() + word.len() > 108 && line.len() > 1 {
+        if line.len() + word.len() > width && line.len() > 1 {
             let _ = writeln!(text, "{line}");
             line = String::from(" ");
         }

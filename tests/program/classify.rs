@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
 use subring::classify::judge::{holds, judge};
+use subring::classify::vmx::{Behaviour, Level, behaviour};
 use subring::classify::{Class, Form, Judgement, Mode, Setting, forms, literature, verdict};
 
 const STATES: u32 = 128;
@@ -241,6 +242,93 @@ fn the_hosts_processor_does_as_classified() {
     assert!(!text.contains("the child died"), "{text}");
 }
 
+/// The text of `--vmx`. `SUBRING_BLESS=1` writes it anew.
+#[test]
+fn what_exits_in_non_root_operation_is_the_committed_text() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/program/classify/vmx.txt");
+    let shown = stdout(&["classify", "--vmx"]);
+    if std::env::var_os("SUBRING_BLESS").is_some() {
+        std::fs::write(path, &shown).unwrap();
+    }
+    let committed = std::fs::read_to_string(path).unwrap_or_default();
+    let differing = shown.lines().zip(committed.lines()).find(|(now, then)| now != then);
+    assert!(shown == committed, "not tests/program/classify/vmx.txt: {differing:?}");
+    assert_eq!(shown.lines().find(|line| line.chars().count() > 80), None, "a line is too wide");
+}
+
+/// The behaviour of every form in non-root operation.
+fn non_root(level: Level, seed: u64) -> Vec<(Form, Behaviour)> {
+    forms::all(true).built.into_iter().map(|f| (f.clone(), behaviour(&f, level, seed, 48))).collect()
+}
+
+#[test]
+fn in_non_root_operation_nothing_sensitive_escapes() {
+    for level in Level::ALL {
+        let first = non_root(level, 1);
+        let second = non_root(level, 77);
+        for ((f, a), (_, b)) in first.iter().zip(&second) {
+            let name = format!("{} [{}] in {level:?}", f.name, f.opcode);
+            assert_eq!((a.escape, b.escape), (None, None), "{name} escapes");
+            assert_eq!(a.harm.is_some(), b.harm.is_some(), "{name}: other states are as sensitive");
+            assert_eq!(a.exits_always(), b.exits_always(), "{name}");
+            assert!(a.harm.is_none() || !a.by.is_empty() || !a.answered_by.is_empty(), "{name}: by what?");
+        }
+    }
+}
+
+/// The controls that the manual names for each instruction (SDM vol. 3, 25.1) are those that come out, and where it
+/// names none, none does.
+#[test]
+fn the_controls_are_the_manuals() {
+    let rows = non_root(Level::Ring0, 1);
+    let of = |name: &str| &rows.iter().find(|(f, _)| f.name == name).unwrap_or_else(|| panic!("{name}")).1;
+    for name in ["CPUID", "INVD", "VMCALL", "RDMSR", "WRMSR"] {
+        assert!(of(name).exits_always(), "{name} exits always");
+    }
+    assert!(of("RDMSR").spared_by.contains("use MSR bitmaps"));
+    for (name, controls) in [
+        ("HLT", &["HLT exiting"][..]),
+        ("INVLPG m", &["INVLPG exiting"]),
+        ("RDTSC", &["RDTSC exiting"]),
+        ("RDPMC", &["RDPMC exiting"]),
+        ("CLTS", &["CR0 guest/host mask"]),
+        ("LMSW r16", &["CR0 guest/host mask"]),
+        ("MOV CR0, r32", &["CR0 guest/host mask"]),
+        ("MOV CR3, r32", &["CR3-load exiting"]),
+        ("MOV r32, CR3", &["CR3-store exiting"]),
+        ("MOV CR4, r32", &["CR4 guest/host mask"]),
+        ("MOV DR7, r32", &["MOV-DR exiting"]),
+        ("IN AL, DX", &["unconditional I/O exiting", "use I/O bitmaps"]),
+        ("REP OUTSD", &["unconditional I/O exiting", "use I/O bitmaps"]),
+        ("SGDT m", &[]),
+        ("SIDT m", &[]),
+        ("SLDT r32", &[]),
+        ("STR r32", &[]),
+        ("POPFD", &[]),
+        ("PUSH CS", &[]),
+        ("CLI", &[]),
+        ("WBINVD", &[]),
+    ] {
+        let by: Vec<&str> = of(name).by.iter().copied().filter(|c| *c != "exception bitmap").collect();
+        assert_eq!(by, controls, "{name}");
+    }
+    assert!(of("SMSW r32").answered_by.contains("CR0 guest/host mask") && of("SMSW r32").by.is_empty());
+    assert!(of("RDTSC").answered_by.contains("use TSC offsetting"));
+    assert!(of("UD2").by.contains("exception bitmap"));
+}
+
+#[test]
+fn rows_of_non_root_operation_are_json() {
+    let rows: serde_json::Value =
+        serde_json::from_str(&stdout(&["classify", "--vmx", "--json", "--states", "16"])).unwrap();
+    let rows = rows.as_array().unwrap();
+    let of = |ring: u8, form: &str| rows.iter().find(|r| r["ring"] == ring && r["form"] == form).unwrap();
+    assert_eq!(of(0, "HLT")["controls"], serde_json::json!(["HLT exiting"]));
+    assert_eq!(of(3, "HLT")["exits_under_fewest_controls"], 0);
+    assert_eq!(of(3, "CPUID")["class"], "exits always");
+    assert!(stdout(&["classify", "--vmx", "--explain"]).contains("exits always   for every S"));
+}
+
 #[test]
 fn bad_options_are_refused() {
     for (args, words) in [
@@ -255,6 +343,9 @@ fn bad_options_are_refused() {
         (&["--umip", "--host"], "can do nothing with --umip"),
         (&["--host", "--states", "64"], "can do nothing with --states"),
         (&["--host", "--json"], "can do nothing with --json"),
+        (&["--vmx", "--umip"], "cannot be used with"),
+        (&["--vmx", "--host"], "cannot be used with"),
+        (&["--vmx", "--csv"], "cannot be used with"),
         (&["--witness", "FROB"], "there is no form `FROB` in cpl1"),
         (&["--witness", ""], "there is no form ``"),
     ] {
