@@ -64,7 +64,8 @@ pub struct Run {
     #[arg(long, value_name = "START:LEN=FILE", value_parser = dump::range, help_heading = "Output")]
     dump_memory: Vec<dump::Range>,
 
-    /// Trace events to standard error: a comma-separated list of insn, fault, int, port, mem; under a monitor also exit
+    /// Trace events to standard error: a comma-separated list of insn, fault, int, port, mem; under a monitor, or
+    /// with a hypervisor as the guest, also exit
     #[arg(long, value_name = "FILTER", value_parser = trace::filter, help_heading = "Debugging")]
     trace: Option<TraceFilter>,
     /// Trace to a file instead

@@ -13,10 +13,11 @@ use super::restore::RestoreArgs;
 use super::signals::watch_signals;
 use crate::bus::Ticks;
 use crate::cell::Strategy;
-use crate::cpu::vmx::Vmx;
-use crate::cpu::vmx::refusal::RefusedEntry;
+use crate::cpu::vmx::refusal::{Refusal, RefusedEntry};
 use crate::cpu::vmx::words::LastExit;
+use crate::cpu::vmx::{Operation, Vmx};
 use crate::error::{Error, Result};
+use crate::exec::vmx::entry::first_failure;
 use crate::load::Spec;
 use crate::machine::Machine;
 use clap::Args;
@@ -64,7 +65,18 @@ struct Moment<'a> {
     vmx: &'a Vmx,
     refused: Option<RefusedEntry>,
     last_exit: Option<LastExit>,
+    /// What a VM entry now would be refused for; nothing where none can be tried.
+    next_entry: Option<std::result::Result<(), Refusal>>,
     names: &'a Names,
+}
+
+/// Makes the checks of a VM entry on the control structure as it is now.
+fn next_entry(machine: &mut Machine) -> Option<std::result::Result<(), Refusal>> {
+    let vmx = machine.cpu.vmx.as_deref().filter(|vmx| vmx.operation == Operation::Root)?;
+    vmx.current?;
+    let Some(failure) = first_failure(&machine.cpu, &mut machine.world) else { return Some(Ok(())) };
+    let value = vmx.vmcs.get(failure.field);
+    Some(Err(Refusal::Check { failure, value }))
 }
 
 impl Command {
@@ -97,11 +109,13 @@ impl Command {
             Some(text) if ran == Ran::There => format!("at {text}"),
             _ => format!("at the end of the run: {}", ran.sentence()),
         };
-        out(self.show(&runner.guest.machine, how, &names).as_bytes())?;
+        out(self.show(&mut runner.guest.machine, how, &names).as_bytes())?;
         Ok(if ran == Ran::Interrupted { 130 } else { 0 })
     }
 
-    fn show(&self, machine: &Machine, how: String, names: &Names) -> String {
+    fn show(&self, machine: &mut Machine, how: String, names: &Names) -> String {
+        let next_entry = next_entry(machine);
+        let machine = &*machine;
         let Some(vmx) = machine.cpu.vmx.as_deref() else { return String::new() };
         let moment = Moment {
             guest: self.start.name(&self.guest),
@@ -110,6 +124,7 @@ impl Command {
             vmx,
             refused: machine.world.last_refused_entry(&machine.cpu),
             last_exit: vmx.current.and_then(|_| LastExit::of(&vmx.vmcs)),
+            next_entry,
             names,
         };
         if self.json { json::moment(&moment) } else { text::text(&moment) }

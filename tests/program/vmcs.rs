@@ -103,6 +103,22 @@ fn the_last_refused_entry_stands_until_another_succeeds() {
     assert!(!exit.contains("last entry"), "{exit}");
 }
 
+/// Before VMLAUNCH: what the entry will be refused for.
+#[test]
+fn the_checks_are_made_before_the_entry() {
+    let before = answer(&shown("yonah", "0x102406#700"));
+    let after = answer(&shown("yonah", "0x102406"));
+    assert!(
+        after.contains("next entry  passes the checks of controls, host state and guest state"),
+        "{after}"
+    );
+    assert!(before.contains("next entry  fails, as the VMCS is now: VM"), "{before}");
+    assert!(
+        before.contains("0x800002ff, has a vector that does not go with its interruption type"),
+        "{before}"
+    );
+}
+
 #[test]
 fn a_guest_without_vmx_operation_has_no_structure() {
     let shown = text(&ends(&["vmcs", "hello", "--cpu", "yonah"], 0).stdout);

@@ -33,6 +33,8 @@ pub(super) fn moment(m: &Moment<'_>) -> String {
         "exits": m.vmx.exits,
         "last_exit": m.last_exit.map(last_exit),
         "refused_entry": m.refused.map(|refused| refused_entry(m, refused)),
+        "next_entry_passes": m.next_entry.map(|checks| checks.is_ok()),
+        "next_entry_fails_for": m.next_entry.and_then(Result::err).map(|refusal| refusal.sentence(m.vmx)),
         "fields": fields,
     });
     object.to_string() + "\n"

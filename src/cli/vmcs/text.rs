@@ -44,6 +44,7 @@ fn head(out: &mut String, m: &Moment<'_>) {
     if let Some(refused) = m.refused {
         last_entry(out, m, refused);
     }
+    next_entry(out, m);
     let cpu = &m.machine.cpu;
     let cs = cpu.seg(SegReg::Cs).selector.0;
     let name = m.names.of(cpu.eip).map_or(String::new(), |name| format!(" ({name})"));
@@ -93,6 +94,21 @@ fn last_entry(out: &mut String, m: &Moment<'_>, refused: RefusedEntry) {
     );
     say(out, "last entry", &format!("refused: {at}: {}", refusal.outcome()));
     say(out, "", &refusal.sentence(m.vmx));
+}
+
+/// What the checks of an entry say of the structure as it is now. What a refused entry failed for is not said again.
+fn next_entry(out: &mut String, m: &Moment<'_>) {
+    let Some(checks) = m.next_entry else { return };
+    if m.refused.is_some_and(|refused| Err(refused.refusal) == checks) {
+        return;
+    }
+    match checks {
+        Ok(()) => say(out, "next entry", "passes the checks of controls, host state and guest state"),
+        Err(refusal) => {
+            say(out, "next entry", &format!("fails, as the VMCS is now: {}", refusal.outcome()));
+            say(out, "", &refusal.sentence(m.vmx));
+        }
+    }
 }
 
 /// The fields of an area, a line each, and what their values mean.
