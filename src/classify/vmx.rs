@@ -1,7 +1,7 @@
-//! Popek and Goldberg's condition in VMX non-root operation, derived by running it: every form of instruction runs
-//! from many states of a guest, on the bare machine and in non-root operation, first under as few controls as
-//! the processor allows, then under each control alone, then under all together. What exits, by which control, and
-//! what goes wrong without an exit, is what happened. [`VMX_DEFINITIONS`] says how.
+//! Popek and Goldberg's condition in VMX non-root operation, derived by running it: every form of instruction
+//! runs from many states of a guest, on the bare machine and in non-root operation, first under as few
+//! controls as the processor allows, then under each control alone, then under all together. What exits, by
+//! which control, and what goes wrong without an exit, is what happened. [`VMX_DEFINITIONS`] says how.
 
 use super::forms::Form;
 use super::run::{Outcome, Piece, Resource, compare, guest, run};

@@ -1,5 +1,5 @@
-//! `subring vmcs`: the current control structure of a guest's own hypervisor, field by field, at a point of the
-//! guest's run; its last VM exit; and why the last VM entry failed, if it did.
+//! `subring vmcs`: the current control structure of a guest's own hypervisor, field by field, at a point of
+//! the guest's run; its last VM exit; and why the last VM entry failed, if it did.
 
 mod event;
 mod json;

@@ -119,8 +119,8 @@ pub struct Report {
 }
 
 /// Why this guest died; `None` when it did not: a limit stopped a guest that was not stuck, or it ended the
-/// run with status 0, or with another one and neither in the handler of an exception nor with the last VM entry of
-/// its own hypervisor refused.
+/// run with status 0, or with another one and neither in the handler of an exception nor with the last VM
+/// entry of its own hypervisor refused.
 pub fn post_mortem(
     machine: &Machine,
     ending: &Ending,

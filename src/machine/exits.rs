@@ -1,4 +1,5 @@
-//! What an observer sees of monitors and of a guest's own hypervisor: exits, and VM entries that were refused.
+//! What an observer sees of monitors and of a guest's own hypervisor: exits, and VM entries that were
+//! refused.
 
 use super::world::World;
 use crate::clock::When;
@@ -8,11 +9,13 @@ use crate::cpu::vmx::words::LastExit;
 use crate::event::Event;
 
 impl World {
-    /// The last VM entry of the guest's own hypervisor, if it was refused. A machine that a snapshot restored does
-    /// not know about entries before.
+    /// The last VM entry of the guest's own hypervisor, if it was refused. A machine that a snapshot restored
+    /// does not know about entries before.
     pub fn last_refused_entry(&self, cpu: &Cpu) -> Option<RefusedEntry> {
         let entries = cpu.vmx.as_ref()?.entries;
-        self.refused_entry.filter(|refused| refused.entries == entries)
+        // A debugger may have gone back to before it.
+        let past = |refused: &RefusedEntry| refused.from.when.ticks < cpu.now;
+        self.refused_entry.filter(|refused| refused.entries == entries && past(refused))
     }
 
     /// A monitor was entered, for this reason.

@@ -227,6 +227,7 @@ impl Machine {
         self.cpu = Cpu { now, idle, features, ..power_on(model, &self.world.board) };
         self.hide_extensions();
         self.pending = None;
+        self.world.refused_entry = None;
         self.world.board.reset(&mut self.world.map);
         self.world.place_apic(&self.cpu);
         self.world.tlb.flush(true);

@@ -1,6 +1,6 @@
-//! `subring vmcs`: the control structure of a guest's own hypervisor at a point of its run, its last exit, and why
-//! an entry failed. The kernel `vmx-test` has VM exits of every reason, and a thousand entries that are refused.
-//! SUBRING_BLESS=1 in the environment writes the files of tests/program/vmcs anew.
+//! `subring vmcs`: the control structure of a guest's own hypervisor at a point of its run, its last exit,
+//! and why an entry failed. The kernel `vmx-test` has VM exits of every reason, and a thousand entries that
+//! are refused. SUBRING_BLESS=1 in the environment writes the files of tests/program/vmcs anew.
 
 use crate::common::program::{ends, refused, text};
 use serde_json::Value;

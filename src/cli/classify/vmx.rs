@@ -1,5 +1,5 @@
-//! `subring classify --vmx`: which forms of instruction exit in VMX non-root operation, by which control, and whether
-//! Popek and Goldberg's condition holds. See [`crate::classify::vmx`].
+//! `subring classify --vmx`: which forms of instruction exit in VMX non-root operation, by which control, and
+//! whether Popek and Goldberg's condition holds. See [`crate::classify::vmx`].
 
 use super::{Command, operands, wrap_to};
 use crate::classify::forms::{Form, all};

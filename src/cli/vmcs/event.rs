@@ -65,8 +65,8 @@ impl Event {
         }
     }
 
-    /// When the event happens, in a run that goes a little beyond it; else how the run ended, and how often it
-    /// happened.
+    /// When the event happens, in a run that goes a little beyond it; else how the run ended, and how often
+    /// it happened.
     fn find(&self, runner: &mut Runner) -> (Option<Ticks>, Ran, u64) {
         let seen = Rc::new(Seen::default());
         let counter = Counter { event: self.clone(), seen: Rc::clone(&seen) };

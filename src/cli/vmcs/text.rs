@@ -1,5 +1,5 @@
-//! What `subring vmcs` prints for people: the answer first, then the fields in the manual's groups (SDM vol. 3,
-//! 24.3), each with its encoding.
+//! What `subring vmcs` prints for people: the answer first, then the fields in the manual's groups (SDM vol.
+//! 3, 24.3), each with its encoding.
 
 use super::Moment;
 use crate::cli::columns::wrapped;
@@ -96,7 +96,8 @@ fn last_entry(out: &mut String, m: &Moment<'_>, refused: RefusedEntry) {
     say(out, "", &refusal.sentence(m.vmx));
 }
 
-/// What the checks of an entry say of the structure as it is now. What a refused entry failed for is not said again.
+/// What the checks of an entry say of the structure as it is now. What a refused entry failed for is not said
+/// again.
 fn next_entry(out: &mut String, m: &Moment<'_>) {
     let Some(checks) = m.next_entry else { return };
     if m.refused.is_some_and(|refused| Err(refused.refusal) == checks) {

@@ -1,5 +1,5 @@
-//! Why a VM entry did not begin its guest, in sentences: what was wrong, and what the manual demands (SDM vol.
-//! 3, 26). Students of VMX spend their evenings here.
+//! Why a VM entry did not begin its guest, in sentences: what was wrong, and what the manual demands (SDM
+//! vol. 3, 26). Students of VMX spend their evenings here.
 
 use super::words;
 use super::{Allowed, Controls, Field, Secondary, UNRESTRICTED_CR0, Vmx};
@@ -138,8 +138,8 @@ impl Refusal {
     }
 }
 
-/// The sentence about a field that failed its check. Of fields that capability registers govern, the bits that are
-/// not as they must be are named.
+/// The sentence about a field that failed its check. Of fields that capability registers govern, the bits
+/// that are not as they must be are named.
 fn check(failure: &Failure, value: u64, vmx: &Vmx) -> String {
     let field = failure.field;
     let wrong = allowed(field, vmx).map_or(String::new(), |allowed| bits(field, allowed, value as u32));

@@ -1,5 +1,5 @@
-//! Mistakes of a guest's own hypervisor: VMX operation that never began, VM entries that were refused, VM exits
-//! that could not be completed (SDM vol. 3, 23 to 27).
+//! Mistakes of a guest's own hypervisor: VMX operation that never began, VM entries that were refused, VM
+//! exits that could not be completed (SDM vol. 3, 23 to 27).
 
 use crate::cpu::vmx::Operation;
 use crate::cpu::vmx::refusal::RefusedEntry;
