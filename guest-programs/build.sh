@@ -22,12 +22,14 @@ TRAPS="lib/segments.c lib/traps.c lib/traps.S"
 RINGS="rings/kernel.c rings/memory.c rings/task.c rings/syscall.c rings/entry.S rings/user.c"
 VMX_HOST="lib/options.c vmx-test/main.c vmx-test/machine.c vmx-test/guest.c vmx-test/enter.S vmx-test/state.c vmx-test/errors.c vmx-test/entries.c"
 VMX_GUESTS="vmx-test/instructions.c vmx-test/control_registers.c vmx-test/io.c vmx-test/exceptions.c vmx-test/events.c"
+VMX="lib/options.c vmx/main.c vmx/vmcs.c vmx/enter.S vmx/exits.c vmx/devices.c vmx/shadow.c vmx/ept.c vmx/image.S"
 KVM_CLIENT="kvm/client.c kvm/system.c kvm/guests.S"
 KVM_BOOT="kvm/boot.c kvm/system.c kvm/uart.c"
 BENCH="bench/bench.c bench/compute.c bench/memory.c bench/branches.c bench/system.c bench/user.S"
 
 # One line per image: image, extra flags (or -), linker script (or - for a program of Linux), sources. `debug` is with
-# source lines, which name no folder of the machine that builds; `packed` the same with compressed sections.
+# source lines, which name no folder of the machine that builds; `packed` the same with compressed sections. vmx.elf has
+# vmx-guest.elf within it, so it comes after it.
 images() {
   cat <<LIST
 hello/hello.elf               -        lib/link.ld     $BASE hello/hello.c
@@ -39,6 +41,8 @@ nano/nano-clean.elf           -DCLEAN  lib/link.ld     $BASE $TRAPS lib/options.
 smc/smc.elf                   -        lib/link.ld     $BASE smc/smc.c smc/code.S
 bench/bench.elf               -        lib/link.ld     $BASE $TRAPS lib/options.c $BENCH
 vmx-test/vmx-test.elf         -        lib/link.ld     $BASE $TRAPS $VMX_HOST $VMX_GUESTS
+vmx/vmx-guest.elf             -        lib/link.ld     $BASE $TRAPS lib/options.c vmx/guest.c
+vmx/vmx.elf                   -        lib/link.ld     $BASE $TRAPS $VMX
 kvm/client.elf                -        -               $KVM_CLIENT
 kvm/boot.elf                  -        -               $KVM_BOOT
 nested/nested.elf             debug    lib/link.ld     $BASE nested/nested.c

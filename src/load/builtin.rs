@@ -35,6 +35,7 @@ pub const ALL: &[Builtin] = &[
     guest!("nano",        "nano/nano.elf",           "the nanobenchmarks of Adams and Agesen (ASPLOS 2006)", None),
     guest!("nano-clean",  "nano/nano-clean.elf",     "the same without sensitive unprivileged instructions", None),
     guest!("smc",         "smc/smc.elf",             "self-modifying code, in the same and in another page", None),
+    guest!("vmx",         "vmx/vmx.elf",             "a small hypervisor and its guest, for --cpu yonah and yonah-ept", None),
     guest!("bench",       "bench/bench.elf",         "compute, memory, call, trap and port loops for speed measurements", None),
     guest!("boot",        "boot/boot.img",           "a boot sector, started by the project's own BIOS", None),
 ];

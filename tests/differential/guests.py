@@ -18,6 +18,7 @@ GUESTS = [
     ("nano/nano.elf", "all=100", [TICKS]),
     ("nano/nano-clean.elf", "all=100", [TICKS]),
     ("bench/bench.elf", "all=1", []),
+    ("vmx/vmx-guest.elf", "", []),
     ("boot/boot.img", None, [r"clock:", r"e820:", r"conventional", r"disk: cylinders"]),
 ]
 

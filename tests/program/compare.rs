@@ -6,7 +6,7 @@ use serde_json::Value;
 use subring::load::builtin;
 
 /// Those that use none.
-const CLEAN: [&str; 6] = ["hello", "rings-clean", "nano-clean", "smc", "bench", "boot"];
+const CLEAN: [&str; 7] = ["hello", "rings-clean", "nano-clean", "smc", "vmx", "bench", "boot"];
 
 /// The rows that `compare` prints, without the bare machine's.
 fn rows(args: &[&str]) -> Vec<Value> {

@@ -12,6 +12,7 @@ mod compare;
 mod debugging;
 mod fuzz_cli;
 mod gdb;
+mod hypervisor;
 mod images;
 mod mmu;
 mod options;
