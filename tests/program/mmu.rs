@@ -67,6 +67,26 @@ fn a_range_page_by_page_with_its_history() {
     assert!(marks(&format!("{before} --coherence vtlb")).contains("stale"));
 }
 
+/// Two tables for each address, and the walk through both: one level of the guest's costs a walk of the extended
+/// tables and a reference, so (2 + 1) * (4 + 1) - 1 references, with a large page (1 + 1) * (4 + 1) - 1, and 4
+/// without paging.
+#[test]
+fn nested_page_tables_and_the_walk_through_both() {
+    let nested = "--strategy hvm --mmu nested";
+    golden("nested.txt", &format!("rings-clean {nested} --at 3M"));
+    golden("nested-walk.txt", &format!("rings-clean {nested} --at 3M --address 0x60040000"));
+    golden(
+        "nested-large.txt",
+        &format!("guest-programs/vmx/vmx-guest.elf {nested} --at trap#4 --address 0x900000"),
+    );
+    golden("nested-unpaged.txt", &format!("hello {nested} --address 0x100000"));
+    for (file, references) in [("nested-walk", 14), ("nested-large", 9), ("nested-unpaged", 4)] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/program/mmu/{file}.txt"));
+        let text = std::fs::read_to_string(path).unwrap();
+        assert!(text.contains(&format!("a walk takes {references} references:")), "{text}");
+    }
+}
+
 #[test]
 fn changes_as_they_come() {
     golden("watch-trace.txt", &format!("rings-clean --watch --address {HEAP} --budget 6M"));
