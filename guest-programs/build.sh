@@ -36,8 +36,8 @@ hello/hello.elf               -        lib/link.ld     $BASE hello/hello.c
 rings/rings.elf               -        rings/rings.ld  $BASE $TRAPS $RINGS
 rings/rings-clean.elf         -DCLEAN  rings/rings.ld  $BASE $TRAPS $RINGS
 sensitive/sensitive.elf       -        lib/link.ld     $BASE $TRAPS sensitive/sensitive.c sensitive/transfers.S
-nano/nano.elf                 -        lib/link.ld     $BASE $TRAPS lib/options.c nano/nano.c nano/ops.S
-nano/nano-clean.elf           -DCLEAN  lib/link.ld     $BASE $TRAPS lib/options.c nano/nano.c nano/ops.S
+nano/nano.elf                 -        lib/link.ld     $BASE $TRAPS lib/options.c lib/phase.c nano/nano.c nano/ops.S
+nano/nano-clean.elf           -DCLEAN  lib/link.ld     $BASE $TRAPS lib/options.c lib/phase.c nano/nano.c nano/ops.S
 smc/smc.elf                   -        lib/link.ld     $BASE smc/smc.c smc/code.S
 bench/bench.elf               -        lib/link.ld     $BASE $TRAPS lib/options.c $BENCH
 vmx-test/vmx-test.elf         -        lib/link.ld     $BASE $TRAPS $VMX_HOST $VMX_GUESTS

@@ -4,6 +4,7 @@
 #include "../lib/console.h"
 #include "../lib/cpu.h"
 #include "../lib/options.h"
+#include "../lib/phase.h"
 #include "../lib/segments.h"
 #include "../lib/traps.h"
 #include "ops.h"
@@ -67,19 +68,19 @@ static void ptemod(uint32_t count)
 }
 
 static struct {
-    const char *name;
+    struct phase phase;
     void (*run)(uint32_t count);
     int traps;                      /* whether each operation must enter trap() once */
     const char *what;
-} const tests[] = {
-    { "syscall",  syscall,     1, "ring 3 to 0 and back: INT 80h, IRET" },
-    { "sysenter", sysenter,    0, "ring 3 to 0 and back: SYSENTER, SYSEXIT" },
-    { "in",       op_in,       0, "IN from port 80h" },
-    { "cr8wr",    op_crwr,     0, "MOV to CR0 of the value it has (IA-32 has no CR8)" },
-    { "callret",  op_callret,  0, "near CALL and RET" },
-    { "pgfault",  pgfault,     1, "clear a PTE, touch the page, map it in the handler" },
-    { "divzero",  op_divzero,  1, "DIV by zero; the handler steps over it" },
-    { "ptemod",   ptemod,      0, "change a PTE, INVLPG, read through it" },
+} tests[] = {
+    { PHASE("syscall"),   syscall,     1, "ring 3 to 0 and back: INT 80h, IRET" },
+    { PHASE("sysenter"),  sysenter,    0, "ring 3 to 0 and back: SYSENTER, SYSEXIT" },
+    { PHASE("in"),        op_in,       0, "IN from port 80h" },
+    { PHASE("cr8wr"),     op_crwr,     0, "MOV to CR0 of the value it has (IA-32 has no CR8)" },
+    { PHASE("callret"),   op_callret,  0, "near CALL and RET" },
+    { PHASE("pgfault"),   pgfault,     1, "clear a PTE, touch the page, map it in the handler" },
+    { PHASE("divzero"),   op_divzero,  1, "DIV by zero; the handler steps over it" },
+    { PHASE("ptemod"),    ptemod,      0, "change a PTE, INVLPG, read through it" },
 };
 
 /* Every vector is an interrupt gate, so interrupts are off here. An ordinary kernel looks (xv6 panics with "sched
@@ -130,16 +131,19 @@ static struct { uint32_t count, each, traps; } results[TESTS];
 static int is_test(const char *name, unsigned length)
 {
     for (unsigned i = 0; i < TESTS; i++)
-        if (is_name(name, length, tests[i].name)) return 1;
+        if (is_name(name, length, tests[i].phase.name)) return 1;
     return is_name(name, length, "all");
 }
 
 static void measure(unsigned i, uint32_t count)
 {
     traps_taken = 0;
+    phase_mark(&tests[i].phase);
     uint64_t start = rdtsc();
     tests[i].run(count);
     uint64_t ticks = rdtsc() - start;
+    tests[i].phase.operations = count;
+    phase_mark(&tests[i].phase);
     results[i].count = count;
     results[i].each = divide(ticks, count);
     results[i].traps = traps_taken;
@@ -149,9 +153,9 @@ static void measure(unsigned i, uint32_t count)
 static int report(unsigned i)
 {
     uint32_t count = results[i].count, traps = results[i].traps;
-    print("%-9s %9u  %10u  %s\n", tests[i].name, count, results[i].each, tests[i].what);
+    print("%-9s %9u  %10u  %s\n", tests[i].phase.name, count, results[i].each, tests[i].what);
     if (traps == (tests[i].traps ? count : 0)) return 0;
-    print("%s: %u traps are not what was expected\n", tests[i].name, traps);
+    print("%s: %u traps are not what was expected\n", tests[i].phase.name, traps);
     return 1;
 }
 
@@ -160,7 +164,7 @@ static void refuse(const char *word)
     print("nano: no such option: ");
     for (unsigned i = 0; i < word_length(word); i++) put(word[i]);
     print("\ngive NAME=COUNT with one of: all");
-    for (unsigned i = 0; i < TESTS; i++) print(" %s", tests[i].name);
+    for (unsigned i = 0; i < TESTS; i++) print(" %s", tests[i].phase.name);
     print("\n");
     exit(1);
 }
@@ -175,17 +179,18 @@ int kernel_main(uint32_t magic, const struct multiboot *info)
     traps_init();
     paging_init();
     if (has_sysenter()) op_init();
-    for (unsigned i = 0; i < TESTS; i++) chosen |= option(line, tests[i].name, 0) != 0;
+    for (unsigned i = 0; i < TESTS; i++) chosen |= option(line, tests[i].phase.name, 0) != 0;
     if (all == -1u) all = chosen ? 0 : DEFAULT_COUNT;
+    phase_calibrate();
 
     for (unsigned i = 0; i < TESTS; i++) {
-        uint32_t count = option(line, tests[i].name, all);
+        uint32_t count = option(line, tests[i].phase.name, all);
         if (count && (tests[i].run != sysenter || has_sysenter())) measure(i, count);
     }
     print("test          count  ticks each  operation\n");
     for (unsigned i = 0; i < TESTS; i++) {
         if (results[i].count) failed |= report(i);
-        else if (option(line, tests[i].name, all)) print("%-9s not on this processor\n", tests[i].name);
+        else if (option(line, tests[i].phase.name, all)) print("%-9s not on this processor\n", tests[i].phase.name);
     }
     return failed;
 }

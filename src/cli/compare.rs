@@ -4,6 +4,7 @@
 mod all;
 mod csv;
 mod json;
+mod phases;
 mod table;
 mod text;
 
@@ -20,7 +21,7 @@ use super::terminal::{Console, Setup};
 use crate::cell::{Cell, Choice, Engine, Strategy};
 use crate::error::{Error, Result};
 use crate::lab::compare::census;
-use crate::lab::compare::{Comparison, Phase, Reference, Row, Variant, adaptation, findings, variants};
+use crate::lab::compare::{Comparison, Doing, Reference, Row, Variant, adaptation, findings, variants};
 use crate::lab::guest::Guest;
 use crate::load::{Spec, Symbol};
 use crate::machine::Machine;
@@ -57,6 +58,10 @@ pub struct Command {
     /// Price VM exits under hvm as this generation of processors takes them
     #[arg(long, value_enum, default_value_t)]
     generation: Generation,
+    /// Print what an operation costs in each phase that the guest marks (port 0xec), and not the whole run;
+    /// `nano`, `bench` and `rings` mark theirs
+    #[arg(long, conflicts_with_all = ["wide", "exits"])]
+    by_phase: bool,
     /// Print all columns of the table, and what became of translated code
     #[arg(long, conflicts_with_all = ["csv", "json"])]
     wide: bool,
@@ -74,7 +79,7 @@ pub struct Command {
     lockstep: bool,
     /// Under trap, go on after each divergence with the bare machine's state, and print every sensitive
     /// unprivileged instruction that ran: where, how often, how often it went wrong, and what differed
-    #[arg(long, conflicts_with_all = ["lockstep", "exits", "wide", "legend", "costs", "generation", "expect"])]
+    #[arg(long, conflicts_with_all = ["lockstep", "exits", "wide", "by_phase", "legend", "costs", "generation", "expect"])]
     all: bool,
     /// End with status 3 unless each row but the bare machine's is so
     #[arg(long, value_enum)]
@@ -145,10 +150,13 @@ impl Command {
     fn rendered(&self, table: &Table) -> String {
         if self.json {
             json::json(table, self.exits)
+        } else if self.csv && self.by_phase {
+            phases::csv(table)
         } else if self.csv {
             csv::csv(table)
         } else {
-            text::text(table, Detail { wide: self.wide, exits: self.exits, legend: self.legend })
+            let Self { wide, exits, legend, by_phase, .. } = *self;
+            text::text(table, Detail { wide, exits, legend, by_phase })
         }
     }
 
@@ -199,14 +207,18 @@ impl Command {
             costs,
             symbols: &base.symbols,
             lockstep: self.lockstep,
+            by_phase: self.by_phase,
         };
+        if self.by_phase && !self.bare_phases(&comparison, signal, (rows, progress))? {
+            return Ok(false);
+        }
         for config in self.variants() {
             let name = Variant::from(config).to_string();
-            let row = comparison.row(config, |phase, retired| {
-                let doing = match phase {
-                    Phase::Comparing => "comparing",
-                    Phase::Lockstep => "lockstep",
-                    Phase::Measuring => "measuring",
+            let row = comparison.row(config, |doing, retired| {
+                let doing = match doing {
+                    Doing::Comparing => "comparing",
+                    Doing::Lockstep => "lockstep",
+                    Doing::Measuring => "measuring",
                 };
                 progress.tell(&format!("{doing} {name}"), retired, Some(base.reference.retired));
                 !signal.load(Ordering::Relaxed)
@@ -217,6 +229,23 @@ impl Command {
             }
         }
         Ok(true)
+    }
+
+    /// Adds the bare machine's phases to its row, the first. `false`: a signal came.
+    fn bare_phases(
+        &self,
+        comparison: &Comparison<'_>,
+        signal: &AtomicBool,
+        (rows, progress): (&mut [Row], &mut Progress),
+    ) -> Result<bool> {
+        let all = comparison.reference.retired;
+        let phases = comparison.bare_phases(|_, retired| {
+            progress.tell("measuring bare direct", retired, Some(all));
+            !signal.load(Ordering::Relaxed)
+        })?;
+        let found = phases.is_some();
+        rows[0].phases = phases;
+        Ok(found)
     }
 
     fn variants(&self) -> Vec<vmm::Config> {

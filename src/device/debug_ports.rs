@@ -1,6 +1,6 @@
 //! The one-register ports: POST codes at 80h, the fast A20 and reset port 92h (82371SB, 2.5.5), and the ports
-//! by which a guest speaks to whoever runs it: the debug consoles at E9h (Bochs) and 402h (SeaBIOS), the exit
-//! at F4h.
+//! by which a guest speaks to whoever runs it: the debug consoles at E9h (Bochs) and 402h (SeaBIOS), marks of
+//! phases at ECh, the exit at F4h.
 //!
 //! A write to F4h ends the run, and its low byte *is* the guest's exit status: 0 is success. (QEMU's
 //! isa-debug-exit reports `value << 1 | 1`, which can never be 0; we keep the simpler rule.)
@@ -8,6 +8,7 @@
 use super::Device;
 use crate::bus::{Ticks, Width};
 use serde::{Deserialize, Serialize};
+use std::hash::{Hash, Hasher};
 
 /// POST code; the pages of the DMA controller around it are another chip's.
 pub const POST: u16 = 0x80;
@@ -15,6 +16,8 @@ pub const POST: u16 = 0x80;
 pub const CONTROL_A: u16 = 0x92;
 /// Bochs' debug console; reads give E9h, by which software finds it.
 pub const CONSOLE: u16 = 0xe9;
+/// Marks of phases: the physical address of what describes one ([`crate::lab::compare::Phases`]).
+pub const MARK: u16 = 0xec;
 /// Exit.
 pub const EXIT: u16 = 0xf4;
 /// SeaBIOS' debug console; reads give E9h.
@@ -35,6 +38,17 @@ pub struct DebugPorts {
     exit: Option<u32>,
     console: Vec<u8>,
     bios_console: Vec<u8>,
+    #[serde(skip)]
+    mark: Mark,
+}
+
+/// A mark that nobody has taken. No later behaviour depends on one: marks are not saved, and count for nothing
+/// where machines are compared.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mark(Option<u32>);
+
+impl Hash for Mark {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
 }
 
 impl DebugPorts {
@@ -51,6 +65,16 @@ impl DebugPorts {
     /// What the guest wrote to F4h, if it did: the whole value. The exit status is its low byte.
     pub fn exit(&self) -> Option<u32> {
         self.exit
+    }
+
+    /// Whether the guest wrote a mark that was not taken.
+    pub fn has_mark(&self) -> bool {
+        self.mark.0.is_some()
+    }
+
+    /// The last mark that the guest wrote, unless it was taken.
+    pub fn take_mark(&mut self) -> Option<u32> {
+        self.mark.0.take()
     }
 
     /// Bytes written to E9h since this was last asked.
@@ -105,6 +129,7 @@ impl Device for DebugPorts {
             CONTROL_A => self.write_control_a(value as u8),
             CONSOLE => self.console.push(value as u8),
             BIOS_CONSOLE => self.bios_console.push(value as u8),
+            MARK => self.mark.0 = (width == Width::Dword).then_some(value).or(self.mark.0),
             _ => self.exit = Some(value & width.mask()),
         }
     }
@@ -116,7 +141,7 @@ impl Device for DebugPorts {
     }
 
     fn is_wide(&self, port: u16) -> bool {
-        port == EXIT
+        port == EXIT || port == MARK
     }
 }
 

@@ -88,6 +88,22 @@ impl Guest {
         }
     }
 
+    /// Runs to `retired` instructions, or to after the guest's next mark, which is given. `None` when it got to
+    /// one of them, else how it ended before.
+    pub fn run_to_mark(&mut self, retired: u64) -> (Option<Outcome>, Option<u32>) {
+        loop {
+            self.give();
+            let limits = Limits { ticks: self.next_input(), retired, at_halt: false };
+            match self.machine.run_to_mark(limits) {
+                (Outcome::Reached, Some(mark)) => return (None, Some(mark)),
+                (Outcome::Reached, None) if self.machine.cpu.retired() >= retired => return (None, None),
+                (Outcome::Reached, None) => {}
+                (Outcome::Reset, _) if self.reboots => self.machine.reset(),
+                (outcome, _) => return (Some(outcome), None),
+            }
+        }
+    }
+
     /// Runs to this point in time, so many instructions since power-on, or a stop of the debugger's. `None`
     /// when it got to one of them, else how it ended before.
     pub fn run_until(&mut self, ticks: Ticks, retired: u64) -> Option<Outcome> {

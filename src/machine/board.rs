@@ -419,6 +419,17 @@ impl Board {
         self.chips.debug.exit().map(|value| value as u8)
     }
 
+    /// Whether the guest wrote a mark that was not taken.
+    #[inline]
+    pub fn has_mark(&self) -> bool {
+        self.chips.debug.has_mark()
+    }
+
+    /// The last mark that the guest wrote to port ECh, unless it was taken.
+    pub fn take_mark(&mut self) -> Option<u32> {
+        self.chips.debug.take_mark()
+    }
+
     /// Hashes the state of every chip.
     pub fn hash_state(&self, h: &mut impl Hasher) {
         self.hash_registers(h);

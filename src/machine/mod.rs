@@ -143,6 +143,8 @@ pub struct Machine {
     pub stops: Stops,
     /// The run comes back where the monitor looks up.
     by_boundary: bool,
+    /// The run comes back after a mark of the guest's.
+    by_mark: bool,
     /// The run came back before a sensitive instruction.
     before_sensitive: bool,
     /// Who runs the guest's instructions in the place of the bare processor.
@@ -187,6 +189,7 @@ impl Machine {
             symbols: Symbols::default(),
             stops: Stops::default(),
             by_boundary: false,
+            by_mark: false,
             before_sensitive: false,
             monitor: None,
             plain: false,
@@ -314,7 +317,7 @@ impl Machine {
             self.world.board.advance(self.cpu.now, &mut self.world.map);
             self.world.settle();
         }
-        if self.stops.end_run() {
+        if self.stops.end_run() || self.by_mark && self.world.board.has_mark() {
             return Some(Outcome::Reached);
         }
         if let Some(status) = self.world.board.exit_code() {

@@ -223,6 +223,16 @@ impl Machine {
         (outcome, std::mem::take(&mut self.before_sensitive))
     }
 
+    /// Runs to the first of `limits`, or to after the guest's next mark (port ECh), which is given with the
+    /// outcome.
+    pub fn run_to_mark(&mut self, limits: Limits) -> (Outcome, Option<u32>) {
+        _ = self.world.board.take_mark();
+        self.by_mark = true;
+        let outcome = self.run(limits);
+        self.by_mark = false;
+        (outcome, self.world.board.take_mark())
+    }
+
     fn stop_at_boundaries(&mut self, on: bool) {
         if let Some(monitor) = &mut self.monitor {
             monitor.stop_at_boundaries(on);

@@ -63,10 +63,12 @@ fn every_column_is_documented() {
             .find(|(prefix, _)| column.starts_with(prefix) && column != "exits_per_1000");
         assert!(documented(family.map_or(column, |(_, family)| family)), "{column}");
     }
-    let out = ends(&["compare", "sensitive", "--all", "--csv"], 0);
-    let csv = String::from_utf8(out.stdout).expect("text");
-    for column in csv.lines().next().expect("names").split(',') {
-        assert!(documented(column), "{column}");
+    for other in [["sensitive", "--all"], ["hello", "--by-phase"]] {
+        let out = ends(&[&["compare", "--csv"], &other[..]].concat(), 0);
+        let csv = String::from_utf8(out.stdout).expect("text");
+        for column in csv.lines().next().expect("names").split(',') {
+            assert!(documented(column), "{column}");
+        }
     }
 }
 
@@ -80,6 +82,9 @@ fn every_key_is_documented() {
     let rows = object(&["--strategy", "bt", "--no-adapt"]);
     let trapped = object(&["--strategy", "trap"]);
     let all = object(&["--all"]);
+    let by_phase = ends(&["compare", "nano-clean", "--json", "--by-phase", "--strategy", "trap"], 0);
+    let by_phase: Value = serde_json::from_slice(&by_phase.stdout).expect("one JSON object");
+    let phases = &by_phase["rows"][1]["phases"];
     let keys =
         |value: &Value| -> Vec<String> { value.as_object().expect("an object").keys().cloned().collect() };
     let rows =
@@ -94,6 +99,7 @@ fn every_key_is_documented() {
         .chain(of_divergences)
         .chain(keys(&all))
         .chain(of_parts)
+        .chain(keys(phases).into_iter().chain(keys(&phases["each"][0])))
         .collect();
     assert!(found.iter().any(|key| key == "differences") && found.iter().any(|key| key == "first_after"));
     for key in found {

@@ -16,6 +16,7 @@ mod hypervisor;
 mod images;
 mod mmu;
 mod options;
+mod phases;
 mod post_mortem;
 mod runnable_guest;
 mod snapshot_files;

@@ -1,6 +1,7 @@
 //! `subring compare --json`: one object. Its keys are documented in book/src/compare-data.md. Of its values
 //! only `host_seconds` differ from run to run.
 
+use super::phases;
 use super::table::{SCHEMA, Table};
 use crate::lab::compare::{Outcome, Row, figures};
 use crate::report::{Cause, Obstacle};
@@ -14,6 +15,12 @@ pub(in crate::cli) fn json(table: &Table, places: bool) -> String {
         rows.iter_mut()
             .zip(&table.rows)
             .for_each(|(object, row)| object["exits_by_place"] = places_json(row));
+    }
+    let bare = table.rows.first().and_then(|row| row.phases.as_ref());
+    for (object, row) in rows.iter_mut().zip(&table.rows) {
+        if let Some(phases) = phases::json(row, bare) {
+            object["phases"] = phases;
+        }
     }
     let subject = &table.subject;
     let mut object = json!({

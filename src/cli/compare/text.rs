@@ -1,6 +1,7 @@
 //! What `subring compare` prints for people: the answer first, then the table, then what there is to say of
 //! each row. Events, modelled cycles and host time stand in columns of their own.
 
+use super::phases;
 use super::table::{Shares, Table, quotient};
 use crate::cli::columns::{in_columns, wrapped};
 use crate::lab::compare::figures::{by_frequency, listed, sites_by_frequency};
@@ -9,6 +10,7 @@ use crate::lab::digits::grouped;
 use crate::report::{Audit, Cause, NestedFigures, Report, ShadowFigures, TranslationFigures};
 use std::fmt::Write;
 
+const INTERRUPTED: &str = "\ninterrupted: the rows above are those that were finished\n";
 /// Causes shown of a row.
 const CAUSES: usize = 3;
 /// Places shown of a row.
@@ -25,6 +27,8 @@ pub(in crate::cli) struct Detail {
     pub(in crate::cli) exits: bool,
     /// What the columns mean.
     pub(in crate::cli) legend: bool,
+    /// The phases that the guest marks in the place of the whole run.
+    pub(in crate::cli) by_phase: bool,
 }
 
 /// The comparison as text.
@@ -34,10 +38,15 @@ pub(in crate::cli) fn text(table: &Table, detail: Detail) -> String {
         out += &wrapped(&format!("{}: {ending}", table.subject.guest), 2);
     }
     out += &answer(&table.rows);
+    if detail.by_phase {
+        out += &phases::text(table);
+        out += &divergences(&table.rows);
+        return out + if table.interrupted { INTERRUPTED } else { "" };
+    }
     out.push('\n');
     out += &if detail.wide { wide(&table.rows) } else { narrow(&table.rows) };
     if table.interrupted {
-        out += "\ninterrupted: the rows above are those that were finished\n";
+        out += INTERRUPTED;
     }
     if detail.legend {
         out += &legend(detail.wide);

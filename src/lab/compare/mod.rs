@@ -9,6 +9,7 @@
 //! | `census` | every divergence under trap, healed one by one |
 //! | `divergence`, `diagnosis` | that instruction, what differs, and why |
 //! | `row`, `figures` | a run and its counts |
+//! | `phases` | the counts of parts of a run that the guest names |
 //! | `findings` | what one row says of another |
 
 pub mod boundaries;
@@ -18,14 +19,16 @@ pub mod diagnosis;
 mod divergence;
 pub mod figures;
 mod findings;
+mod phases;
 mod reference;
 mod row;
 pub mod strides;
 mod variant;
 
-pub use comparison::{Comparison, Phase};
+pub use comparison::{Comparison, Doing};
 pub use divergence::Divergence;
 pub use findings::{Broken, Finding, adaptation, findings};
+pub use phases::{Phase, Phases, Spent};
 pub use reference::Reference;
 pub use row::{Outcome, Row};
 pub use variant::{Variant, variants};

@@ -56,6 +56,7 @@ impl Reference {
             terms: vec![(Term::Direct, self.retired, cycles)],
             boundaries: None,
             host: self.host,
+            phases: None,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::divergence::Divergence;
 use super::figures;
+use super::phases::Phases;
 use super::variant::Variant;
 use crate::addr::Linear;
 use crate::cell::Strategy;
@@ -60,6 +61,8 @@ pub struct Row {
     pub boundaries: Option<u64>,
     /// Host time, of a run without comparisons.
     pub host: Duration,
+    /// The phases that the guest marked, if they were asked for.
+    pub phases: Option<Phases>,
 }
 
 impl Row {

@@ -228,8 +228,8 @@ chips! {
             |_| BusMaster::default();
         FwCfg, fw_cfg: FwCfg,      None,           [(0x510, 0x511)],                 "fw_cfg",
             |p| FwCfg::new(p.ram_size, std::mem::take(&mut p.fw_cfg));
-        Debug, debug: DebugPorts,  None,           [(0x80, 0x80), (0x92, 0x92), (0xe9, 0xe9), (0xf4, 0xf4),
-            (0x402, 0x402)], "debug ports", |_| DebugPorts::new();
+        Debug, debug: DebugPorts,  None,           [(0x80, 0x80), (0x92, 0x92), (0xe9, 0xe9), (0xec, 0xec),
+            (0xf4, 0xf4), (0x402, 0x402)], "debug ports", |_| DebugPorts::new();
         Ferr,  ferr: FerrLatch,    Some(13),       [(0xf0, 0xf1)],                   "x87 error latch",
             |_| FerrLatch::default();
         Testdev, testdev: Option<PcTestdev>, None, [(0xe0, 0xe8), (0xea, 0xeb), (0x2000, 0x2017)], "test device",
