@@ -39,7 +39,7 @@ sensitive/sensitive.elf       -        lib/link.ld     $BASE $TRAPS sensitive/se
 nano/nano.elf                 -        lib/link.ld     $BASE $TRAPS lib/options.c lib/phase.c nano/nano.c nano/ops.S
 nano/nano-clean.elf           -DCLEAN  lib/link.ld     $BASE $TRAPS lib/options.c lib/phase.c nano/nano.c nano/ops.S
 smc/smc.elf                   -        lib/link.ld     $BASE smc/smc.c smc/code.S
-bench/bench.elf               -        lib/link.ld     $BASE $TRAPS lib/options.c $BENCH
+bench/bench.elf               -        lib/link.ld     $BASE $TRAPS lib/options.c lib/phase.c $BENCH
 vmx-test/vmx-test.elf         -        lib/link.ld     $BASE $TRAPS $VMX_HOST $VMX_GUESTS
 vmx/vmx-guest.elf             -        lib/link.ld     $BASE $TRAPS lib/options.c vmx/guest.c
 vmx/vmx.elf                   -        lib/link.ld     $BASE $TRAPS $VMX

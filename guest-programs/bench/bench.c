@@ -2,21 +2,22 @@
    instructions. It prints checksums only, no times: the same bytes on every machine. */
 #include "../lib/console.h"
 #include "../lib/options.h"
+#include "../lib/phase.h"
 #include "../lib/segments.h"
 #include "../lib/traps.h"
 #include "bench.h"
 
-static const struct { const char *name; uint32_t (*run)(uint32_t rounds); } benches[] = {
-    { "sieve",      sieve },
-    { "mix",        mix },
-    { "copyloop",   copy_loop },
-    { "copyrep",    copy_rep },
-    { "chase",      chase },
-    { "calls",      calls },
-    { "indirect",   indirect },
-    { "syscalls",   syscalls },
-    { "pagefaults", pagefaults },
-    { "portio",     portio },
+static struct { struct phase phase; uint32_t (*run)(uint32_t rounds); } benches[] = {
+    { PHASE("sieve"),      sieve },
+    { PHASE("mix"),        mix },
+    { PHASE("copyloop"),   copy_loop },
+    { PHASE("copyrep"),    copy_rep },
+    { PHASE("chase"),      chase },
+    { PHASE("calls"),      calls },
+    { PHASE("indirect"),   indirect },
+    { PHASE("syscalls"),   syscalls },
+    { PHASE("pagefaults"), pagefaults },
+    { PHASE("portio"),     portio },
 };
 enum { BENCHES = sizeof benches / sizeof *benches };
 
@@ -26,7 +27,7 @@ static uint32_t sums[BENCHES];
 static int is_bench(const char *name, unsigned length)
 {
     for (unsigned i = 0; i < BENCHES; i++)
-        if (is_name(name, length, benches[i].name)) return 1;
+        if (is_name(name, length, benches[i].phase.name)) return 1;
     return is_name(name, length, "all");
 }
 
@@ -35,9 +36,17 @@ static void refuse(const char *word)
     print("bench: no such option: ");
     for (unsigned i = 0; i < word_length(word); i++) put(word[i]);
     print("\ngive NAME=ROUNDS with one of: all");
-    for (unsigned i = 0; i < BENCHES; i++) print(" %s", benches[i].name);
+    for (unsigned i = 0; i < BENCHES; i++) print(" %s", benches[i].phase.name);
     print("\n");
     exit(1);
+}
+
+static void measure(unsigned i, uint32_t rounds)
+{
+    phase_mark(&benches[i].phase);
+    sums[i] = benches[i].run(rounds);
+    benches[i].phase.operations = rounds;
+    phase_mark(&benches[i].phase);
 }
 
 int kernel_main(uint32_t magic, const struct multiboot *info)
@@ -47,15 +56,16 @@ int kernel_main(uint32_t magic, const struct multiboot *info)
     if (unknown) refuse(unknown);
     segments_init();
     traps_init();
-    for (unsigned i = 0; i < BENCHES; i++) chosen |= option(line, benches[i].name, 0);
+    for (unsigned i = 0; i < BENCHES; i++) chosen |= option(line, benches[i].phase.name, 0);
     if (all == -1u) all = chosen ? 0 : 1;
+    phase_calibrate();
     for (unsigned i = 0; i < BENCHES; i++) {
-        uint32_t rounds = option(line, benches[i].name, all);
-        if (rounds) sums[i] = benches[i].run(rounds);
+        uint32_t rounds = option(line, benches[i].phase.name, all);
+        if (rounds) measure(i, rounds);
     }
     for (unsigned i = 0; i < BENCHES; i++) {
-        uint32_t rounds = option(line, benches[i].name, all);
-        if (rounds) print("%-10s %6u rounds  %08x\n", benches[i].name, rounds, sums[i]);
+        uint32_t rounds = option(line, benches[i].phase.name, all);
+        if (rounds) print("%-10s %6u rounds  %08x\n", benches[i].phase.name, rounds, sums[i]);
     }
     return 0;
 }

@@ -99,10 +99,11 @@ fn outside(rows: &[&Row]) -> String {
     wrapped(&format!("in no phase: {all} instructions, {share:.1} % of all{exits}"), 2)
 }
 
-/// Three significant digits, or all of a large number.
+/// Three significant digits or more, in seven characters at most.
 fn number(n: f64) -> String {
     match n {
-        n if n >= 9_999_999.5 => format!("{:.0}k", n / 1000.0),
+        n if n >= 99_999_500.0 => format!("{}M", grouped((n / 1e6).round() as u64)),
+        n if n >= 999_999.5 => format!("{}k", grouped((n / 1000.0).round() as u64)),
         n if n >= 99.95 => grouped(n.round() as u64),
         n if n >= 9.995 => format!("{n:.1}"),
         n => format!("{n:.2}"),
@@ -200,4 +201,16 @@ fn spent(of: &Spent) -> Value {
         "modelled_cycles": of.cycles,
         "host_seconds": of.host.as_secs_f64(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_fit_their_column() {
+        let all = [0.004, 9.994, 99.94, 99.96, 999_999.0, 1_000_000.0, 99_999_000.0, 1e9, 99e9];
+        let wanted = ["0.00", "9.99", "99.9", "100", "999,999", "1,000k", "99,999k", "1,000M", "99,000M"];
+        assert_eq!(all.map(number), wanted);
+    }
 }
