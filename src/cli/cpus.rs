@@ -24,6 +24,8 @@ struct Entry {
     brand: &'static str,
     signature: String,
     nx: bool,
+    vme: bool,
+    pat: bool,
     vmx: bool,
     ept: bool,
     vpid: bool,
@@ -43,6 +45,8 @@ impl Entry {
             brand: model.traits().brand,
             signature: format!("{:x}h", model.signature()),
             nx: model.features().contains(Features::NX),
+            vme: model.features().contains(Features::VME),
+            pat: model.features().contains(Features::PAT),
             vmx: caps.is_some(),
             ept: has(Secondary::EPT),
             vpid: has(Secondary::VPID),
@@ -51,13 +55,15 @@ impl Entry {
         }
     }
 
-    fn row(&self) -> [String; 8] {
+    fn row(&self) -> [String; 10] {
         let yes = |has: bool| if has { "yes" } else { "-" }.to_string();
         let name = format!("{}{}", self.name, if self.default { " (default)" } else { "" });
         [
             name,
             self.signature.clone(),
             yes(self.nx),
+            yes(self.vme),
+            yes(self.pat),
             yes(self.vmx),
             yes(self.ept),
             yes(self.vpid),
@@ -76,13 +82,17 @@ impl Command {
             out(format!("{object:#}\n").as_bytes())?;
             return Ok(0);
         }
-        let heading = ["model", "signature", "NX", "VMX", "EPT", "VPID", "unrestricted", "timer"];
+        let heading = ["model", "signature", "NX", "VME", "PAT", "VMX", "EPT", "VPID", "UG", "timer"];
         let mut text = in_columns(heading, entries.iter().map(Entry::row), 2);
         text.push('\n');
         for &model in Model::ALL {
             text.push_str(&format!("{model}: {}\n", model.traits().brand));
         }
-        text.push_str("\nGive one to `subring run --cpu`. The monitors hide VMX and NX from their guest.\n");
+        text.push_str(
+            "\nUG: unrestricted guest, which runs real mode in VMX non-root operation as it is.\n\
+             timer: the VMX-preemption timer.\n\
+             Give a model to `subring run --cpu`. The monitors hide all of these from their guest.\n",
+        );
         out(text.as_bytes())?;
         Ok(0)
     }

@@ -1,5 +1,6 @@
 //! What a run leaves for the user: one line, a table, or a JSON object.
 
+use super::columns::wrapped;
 use super::ending::{End, Ending};
 use super::monitored::Monitored;
 use super::screen;
@@ -10,7 +11,6 @@ use crate::lab::digits::grouped;
 use crate::machine::board::chip_name;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 /// Ports shown in a table; all are in the JSON object.
 const PORTS_SHOWN: usize = 12;
@@ -83,8 +83,7 @@ fn list(cells: impl IntoIterator<Item = String>) -> String {
 }
 
 fn row(out: &mut String, name: &str, value: &str) {
-    // Writing to a String cannot fail.
-    let _ = writeln!(out, "  {name:<13} {value}");
+    *out += &wrapped(&format!("  {name:<13} {value}"), 16);
 }
 
 /// The version of the object: one more whenever a key changes its meaning or goes.

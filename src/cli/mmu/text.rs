@@ -4,6 +4,7 @@
 use super::event::change_name;
 use super::{Moment, Names};
 use crate::addr::{GuestPhys, Linear, PAGE_OFFSET, PAGE_SIZE};
+use crate::cli::columns::wrapped;
 use crate::cpu::{Cr0, Cr4};
 use crate::decode::disassemble;
 use crate::lab::digits::grouped;
@@ -18,6 +19,8 @@ use std::fmt::Write;
 const ONE_BY_ONE: usize = 64;
 /// The most write-protected frames that are listed.
 const FRAMES: usize = 40;
+/// What stands before the notes on pages, which have lines of their own.
+const NOTES: &str = "";
 
 /// Everything, for people.
 pub(super) fn text(m: &Moment<'_>) -> String {
@@ -39,7 +42,10 @@ pub(super) fn text(m: &Moment<'_>) -> String {
 fn head(out: &mut String, m: &Moment<'_>) {
     let (cpu, names) = (&m.machine.cpu, m.names);
     let place = place(names, cpu.seg(crate::decode::SegReg::Cs).selector.0, cpu.eip);
-    _ = writeln!(out, "{}, {}: after {} instructions, at {place}", m.guest, m.who, grouped(cpu.retired()));
+    *out += &wrapped(
+        &format!("{}, {}: after {} instructions, at {place}", m.guest, m.who, grouped(cpu.retired())),
+        2,
+    );
     _ = writeln!(out, "{}", m.how);
     let bits = |names: &[(&'static str, bool)]| {
         let set: Vec<&str> = names.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
@@ -58,21 +64,16 @@ fn head(out: &mut String, m: &Moment<'_>) {
             _ = writeln!(out, "        PDPTE registers {pointers}");
         }
     } else {
-        _ = writeln!(
-            out,
-            "guest   paging is off: linear addresses are guest-physical ones, and there are no guest page tables"
-        );
+        *out += "guest   paging is off: linear addresses are guest-physical ones, and there are no\n        \
+                 guest page tables\n";
     }
     if let Some(nested) = m.view.nested {
         nested_head(out, m, nested);
         return;
     }
     let Some(shadow) = m.view.shadow else {
-        _ = writeln!(
-            out,
-            "shadow  none: this is the bare machine, whose processor walks the guest's page tables itself; \
-             --strategy trap has a shadow"
-        );
+        *out += "shadow  none: this is the bare machine, whose processor walks the guest's page tables\n        \
+                 itself; --strategy trap has a shadow\n";
         return;
     };
     let (spaces, frames) = (shadow.spaces(), shadow.tables());
@@ -234,12 +235,11 @@ fn last_change<'a>(m: &Moment<'a>, page: &Page) -> Option<&'a Noted> {
 fn table(out: &mut String, m: &Moment<'_>, pages: &[Page]) {
     _ = writeln!(
         out,
-        "\n{:<17}  {:>7}  {:<20}  {:<13}  {:<4} what it is, and what happened to it last",
+        "\n{:<17}  {:>7}  {:<20}  {:<13}  TLB\n{NOTES:8}what it is, and what happened to it last",
         "linear",
         "pages",
         "guest",
         if m.view.nested.is_some() { "nested" } else { "shadow" },
-        "TLB"
     );
     let last: Vec<Option<&Noted>> = pages.iter().map(|page| last_change(m, page)).collect();
     let mut start = 0;
@@ -269,7 +269,7 @@ fn run(out: &mut String, m: &Moment<'_>, pages: &[Page], last: &[Option<&Noted>]
         });
     }
     let line = format!(
-        "{:08x}-{end:08x}  {:>7}  {:<20}  {:<13}  {:<4} {}",
+        "{:08x}-{end:08x}  {:>7}  {:<20}  {:<13}  {}",
         page.at.0,
         grouped(pages.len() as u64),
         guest_text(page.guest.as_ref()),
@@ -279,9 +279,11 @@ fn run(out: &mut String, m: &Moment<'_>, pages: &[Page], last: &[Option<&Noted>]
             shadow_text(page, pages.len() == 1)
         },
         tlb_rights(page.tlb.as_ref()),
-        notes.join("; ")
     );
-    _ = writeln!(out, "{}", line.trim_end());
+    _ = writeln!(out, "{line}");
+    if !notes.is_empty() {
+        *out += &wrapped(&format!("{NOTES:8}{}", notes.join("; ")), 8);
+    }
 }
 
 /// One page in full.
@@ -302,10 +304,11 @@ fn one(out: &mut String, m: &Moment<'_>, page: &Page) {
     let tlb = page.tlb.map_or("-".into(), |t| format!("{:08x} {}", t.frame.0, rights(t.user, t.write)));
     _ = writeln!(out, "  TLB     {tlb}");
     for mark in &page.marks {
-        _ = writeln!(out, "  {}", mark_text(*mark).1);
+        *out += &wrapped(&format!("  {}", mark_text(*mark).1), 4);
     }
     for noted in m.view.history(page.at) {
-        _ = writeln!(out, "  {}", change_line(m.names, noted, 1));
+        // Folded below what happened, beside its time and name.
+        *out += &wrapped(&format!("  {}", change_line(m.names, noted, 1)), 29);
     }
     if let Some(nested) = m.view.nested {
         walk_text(out, m, nested, page.at);
@@ -395,14 +398,17 @@ fn sums(out: &mut String, m: &Moment<'_>, pages: &[Page]) {
             |f: &dyn Fn(&Page) -> bool| grouped(pages.iter().filter(|p| f(p)).count() as u64),
             |mark: Mark| move |p: &Page| p.marks.contains(&mark),
         );
-        _ = writeln!(
-            out,
-            "\npages: the guest maps {}, {} of them to frames that are mapped ({} unmapped), the TLB {} ({} stale)",
-            count(&|p| p.guest.is_some()),
-            count(&|p| p.nested.is_some()),
-            count(&has(Mark::Unmapped)),
-            count(&|p| p.tlb.is_some()),
-            count(&has(Mark::StaleTlb)),
+        out.push('\n');
+        *out += &wrapped(
+            &format!(
+                "pages: the guest maps {}, {} of them to frames that are mapped ({} unmapped), the TLB {} ({} stale)",
+                count(&|p| p.guest.is_some()),
+                count(&|p| p.nested.is_some()),
+                count(&has(Mark::Unmapped)),
+                count(&|p| p.tlb.is_some()),
+                count(&has(Mark::StaleTlb)),
+            ),
+            2,
         );
         return;
     }
@@ -410,15 +416,18 @@ fn sums(out: &mut String, m: &Moment<'_>, pages: &[Page]) {
     let unlike = if m.view.shadow.is_some() { "unlike the shadow" } else { "stale" };
     let count = |f: &dyn Fn(&Page) -> bool| grouped(pages.iter().filter(|p| f(p)).count() as u64);
     let has = |mark: Mark| move |p: &Page| p.marks.contains(&mark);
-    _ = writeln!(
-        out,
-        "\npages: the guest maps {}, the shadow {} ({} missing, {} stale), the TLB {} ({} {unlike})",
-        count(&|p| p.guest.is_some()),
-        count(&|p| p.shadow.is_some()),
-        count(&has(Mark::Missing)),
-        count(&has(Mark::Stale)),
-        count(&|p| p.tlb.is_some()),
-        count(&has(Mark::StaleTlb)),
+    out.push('\n');
+    *out += &wrapped(
+        &format!(
+            "pages: the guest maps {}, the shadow {} ({} missing, {} stale), the TLB {} ({} {unlike})",
+            count(&|p| p.guest.is_some()),
+            count(&|p| p.shadow.is_some()),
+            count(&has(Mark::Missing)),
+            count(&has(Mark::Stale)),
+            count(&|p| p.tlb.is_some()),
+            count(&has(Mark::StaleTlb)),
+        ),
+        2,
     );
 }
 
@@ -438,7 +447,7 @@ fn protected(out: &mut String, m: &Moment<'_>, pages: &[Page]) {
     }
     _ = writeln!(out, "write-protected guest frames:");
     for (at, why) in frames.iter().take(FRAMES) {
-        _ = writeln!(out, "  {:08x}  {}", at.0, why_traced(&shadow.roles(*at), *why, m.view));
+        *out += &wrapped(&format!("  {:08x}  {}", at.0, why_traced(&shadow.roles(*at), *why, m.view)), 12);
     }
     if frames.len() > FRAMES {
         _ = writeln!(out, "  and {} more", frames.len() - FRAMES);
