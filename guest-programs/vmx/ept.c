@@ -3,7 +3,7 @@
    are filled page by page, each at its first access. */
 #include "vmx.h"
 
-enum { ACCESS = 7, WRITE_BACK = 6, FOUR_LEVELS = 3 << 3, TABLES = 4 };
+enum { ACCESS = 7, WRITE_BACK = 6, FOUR_LEVELS = 3 << 3, TABLES = 3 + MOST / (2 << 20) };
 static __attribute__((aligned(4096))) uint64_t tables[TABLES][512];     /* the first is the root */
 static unsigned used = 1;
 
@@ -13,8 +13,8 @@ void ept_init(void)
     vmwrite(EPT_POINTER + 1, 0);
 }
 
-/* The entry of the last level for a guest-physical address; tables on the way are made. The guest's 2 MiB
-   lie in one table of each level. */
+/* The entry of the last level for a guest-physical address; tables on the way are made. There are enough for
+   MOST: three for the upper levels, and one for each 2 MiB. */
 static uint64_t *entry_of(uint32_t physical)
 {
     uint64_t *table = tables[0];

@@ -8,12 +8,15 @@
 #include "../lib/traps.h"
 #include "vmx.h"
 
-static __attribute__((aligned(4096))) uint8_t guest_memory[GUEST_SIZE];     /* its guest-physical 0 and on */
 static __attribute__((aligned(4096))) uint32_t directory[1024], vmxon_region[1024];
 int nested;
 static int bad_entry;
-static const char *guest_options = "";
+static uint8_t *guest_memory;                   /* from its guest-physical 0 on */
+static uint32_t guest_size;
+extern uint8_t image_end[];
 extern const uint8_t guest_image[];             /* vmx-guest.elf (image.S) */
+/* The guest: ours, or the module that the loader has. */
+static struct module guest_module = { (uint32_t)guest_image, 0, "", 0 };
 
 void give_up(const char *sentence)
 {
@@ -70,12 +73,12 @@ static void vmx_on(void)
 
 uint8_t *guest_frame(uint32_t physical)
 {
-    return physical < GUEST_SIZE ? guest_memory + (physical & ~0xFFFu) : 0;
+    return physical < guest_size ? guest_memory + (physical & ~0xFFFu) : 0;
 }
 
 uint8_t *needed_frame(uint32_t physical)
 {
-    if (physical >= GUEST_SIZE) {
+    if (physical >= guest_size) {
         print("The guest accessed guest-physical address %08x, EIP %08x.\n", physical, get(GUEST_RIP));
         give_up("It has no memory there");
     }
@@ -88,39 +91,57 @@ static void read_options(const char *line)
         unsigned size = word_length(at);
         if (is_name(at, size, "ept")) nested = 1;
         else if (is_name(at, size, "shadow")) nested = 0;
-        else if (is_name(at, size, "triple-fault")) guest_options = "triple-fault";
+        else if (is_name(at, size, "triple-fault")) guest_module.string = "triple-fault";
         else if (is_name(at, size, "bad-entry")) bad_entry = 1;
         else if (size && at != line) give_up("The options are: shadow, ept, triple-fault, bad-entry");
         at += size + (at[size] == ' ');
     }
 }
 
-/* Loads the ELF image as a Multiboot loader would, and gives its entry point. */
-static uint32_t load_guest(void)
+/* The guest's memory: what is free behind this image and the module, and no more than MOST. */
+static void memory_init(const struct multiboot *information)
 {
-    const uint32_t *header = (const uint32_t *)guest_image;
-    const uint32_t *segment = (const uint32_t *)(guest_image + header[7]);      /* e_phoff */
-    uint16_t segments = *(const uint16_t *)(guest_image + 44);                  /* e_phnum */
-    for (; segments--; segment += 8)
-        if (segment[0] == 1)                                                    /* PT_LOAD */
-            __builtin_memcpy(guest_memory + segment[3], guest_image + segment[1], segment[4]);
-    return header[6];                                                           /* e_entry */
+    int has_module = information->flags & MULTIBOOT_MODULES && information->mods_count;
+    uint32_t top = information->flags & MULTIBOOT_MEMORY ? (information->mem_upper + 1024) << 10 : 4 << 20;
+    if (has_module) guest_module = information->mods[0];
+    uint32_t end = guest_module.end > (uint32_t)image_end ? guest_module.end : (uint32_t)image_end;
+    guest_memory = (uint8_t *)((end + 0xFFF) & ~0xFFFu);
+    guest_size = top - (uint32_t)guest_memory < MOST ? (top - (uint32_t)guest_memory) & ~0xFFFu : MOST;
 }
 
-/* What a loader tells the kernel: the command line. */
+/* Loads an ELF image as a Multiboot loader would, and gives its entry point. */
+static uint32_t load_guest(const uint8_t *image)
+{
+    const uint32_t *header = (const uint32_t *)image, *segment = (const uint32_t *)(image + header[7]);
+    if (header[0] != 0x464C457F) give_up("The guest is no ELF file: give a Multiboot kernel as the module");
+    for (unsigned left = *(const uint16_t *)(image + 44); left; left--, segment += 8) {
+        if (segment[0] != 1) continue;          /* PT_LOAD: offset, -, address, bytes of file and memory */
+        if (segment[3] > guest_size || segment[5] > guest_size - segment[3])
+            give_up("The guest does not fit into its memory");
+        __builtin_memset(guest_memory + segment[3], 0, segment[5]);
+        __builtin_memcpy(guest_memory + segment[3], image + segment[1], segment[4]);
+    }
+    return header[6];
+}
+
+/* What a loader tells the kernel: the command line, the memory. */
 static uint32_t tell_guest(void)
 {
-    enum { INFORMATION = 0xF000, LINE = 0xF100 };
-    struct multiboot *information = (struct multiboot *)(guest_memory + INFORMATION);
-    information->flags = MULTIBOOT_CMDLINE;
-    information->cmdline = (const char *)LINE;
-    for (uint8_t *to = guest_memory + LINE; *guest_options;) *to++ = *guest_options++;
+    enum { INFORMATION = 0xF000, LINE = 0xF100, LONGEST = 0xE00 };
+    char *line = (char *)guest_memory + LINE;
+    const char *text = guest_module.string;
+    for (unsigned n = 0; n < LONGEST && (line[n] = text[n]); n++) line[n + 1] = 0;
+    *(struct multiboot *)(guest_memory + INFORMATION) = (struct multiboot){
+        .flags = MULTIBOOT_MEMORY | MULTIBOOT_CMDLINE, .cmdline = (const char *)LINE,
+        .mem_lower = 640, .mem_upper = (guest_size >> 10) - 1024,
+    };
     return INFORMATION;
 }
 
 int kernel_main(uint32_t magic, struct multiboot *information)
 {
     read_options(command_line(magic, information));
+    memory_init(information);
     segments_init();
     traps_init();
     paging_init();
@@ -128,7 +149,7 @@ int kernel_main(uint32_t magic, struct multiboot *information)
     vmx_on();
     print("[hypervisor] the guest starts, with %s\n", nested ? "nested paging (EPT)" : "shadow page tables");
     while (!(inb(0x3FD) & 0x40)) {}             /* sent: the guest's set-up of the port empties its FIFO */
-    vmcs_init(load_guest(), tell_guest());
+    vmcs_init(load_guest((const uint8_t *)guest_module.start), tell_guest());
     if (nested) ept_init();
     else shadow_init();
     if (bad_entry) vmwrite(GUEST_RFLAGS, 0);    /* bit 1 of EFLAGS is always 1: the entry will fail */

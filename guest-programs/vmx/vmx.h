@@ -5,7 +5,7 @@
 
 enum { CR0_NE = 1 << 5, CR4_PSE = 1 << 4, CR4_VMXE = 1 << 13 };
 enum { V_UD = 6, V_DF = 8, V_GP = 13, V_PF = 14 };
-enum { GUEST_SIZE = 2 << 20 };
+enum { MOST = 16 << 20 };                       /* of the guest's memory */
 
 /* The guest's general registers, in PUSHAD's order. The VMCS has none of them but ESP. */
 struct registers { uint32_t edi, esi, ebp, esp, ebx, edx, ecx, eax; };

@@ -23,10 +23,14 @@ fn transcript(name: &str, args: &[&str]) -> String {
         std::fs::write(&path, &ran).unwrap();
     }
     assert_eq!(ran, std::fs::read_to_string(&path).unwrap(), "{name}");
-    let (_, rest) = ran.split_once('\n').expect("the hypervisor's first line");
-    let (guest, _) = rest.split_once("[hypervisor]").expect("its last ones");
-    assert_eq!(guest, sent(&[ALONE], 0), "{name}");
+    assert_eq!(guest_part(&ran), sent(&[ALONE], 0), "{name}");
     ran
+}
+
+/// What the guest sent, between the hypervisor's first line and its last ones.
+fn guest_part(transcript: &str) -> &str {
+    let (_, rest) = transcript.split_once('\n').expect("the hypervisor's first line");
+    rest.split_once("[hypervisor]").expect("its last ones").0
 }
 
 /// The count of one exit reason in the hypervisor's table; 0 if there is no line for it.
@@ -58,6 +62,34 @@ fn a_guest_on_nested_page_tables() {
         assert!(count(&ept, reason) > 0, "{reason}: {ept}");
         assert_eq!(count(&shadow, reason), count(&ept, reason), "{reason}");
     }
+}
+
+/// A kernel of the user's as the guest: ring 3, preemption, copy on write, self-modifying code, sensitive
+/// instructions.
+#[test]
+fn other_kernels_run_as_they_do_alone() {
+    for (kernel, expected) in [
+        ("rings/rings.elf", "rings/expected.txt"),
+        ("rings/rings-clean.elf", "rings/expected-clean.txt"),
+        ("sensitive/sensitive.elf", "sensitive/expected.txt"),
+        ("smc/smc.elf", "smc/expected.txt"),
+    ] {
+        let [kernel, expected] = [kernel, expected].map(|file| format!("guest-programs/{file}"));
+        let alone = std::fs::read_to_string(expected).unwrap().replace('\r', "");
+        for args in [&["--cpu", "yonah"][..], &["--cpu", "yonah-ept", "--append", "ept"]] {
+            let ran = sent(&[&["vmx", "--module", &kernel], args].concat(), 0);
+            assert_eq!(guest_part(&ran), alone, "{kernel} {args:?}");
+        }
+    }
+}
+
+/// The module's words are its command line.
+#[test]
+fn a_guest_gets_its_command_line() {
+    let said = sent(&["vmx", "--cpu", "yonah", "--module", "guest-programs/hello/hello.elf,one two=2"], 0);
+    assert!(said.contains("Command line  hello.elf one two=2\n"), "{said}");
+    let said = sent(&["vmx", "--cpu", "yonah", "--module", "guest-programs/README.md"], 1);
+    assert!(said.contains("The guest is no ELF file"), "{said}");
 }
 
 #[test]
