@@ -5,6 +5,7 @@
 mod compute;
 mod control;
 mod guest;
+mod hvm;
 mod memory;
 mod micro;
 mod mmu;
@@ -37,6 +38,6 @@ criterion_group!(
     name = benches;
     config = settings();
     targets = compute::benches, memory::benches, control::benches, system::benches, micro::benches,
-        mmu::benches, monitor::benches, translation::benches, generated_code
+        mmu::benches, monitor::benches, hvm::benches, translation::benches, generated_code
 );
 criterion_main!(benches);

@@ -116,26 +116,30 @@ fn tlb_flush(b: &mut Bencher<'_>) {
     b.iter(|| advance(&mut machine, STEPS * 2));
 }
 
-/// Pages of a pass of [`tlb_fill`]: fewer than the TLB has entries, and none that shares an entry with the code.
-const PAGES: u64 = 512;
+/// Pages of a pass of [`READ_PAGES`]: fewer than the TLB has entries, and none that shares an entry with the code.
+pub(crate) const PAGES: u64 = 512;
+/// Instructions of such a pass.
+pub(crate) const PASS: u64 = PAGES * 4 + 4;
 
 /// A read of each of 512 pages after a flush: four instructions to a page.
+pub(crate) const READ_PAGES: [u8; 26] = [
+    0x0f, 0x22, 0xd8, // again: mov cr3, eax
+    0xbb, 0x00, 0x00, 0x50, 0x00, // mov ebx, 500000h
+    0xb9, 0x00, 0x02, 0x00, 0x00, // mov ecx, 512
+    0x8b, 0x13, // next: mov edx, [ebx]
+    0x81, 0xc3, 0x00, 0x10, 0x00, 0x00, // add ebx, 1000h
+    0x49, // dec ecx
+    0x75, 0xf5, // jnz next
+    0xeb, 0xe6, // jmp again
+];
+
+/// A fill of the TLB by a walk of two levels.
 fn tlb_fill(b: &mut Bencher<'_>) {
-    let mut machine = paged(&[
-        0x0f, 0x22, 0xd8, // again: mov cr3, eax
-        0xbb, 0x00, 0x00, 0x50, 0x00, // mov ebx, 500000h
-        0xb9, 0x00, 0x02, 0x00, 0x00, // mov ecx, 512
-        0x8b, 0x13, // next: mov edx, [ebx]
-        0x81, 0xc3, 0x00, 0x10, 0x00, 0x00, // add ebx, 1000h
-        0x49, // dec ecx
-        0x75, 0xf5, // jnz next
-        0xeb, 0xe6, // jmp again
-    ]);
+    let mut machine = paged(&READ_PAGES);
     let before = machine.world.tlb.fills;
-    let pass = PAGES * 4 + 4;
-    advance(&mut machine, pass);
+    advance(&mut machine, PASS);
     assert!(machine.world.tlb.fills - before >= PAGES);
-    b.iter(|| advance(&mut machine, pass));
+    b.iter(|| advance(&mut machine, PASS));
 }
 
 /// A machine with paging on, all of its memory mapped where it is, at the first instruction of `code`, with the page
