@@ -33,5 +33,6 @@ for cpu in qemu32 pentium2 pentium3; do
   run nano/nano.elf           "all=100"   -                        -cpu $cpu "$@"
   run nano/nano-clean.elf     "all=100"   -                        -cpu $cpu "$@"
   run bench/bench.elf         "all=1"     bench/expected.txt       -cpu $cpu "$@"
+  run vmx/vmx-guest.elf       ""          vmx/expected.txt         -cpu $cpu "$@"
 done
 exit $failed

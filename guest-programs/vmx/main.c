@@ -140,6 +140,7 @@ static uint32_t tell_guest(void)
 
 int kernel_main(uint32_t magic, struct multiboot *information)
 {
+    if (magic != MULTIBOOT_MAGIC) give_up("The loader is not Multiboot");
     read_options(command_line(magic, information));
     memory_init(information);
     segments_init();

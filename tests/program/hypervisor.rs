@@ -64,6 +64,13 @@ fn a_guest_on_nested_page_tables() {
     }
 }
 
+/// QEMU sends these bytes, too (guest-programs/run-qemu.sh).
+#[test]
+fn the_guest_alone_sends_its_transcript() {
+    let expected = std::fs::read_to_string("guest-programs/vmx/expected.txt").unwrap();
+    assert_eq!(sent(&[ALONE], 0), expected.replace('\r', ""));
+}
+
 /// A kernel of the user's as the guest: ring 3, preemption, copy on write, self-modifying code, sensitive
 /// instructions.
 #[test]
