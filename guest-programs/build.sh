@@ -19,7 +19,7 @@ DEBUG="-g -gdwarf-5 -O1 -fno-ipa-sra -fno-omit-frame-pointer -mno-omit-leaf-fram
   -ffile-prefix-map=$PWD=guest-programs"
 BASE="lib/boot.S lib/console.c lib/memory.c"
 TRAPS="lib/segments.c lib/traps.c lib/traps.S"
-RINGS="rings/kernel.c rings/memory.c rings/task.c rings/syscall.c rings/entry.S rings/user.c"
+RINGS="rings/kernel.c rings/memory.c rings/task.c rings/syscall.c rings/entry.S rings/user.c lib/phase.c"
 VMX_HOST="lib/options.c vmx-test/main.c vmx-test/machine.c vmx-test/guest.c vmx-test/enter.S vmx-test/state.c vmx-test/errors.c vmx-test/entries.c"
 VMX_GUESTS="vmx-test/instructions.c vmx-test/control_registers.c vmx-test/io.c vmx-test/exceptions.c vmx-test/events.c"
 VMX="lib/options.c vmx/main.c vmx/vmcs.c vmx/enter.S vmx/exits.c vmx/devices.c vmx/shadow.c vmx/ept.c vmx/image.S"

@@ -23,7 +23,11 @@ enum syscall {
     SYS_SLEEP,      /* (ticks) */
     SYS_FRAME,      /* (address): the physical page behind it, 0 if none */
     SYS_COUNTERS,   /* (struct counters *) */
+    SYS_PHASE,      /* (enum measured, operations): begin a phase for whoever runs this machine, or end it */
 };
+
+/* What the first task measures, each a phase (../lib/phase.h). EMPTY is for the cost of SYS_PHASE itself. */
+enum measured { EMPTY, NULL_CALL, FAST_CALL, PAGE_FAULT, WRITE_FAULT, FORK_EXIT, CONTEXT_SWITCH, MEASURED };
 
 /* A task that did what it must not ends with this plus the vector. */
 enum { KILLED = 0x100 };

@@ -1,5 +1,6 @@
 /* The system calls, the same for INT 80h and SYSENTER. */
 #include "../lib/console.h"
+#include "../lib/phase.h"
 #include "../lib/segments.h"
 #include "rings.h"
 
@@ -46,6 +47,23 @@ static uint32_t give_counters(uint32_t to)
     return 0;
 }
 
+static uint32_t mark(uint32_t which, uint32_t operations)
+{
+    static struct phase phases[MEASURED] = {
+        [EMPTY]          = PHASE("(empty)"),
+        [NULL_CALL]      = PHASE("null call"),
+        [FAST_CALL]      = PHASE("sysenter"),
+        [PAGE_FAULT]     = PHASE("page fault"),
+        [WRITE_FAULT]    = PHASE("write fault"),
+        [FORK_EXIT]      = PHASE("fork+exit"),
+        [CONTEXT_SWITCH] = PHASE("switch"),
+    };
+    if (which >= MEASURED) return -1;
+    phases[which].operations = operations;
+    phase_mark(&phases[which]);
+    return 0;
+}
+
 int syscall(struct frame *f)
 {
     uint32_t a = f->ebx, b = f->esi, c = f->edi;
@@ -59,6 +77,7 @@ int syscall(struct frame *f)
     case SYS_SLEEP: f->eax = sleep(a); break;
     case SYS_FRAME: f->eax = frame_behind(current->directory, a); break;
     case SYS_COUNTERS: f->eax = give_counters(a); break;
+    case SYS_PHASE: f->eax = mark(a, b); break;
     default: f->eax = -1;
     }
     return 0;

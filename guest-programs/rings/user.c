@@ -281,6 +281,100 @@ static uint32_t misdeeds(void)
     return wrong;
 }
 
+/* ---- what the common operations cost: phases, which `compare --by-phase` shows ---- */
+
+static void phase(enum measured what, uint32_t operations) { by_int(SYS_PHASE, what, operations, 0); }
+
+/* Two empty phases: in the first one a monitor may still have to get to know the way. */
+static void calibrate(void)
+{
+    for (int i = 0; i < 4; i++) phase(EMPTY, 0);
+}
+
+static void null_calls(void)
+{
+    enum { CALLS = 500 };
+    phase(NULL_CALL, 0);
+    for (int i = 0; i < CALLS; i++) pid();
+    phase(NULL_CALL, CALLS);
+    if (!SHARED->has_sysenter) return;
+    phase(FAST_CALL, 0);
+    for (int i = 0; i < CALLS; i++) by_sysenter(SYS_PID, 0, 0, 0);
+    phase(FAST_CALL, CALLS);
+}
+
+enum { TOUCHED = 64 };                          /* pages */
+
+static void touch(enum measured what)
+{
+    phase(what, 0);
+    for (int i = 0; i < TOUCHED; i++) HEAP[(192 + i) * 1024] = i;
+    phase(what, TOUCHED);
+}
+
+static uint32_t copy_pages(uint32_t _)
+{
+    uint32_t wrong = 0;
+    struct counters before, after;
+    count(&before);
+    touch(WRITE_FAULT);
+    count(&after);
+    expect(after.copied_pages - before.copied_pages == TOUCHED, "one copy a page");
+    return (void)_, wrong;
+}
+
+/* In a task of its own, so that the first one stays as small as it is. */
+static uint32_t page_faults(uint32_t _)
+{
+    uint32_t wrong = 0;
+    struct counters before, after;
+    count(&before);
+    touch(PAGE_FAULT);
+    count(&after);
+    expect(after.zero_pages - before.zero_pages == TOUCHED, "one new frame a page");
+    return (void)_, wrong + wait(start(copy_pages, 0));
+}
+
+static uint32_t nothing(uint32_t _) { return _; }
+
+static void forks(void)
+{
+    enum { FORKS = 16 };
+    phase(FORK_EXIT, 0);
+    for (int i = 0; i < FORKS; i++) wait(start(nothing, 0));
+    phase(FORK_EXIT, FORKS);
+}
+
+static uint32_t give_way(uint32_t _)
+{
+    while (!SHARED->turn) yield();
+    return _;
+}
+
+/* There and back is two switches; the first time is the other task's start. */
+static void switches(void)
+{
+    enum { TURNS = 200 };
+    SHARED->turn = 0;
+    uint32_t other = start(give_way, 0);
+    yield();
+    phase(CONTEXT_SWITCH, 0);
+    for (int i = 0; i < TURNS; i++) yield();
+    phase(CONTEXT_SWITCH, 2 * TURNS);
+    SHARED->turn = 1;
+    wait(other);
+}
+
+static uint32_t measure(void)
+{
+    calibrate();
+    null_calls();
+    uint32_t wrong = wait(start(page_faults, 0));
+    forks();
+    switches();
+    return wrong;
+}
+
 void user_main(void)
 {
     uint32_t wrong = ring();
@@ -293,5 +387,6 @@ void user_main(void)
     wrong += giving_way();
     wrong += sleeping();
     wrong += misdeeds();
+    wrong += measure();
     leave(wrong);
 }

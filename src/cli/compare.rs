@@ -59,7 +59,7 @@ pub struct Command {
     #[arg(long, value_enum, default_value_t)]
     generation: Generation,
     /// Print what an operation costs in each phase that the guest marks (port 0xec), and not the whole run;
-    /// `nano` and `bench` mark theirs
+    /// `nano`, `bench` and `rings` mark theirs
     #[arg(long, conflicts_with_all = ["wide", "exits"])]
     by_phase: bool,
     /// Print all columns of the table, and what became of translated code

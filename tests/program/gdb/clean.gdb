@@ -10,7 +10,7 @@ continue
 stepi
 stepi
 nexti
-x/4i 0x40000360
+x/4i 0x400004d0
 delete 2
 watch *(unsigned *)&ticks
 continue

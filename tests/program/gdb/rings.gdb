@@ -12,7 +12,7 @@ stepi
 stepi
 nexti
 # The system call's number is in the frame; the user's program is what the page tables say.
-x/4i 0x40000360
+x/4i 0x400004d0
 delete 2
 watch *(unsigned *)&ticks
 continue
