@@ -317,6 +317,10 @@ impl Machine {
             if self.stops.step {
                 self.stops.hit = Some(Hit::Step);
             }
+            // A VM entry asks the run loop to look up: an event to inject comes before the guest's first instruction.
+            if self.cpu.deadline == 0 {
+                return Stop::Budget;
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use subring::addr::{GuestPhys, Linear};
 use subring::clock::When;
-use subring::cpu::{Cr0, Eflags, Segment, TableReg, gpr};
+use subring::cpu::{Cr0, Eflags, Model, Segment, TableReg, gpr};
 use subring::decode::SegReg;
 use subring::event::{Event, Sink};
 use subring::load::builtin;
@@ -159,6 +159,15 @@ fn assert_the_same(what: &str, build: &dyn Fn() -> Machine, cuts: &[u64], most: 
 fn built_in_guests_run_alike_however_they_are_run() {
     for guest in builtin::ALL {
         assert_the_same(guest.name, &|| guest::machine(guest), &[1, 1000, 77_777, 300_001], 20_011);
+    }
+}
+
+/// A guest at two levels: its own hypervisor, and what that runs.
+#[test]
+fn hypervisors_run_alike_however_they_are_run() {
+    for cpu in [Model::Yonah, Model::YonahEpt] {
+        let build = || guest::hypervisor(cpu);
+        assert_the_same(&format!("vmx on {cpu}"), &build, &[1, 50_000, 177_777, 600_001], 9_001);
     }
 }
 

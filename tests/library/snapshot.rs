@@ -5,6 +5,7 @@ use crate::common::seed;
 use crate::fuzz::bytes::Bytes;
 use crate::fuzz::machine;
 use proptest::prelude::*;
+use subring::cpu::Model;
 use subring::load::builtin::{self, Builtin};
 use subring::load::{Format, Guest};
 use subring::machine::{Limits, Machine, Outcome, State};
@@ -72,6 +73,36 @@ proptest! {
                 break;
             }
         }
+    }
+}
+
+/// A hypervisor's machine, saved while its guest runs and while it does itself, goes on as it would have.
+#[test]
+fn a_restored_hypervisor_goes_on() {
+    for cpu in [Model::Yonah, Model::YonahEpt] {
+        let mut non_root = 0;
+        let mut plain = guest::hypervisor(cpu);
+        for (n, cut) in (100_000..1_100_000).step_by(50_021).enumerate() {
+            assert_eq!(run(&mut plain, cut), None);
+            // Every other time within the guest, if it runs soon.
+            for _ in 0..if n % 2 == 0 { 5_000 } else { 0 } {
+                if plain.cpu.vmx.as_ref().is_some_and(|vmx| vmx.non_root()) {
+                    non_root += 1;
+                    break;
+                }
+                let next = plain.cpu.now + 1;
+                assert_eq!(run(&mut plain, next), None);
+            }
+            let state = through_a_file(&plain.save());
+            let mut restored =
+                Machine::from_state(&state, [const { None }; 4], [None, None], None).expect("a machine");
+            let cut = plain.cpu.now;
+            for to in [cut + 1, cut + 30_011] {
+                assert_eq!(run(&mut plain, to), run(&mut restored, to));
+                assert_eq!(plain.state_hash(), restored.state_hash(), "{cpu}, saved at {cut}, at {to}");
+            }
+        }
+        assert!(non_root > 0, "{cpu}: saved {non_root} times in non-root operation");
     }
 }
 
