@@ -1,4 +1,4 @@
-//! What the book shows of the program is what the program says: each command on a built-in guest that stands there with its output (`    $ subring …`) is run, and its output must have the lines that are shown, in their order.
+//! What the book and the README show of the program is what the program says: each command on a built-in guest that stands there with its output (`    $ subring …`) is run, and its output must have the lines that are shown, in their order.
 //!
 //! `[…]` on a line of its own stands for any lines, at a line's end for the rest of it.
 
@@ -86,7 +86,7 @@ fn the_program_says_what_the_book_shows() {
     let root = env!("CARGO_MANIFEST_DIR");
     let pages =
         |folder| fs::read_dir(format!("{root}/{folder}")).expect("the book").flatten().map(|f| f.path());
-    let chapters = pages("book/src").chain(pages("book/src/reference"));
+    let chapters = pages("book/src").chain(pages("book/src/reference")).chain(pages("."));
     let chapters = chapters.filter(|path| path.extension().is_some_and(|e| e == "md"));
     let guests = text(&subring(&["guests"]).stdout);
     let is_guest = |name: &String| guests.lines().any(|line| line.split_whitespace().next() == Some(name));

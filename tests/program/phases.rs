@@ -95,6 +95,21 @@ fn a_kernels_operations_cost_more_under_a_monitor_and_nested_paging_saves_most_o
 }
 
 #[test]
+fn marks_come_at_the_same_instructions_under_each_monitor() {
+    for guest in ["nano-clean", "rings-clean"] {
+        let mut counts: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
+        for line in csv(&[guest]).split_off(1) {
+            *counts.entry(line[8].clone()).or_default().entry(line[10].clone()).or_default() += 1;
+        }
+        assert!(!counts.is_empty(), "{guest}");
+        assert!(
+            counts.values().all(|of| of.len() == 1 && of.values().all(|&n| n == 8)),
+            "{guest}: {counts:?}"
+        );
+    }
+}
+
+#[test]
 fn figures_do_not_depend_on_the_run() {
     assert_eq!(csv(&["nano-clean", "--strategy", "bt"]), csv(&["nano-clean", "--strategy", "bt"]));
 }
