@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 enum { CR0_PE = 1, CR0_MP = 2, CR0_TS = 8, CR0_WP = 1 << 16, CR0_PG = 1u << 31 };
-enum { EFLAGS_ONE = 1 << 1, EFLAGS_IF = 1 << 9, EFLAGS_IOPL = 3 << 12 };
+enum { EFLAGS_ONE = 1 << 1, EFLAGS_TF = 1 << 8, EFLAGS_IF = 1 << 9, EFLAGS_IOPL = 3 << 12 };
 enum { MSR_SYSENTER_CS = 0x174, MSR_SYSENTER_ESP = 0x175, MSR_SYSENTER_EIP = 0x176 };
 
 static inline void cli(void) { asm volatile("cli" : : : "memory"); }

@@ -3,8 +3,8 @@
 #define TRAPS_H
 #include <stdint.h>
 
-enum { VECTOR_DE = 0, VECTOR_BP = 3, VECTOR_OF = 4, VECTOR_BR = 5, VECTOR_UD = 6, VECTOR_GP = 13, VECTOR_PF = 14,
-       VECTOR_IRQ0 = 0x20, VECTOR_SYSCALL = 0x80, VECTOR_LEAVE = 0x81 };
+enum { VECTOR_DE = 0, VECTOR_DB = 1, VECTOR_BP = 3, VECTOR_OF = 4, VECTOR_BR = 5, VECTOR_UD = 6, VECTOR_GP = 13,
+       VECTOR_PF = 14, VECTOR_IRQ0 = 0x20, VECTOR_SYSCALL = 0x80, VECTOR_LEAVE = 0x81 };
 enum { GATE_INTERRUPT = 0x8E, GATE_TRAP = 0x8F, GATE_DPL3 = 0x60 };
 
 /* From the lowest address up: PUSHAD and two segments by traps.S, then what the processor pushed. */

@@ -32,7 +32,7 @@ enum {
 };
 enum { ES, CS, SS, DS, FS, GS, LDTR, TR };
 
-/* Controls (24.6 to 24.8): pin-based, primary, secondary, of exits. */
+/* Controls (24.6 to 24.8): pin-based, primary, secondary, of exits and entries. */
 enum { PIN_EXTERNAL = 1 << 0, PIN_NMI = 1 << 3, PIN_VIRTUAL_NMI = 1 << 5, PIN_TIMER = 1 << 6 };
 enum { INTERRUPT_WINDOW = 1 << 2, OFFSETTING = 1 << 3, HLT_EXITING = 1 << 7, INVLPG_EXITING = 1 << 9,
        MWAIT_EXITING = 1 << 10, RDPMC_EXITING = 1 << 11, RDTSC_EXITING = 1 << 12, CR3_LOAD = 1 << 15,
@@ -40,7 +40,7 @@ enum { INTERRUPT_WINDOW = 1 << 2, OFFSETTING = 1 << 3, HLT_EXITING = 1 << 7, INV
        IO_BITMAPS = 1 << 25, USE_MSR_BITMAPS = 1 << 28, MONITOR_EXITING = 1 << 29, PAUSE_EXITING = 1 << 30 };
 #define ACTIVATE_SECONDARY (1u << 31)
 enum { USE_EPT = 1 << 1, UNRESTRICTED = 1 << 7 };
-enum { SAVE_DEBUG = 1 << 2, ACKNOWLEDGE = 1 << 15 };
+enum { SAVE_DEBUG = 1 << 2, LOAD_DEBUG = 1 << 2, ACKNOWLEDGE = 1 << 15 };
 
 /* Basic exit reasons (appendix C). */
 enum { R_EXCEPTION = 0, R_EXTERNAL = 1, R_TRIPLE_FAULT = 2, R_INTERRUPT_WINDOW = 7, R_NMI_WINDOW = 8,

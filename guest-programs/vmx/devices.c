@@ -13,6 +13,8 @@ static void pic_command(uint8_t value)
         pic.requests = pic.service = pic.mask = 0;
     } else if (value == 0x20) {                         /* OCW2: the interrupt of highest priority is done */
         pic.service &= pic.service - 1;
+    } else if ((value & 0xF8) == 0x60) {                /* OCW2: this one is done */
+        pic.service &= ~(1 << (value & 7));
     }
 }
 

@@ -16,8 +16,7 @@ static uint32_t event, event_code, event_length;        /* for the next entry; 0
 /* #DE, #TS, #NP, #SS and #GP: the exceptions that make a double fault of another one (table 6-5). */
 static int contributory(uint32_t vector) { return vector == 0 || (vector >= 10 && vector <= V_GP); }
 
-/* An exception for the guest. The exit may have come while the processor delivered another exception to it.
-   */
+/* An exception for the guest. The exit may have come while the processor delivered another one to it. */
 void inject(uint32_t vector, uint32_t has_code, uint32_t code)
 {
     uint32_t first = get(VECTORING), other = first & 0xFF;
@@ -45,11 +44,11 @@ static void deliver_again(void)
     event_length = get(EXIT_LENGTH);
 }
 
-/* An interrupt goes in if nothing else does and the guest is open to it; if not, the processor exits once
-   it is. */
+/* An interrupt goes in if nothing else does and the guest is open to it (a single step's trap comes first);
+   if not, the processor exits once it is. */
 void prepare_entry(void)
 {
-    int open = get(GUEST_RFLAGS) & EFLAGS_IF && !(get(INTERRUPTIBILITY) & 3);
+    int open = get(GUEST_RFLAGS) & EFLAGS_IF && !(get(INTERRUPTIBILITY) & 3) && !get(PENDING_DEBUG);
     if (!event && open && interrupt_waits()) event = EVENT(T_EXTERNAL, take_interrupt());
     uint32_t primary = get(PRIMARY) & ~INTERRUPT_WINDOW;
     vmwrite(PRIMARY, interrupt_waits() ? primary | INTERRUPT_WINDOW : primary);
@@ -61,11 +60,12 @@ void prepare_entry(void)
 
 /* ---- instructions ---- */
 
-/* The instruction is done. So is what STI or MOV SS before it held back. */
+/* The instruction is done. So is what STI or MOV SS before it held back. A single step ends behind it. */
 static void skip(void)
 {
     vmwrite(GUEST_RIP, get(GUEST_RIP) + get(EXIT_LENGTH));
     vmwrite(INTERRUPTIBILITY, get(INTERRUPTIBILITY) & ~3);
+    if (get(GUEST_RFLAGS) & EFLAGS_TF) vmwrite(PENDING_DEBUG, 1 << 14);
 }
 
 /* Waits for the timer in the guest's place. */
@@ -113,9 +113,9 @@ static void write_cr0_for_guest(uint32_t value)
 
 static void write_cr4_for_guest(uint32_t value)
 {
-    if (value & ~(uint32_t)CR4_PSE) return inject(V_GP, HAS_CODE, 0);   /* CPUID has promised no more */
+    if (value & ~(CR4_TSD | CR4_PSE)) return inject(V_GP, HAS_CODE, 0); /* CPUID has promised no more */
     vmwrite(CR4_SHADOW, value);
-    vmwrite(GUEST_CR4, CR4_VMXE | (nested ? value : 0));
+    vmwrite(GUEST_CR4, CR4_VMXE | (nested ? value : value & CR4_TSD));
     if (!nested) shadow_init();
     skip();
 }
@@ -139,15 +139,14 @@ static void control_register(uint32_t q)
     skip();
 }
 
-/* OUTS of bytes, which come from the guest's memory one by one. Address sizes of 16 bits are not looked at.
-   */
+/* OUTS of bytes, which come from the guest's memory one by one. Only 32-bit address sizes are known. */
 static void out_string(uint16_t port, int repeated)
 {
     uint32_t linear = get(LINEAR), count = repeated ? guest.ecx : 1;
     int step = get(GUEST_RFLAGS) & EFLAGS_DF ? -1 : 1;
     for (; count; count--, linear += step, guest.esi += step, guest.ecx -= !!repeated) {
         uint8_t *byte = guest_byte(linear);
-        if (!byte) return inject_page_fault(linear, 0);
+        if (!byte) return;                              /* a page fault; the rest is done after it */
         port_out(port, 1, *byte);
     }
     skip();

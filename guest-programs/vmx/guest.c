@@ -13,7 +13,7 @@ enum { P = 1, W = 2, U = 4, PSE = 1 << 7 };
 typedef uint32_t table_t[1024] __attribute__((aligned(4096)));
 static table_t directories[2], low, heaps[2];           /* two address spaces: the heap is each one's own */
 static __attribute__((aligned(4096))) uint8_t frames[PAGES][PAGE];
-static volatile uint32_t ticks, faults, write_faults, lazy;
+static volatile uint32_t ticks, faults, write_faults, lazy, debug_traps, debug_eip;
 static uint32_t *heap = heaps[0];
 
 static void check(const char *what, int good)
@@ -42,8 +42,9 @@ static void page_fault(struct frame *f)
 struct frame *trap(struct frame *f)
 {
     switch (f->vector) {
-    case VECTOR_IRQ0: ticks++; outb(0x20, 0x20); break;
+    case VECTOR_IRQ0: outb(0x20, ticks++ & 1 ? 0x60 : 0x20); break;    /* by number, or the highest */
     case VECTOR_PF: page_fault(f); break;
+    case VECTOR_DB: debug_traps++, debug_eip = f->eip, f->eflags &= ~EFLAGS_TF; break;
     case VECTOR_GP: f->eax = 0; f->eip += 2; break;             /* RDMSR of a register that is not there */
     default: print("%s at %x\n", exception_name(f->vector), f->eip); exit(2);
     }
@@ -67,6 +68,22 @@ static void processor(void)
     write_cr0(read_cr0() | CR0_TS);
     asm volatile("clts");
     check("CLTS clears CR0.TS", !(read_cr0() & CR0_TS));
+}
+
+/* A debugger's tools, and an instruction that exits between them. */
+static void debugging(void)
+{
+    extern const uint8_t after_cpuid[];
+    static volatile uint32_t watched;
+    uint32_t *address = (uint32_t *)&watched, writes_of_4 = 0xD0402, off = 0x400;
+    asm volatile("pushfd\n or dword ptr [esp], 0x100\n popfd\n cpuid\n .globl after_cpuid\n after_cpuid: nop"
+                 : : "a"(0) : "ebx", "ecx", "edx", "cc", "memory");
+    check("a single step ends behind CPUID", debug_traps == 1 && debug_eip == (uint32_t)after_cpuid);
+    asm volatile("mov dr0, %0\n mov dr7, %1" : : "r"(address), "r"(writes_of_4));
+    cpuid(0);
+    watched = 1;
+    asm volatile("mov dr7, %0" : : "r"(off));
+    check("a watchpoint outlives a CPUID", debug_traps == 2);
 }
 
 static void paging_init(void)
@@ -109,6 +126,18 @@ static void remapping(void)
     heap[0] = frame(0) | U | W | P;
     invlpg(HEAP);
     check("INVLPG shows what the tables say now", !wrong);
+}
+
+/* Small pages take the place of a large one, of which the first page and the last have been read. INVLPG of
+   one drops them all (4.10.4.1). */
+static void splitting(void)
+{
+    volatile uint32_t *first = (volatile uint32_t *)LARGE, *last = first + (PAGES - 1) * PAGE / 4;
+    volatile uint32_t *entry = &directories[0][2];
+    (void)(*first + *last);
+    *entry = (uint32_t)heaps[0] | U | W | P;
+    invlpg(LARGE);
+    check("one INVLPG is enough for a large page", *first == 0 && *last == PAGES - 1);
 }
 
 static void address_spaces(void)
@@ -161,9 +190,11 @@ int kernel_main(uint32_t magic, struct multiboot *information)
         asm volatile("div %0" : : "r"(0), "a"(0), "d"(0));
     }
     processor();
+    debugging();
     paging_init();
     demand_paging();
     remapping();
+    splitting();
     address_spaces();
     ring_3();
     timer();

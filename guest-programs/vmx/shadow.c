@@ -4,7 +4,8 @@
 #include "../lib/cpu.h"
 #include "vmx.h"
 
-enum { PRESENT = 1, WRITE = 2, USER = 4, ACCESSED = 1 << 5, DIRTY = 1 << 6, LARGE = 1 << 7, TABLES = 32 };
+enum { PRESENT = 1, WRITE = 2, USER = 4, ACCESSED = 1 << 5, DIRTY = 1 << 6, LARGE = 1 << 7,
+       OF_LARGE = 1 << 9, TABLES = 32 };         /* bit 9 is software's: a table with parts of a large page */
 static __attribute__((aligned(4096))) uint32_t directory[1024], tables[TABLES][1024];
 static unsigned used;
 uint32_t shadowed_cr3;
@@ -29,7 +30,13 @@ static uint32_t *slot(uint32_t linear)
     return (uint32_t *)(*entry & ~0xFFFu) + (linear >> 12 & 1023);
 }
 
-void shadow_drop(uint32_t linear) { *slot(linear) = 0; }
+/* A large page of the guest's is many small ones here. One INVLPG drops them all (4.10.4.1). */
+void shadow_drop(uint32_t linear)
+{
+    uint32_t *table = &directory[linear >> 22];
+    if (*table & OF_LARGE) *table = 0;
+    else if (*table) *slot(linear) = 0;
+}
 
 /* ---- the guest's own tables, in either mode ---- */
 
@@ -66,7 +73,10 @@ static int allowed(uint32_t rights, uint32_t code)
 uint8_t *guest_byte(uint32_t linear)
 {
     struct walk w = walk(linear);
-    return w.rights & PRESENT ? needed_frame(w.physical) + (linear & 0xFFF) : 0;
+    uint32_t code = (get(RIGHTS + 2 * SS) >> 5 & 3) == 3 ? USER : 0;
+    if (allowed(w.rights, code)) return needed_frame(w.physical) + (linear & 0xFFF);
+    inject_page_fault(linear, code | (w.rights & PRESENT));
+    return 0;
 }
 
 /* A page fault: the guest's own if its tables refuse the access; otherwise a hidden one, for want of an
@@ -87,4 +97,5 @@ void shadow_fault(uint32_t linear, uint32_t code)
     }
     hidden_faults++;
     *slot(linear) = (uint32_t)frame | w.rights;
+    if (w.entry == w.upper) directory[linear >> 22] |= OF_LARGE;
 }

@@ -29,8 +29,8 @@ static void controls_init(void)
     vmwrite(PRIMARY, allowed(0x482, HLT_EXITING | IO_EXITING
                              | (nested ? ACTIVATE_SECONDARY : CR3_LOAD | CR3_STORE | INVLPG_EXITING)));
     if (nested) vmwrite(SECONDARY, allowed(0x48B, USE_EPT | UNRESTRICTED));
-    vmwrite(EXIT_CONTROLS, allowed(0x483, 0));
-    vmwrite(ENTRY_CONTROLS, allowed(0x484, 0));
+    vmwrite(EXIT_CONTROLS, allowed(0x483, SAVE_DEBUG));     /* DR7: an exit clears the processor's */
+    vmwrite(ENTRY_CONTROLS, allowed(0x484, LOAD_DEBUG));
     vmwrite(EXCEPTIONS, nested ? 0 : 1 << V_PF);    /* a page fault may be the shadow's business */
     vmwrite(LINK, ~0u);
     vmwrite(LINK + 1, ~0u);
@@ -95,7 +95,7 @@ static void control_registers_init(void)
     vmwrite(CR0_MASK, nested ? CR0_NE : cr0);
     vmwrite(GUEST_CR4, CR4_VMXE);
     vmwrite(CR4_SHADOW, 0);
-    vmwrite(CR4_MASK, nested ? ~(uint32_t)CR4_PSE : ~0u);
+    vmwrite(CR4_MASK, ~(uint32_t)(nested ? CR4_TSD | CR4_PSE : CR4_TSD));
 }
 
 uint32_t guest_cr0(void) { return (get(CR0_SHADOW) & get(CR0_MASK)) | (get(GUEST_CR0) & ~get(CR0_MASK)); }

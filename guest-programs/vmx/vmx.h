@@ -3,7 +3,7 @@
 #define VMX_H
 #include "../lib/vmx.h"
 
-enum { CR0_NE = 1 << 5, CR4_PSE = 1 << 4, CR4_VMXE = 1 << 13 };
+enum { CR0_NE = 1 << 5, CR4_TSD = 1 << 2, CR4_PSE = 1 << 4, CR4_VMXE = 1 << 13 };
 enum { V_UD = 6, V_DF = 8, V_GP = 13, V_PF = 14 };
 enum { MOST = 16 << 20 };                       /* of the guest's memory */
 
@@ -39,7 +39,7 @@ extern uint32_t shadowed_cr3;                   /* what the guest believes CR3 t
 void shadow_init(void);                         /* empty tables; the processor's CR3 points at them */
 void shadow_drop(uint32_t linear);              /* INVLPG */
 void shadow_fault(uint32_t linear, uint32_t code);
-uint8_t *guest_byte(uint32_t linear);           /* in our memory; null if the guest's tables do not map it */
+uint8_t *guest_byte(uint32_t linear);           /* in our memory; null if the guest got a page fault for it */
 /* ept.c */
 void ept_init(void);
 void ept_violation(void);

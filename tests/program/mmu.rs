@@ -77,7 +77,7 @@ fn nested_page_tables_and_the_walk_through_both() {
     golden("nested-walk.txt", &format!("rings-clean {nested} --at 3M --address 0x60040000"));
     golden(
         "nested-large.txt",
-        &format!("guest-programs/vmx/vmx-guest.elf {nested} --at trap#4 --address 0x900000"),
+        &format!("guest-programs/vmx/vmx-guest.elf {nested} --at trap#6 --address 0x900000"),
     );
     golden("nested-unpaged.txt", &format!("hello {nested} --address 0x100000"));
     for (file, references) in [("nested-walk", 14), ("nested-large", 9), ("nested-unpaged", 4)] {
