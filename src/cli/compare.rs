@@ -4,10 +4,12 @@
 mod all;
 mod csv;
 mod json;
+mod left_out;
 mod phases;
 mod table;
 mod text;
 
+use self::left_out::LeftOut;
 use self::table::{Subject, Table};
 use self::text::Detail;
 use super::emulator::Emulator;
@@ -128,18 +130,23 @@ impl Command {
         if self.all {
             return self.every_divergence(&base, &signal, progress);
         }
+        let (variants, left_out) = self.variants();
         let mut rows = vec![base.reference.row(&costs)];
-        let interrupted =
-            base.interrupted || !self.rows(&base, &costs, &signal, (&mut rows, &mut progress))?;
+        let compared = || self.rows(&base, &costs, variants, &signal, (&mut rows, &mut progress));
+        let interrupted = base.interrupted || !compared()?;
         drop(progress);
         let table = Table {
             subject: self.subject(base.hash, &costs),
             findings: findings(&rows, &base.symbols),
             adaptation: adaptation(&rows),
+            left_out,
             rows,
             interrupted,
         };
         out(self.rendered(&table).as_bytes())?;
+        if self.csv {
+            tell_notes(&table.left_out.iter().map(LeftOut::sentence).collect::<Vec<_>>());
+        }
         Ok(match self.expect {
             _ if interrupted => 130,
             Some(expected) if !expected.holds(&table.rows) => UNEXPECTED,
@@ -192,11 +199,12 @@ impl Command {
         Choice { strategy: choice.strategy.or(Some(usual)), ..choice }
     }
 
-    /// Adds the rows of all monitors that are asked for. `false`: a signal came.
+    /// Adds the rows of `variants`. `false`: a signal came.
     fn rows(
         &self,
         base: &Base,
         costs: &Costs,
+        variants: Vec<vmm::Config>,
         signal: &AtomicBool,
         (rows, progress): (&mut Vec<Row>, &mut Progress),
     ) -> Result<bool> {
@@ -212,7 +220,7 @@ impl Command {
         if self.by_phase && !self.bare_phases(&comparison, signal, (rows, progress))? {
             return Ok(false);
         }
-        for config in self.variants() {
+        for config in variants {
             let name = Variant::from(config).to_string();
             let row = comparison.row(config, |doing, retired| {
                 let doing = match doing {
@@ -248,14 +256,13 @@ impl Command {
         Ok(found)
     }
 
-    fn variants(&self) -> Vec<vmm::Config> {
+    /// The monitors that are asked for, and what the machine's processor cannot run of them.
+    fn variants(&self) -> (Vec<vmm::Config>, Option<LeftOut>) {
         let choice = self.guest.monitor.choice();
-        let runs = |cell: &Cell| vmm::can_run(&self.guest.monitor_for(*cell)).is_ok();
-        // What the machine's processor cannot run is left out, unless just that is asked for.
-        let asked = choice.strategy.is_some();
-        let wanted = |cell: &Cell| cell.has_monitor() && choice.admits(*cell) && (asked || runs(cell));
-        let cells = Cell::COMPARED.iter().copied().filter(wanted);
-        variants(cells, |cell| self.guest.monitor_for(cell))
+        let wanted = |cell: &Cell| cell.has_monitor() && choice.admits(*cell);
+        let cells = Cell::COMPARED.iter().copied().filter(wanted).collect();
+        let (cells, left_out) = left_out::divided(cells, &self.guest);
+        (variants(cells.into_iter(), |cell| self.guest.monitor_for(cell)), left_out)
     }
 
     /// Whether the rules are to be listed, and nothing else.

@@ -81,6 +81,7 @@ fn every_key_is_documented() {
     let table = object(&["--exits", "--without-rule", "POPF"]);
     let rows = object(&["--strategy", "bt", "--no-adapt"]);
     let trapped = object(&["--strategy", "trap"]);
+    let left_out = object(&["--strategy", "hvm", "--cpu", "yonah"]);
     let all = object(&["--all"]);
     let by_phase = ends(&["compare", "nano-clean", "--json", "--by-phase", "--strategy", "trap"], 0);
     let by_phase: Value = serde_json::from_slice(&by_phase.stdout).expect("one JSON object");
@@ -95,6 +96,8 @@ fn every_key_is_documented() {
     let of_parts = ["forms", "places"].into_iter().flat_map(|of| keys(&all[of][0]));
     let found: Vec<_> = keys(&table)
         .into_iter()
+        .chain(keys(&left_out))
+        .chain(keys(&left_out["left_out"]))
         .chain(of_rows)
         .chain(of_divergences)
         .chain(keys(&all))
@@ -155,4 +158,36 @@ fn what_goes_wrong_nowhere_has_an_empty_census() {
 fn all_is_of_trap() {
     let out = ends(&["compare", "hello", "--all", "--strategy", "bt"], 2);
     assert!(String::from_utf8_lossy(&out.stderr).contains("--all follows what goes wrong under trap"));
+}
+
+/// A processor without VMX, or without extended page tables, cannot run every row; who asks for what it cannot run
+/// alone is refused.
+#[test]
+fn rows_that_the_processor_cannot_run_are_named() {
+    let compare = |args: &[&str]| ends(&[&["compare", "hello", "--budget", "10K"], args].concat(), 0);
+    let text = |args: &[&str]| String::from_utf8(compare(args).stdout).expect("text");
+    let nested = "left out: hvm nested, which --cpu yonah cannot run: give --cpu yonah-ept\n";
+    let printed = text(&["--cpu", "yonah"]);
+    assert!(printed.contains(nested) && printed.contains("hvm shadow/vtlb"), "{printed}");
+    let hvm = text(&["--cpu", "yonah", "--strategy", "hvm"]);
+    assert!(
+        hvm.contains(nested) && hvm.contains("the same as bare: hvm shadow/trace, hvm shadow/vtlb\n"),
+        "{hvm}"
+    );
+    let all = "left out: hvm shadow/trace, hvm shadow/vtlb, hvm nested, which --cpu pentium-ii\n  cannot run: \
+               give --cpu yonah-ept\n";
+    assert!(text(&["--cpu", "pentium-ii"]).contains(all), "{}", text(&["--cpu", "pentium-ii"]));
+    for args in [&[][..], &["--cpu", "yonah-ept"], &["--cpu", "yonah", "--strategy", "bt"]] {
+        assert!(!text(args).contains("left out"), "{args:?}");
+    }
+
+    let json: Value = serde_json::from_slice(&compare(&["--cpu", "yonah", "--json"]).stdout).expect("JSON");
+    assert_eq!(json["left_out"], serde_json::json!({ "cells": ["hvm nested"], "cpu": ["yonah-ept"] }));
+    let csv = compare(&["--cpu", "yonah", "--csv"]);
+    assert_eq!(String::from_utf8_lossy(&csv.stderr), format!("subring: note: {nested}"));
+    assert!(!String::from_utf8_lossy(&csv.stdout).contains("left out"));
+
+    let refused = ends(&["compare", "hello", "--strategy", "hvm", "--mmu", "nested", "--cpu", "yonah"], 2);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("--mmu nested needs a processor with extended page tables"), "{said}");
 }

@@ -38,6 +38,9 @@ pub(in crate::cli) fn json(table: &Table, places: bool) -> String {
     if !table.adaptation.is_empty() {
         object["adaptation"] = json!(table.adaptation);
     }
+    if let Some(left_out) = &table.left_out {
+        object["left_out"] = json!(left_out);
+    }
     format!("{object}\n")
 }
 

@@ -1,5 +1,6 @@
 //! What a comparison found, for the forms in which it is printed.
 
+use super::left_out::LeftOut;
 use crate::lab::compare::{Finding, Row};
 use crate::report::TranslationFigures;
 use serde::Serialize;
@@ -18,6 +19,8 @@ pub(in crate::cli) struct Table {
     pub(in crate::cli) findings: Vec<Finding>,
     /// What adaptation changes, for each row without it.
     pub(in crate::cli) adaptation: Vec<String>,
+    /// What the machine's processor cannot run, if there is such.
+    pub(in crate::cli) left_out: Option<LeftOut>,
     /// A signal came before all rows were finished.
     pub(in crate::cli) interrupted: bool,
 }

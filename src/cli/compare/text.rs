@@ -38,6 +38,7 @@ pub(in crate::cli) fn text(table: &Table, detail: Detail) -> String {
         out += &wrapped(&format!("{}: {ending}", table.subject.guest), 2);
     }
     out += &answer(&table.rows);
+    out += &table.left_out.iter().map(|cells| wrapped(&cells.sentence(), 2)).collect::<String>();
     if detail.by_phase {
         out += &phases::text(table);
         out += &divergences(&table.rows);
