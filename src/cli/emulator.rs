@@ -24,6 +24,7 @@ use crate::machine::{
 use crate::media::overlay::Overlay;
 use crate::snapshot::Saved;
 use crate::symbols::Symbols;
+use crate::vmm::cost::Costs;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -42,6 +43,8 @@ pub struct Gdb {
 /// A machine, and what looks at it from outside.
 pub struct Emulator {
     pub(super) machine: Machine,
+    /// What a monitor's exits cost.
+    pub(super) costs: Costs,
     trace: Option<Rc<RefCell<TraceWriter>>>,
     gdb: Option<Server>,
     /// What the guest wrote to its media and is not there yet.
@@ -83,7 +86,8 @@ impl Emulator {
         }
         let gdb = gdb.map(|gdb| listen(gdb.port)).transpose()?;
         let died = debug::Ending::Limit;
-        Ok(Self { machine, trace, gdb, media, reboots, symbols, debug, source, died, loader })
+        let costs = Costs::default();
+        Ok(Self { machine, costs, trace, gdb, media, reboots, symbols, debug, source, died, loader })
     }
 }
 
@@ -313,7 +317,7 @@ impl Pc for Emulator {
                 .chain(of_vmx.into_iter().flatten())
                 .map(|(name, n)| (name.to_owned(), n))
                 .collect(),
-            monitor: m.monitor().map(|monitor| Monitored::of(&monitor.report())),
+            monitor: m.monitor().map(|monitor| Monitored::of(&monitor.report(), &self.costs)),
         }
     }
 

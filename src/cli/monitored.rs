@@ -34,13 +34,13 @@ pub struct Monitored {
     /// Two-dimensional walks of page tables.
     #[serde(skip_serializing_if = "Option::is_none")]
     walks: Option<Walks>,
-    /// At the prices of the built-in table.
+    /// At the prices that the run was asked for.
     modelled_cycles: u64,
 }
 
 impl Monitored {
-    /// What a monitor reports.
-    pub(super) fn of(report: &Report) -> Self {
+    /// What a monitor reports, at the prices of `costs`.
+    pub(super) fn of(report: &Report, costs: &Costs) -> Self {
         let translation = report.translation.as_ref();
         let counts = &report.counts;
         Self {
@@ -54,7 +54,7 @@ impl Monitored {
             units: translation.map(|t| t.units),
             callouts: translation.map(|t| t.callouts.clone()),
             walks: report.nested.as_ref().map(|nested| nested.walks),
-            modelled_cycles: Costs::default().total(report),
+            modelled_cycles: costs.total(report),
         }
     }
 

@@ -7,7 +7,7 @@ use super::output::{out, tell, tell_notes};
 use super::record_file::RecordFile;
 use super::restore::RestoreArgs;
 use super::terminal::{Console, Setup};
-use super::trace::{self, Trace, TraceFilter};
+use super::trace::{self, Prices, Trace, TraceFilter};
 use super::{args, dump, report, screen, session, stop_on};
 use crate::cell::Strategy;
 use crate::debug;
@@ -16,6 +16,7 @@ use crate::host::stream;
 use crate::load::Spec;
 use crate::machine::EventStop;
 use crate::symbols::Symbols;
+use crate::vmm::cost::{Costs, Generation};
 use clap::{Args, ValueEnum};
 use std::io::{BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -53,6 +54,10 @@ pub struct Run {
     /// Print what the run counted, on standard error
     #[arg(long, help_heading = "Output")]
     stats: bool,
+    /// Price VM exits under hvm as this generation of processors takes them, in the modelled cycles of --stats,
+    /// --json and --trace exit [default: prescott]
+    #[arg(long, value_enum, help_heading = "Output")]
+    generation: Option<Generation>,
     /// Print one JSON object about the run, and nothing else, on standard output
     #[arg(long, help_heading = "Output")]
     json: bool,
@@ -165,6 +170,7 @@ impl Run {
         let trace = self.trace.map(|what| self.trace_to(what, &spec)).transpose()?;
         let gdb = self.gdb(spec.mem)?;
         let mut pc = Emulator::new(spec, trace, gdb)?;
+        pc.costs = self.costs();
         if !self.json {
             self.warn();
         }
@@ -232,6 +238,13 @@ impl Run {
                  hvm, or for a guest with a hypervisor of its own --cpu yonah",
             );
         }
+        let strategy = self.guest.monitor.strategy();
+        if self.generation.is_some() && strategy != Strategy::Hvm {
+            return Err(Error::Usage(format!(
+                "--generation prices the VM exits of hvm, and --strategy {strategy} has none: give --strategy hvm, or leave \
+                 it out"
+            )));
+        }
         if self.gdb.is_some() && (self.record.is_some() || self.replay.is_some()) {
             return usage(
                 "--gdb can go back in time and change the machine, which no recording could follow: leave --record or \
@@ -259,6 +272,11 @@ impl Run {
         Ok(())
     }
 
+    /// What a monitor's exits cost.
+    fn costs(&self) -> Costs {
+        Costs::default().of_generation(self.generation.unwrap_or_default())
+    }
+
     fn trace_to(&self, what: TraceFilter, spec: &Spec) -> Result<Trace> {
         let symbols = Symbols::new(spec.plan.symbols.clone());
         let range = self.trace_range.as_deref().map(|text| {
@@ -270,7 +288,8 @@ impl Run {
             Some(path) => Box::new(BufWriter::new(stream(path)?)),
             None => Box::new(BufWriter::new(std::io::stderr())),
         };
-        Ok(Trace { what, to, range, last })
+        let hvm = self.guest.monitor.strategy() == Strategy::Hvm;
+        Ok(Trace { what, to, range, last, prices: Prices { costs: self.costs(), hvm } })
     }
 
     fn setup(&self) -> Result<Setup> {

@@ -26,6 +26,23 @@ pub struct Trace {
     pub range: Option<RangeInclusive<u32>>,
     /// Only so many events, the last ones, written at the end.
     pub last: Option<usize>,
+    /// What exits cost.
+    pub prices: Prices,
+}
+
+/// The price of each exit of a trace.
+#[derive(Clone, Debug)]
+pub struct Prices {
+    /// All costs.
+    pub costs: Costs,
+    /// Exits are VM exits, those for page faults, too.
+    pub hvm: bool,
+}
+
+impl Prices {
+    fn of(&self, cause: Cause) -> u64 {
+        if self.hvm { self.costs.of_vm_exit(cause) } else { self.costs.of(cause) }
+    }
 }
 
 bitflags! {
@@ -80,7 +97,7 @@ pub struct TraceWriter {
     place: Option<Place>,
     /// The kernel's names, for exits, and what those cost.
     symbols: Symbols,
-    costs: Costs,
+    prices: Prices,
     /// What went wrong first; nothing is written after it.
     failed: Option<io::Error>,
 }
@@ -89,9 +106,8 @@ impl TraceWriter {
     /// A writer of `trace`. With `source`, an instruction that is of another source line than the one before
     /// names it. `symbols` are named where a monitor is entered.
     pub fn new(trace: Trace, source: Option<Rc<Source>>, symbols: Symbols) -> Self {
-        let Trace { what, to, range, last } = trace;
+        let Trace { what, to, range, last, prices } = trace;
         let to = io::BufWriter::new(to);
-        let costs = Costs::default();
         Self {
             to,
             line: String::new(),
@@ -103,7 +119,7 @@ impl TraceWriter {
             source,
             place: None,
             symbols,
-            costs,
+            prices,
             failed: None,
         }
     }
@@ -149,7 +165,7 @@ impl TraceWriter {
             _ => return,
         };
         let known = cause.and_then(|cause| Cause::all().find(|c| c.name() == *cause));
-        let cost = known.map_or_else(String::new, |c| format!("{:>5} cycles  ", self.costs.of(c)));
+        let cost = known.map_or_else(String::new, |c| format!("{:>5} cycles  ", self.prices.of(c)));
         self.line.truncate(self.line.trim_end().len());
         let symbol = self.symbols.name(*eip).unwrap_or_default();
         let named = format!("{:<46} {cost}{symbol}", self.line);

@@ -1,7 +1,7 @@
 //! `subring compare` on the guests inside the program: translated, each ends as on the bare machine with both coherence policies;
 //! trapped, so do those without sensitive unprivileged instructions.
 
-use crate::common::program::ends;
+use crate::common::program::{ends, refused};
 use serde_json::Value;
 use subring::load::builtin;
 
@@ -10,7 +10,12 @@ const CLEAN: [&str; 7] = ["hello", "rings-clean", "nano-clean", "smc", "vmx", "b
 
 /// The rows that `compare` prints, without the bare machine's.
 fn rows(args: &[&str]) -> Vec<Value> {
-    let out = ends(&[&["compare", "--json", "--budget", "20M"], args].concat(), 0);
+    rows_of(&[&["--budget", "20M"], args].concat())
+}
+
+/// Those of `compare` with nothing but `args`.
+fn rows_of(args: &[&str]) -> Vec<Value> {
+    let out = ends(&[&["compare", "--json"], args].concat(), 0);
     let mut table: Value = serde_json::from_slice(&out.stdout).expect("one JSON object");
     let mut rows = std::mem::take(table["rows"].as_array_mut().expect("rows"));
     rows.remove(0);
@@ -190,4 +195,45 @@ fn rows_that_the_processor_cannot_run_are_named() {
     let refused = ends(&["compare", "hello", "--strategy", "hvm", "--mmu", "nested", "--cpu", "yonah"], 2);
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(said.contains("--mmu nested needs a processor with extended page tables"), "{said}");
+}
+
+/// `run` counts and traces VM exits at the prices of `compare`, for each generation.
+#[test]
+fn run_prices_vm_exits_as_compare_does() {
+    let of = ["rings-clean", "--budget", "200K", "--strategy", "hvm", "--coherence", "vtlb"];
+    let number = |value: &Value| value.as_u64().expect("a number");
+    let priced = |generation: &str| {
+        let args = [&of[..], &["--generation", generation]].concat();
+        let out = ends(&[&["run", "--json", "--trace", "exit"], &args[..]].concat(), 124);
+        let run: Value = serde_json::from_slice(&out.stdout).expect("one JSON object");
+        let monitor = &run["stats"]["monitor"];
+        let trace = String::from_utf8(out.stderr).expect("text");
+        let words = trace.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let traced: u64 = words
+            .filter_map(|line| {
+                let at = line.iter().position(|word| *word == "cycles")?;
+                line[at - 1].parse::<u64>().ok()
+            })
+            .sum();
+        let row = rows_of(&args).remove(0);
+        assert_eq!(
+            (&monitor["modelled_cycles"], &monitor["exits"]),
+            (&row["modelled_cycles"], &row["exits_total"])
+        );
+        let terms = row["cycles_by_term"].as_object().expect("terms").iter();
+        let of_exits =
+            terms.filter(|(name, _)| name.starts_with("vm-exit.")).map(|(_, term)| number(&term["cycles"]));
+        assert_eq!(traced, of_exits.sum::<u64>(), "{generation}: the trace's prices");
+        (number(&monitor["modelled_cycles"]), number(&monitor["exits"]))
+    };
+    let (dear, exits) = priced("prescott");
+    assert_eq!(priced("sandy-bridge"), (dear - exits * (3963 - 784), exits));
+    let usual = ends(&[&["run", "--json"], &of[..]].concat(), 124);
+    let usual: Value = serde_json::from_slice(&usual.stdout).expect("one JSON object");
+    assert_eq!(number(&usual["stats"]["monitor"]["modelled_cycles"]), dear, "the default");
+    for strategy in ["bare", "trap", "bt"] {
+        let args = ["run", "hello", "--strategy", strategy, "--generation", "merom"];
+        let words = format!("--generation prices the VM exits of hvm, and --strategy {strategy} has none");
+        refused(&args, 2, &words);
+    }
 }
