@@ -132,7 +132,7 @@ fn check_under(cell: Cell, p: &Prepared, fast: &Ran, ways: &mut Ways) -> Result<
 
 /// Whether the case's processor has a feature that a monitor takes from its guest.
 fn hides_features(s: &state::State) -> bool {
-    ["vme", "pat"].iter().any(|name| s[*name] != 0)
+    ["vme", "pat", "nx"].iter().any(|name| s[*name] != 0)
 }
 
 /// Whether a case may end otherwise under a monitor: it changes a page-table entry whose translation is

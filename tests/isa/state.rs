@@ -44,6 +44,8 @@ pub fn read(cpu: &Cpu) -> State {
         ("umip", u32::from(cpu.features.contains(Features::UMIP))),
         ("vme", u32::from(cpu.features.contains(Features::VME))),
         ("pat", u32::from(cpu.features.contains(Features::PAT))),
+        ("nx", u32::from(cpu.features.contains(Features::NX))),
+        ("efer", cpu.msrs.efer),
         ("fcw", u32::from(cpu.fpu.control())),
         ("fsw", u32::from(cpu.fpu.status())),
         ("ftw", u32::from(cpu.fpu.tags())),
@@ -103,6 +105,8 @@ pub fn write(s: &State, cpu: &mut Cpu) {
     cpu.features.set(Features::UMIP, s["umip"] != 0);
     cpu.features.set(Features::VME, s["vme"] != 0);
     cpu.features.set(Features::PAT, s["pat"] != 0);
+    cpu.features.set(Features::NX, s["nx"] != 0);
+    cpu.msrs.efer = s["efer"];
     cpu.fpu.set_control(s["fcw"] as u16);
     cpu.fpu.set_status(s["fsw"] as u16);
     cpu.fpu.set_tags(s["ftw"] as u16);
