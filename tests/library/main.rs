@@ -7,6 +7,7 @@ mod common;
 mod fuzz;
 
 mod after_post;
+mod announced;
 mod apic;
 mod determinism;
 mod engines;
