@@ -13,7 +13,8 @@ const IA32_SYSENTER_CS: u32 = 0x174;
 const IA32_SYSENTER_ESP: u32 = 0x175;
 const IA32_SYSENTER_EIP: u32 = 0x176;
 const IA32_MISC_ENABLE: u32 = 0x1a0;
-const IA32_DEBUGCTL: u32 = 0x1d9;
+/// Which of its bits there are, the capabilities of VMX say: for WRMSR and for VM entries alike.
+pub const IA32_DEBUGCTL: u32 = 0x1d9;
 const IA32_PAT: u32 = 0x277;
 const IA32_EFER: u32 = 0xc000_0080;
 

@@ -1,7 +1,8 @@
 //! The checks of a VM entry, one by one: each names the field that is wrong.
 
-use super::{Lab, VMCS_REGION, secondary};
-use crate::cpu::vmx::Field;
+use super::{Lab, VMCS_REGION, VMLAUNCH, secondary};
+use crate::cpu::vmx::{EntryControls, Field};
+use crate::exec::msr;
 use crate::exec::vmx::entry::first_failure;
 
 /// One change each that makes an entry fail, with the field that is named.
@@ -480,4 +481,29 @@ fn each_check_of_the_entry_finds_its_field() {
     }
     let mut lab = Lab::root();
     assert_eq!(first_failure(&lab.cpu, &mut lab.world), None);
+}
+
+/// The processor has one set of bits of IA32_DEBUGCTL: what WRMSR takes, a VM entry loads, and no other.
+#[test]
+fn wrmsr_and_vm_entries_take_the_same_bits_of_debugctl() {
+    for bits in [0, 1, 3] {
+        for bit in (0..64).map(|n| 1u64 << n) {
+            let mut lab = Lab::root();
+            lab.vmx().caps.debugctl = bits;
+            let written = msr::write(&mut lab.cpu, &mut lab.world, msr::IA32_DEBUGCTL, bit);
+            assert_eq!(written.is_ok(), bit & u64::from(bits) != 0, "{bits:#x}: WRMSR of {bit:#x}");
+            lab.add(Field::EntryControls, EntryControls::LOAD_DEBUG.bits()).set(Field::GuestDebugctl, bit);
+            let refused = first_failure(&lab.cpu, &mut lab.world).map(|failure| failure.field);
+            assert_eq!(
+                refused,
+                written.is_err().then_some(Field::GuestDebugctl),
+                "{bits:#x}: an entry with {bit:#x}"
+            );
+            if refused.is_none() {
+                lab.cpu.msrs.debugctl = 0;
+                lab.run(VMLAUNCH);
+                assert_eq!(msr::read(&lab.cpu, msr::IA32_DEBUGCTL), Some(bit));
+            }
+        }
+    }
 }
