@@ -64,8 +64,11 @@ pub struct PhysMap {
     /// The ROM that ends at 4 GiB.
     high_rom: Vec<u8>,
     pam: [Pam; ((FIRMWARE.end - FIRMWARE.start) / PAM_BLOCK) as usize],
-    /// And-mask of physical addresses: bit 20 clear while the A20 gate is closed.
+    /// And-mask of physical addresses: bit 20 clear while the A20 gate is closed, and the processor heeds it.
     a20_mask: u32,
+    /// Whether the gate is closed, and whether the processor does not heed it.
+    a20_closed: bool,
+    a20_blocked: bool,
     /// Pages at which chips answer, besides the VGA's window.
     chip_pages: [Option<GuestPhys>; 2],
     /// First and last address, exclusive, of a chip's memory that the board has beside those; equal when it
@@ -84,6 +87,7 @@ pub struct Saved {
     #[serde(with = "crate::saved::bytes")]
     high_rom: Vec<u8>,
     pam: [Pam; 16],
+    /// As the gate has it.
     a20_mask: u32,
     chip_pages: [Option<GuestPhys>; 2],
     chip_memory: (u32, u32),
@@ -94,6 +98,11 @@ impl Saved {
     pub fn ram_size(&self) -> u32 {
         self.ram.size()
     }
+}
+
+/// The and-mask of physical addresses.
+fn a20_mask(low: bool) -> u32 {
+    if low { !(1 << 20) } else { !0 }
 }
 
 impl PhysMap {
@@ -109,6 +118,8 @@ impl PhysMap {
             high_rom: Vec::new(),
             pam: [Pam::all(); 16],
             a20_mask: !0,
+            a20_closed: false,
+            a20_blocked: false,
             chip_pages: [None; 2],
             chip_memory: (0, 0),
             epoch: 0,
@@ -253,7 +264,7 @@ impl PhysMap {
             low_rom: self.low_rom.clone(),
             high_rom: self.high_rom.clone(),
             pam: self.pam,
-            a20_mask: self.a20_mask,
+            a20_mask: a20_mask(self.a20_closed),
             chip_pages: self.chip_pages,
             chip_memory: self.chip_memory,
         }
@@ -267,17 +278,17 @@ impl PhysMap {
             low_rom: Vec::new(),
             high_rom: Vec::new(),
             pam: self.pam,
-            a20_mask: self.a20_mask,
+            a20_mask: a20_mask(self.a20_closed),
             chip_pages: self.chip_pages,
             chip_memory: self.chip_memory,
         }
     }
 
     /// Restores what [`PhysMap::save_gates`] gave; contents stay. Anything cached of this map becomes
-    /// invalid.
+    /// invalid. Whether the processor heeds the A20 gate is left to [`PhysMap::block_a20`].
     pub fn restore_gates(&mut self, saved: &Saved) {
         self.pam = saved.pam;
-        self.a20_mask = saved.a20_mask;
+        self.set_a20(saved.a20_mask == !0);
         self.chip_pages = saved.chip_pages;
         self.chip_memory = saved.chip_memory;
         self.epoch = self.epoch.wrapping_add(1);
@@ -300,7 +311,23 @@ impl PhysMap {
 
     /// Opens or closes the A20 gate.
     pub fn set_a20(&mut self, open: bool) {
-        let mask = if open { !0 } else { !(1 << 20) };
+        self.a20_closed = !open;
+        self.drive_a20();
+    }
+
+    /// Makes the processor heed the A20 gate no longer, or again.
+    pub fn block_a20(&mut self, blocked: bool) {
+        self.a20_blocked = blocked;
+        self.drive_a20();
+    }
+
+    /// Whether the A20 gate is closed, whether or not the processor heeds it.
+    pub fn a20_closed(&self) -> bool {
+        self.a20_closed
+    }
+
+    fn drive_a20(&mut self) {
+        let mask = a20_mask(self.a20_closed && !self.a20_blocked);
         if self.a20_mask != mask {
             self.a20_mask = mask;
             self.epoch += 1;

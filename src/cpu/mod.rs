@@ -380,6 +380,11 @@ impl Cpu {
         self.features.contains(Features::NX) && self.msrs.misc_enable & control::MISC_XD_DISABLE == 0
     }
 
+    /// Whether the processor is in VMX operation, root or not.
+    pub fn in_vmx_operation(&self) -> bool {
+        self.vmx.as_ref().is_some_and(|vmx| vmx.operation != vmx::Operation::Off)
+    }
+
     /// Whether page-table entries have an execute-disable bit: IA32_EFER.NXE, with the entries of PAE.
     #[inline]
     pub fn execute_disable(&self) -> bool {

@@ -131,6 +131,16 @@ pub trait Env {
         self.flush_tlb(true);
     }
 
+    /// Whether A20M# is asserted: bit 20 of every physical address is low.
+    fn a20m(&self) -> bool {
+        false
+    }
+
+    /// Blocks A20M#, or heeds it again: VMX operation begins, or ends (SDM vol. 3, 23.8).
+    fn block_a20m(&mut self, cpu: &Cpu, blocked: bool) {
+        let _ = (cpu, blocked);
+    }
+
     /// A VM entry at `from` was refused. Observing only.
     fn refused_entry(&mut self, cpu: &Cpu, from: EntrySite, refusal: Refusal) {
         let _ = (cpu, from, refusal);

@@ -18,6 +18,9 @@ pub(crate) struct World {
     /// FERR# and IGNNE#.
     pub(crate) ferr: bool,
     pub(crate) ignne: bool,
+    /// A20M#, and whether it is blocked.
+    pub(crate) a20m: bool,
+    pub(crate) a20m_blocked: bool,
 }
 
 impl World {
@@ -29,6 +32,8 @@ impl World {
             written: Vec::new(),
             ferr: false,
             ignne: false,
+            a20m: false,
+            a20m_blocked: false,
         }
     }
 
@@ -87,6 +92,12 @@ impl Env for World {
         self.ignne
     }
     fn invalidate_page(&mut self, _: Linear) {}
+    fn a20m(&self) -> bool {
+        self.a20m
+    }
+    fn block_a20m(&mut self, _: &Cpu, blocked: bool) {
+        self.a20m_blocked = blocked;
+    }
 }
 
 /// Real mode, all segments at zero, EIP 100h, SP 8000h, time without end.

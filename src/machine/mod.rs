@@ -231,6 +231,7 @@ impl Machine {
         self.hide_extensions();
         self.pending = None;
         self.world.refused_entry = None;
+        self.world.map.block_a20(false);
         self.world.board.reset(&mut self.world.map);
         self.world.place_apic(&self.cpu);
         self.world.tlb.flush(true);

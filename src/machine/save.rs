@@ -119,6 +119,7 @@ impl Machine {
     /// All but memory and board, which are in place.
     fn settle_into(&mut self, state: &State) {
         let world = &mut self.world;
+        world.map.block_a20(state.cpu.in_vmx_operation());
         world.settle_restored(&state.tlb);
         (world.tlb.fills, world.tlb.flushes) = state.tlb_counts;
         for (count, saved) in world.software_interrupts.iter_mut().zip(&state.software_interrupts) {

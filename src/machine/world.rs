@@ -579,6 +579,19 @@ impl Env for World {
         }
     }
 
+    fn a20m(&self) -> bool {
+        self.space == Space::Guest && self.map.a20_closed()
+    }
+
+    fn block_a20m(&mut self, cpu: &Cpu, blocked: bool) {
+        if self.space == Space::Guest {
+            self.map.block_a20(blocked);
+            self.settle();
+            self.chips_touched = true;
+            cpu.leave.set(true);
+        }
+    }
+
     fn refused_entry(&mut self, cpu: &Cpu, from: EntrySite, refusal: Refusal) {
         self.note_refused_entry(cpu, from, refusal);
     }

@@ -61,6 +61,11 @@ pub(super) fn not_ready(f: &Facts<'_>) -> Option<String> {
             "VMXON at {at} needs IA32_FEATURE_CONTROL (MSR 3Ah) with bits 0 (lock) and 2 (VMX outside SMX) set, and it is {control:#x}; if it is not locked, WRMSR of 5 sets both"
         ));
     }
+    if first.is(Vector::Gp) && f.machine.world.map.a20_closed() {
+        return Some(format!(
+            "VMXON at {at} is refused while the A20 gate is closed (A20M mode); open it, with bit 1 of port 92h or by the keyboard controller"
+        ));
+    }
     let missing = vmx.caps.cr0.must & !cpu.cr0.bits();
     (first.is(Vector::Gp) && missing != 0).then(|| {
         format!(

@@ -128,7 +128,7 @@ fn vmxon<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     }
     let fixed = vmx.caps.cr0.allow(cpu.cr0.bits()) && vmx.caps.cr4.allow(cpu.cr4.bits());
     let enabled = cpu.msrs.feature_control & FEATURE_CONTROL == FEATURE_CONTROL;
-    if cpu.cpl != 0 || !enabled || !fixed {
+    if cpu.cpl != 0 || env.a20m() || !enabled || !fixed {
         return Err(Fault::GP0);
     }
     let revision = vmx.caps.revision();
@@ -141,6 +141,7 @@ fn vmxon<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     vmx.operation = Operation::Root;
     vmx.region = at;
     vmx.current = None;
+    env.block_a20m(cpu, true);
     finish(cpu, Succeeds);
     Ok(())
 }
@@ -152,6 +153,7 @@ fn vmxoff<E: Env>(cpu: &mut Cpu, env: &mut E, i: &Insn) -> Result<(), Fault> {
     let vmx = state(cpu)?;
     vmx.operation = Operation::Off;
     vmx.current = None;
+    env.block_a20m(cpu, false);
     finish(cpu, Succeeds);
     Ok(())
 }

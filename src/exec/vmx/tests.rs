@@ -222,6 +222,7 @@ fn vmxon_wants_its_enable_its_fixed_bits_and_its_region() {
     assert_eq!(fault(|lab| lab.cpu.msrs.feature_control = 4), Err(Fault::GP0));
     assert_eq!(fault(|lab| lab.cpu.msrs.feature_control = 1), Err(Fault::GP0));
     assert_eq!(fault(|lab| lab.cpu.set_cpl(3)), Err(Fault::GP0));
+    assert_eq!(fault(|lab| lab.world.a20m = true), Err(Fault::GP0));
     assert_eq!(fault(|_| {}), Ok(()));
     for bad in [u64::from(VMXON_REGION) + 8, 1 << 32 | u64::from(VMXON_REGION), 0x2_0000] {
         let mut lab = Lab::off();
@@ -231,6 +232,12 @@ fn vmxon_wants_its_enable_its_fixed_bits_and_its_region() {
     }
     let mut lab = Lab::root();
     lab.fails(VMXON, 15);
+    // In A20M mode it is refused before entry alone: within VMX operation A20M# is blocked.
+    lab.world.a20m = true;
+    assert!(lab.world.a20m_blocked);
+    lab.fails(VMXON, 15);
+    lab.succeeds(VMXOFF);
+    assert!(!lab.world.a20m_blocked);
 }
 
 #[test]

@@ -28,7 +28,7 @@ const BUDGET: u64 = 3_000_000;
 /// A guest: what it stores, and its code.
 pub(crate) struct Guest {
     image: Vec<(u32, Vec<u8>)>,
-    code: Vec<u8>,
+    pub(crate) code: Vec<u8>,
     real: bool,
     cpu: Model,
     symbols: Vec<Symbol>,

@@ -1,10 +1,12 @@
 //! Tiny hypervisors that never come to run their guests, one for each usual mistake of VMX.
 
-use super::guest::{DIRECTORY, Guest, STACK};
+use super::guest::{CODE, DIRECTORY, Guest, STACK};
 use super::report::golden;
+use subring::addr::GuestPhys;
 use subring::cpu::Model;
 use subring::cpu::vmx::Field;
-use subring::debug::{any_report, explain};
+use subring::debug::{Ending, any_report, explain};
+use subring::machine::{Limits, Machine, Outcome};
 
 /// The VMXON region, the control structure, and their pointers.
 const VMXON: u32 = 0x6000;
@@ -100,6 +102,51 @@ fn vmxon_without_numeric_errors() {
     let mut g = Guest::flat();
     g.vmx_mode().unlock().run(&[0x0f, 0x20, 0xc0, 0x24, 0xdf, 0x0f, 0x22, 0xc0]);
     g.vmxon().dies_of("vmxon-not-ready", "needs CR0.PE, NE and PG set, and CR0 is 0x80000011");
+}
+
+/// IN AL, 92h; AND AL, FDh; OUT 92h, AL
+const CLOSE_A20: [u8; 6] = [0xe4, 0x92, 0x24, 0xfd, 0xe6, 0x92];
+/// Code in an even megabyte: MOV EAX, 8000h; JMP EAX leads there.
+const LOW: u32 = 0x8000;
+const TO_LOW: [u8; 7] = [0xb8, 0, 0x80, 0, 0, 0xff, 0xe0];
+
+#[test]
+fn vmxon_with_the_a20_gate_closed() {
+    let mut g = Guest::flat();
+    g.vmx_mode().unlock().vmxon();
+    let vmxon = g.code[g.code.len() - 8..].to_vec();
+    g.code.truncate(g.code.len() - 8);
+    g.run(&TO_LOW).put(LOW, &[&CLOSE_A20[..], &vmxon].concat());
+    g.dies_of("vmxon-not-ready", "VMXON at 0x00008006 is refused while the A20 gate is closed (A20M mode)");
+}
+
+/// SDM vol. 3, 23.8: a gate that is closed in VMX operation shows after VMXOFF. The guest reads 2 in an odd megabyte, then
+/// 1, which is in the one below, wherever the machine is saved and restored in between.
+#[test]
+fn the_a20_gate_is_blocked_in_vmx_operation() {
+    let (here, below) = (CODE + 0x700, 0x700);
+    let mut g = Guest::flat();
+    g.put(here, &[2]).put(below, &[1]).vmx_mode().unlock().vmxon().run(&CLOSE_A20).run(&TO_LOW);
+    // MOV BL, [here]; VMXOFF; MOV BH, [here]; MOV AL, BL; SHL AL, 4; OR AL, BH; OUT F4h, AL
+    let here = here.to_le_bytes();
+    let after = [0x88, 0xd8, 0xc0, 0xe0, 0x04, 0x08, 0xf8, 0xe6, 0xf4];
+    g.put(LOW, &[&[0x8a, 0x1d][..], &here, &[0x0f, 0x01, 0xc4, 0x8a, 0x3d], &here, &after].concat());
+    let (end, ending) = g.end();
+    assert!(matches!(ending, Ending::Exit(0x21)), "{ending:?}");
+    for instructions in 1..end.cpu.retired() {
+        let mut first = g.machine();
+        first.run(Limits::instructions(instructions));
+        let mut second = Machine::from_state(&first.save(), <_>::default(), <_>::default(), None).unwrap();
+        let outcome = second.run(Limits::instructions(end.cpu.retired()));
+        assert!(matches!(outcome, Outcome::Exit(0x21)), "saved after {instructions}: {outcome:?}");
+    }
+    // The reset line ends VMX operation: the gate is heeded again.
+    let mut m = g.machine();
+    m.run(Limits::instructions(end.cpu.retired() - 8));
+    assert!(m.cpu.in_vmx_operation() && m.world.map.a20_closed());
+    m.reset();
+    m.world.map.set_a20(false);
+    assert_eq!(m.world.map.gated(GuestPhys(1 << 20)), GuestPhys(0));
 }
 
 #[test]
