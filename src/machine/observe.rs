@@ -1,6 +1,7 @@
 //! Running under observation: one instruction at a time, each reported before it runs.
 
 use super::Machine;
+use super::world::World;
 use crate::addr::Linear;
 use crate::bus::Ticks;
 use crate::decode::{MAX_INSN_LEN, SegReg};
@@ -40,5 +41,20 @@ impl Machine {
         if let Some(w) = self.world.watcher.as_mut() {
             w.sink.record(cpu.when(), &event);
         }
+    }
+}
+
+impl World {
+    /// The pages of RAM written since this was last called; from now on the next ones are looked for.
+    pub(super) fn take_written_pages(&mut self) -> Vec<u32> {
+        self.drop_fast();
+        self.map.ram.take_written()
+    }
+
+    /// From now on somebody looks at accesses that went straight to RAM: those of the processor at hand, and
+    /// of the other one.
+    pub(super) fn drop_fast(&mut self) {
+        self.tlb.drop_fast();
+        self.parked.tlb.drop_fast();
     }
 }

@@ -160,19 +160,6 @@ impl World {
         cpu.leave.set(true);
     }
 
-    /// The pages of RAM written since this was last called; from now on the next ones are looked for.
-    pub(super) fn take_written_pages(&mut self) -> Vec<u32> {
-        self.drop_fast();
-        self.map.ram.take_written()
-    }
-
-    /// From now on somebody looks at accesses that went straight to RAM: those of the processor at hand, and
-    /// of the other one.
-    pub(super) fn drop_fast(&mut self) {
-        self.tlb.drop_fast();
-        self.parked.tlb.drop_fast();
-    }
-
     /// Forgets breakpoints hit by what was not an instruction's own access.
     pub(super) fn clear_break_hits(&mut self) {
         self.break_hits = 0;
