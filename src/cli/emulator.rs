@@ -294,9 +294,6 @@ impl Pc for Emulator {
             ("TLB flushes", m.world.running_tlb().flushes),
             ("ticks halted", m.cpu.idle),
         ];
-        let walks = m.world.plain_walks();
-        let walked =
-            (walks.walks > 0).then_some([("page walks", walks.walks), ("walk refs", walks.references)]);
         let of_vmx = m.cpu.vmx.as_ref().filter(|vmx| vmx.entries > 0).map(|vmx| {
             [
                 ("VM entries", vmx.entries),
@@ -317,7 +314,6 @@ impl Pc for Emulator {
             unbuilt: m.counts.unbuilt.clone(),
             other: other
                 .into_iter()
-                .chain(walked.into_iter().flatten())
                 .chain(of_vmx.into_iter().flatten())
                 .map(|(name, n)| (name.to_owned(), n))
                 .collect(),

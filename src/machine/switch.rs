@@ -5,7 +5,6 @@ use super::space::{Flushes, Space};
 use super::world::World;
 use crate::mem::{P2m, Ram};
 use crate::mmu::tlb::Tlb;
-use crate::report::Walks;
 
 impl World {
     /// Makes this the world of a machine under a monitor: `machine` is its memory, `p2m` says where the guest
@@ -71,13 +70,6 @@ impl World {
     /// The TLB of the processor that runs the guest, for an observer: the real machine's under a monitor.
     pub fn running_tlb(&self) -> &Tlb {
         if self.flushes.is_some() { &self.parked.tlb } else { &self.tlb }
-    }
-
-    /// Walks of page tables by the processor that runs the guest, of one set of tables: the guest's own on the
-    /// bare machine, the shadow under a monitor.
-    pub fn plain_walks(&self) -> Walks {
-        let space = if self.flushes.is_some() { Space::Machine } else { Space::Guest };
-        self.plain_walks[space as usize]
     }
 
     /// Accesses of the real processor that got past the monitor to a chip.

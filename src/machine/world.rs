@@ -85,8 +85,6 @@ pub struct World {
     pub(super) refused: Option<Refused>,
     /// Two-dimensional walks so far.
     pub nested: Walks,
-    /// Walks of one set of tables so far, in each [`Space`].
-    pub(super) plain_walks: [Walks; 2],
 }
 
 impl World {
@@ -114,7 +112,6 @@ impl World {
             flushes: None,
             refused: None,
             nested: Walks::default(),
-            plain_walks: [Walks::default(); 2],
         }
     }
 
@@ -200,9 +197,6 @@ impl World {
             (Space::Machine, None) => walk(cpu, &mut MachineTables(&mut self.map.ram), at, access)?,
             (_, Some(pointer)) => self.walk_two_dimensions(cpu, pointer, at, access)?,
         };
-        if vmx::ept_pointer(cpu).is_none() && cpu.cr0.contains(Cr0::PG) {
-            self.plain_walks[self.space as usize].count_plain(mapping.large);
-        }
         if self.map.ram.code_changed() {
             // An accessed or dirty bit went into a page table that lies among code.
             cpu.leave.set(true);

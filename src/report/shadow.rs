@@ -146,7 +146,7 @@ pub struct NestedCounts {
     pub invalidations: u64,
 }
 
-/// Walks of page tables.
+/// Two-dimensional walks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Walks {
     /// Walks.
@@ -155,17 +155,6 @@ pub struct Walks {
     pub references: u64,
     /// Entries of the guest's tables among them.
     pub native: u64,
-}
-
-impl Walks {
-    /// Counts a walk of one set of tables, whose top is in a register: a page directory, and a page table unless
-    /// the page is large.
-    pub fn count_plain(&mut self, large: bool) {
-        let references = if large { 1 } else { 2 };
-        self.walks += 1;
-        self.references += references;
-        self.native += references;
-    }
 }
 
 /// The figures of a nested MMU.

@@ -291,29 +291,6 @@ fn a_guest_that_dies_gets_a_post_mortem() {
     }
 }
 
-/// The guest's own page tables are read as often by the bare machine as by nested paging, whose walks read the extended
-/// tables, too; a shadow has two levels, and more is filled into it.
-#[test]
-fn walks_of_page_tables_are_counted() {
-    let stats = |args: &[&str]| {
-        let output = subring(&[&["run", "nano-clean", "--json"], args].concat());
-        json(&output)["stats"].take()
-    };
-    let bare = stats(&[]);
-    let own = bare["other"]["walk refs"].as_u64().expect("a count");
-    assert_eq!(bare["other"]["page walks"].as_u64(), Some(own / 2), "{bare}");
-    let nested = stats(&["--strategy", "hvm", "--mmu", "nested"]);
-    assert_eq!(nested["monitor"]["walks"]["native"].as_u64(), Some(own), "{nested}");
-    assert!(nested["monitor"]["walks"]["references"].as_u64() > Some(5 * own), "{nested}");
-    assert!(nested["other"]["page walks"].is_null(), "{nested}");
-    let shadow = stats(&["--strategy", "trap"]);
-    let (walks, references) = (&shadow["other"]["page walks"], &shadow["other"]["walk refs"]);
-    assert!(
-        references.as_u64() > Some(own) && references.as_u64() == walks.as_u64().map(|n| 2 * n),
-        "{shadow}"
-    );
-}
-
 #[test]
 fn json_says_how_it_ended_and_repeats_to_the_byte() {
     let run = || flat("json", &[0x0f, 0x0b], &["--json"]);
